@@ -1,0 +1,1 @@
+"""Numbers fitted to good images: thresholds, and the ranges of quantized networks."""

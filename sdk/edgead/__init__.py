@@ -1,0 +1,9 @@
+"""edgead: visual anomaly detection on the factory line."""
+
+from edgead.bundle import Bundle
+from edgead.detector import Detector
+from edgead.errors import EdgeadError
+from edgead.types import Frame, Region, Result, Timings, Verdict
+
+__all__ = ["Bundle", "Detector", "EdgeadError", "Frame", "Region", "Result", "Timings", "Verdict"]
+__version__ = "0.1.0"

@@ -1,0 +1,173 @@
+"""The manifest: everything a runtime must know about a bundle, typed and validated.
+
+It is data, not code: how a frame becomes the network's input, how the network's maps become one anomaly
+map and one score, at which score a part is refused, and where all of it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from edgead.errors import BundleError
+
+SCHEMA = 1
+MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+Precision = Literal["fp32", "fp16", "int8"]
+Triple = tuple[float, float, float]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of every part of the manifest."""
+
+
+class InputSpec(Struct, frozen=True):
+    """From a BGR frame to the graph's `image` input: resize, then `pixel * scale + offset` per channel.
+
+    Channels stay in BGR order; the order the network was trained in is folded into its first convolution.
+    """
+
+    height: int
+    width: int
+    scale: Triple
+    offset: Triple
+    bits: int = 16  # a 16-bit image's full scale: 10, 12, 14 or 16 significant bits
+    resize: Literal["halve-bilinear"] = "halve-bilinear"  # see edgead.ops.resize
+
+    def __post_init__(self) -> None:
+        if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
+            raise ValueError(f"an input of {self.width}x{self.height} is outside 8..8192")
+        if self.bits not in (10, 12, 14, 16):
+            raise ValueError(f"bits must be 10, 12, 14 or 16, not {self.bits}")
+
+
+class MapSpec(Struct, frozen=True):
+    """One output of the graph, (B, h, w), and its part in the fusion: `weight * (map * scale + offset)`."""
+
+    name: str
+    weight: float = 1.0
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class ScoreSpec(Struct, frozen=True):
+    """The image score: the fused map's maximum, or the mean of its `top` largest values."""
+
+    top: int = 1
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top must be at least 1, not {self.top}")
+
+
+class FusionSpec(Struct, frozen=True):
+    """From the graph's maps to one map and one score (carried out by `edgead.ops.fuse`)."""
+
+    maps: tuple[MapSpec, ...]
+    height: int  # the grid on which maps are combined, in cells
+    width: int
+    combine: Literal["sum", "product"] = "sum"
+    sigma: float = 0.0  # Gaussian smoothing of the combined map, in cells; 0 is none
+    score: ScoreSpec = ScoreSpec()
+
+    def __post_init__(self) -> None:
+        if not self.maps:
+            raise ValueError("a fusion needs at least one map")
+        if not (1 <= self.height <= 8192 and 1 <= self.width <= 8192):
+            raise ValueError(f"a grid of {self.width}x{self.height} is outside 1..8192")
+        if not 0 <= self.sigma <= 100:
+            raise ValueError(f"sigma must be in 0..100 cells, not {self.sigma}")
+
+
+class Thresholds(Struct, frozen=True):
+    """Raw scores at which a part is refused, fitted to good images (edgead_calibration.thresholds).
+
+    `calibrated = (raw - center) / (threshold - center)`: 0 is a typical good part, 1 the threshold.
+    """
+
+    image: float
+    image_center: float
+    pixel: float
+    pixel_center: float
+    false_alarm_rate: float  # asked for
+    images: int  # good images it was fitted to
+    interval: tuple[float, float]  # 95 % interval of the false-alarm rate to expect
+    promised: bool  # whether that many images can promise the rate by counting alone
+
+    def __post_init__(self) -> None:
+        if not (self.image > self.image_center and self.pixel > self.pixel_center):
+            raise ValueError("a threshold must lie above its center")
+
+
+class Artifact(Struct, frozen=True):
+    """One network file, and the numbers that hold for its precision alone."""
+
+    member: str
+    precision: Precision
+    thresholds: Thresholds
+    good_scores: tuple[float, ...]  # raw scores of the held-out good images, so thresholds can be refitted
+    good_maxima: tuple[float, ...]  # the same images' largest raw map values
+    golden: tuple[str, ...]  # members with the expected fused map (.npy, float32), one per golden frame
+    tolerance: float  # largest difference allowed between an engine's map and a golden map
+
+
+class Member(Struct, frozen=True):
+    """What must be found under a name in the file."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(Struct, frozen=True):
+    """The first member of every bundle."""
+
+    schema: int
+    name: str
+    method: str
+    input: InputSpec
+    fusion: FusionSpec
+    artifacts: tuple[Artifact, ...]
+    golden_frames: tuple[str, ...]  # PNG members; an engine must reproduce their maps before it may judge
+    members: dict[str, Member]
+    provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licences, measurements
+
+    def __post_init__(self) -> None:
+        if not self.artifacts:
+            raise ValueError("a bundle needs at least one network")
+        for artifact in self.artifacts:
+            if len(artifact.golden) != len(self.golden_frames):
+                raise ValueError(f"{artifact.member} must have one golden map per golden frame")
+        for name in (*self.golden_frames, *(n for a in self.artifacts for n in (a.member, *a.golden))):
+            if name not in self.members:
+                raise ValueError(f"member '{name}' is used but not listed")
+
+    def artifact(self, precision: str = "auto") -> Artifact:
+        """The network of that precision; `auto` is the first, which the build puts there as the best."""
+        for artifact in self.artifacts:
+            if precision in ("auto", artifact.precision):
+                return artifact
+        have = ", ".join(a.precision for a in self.artifacts)
+        raise BundleError(f"bundle '{self.name}' has no {precision} network; it has {have}")
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as stable, readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
+
+
+def decode(raw: bytes) -> Manifest:
+    """The inverse of `encode`; raises BundleError naming the field that is wrong."""
+    try:
+        schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
+        if not isinstance(schema, int):
+            raise BundleError("the manifest has no schema number: this is not an edgead bundle")
+        if schema > SCHEMA:
+            raise BundleError(
+                f"the bundle has schema {schema} and this edgead reads up to {SCHEMA}: update edgead on this machine"
+            )
+        return msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"the manifest is damaged: {error}; copy or build the bundle again") from error

@@ -1,0 +1,156 @@
+"""Reading and writing `.edgead` files.
+
+A bundle is a plain zip archive, members stored uncompressed, `manifest.json` first, times fixed, so that
+the same contents give the same bytes. The archive comment holds the SHA-256 of everything before it:
+one changed byte anywhere is noticed, and every member's own digest stands in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from edgead.bundle.manifest import MEMBER_NAME, Manifest, Member, decode, encode
+from edgead.errors import BundleError
+
+MANIFEST = "manifest.json"
+LIMIT = 2 << 30  # bytes of a whole bundle; it is read into memory to be verified before anything is parsed
+_LABEL = b"edgead-sha256:"
+_TRAILER = len(_LABEL) + 64
+
+
+class Bundle:
+    """A verified bundle in memory: its manifest and its members."""
+
+    def __init__(self, manifest: Manifest, members: Mapping[str, bytes], digest: str, path: Path | None) -> None:
+        self.manifest = manifest
+        self.digest = digest  # SHA-256 of the file's contents, hex
+        self.path = path
+        self._members = members
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read and verify a bundle; raises BundleError for anything that is not exactly what was written."""
+        path = Path(path)
+        try:
+            size = path.stat().st_size
+            if not path.is_file():
+                raise BundleError(f"{path} is not a file: name a .edgead file that `edgead build` wrote")
+            if size > LIMIT:
+                raise BundleError(f"{path} has {size} bytes, more than a bundle may have ({LIMIT})")
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            raise BundleError(f"there is no bundle at {path}: build one with `edgead build`") from None
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            return cls._parse(raw, path)
+        except BundleError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    @classmethod
+    def _parse(cls, raw: bytes, path: Path | None) -> Bundle:
+        if not raw.startswith(b"PK"):
+            raise BundleError("this is not an edgead bundle; give a file that `edgead build` wrote")
+        body, trailer = raw[:-64], raw[-_TRAILER:]
+        digest = hashlib.sha256(body).hexdigest()
+        if not trailer.startswith(_LABEL) or trailer[len(_LABEL) :] != digest.encode():
+            raise BundleError("the file is cut short or was altered (its SHA-256 does not match); copy it again")
+        try:
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                return cls(*_unpack(archive), digest, path)
+        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise BundleError(f"the archive is damaged: {error}; copy it again") from error
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a member."""
+        try:
+            return self._members[name]
+        except KeyError:
+            raise BundleError(f"the bundle has no member '{name}'") from None
+
+    def members(self) -> dict[str, bytes]:
+        """All members but the manifest, name -> bytes."""
+        return dict(self._members)
+
+
+def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle atomically (temporary file, fsync, rename) and return it as read back and verified.
+
+    The manifest's member table is filled in here. On any failure the old file at `path` stays as it was.
+    """
+    path = Path(path)
+    table = {name: Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in members.items()}
+    manifest = msgspec.structs.replace(manifest, members=dict(sorted(table.items())))
+    raw = _pack({MANIFEST: encode(manifest), **{name: members[name] for name in sorted(members)}})
+    bundle = Bundle._parse(raw, path)
+    write_atomically(path, raw)
+    return bundle
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` so that a reader sees the old file or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name itself must outlive a power cut
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be written: {error.strerror}; the old file, if any, is unchanged") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pack(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+        archive.comment = _LABEL + b"0" * 64
+    body = buffer.getvalue()[:-64]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _unpack(archive: zipfile.ZipFile) -> tuple[Manifest, dict[str, bytes]]:
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    for info in infos:
+        if not MEMBER_NAME.fullmatch(info.filename):
+            raise BundleError(f"member name {info.filename!r} is not allowed in a bundle")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise BundleError(f"member '{info.filename}' is compressed, which bundles never are")
+    if len(set(names)) != len(names):
+        raise BundleError("the archive names a member twice")
+    if not names or names[0] != MANIFEST:
+        raise BundleError("the archive does not start with a manifest: it is not an edgead bundle")
+    manifest = decode(archive.read(MANIFEST))
+    if set(names[1:]) != set(manifest.members):
+        odd = sorted(set(names[1:]) ^ set(manifest.members))
+        raise BundleError(f"the archive and its manifest disagree about {', '.join(odd)}")
+    members = {}
+    for name, expected in manifest.members.items():
+        info = archive.getinfo(name)
+        if info.file_size != expected.size:
+            raise BundleError(f"member '{name}' has {info.file_size} bytes, the manifest says {expected.size}")
+        data = archive.read(name)
+        if hashlib.sha256(data).hexdigest() != expected.sha256:
+            raise BundleError(f"member '{name}' does not match its digest; copy the bundle again")
+        members[name] = data
+    return manifest, members

@@ -1,0 +1,130 @@
+"""The door of the library: images in, results out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgead import ops
+from edgead.bundle import Bundle
+from edgead.engines import Engine, load_engine
+from edgead.images import read_image
+from edgead.types import Frame, ImageU8, Reading, Result, Timings
+
+
+class Detector:
+    """Judges images with one bundle.
+
+    >>> with Detector("bottle.edgead") as detector:
+    ...     result = detector(image)          # (H, W, 3) BGR uint8, as cv2.imread gives it
+    ...     if result.is_anomalous:
+    ...         print(result.score, result.regions)
+
+    A detector belongs to one thread at a time; make one per thread.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str],
+        *,
+        engine: str | Engine = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        """Open `bundle` and load an engine for it.
+
+        `engine` is a name (`auto`, `onnx`) or an engine of your own; `precision` is `auto`, `fp32`, `fp16` or
+        `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice). Raises BundleError,
+        EngineError or UsageError.
+        """
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine
+        self.artifact = self.bundle.manifest.artifact(self.engine.precision)
+        self._model = self.bundle.digest[:12]
+
+    def __call__(self, image: NDArray[Any], *, color: str = "bgr") -> Result:
+        """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16; raises DataError for anything else."""
+        return self.detect(Frame(self._image(image, color)))
+
+    def predict(self, images: Iterable[NDArray[Any] | str | os.PathLike[str]], *, color: str = "bgr") -> list[Result]:
+        """Judge arrays or image files, in order."""
+        results = []
+        for index, item in enumerate(images):
+            if isinstance(item, (str, os.PathLike)):
+                frame = Frame(read_image(item, bits=self.bundle.manifest.input.bits), index, str(item))
+            else:
+                frame = Frame(self._image(item, color), index)
+            results.append(self.detect(frame))
+        return results
+
+    def stream(self, source: str, *, policy: str = "latest") -> Iterator[Result]:
+        """Judge frame after frame of a source: a folder, a glob, a file, a video, a camera number, a URL.
+
+        Files are judged one after the other. Of a live source the newest frame is taken (`policy="latest"`).
+        Raises SourceError when it cannot be opened or is lost.
+        """
+        from edgead.stream.sources import open_source
+
+        with open_source(source, policy=policy, bits=self.bundle.manifest.input.bits) as frames:
+            for frame in frames:
+                yield self.detect(frame)
+
+    def detect(self, frame: Frame) -> Result:
+        """Judge one frame whose image is already (H, W, 3) BGR uint8."""
+        return self._result(frame, self.read(frame.image))
+
+    def read(self, image: ImageU8) -> Reading:
+        """The raw map and score of one frame, before any threshold: what calibration and evaluation are fitted to."""
+        return self.engine.infer([image])[0]
+
+    def _result(self, frame: Frame, reading: Reading) -> Result:
+        start = time.perf_counter()
+        thresholds = self.artifact.thresholds
+        score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
+        grid_map = (reading.anomaly_map - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
+        size = frame.image.shape[:2]
+        regions = ops.find_regions(grid_map, size)
+        post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
+        return Result(
+            verdict=ops.judge(score),
+            score=score,
+            raw_score=reading.score,
+            threshold=thresholds.image,
+            regions=regions,
+            grid_map=grid_map,
+            frame_size=size,
+            timings=Timings(reading.preprocess_ms, reading.infer_ms, post),
+            engine=self.engine.name,
+            precision=self.engine.precision,
+            model=self._model,
+            index=frame.index,
+            name=frame.name,
+            time=frame.time,
+        )
+
+    def _image(self, image: NDArray[Any], color: str) -> ImageU8:
+        return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
+
+    def close(self) -> None:
+        """Release the engine; calling it again does nothing."""
+        self.engine.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def newest_bundle(folder: Path) -> Path | None:
+    """The bundle in `folder` that was written last, or None."""
+    found = sorted(folder.glob("*.edgead"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return found[-1] if found else None

@@ -1,0 +1,64 @@
+"""Engines: what runs a bundle's network. Each is one file, named in one table, imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from edgead.bundle import Bundle
+from edgead.errors import EngineError, UsageError, nearest
+from edgead.types import ImageU8, Reading
+
+
+class Engine(Protocol):
+    """Frames in, readings out. An engine belongs to one thread at a time."""
+
+    name: str
+    precision: str
+
+    def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
+        """One reading per (H, W, 3) BGR uint8 frame, in order; sizes may differ; arrays are the caller's to keep."""
+        ...
+
+    def close(self) -> None:
+        """Release everything held; calling it again does nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """A row of the table: where an engine lives and how its needs are installed."""
+
+    target: str  # "module:Class"; the class is called as Class(bundle, precision, threads)
+    install: str
+
+
+ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that loads
+    "onnx": EngineEntry("edgead.engines.onnx:OnnxEngine", "pip install onnxruntime"),
+}
+
+
+def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
+    """The engine `name` for the bundle's network of that precision.
+
+    `threads` limits the CPU threads of one inference; 0 leaves it to the engine. Raises UsageError for an
+    unknown name, and EngineError with the reason each engine gave when none can run here.
+    """
+    if name != "auto" and name not in ENGINES:
+        raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
+    reasons = []
+    for candidate in ENGINES if name == "auto" else (name,):
+        entry = ENGINES[candidate]
+        module, _, attribute = entry.target.partition(":")
+        try:
+            engine: Engine = getattr(import_module(module), attribute)(bundle, precision, threads)
+            return engine
+        except ModuleNotFoundError as error:
+            if error.name is not None and error.name.startswith("edgead"):
+                raise
+            reasons.append(f"{candidate} needs {error.name} ({entry.install})")
+        except EngineError as error:
+            reasons.append(f"{candidate}: {error}")
+    raise EngineError(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")

@@ -1,0 +1,67 @@
+"""ONNX Runtime on the CPU: the embedded default, and what every other engine is compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edgead import ops
+from edgead.bundle import Bundle
+from edgead.errors import EngineError
+from edgead.types import ImageU8, Reading
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxEngine:
+    """One session, one preallocated input; frames run one by one, since a batch gains nothing on a CPU."""
+
+    name = "onnx"
+
+    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
+        artifact = bundle.manifest.artifact(precision)
+        self.precision: str = artifact.precision
+        self._input = bundle.manifest.input
+        self._fusion = bundle.manifest.fusion
+        self._tensor = np.empty((1, 3, self._input.height, self._input.width), np.float32)
+        self._names = [part.name for part in self._fusion.maps]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session: Any = ort.InferenceSession(bundle.read(artifact.member), options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise EngineError(f"onnxruntime {ort.__version__} refused {artifact.member}: {error}") from error
+        self._check_signature(artifact.member)
+
+    def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
+        return [self._infer_one(image) for image in images]
+
+    def _infer_one(self, image: ImageU8) -> Reading:
+        if self._session is None:
+            raise EngineError("the engine is closed: make a new Detector")
+        start = time.perf_counter()
+        ops.to_input(image, self._input, self._tensor[0])
+        prepared = time.perf_counter()
+        outputs = self._session.run(self._names, {"image": self._tensor})
+        inferred = time.perf_counter()
+        fused = ops.fuse({name: out[0] for name, out in zip(self._names, outputs, strict=True)}, self._fusion)
+        score = ops.image_score(fused, self._fusion)
+        done = time.perf_counter()
+        return Reading(fused, score, 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred))
+
+    def _check_signature(self, member: str) -> None:
+        inputs = [node.name for node in self._session.get_inputs()]
+        missing = set(self._names) - {node.name for node in self._session.get_outputs()}
+        if inputs != ["image"] or missing:
+            raise EngineError(
+                f"{member} does not keep the graph contract: inputs {inputs} (must be ['image']), "
+                f"missing outputs {sorted(missing)}; export it again"
+            )
+
+    def close(self) -> None:
+        self._session = None

@@ -1,0 +1,59 @@
+"""Every error edgead raises on purpose.
+
+    EdgeadError            exit code 1   anything below, and the one class a caller needs to catch
+    ├── UsageError                   2   an option, a configuration key or an argument is wrong
+    ├── DataError                    1   an image, a folder or a data set cannot be used
+    ├── BundleError                  1   a bundle is missing, damaged, altered or too new
+    ├── WeightsError                 1   pretrained weights are missing or not what they should be
+    ├── EngineError                  3   this machine cannot run the asked-for engine or precision
+    ├── GateError                    4   a check on numbers failed: export, golden frames, accuracy
+    └── SourceError                  5   a camera, stream or file of frames cannot be opened or was lost
+
+A message is one sentence that says what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgeadError(Exception):
+    """The base of the tree; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeadError):
+    exit_code = 2
+
+
+class DataError(EdgeadError):
+    pass
+
+
+class BundleError(EdgeadError):
+    pass
+
+
+class WeightsError(EdgeadError):
+    pass
+
+
+class EngineError(EdgeadError):
+    exit_code = 3
+
+
+class GateError(EdgeadError):
+    exit_code = 4
+
+
+class SourceError(EdgeadError):
+    exit_code = 5
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause for an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

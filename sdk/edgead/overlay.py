@@ -1,0 +1,41 @@
+"""Results as pictures: the heatmap over the frame, on one fixed colour scale, so that pictures can be compared."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgead.types import ImageU8, Result, Verdict
+
+FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
+_OPACITY = 0.55  # of the hottest colour
+_COLOURS = {Verdict.OK: (80, 175, 76), Verdict.NG: (54, 67, 244)}  # BGR
+
+
+def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
+    """A calibrated map as a colour picture (height, width, 3) BGR: black at 0 and below, hottest at FULL_SCALE."""
+    scaled = np.nan_to_num(grid_map, nan=FULL_SCALE) * np.float32(255.0 / FULL_SCALE)
+    levels = cv2.resize(np.clip(scaled, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
+
+
+def draw(image: ImageU8, result: Result) -> ImageU8:
+    """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image."""
+    height, width = image.shape[:2]
+    grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)
+    alpha = np.clip(grid / FULL_SCALE, 0, 1).astype(np.float32)
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, np.newaxis] * _OPACITY
+    canvas: ImageU8 = (image * (1 - alpha) + heatmap(grid, height, width) * alpha).astype(np.uint8)
+    unit = max(1, round(min(height, width) / 300))
+    for region in result.regions:
+        corner = (region.x + region.width - 1, region.y + region.height - 1)
+        cv2.rectangle(canvas, (region.x, region.y), corner, _COLOURS[Verdict.NG], unit)
+    _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLOURS[result.verdict], unit)
+    return canvas
+
+
+def _banner(canvas: ImageU8, text: str, colour: tuple[int, int, int], unit: int) -> None:
+    scale, pad = 0.5 * unit, 4 * unit
+    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, unit)
+    cv2.rectangle(canvas, (0, 0), (width + 2 * pad, height + baseline + pad), colour, cv2.FILLED)
+    cv2.putText(canvas, text, (pad, height + pad), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), unit, cv2.LINE_AA)

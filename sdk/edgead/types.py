@@ -1,0 +1,145 @@
+"""The values that travel along the corridor: a frame goes in, a result comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
+MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
+Mask = NDArray[np.bool_]  # (H, W)
+Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalised as the manifest's input spec says
+
+
+class Verdict(str, Enum):
+    """What the line does with a part."""
+
+    OK = "OK"
+    NG = "NG"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture, and where and when it was taken."""
+
+    image: ImageU8
+    index: int = 0
+    name: str = ""
+    time: float = 0.0  # seconds since the epoch at capture; 0 where unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box around connected anomalous cells, in pixels of the frame."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    score: float  # the region's highest calibrated map value; 1.0 is the pixel threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds of wall time spent on one frame."""
+
+    preprocess: float
+    infer: float
+    postprocess: float
+
+    @property
+    def total(self) -> float:
+        return self.preprocess + self.infer + self.postprocess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What an engine measures on one frame, before any threshold. Arrays are the caller's to keep."""
+
+    anomaly_map: MapF32  # (h, w), fused, raw
+    score: float  # raw image score
+    preprocess_ms: float = 0.0
+    infer_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The judgement of one frame."""
+
+    verdict: Verdict
+    score: float  # calibrated: 0.0 a typical good part, 1.0 the threshold; never clamped
+    raw_score: float  # as the method defines it
+    threshold: float  # the raw score at which a part is NG
+    regions: tuple[Region, ...]
+    grid_map: MapF32  # (h, w): the calibrated anomaly map on the network's own grid; 1.0 is the pixel threshold
+    frame_size: tuple[int, int]  # (H, W) in pixels
+    timings: Timings
+    engine: str
+    precision: str
+    model: str  # first 12 hex digits of the bundle's digest
+    index: int = 0
+    name: str = ""
+    time: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_anomalous(self) -> bool:
+        return self.verdict is Verdict.NG
+
+    @property
+    def anomaly_map(self) -> MapF32:
+        """The calibrated map at frame size, (H, W) float32, computed anew at each access."""
+        height, width = self.frame_size
+        resized = cv2.resize(self.grid_map, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized, np.float32)
+
+    @property
+    def mask(self) -> Mask:
+        """Where `anomaly_map` exceeds the pixel threshold, (H, W) bool, computed anew at each access."""
+        return self.anomaly_map > 1.0
+
+    def overlay(self, image: ImageU8) -> ImageU8:
+        """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image."""
+        from edgead.overlay import draw  # it needs this module's types
+
+        return draw(image, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; maps and masks are left out."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "time": self.time,
+            "verdict": self.verdict.value,
+            "score": self.score,
+            "raw_score": self.raw_score,
+            "threshold": self.threshold,
+            "regions": [
+                {"x": r.x, "y": r.y, "width": r.width, "height": r.height, "score": r.score} for r in self.regions
+            ],
+            "frame_size": list(self.frame_size),
+            "timings_ms": {
+                "preprocess": round(self.timings.preprocess, 3),
+                "infer": round(self.timings.infer, 3),
+                "postprocess": round(self.timings.postprocess, 3),
+                "total": round(self.timings.total, 3),
+            },
+            "engine": self.engine,
+            "precision": self.precision,
+            "model": self.model,
+            **self.extra,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one line."""
+        return json.dumps(self.to_dict(), allow_nan=False)

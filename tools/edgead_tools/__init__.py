@@ -1,0 +1,1 @@
+"""The workstation: from a folder of good images to a bundle."""
