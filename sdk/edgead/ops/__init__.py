@@ -1,7 +1,18 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
 from edgead.ops.decide import calibrate, find_regions, judge
-from edgead.ops.fuse import fuse, image_score
+from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
-__all__ = ["as_image", "calibrate", "find_regions", "fuse", "image_score", "judge", "normalise", "resize", "to_input"]
+__all__ = [
+    "as_image",
+    "calibrate",
+    "find_regions",
+    "fuse",
+    "image_score",
+    "judge",
+    "normalise",
+    "resize",
+    "to_input",
+    "upsample",
+]

@@ -18,13 +18,12 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec) -> MapF32:
     Each map is scaled (`weight * (map * scale + offset)`), interpolated bilinearly to the grid (half-pixel
     centres, edges replicated), summed or multiplied, then smoothed by a Gaussian.
     """
-    grid = (spec.width, spec.height)
     fused: MapF32 | None = None
     for part in spec.maps:
         scaled: MapF32 = maps[part.name] * np.float32(part.weight * part.scale)
         scaled += np.float32(part.weight * part.offset)
         if scaled.shape != (spec.height, spec.width):
-            scaled = np.asarray(cv2.resize(scaled, grid, interpolation=cv2.INTER_LINEAR), np.float32)
+            scaled = upsample(scaled, spec.height, spec.width)
         if fused is None:
             fused = scaled
         elif spec.combine == "sum":
@@ -38,6 +37,11 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec) -> MapF32:
             cv2.GaussianBlur(fused, (size, size), spec.sigma, borderType=cv2.BORDER_REPLICATE), np.float32
         )
     return fused
+
+
+def upsample(grid_map: MapF32, height: int, width: int) -> MapF32:
+    """A map interpolated bilinearly (half-pixel centres) to (height, width), as a new array."""
+    return np.asarray(cv2.resize(grid_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def image_score(fused: MapF32, spec: FusionSpec) -> float:

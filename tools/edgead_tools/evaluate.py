@@ -1,0 +1,105 @@
+"""How good a bundle is on labelled images, through the same detector that judges on the line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgead import Detector, Frame
+from edgead.errors import DataError
+from edgead.images import read_image
+from edgead.ops import upsample
+from edgead_tools import metrics
+from edgead_tools.data import Sample, read_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One labelled image and its scores."""
+
+    path: str
+    label: str  # "good" or the defect's name
+    is_good: bool
+    score: float  # calibrated; above 1.0 is NG
+    raw_score: float
+    milliseconds: float  # from frame to result
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of one bundle on one data set; None where the data cannot give a figure."""
+
+    judged: tuple[Judged, ...]
+    image_auroc: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    false_alarm_rate: float | None  # share of good images above the shipped threshold
+    miss_rate: float | None  # share of defective images at or below it
+    latency_ms: float  # median from frame to result, batch 1
+    engine: str
+    precision: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures under their published names, for JSON."""
+        return {
+            "image_auroc": self.image_auroc,
+            "pixel_auroc": self.pixel_auroc,
+            "aupro": self.aupro,
+            "false_alarm_rate": self.false_alarm_rate,
+            "miss_rate": self.miss_rate,
+            "latency_ms": self.latency_ms,
+            "good": sum(one.is_good for one in self.judged),
+            "defective": sum(not one.is_good for one in self.judged),
+            "engine": self.engine,
+            "precision": self.precision,
+        }
+
+
+def evaluate(
+    detector: Detector, samples: Sequence[Sample], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Evaluation:
+    """Judge every sample and compute the metrics of the evaluation specification.
+
+    Image metrics use the raw score. Pixel metrics are taken at network resolution: the fused map interpolated
+    to the input size against masks resized bilinearly and cut at 0.5; they are None unless every defective image
+    has a mask. Raises DataError for no samples or an unreadable one.
+    """
+    if not samples:
+        raise DataError("there are no test images: the data set needs test/good and test/<defect> folders")
+    spec = detector.bundle.manifest.input
+    with_masks = all(sample.is_good or sample.masks for sample in samples) and not all(s.is_good for s in samples)
+    judged, maps, masks = [], [], []
+    for index, sample in enumerate(samples):
+        image = read_image(sample.path, bits=spec.bits)
+        result = detector.detect(Frame(image, index, str(sample.path)))
+        judged.append(
+            Judged(
+                path=str(sample.path),
+                label=sample.label,
+                is_good=sample.is_good,
+                score=result.score,
+                raw_score=result.raw_score,
+                milliseconds=result.timings.total,
+            )
+        )
+        if with_masks:
+            maps.append(upsample(result.grid_map, spec.height, spec.width))
+            masks.append(read_mask(sample, spec.height, spec.width))
+        on_progress(index + 1, len(samples))
+    labels = np.array([not one.is_good for one in judged])
+    scores = np.array([one.raw_score for one in judged])
+    refused = np.array([one.score > 1.0 for one in judged])
+    return Evaluation(
+        judged=tuple(judged),
+        image_auroc=metrics.image_auroc(scores, labels) if 0 < labels.sum() < len(labels) else None,
+        pixel_auroc=metrics.pixel_auroc(np.stack(maps), np.stack(masks)) if with_masks else None,
+        aupro=metrics.aupro(np.stack(maps), np.stack(masks)) if with_masks else None,
+        false_alarm_rate=float(refused[~labels].mean()) if (~labels).any() else None,
+        miss_rate=float((~refused[labels]).mean()) if labels.any() else None,
+        latency_ms=float(np.median([one.milliseconds for one in judged])),
+        engine=detector.engine.name,
+        precision=detector.engine.precision,
+    )
