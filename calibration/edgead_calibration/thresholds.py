@@ -115,7 +115,7 @@ def _student_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t distribution for a probability of at least 0.5, by integrating its density."""
     log_norm = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.sqrt(freedom * math.pi))
     # t = sqrt(freedom) * tan(u) turns the density into a power of cos(u) on [0, pi/2)
-    angles = np.linspace(0, math.pi / 2, 200_001)
+    angles = np.linspace(0, math.pi / 2, 20_001)
     density = math.exp(log_norm) * math.sqrt(freedom) * np.cos(angles) ** (freedom - 1)
     step = angles[1] - angles[0]
     mass = 0.5 + np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2) * step])

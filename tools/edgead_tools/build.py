@@ -1,0 +1,267 @@
+"""The recipe: from a folder of good images to a verified bundle.
+
+images -> checked and split -> trained -> exported (torch ends here) -> thresholds through the same detector the
+line runs -> golden frames -> bundle. Stages talk through files in the run's folder beside the bundle, so a
+build that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+import edgead
+from edgead import Bundle, Detector
+from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
+from edgead.bundle.store import write_atomically, write_bundle
+from edgead.errors import GateError, UsageError
+from edgead.images import read_image
+from edgead.ops import resize
+from edgead.types import ImageU8
+from edgead_calibration.refit import read_good
+from edgead_calibration.thresholds import describe, fit_thresholds
+from edgead_tools.config import BuildConfig
+from edgead_tools.data import Dataset, Rejection, Sample, check, load_resized, open_dataset, split
+from edgead_tools.evaluate import evaluate
+from edgead_tools.export import export
+from edgead_tools.methods import Trained, TrainingImages, create_method
+from edgead_tools.progress import Reporter
+from edgead_tools.train import Run
+
+NETWORK = "model.fp32.onnx"
+GOLDEN_FRAMES = 4
+GOLDEN_SIDE = 512  # pixels; golden frames are stored no larger
+TOLERANCE = 1e-4  # between engines, on the fused map
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The data of one build."""
+
+    dataset: Dataset
+    train: Sequence[Sample]
+    calibration: Sequence[Sample]
+    held_out: Sequence[Sample]
+    rejected: Sequence[Rejection]
+    digest: str
+
+
+def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Bundle:
+    """Build a bundle and write it to `config.bundle_path`; returns it as read back.
+
+    An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
+    training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
+    """
+    images = _open_images(config, reporter)
+    folder = _run_folder(config, images.digest, fresh=fresh)
+    method = create_method(config.method, config.options)
+    with reporter.stage("preparing images") as on_progress:
+        arrays = TrainingImages(
+            train=_load(images.train, config, folder / "train.npy", on_progress),
+            calibration=_load(images.calibration, config, folder / "calibration.npy", on_progress),
+        )
+    with reporter.stage(f"training {config.method}") as on_progress:
+        run = Run(
+            folder=folder,
+            seed=config.seed,
+            budget=config.budget_seconds,
+            steps=config.steps,
+            epochs=config.epochs,
+            device=config.device,
+            threads=config.threads,
+            on_progress=on_progress,
+            finish=finish,
+        )
+        trained = method.train(arrays, run)
+    with reporter.stage("exporting"):
+        exported = export(trained, folder / NETWORK, np.asarray(arrays.calibration[:8]))
+    provenance = _provenance(config, images, trained) | {"export": exported.to_dict()}
+    manifest, members = _calibrate(config, images, trained, folder / NETWORK, provenance, reporter)
+    bundle = write_bundle(config.bundle_path, manifest, members)
+    shutil.rmtree(folder)
+    reporter.say(f"{bundle.path}: {describe(manifest.artifacts[0].thresholds)}")
+    return bundle
+
+
+def _open_images(config: BuildConfig, reporter: Reporter) -> Images:
+    dataset = open_dataset(config.data if isinstance(config.data, dict) else Path(config.data))
+    with reporter.stage("checking images") as on_progress:
+        train = check(dataset.train, config.bits, on_progress)
+        validation = check(dataset.validation, config.bits, on_progress)
+    for rejection in (*train.rejected, *validation.rejected):
+        reporter.say(f"left out {rejection.path}: {rejection.reason}")
+    parts = split(train.kept, config.seed, validation.kept)
+    reporter.say(
+        f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
+        f"{len(parts.held_out)} kept aside for thresholds"
+    )
+    digest = hashlib.sha256(f"{train.digest} {validation.digest}".encode()).hexdigest()
+    rejected = (*train.rejected, *validation.rejected)
+    return Images(dataset, parts.train, parts.calibration, parts.held_out, rejected, digest)
+
+
+def _run_folder(config: BuildConfig, digest: str, *, fresh: bool) -> Path:
+    """The folder of this run, emptied unless it holds an unfinished build of the very same thing."""
+    folder = config.bundle_path.with_name(config.bundle_path.name + ".run")
+    settings = msgspec.to_builtins(msgspec.structs.replace(config, out="")) | {
+        "data_digest": digest,
+        "edgead": edgead.__version__,
+    }
+    record = folder / "run.json"
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != settings:
+        raise UsageError(
+            f"{folder} holds an unfinished build with other settings or images: "
+            "repeat those settings to continue it, or pass --fresh to start over"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(record, json.dumps(settings, indent=1).encode())
+    return folder
+
+
+def _load(samples: Sequence[Sample], config: BuildConfig, path: Path, on_progress: Any) -> np.ndarray:
+    return load_resized(samples, config.size, config.size, config.bits, path, on_progress)
+
+
+def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[str, Any]:
+    return {
+        "edgead": edgead.__version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": msgspec.to_builtins(config),
+        "versions": {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "data": {
+            "digest": images.digest,
+            "train": len(images.train),
+            "calibration": len(images.calibration),
+            "held_out": len(images.held_out),
+            "left_out": [{"name": Path(one.path).name, "reason": one.reason} for one in images.rejected],
+        },
+        "training": trained.report,
+    }
+
+
+def _calibrate(
+    config: BuildConfig,
+    images: Images,
+    trained: Trained,
+    network: Path,
+    provenance: dict[str, Any],
+    reporter: Reporter,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Fit thresholds and record golden readings through the detector, then measure; the bundle's contents."""
+    members = {NETWORK: network.read_bytes()}
+    golden = _golden_frames(images.held_out, config)
+    provisional = _manifest(config, trained, _unfitted(), golden={}, provenance={})
+    with Detector(Bundle(provisional, members, "0" * 64, None)) as detector:
+        with reporter.stage("fitting thresholds") as on_progress:
+            count = iter(range(1, len(images.held_out) + 1))
+            frames = (read_image(sample.path, bits=config.bits) for sample in images.held_out)
+            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(images.held_out)))
+        for name, frame in golden.items():
+            members[f"golden/{name}.png"] = _png(frame)
+            members[f"golden/{name}.npy"] = _npy(detector.read(frame).anomaly_map)
+    fitted = msgspec.structs.replace(
+        _unfitted(),
+        thresholds=fit_thresholds(scores, maxima, config.false_alarm_rate),
+        good_scores=scores,
+        good_maxima=maxima,
+    )
+    manifest = _manifest(config, trained, fitted, golden=golden, provenance=provenance)
+    return _with_accuracy(manifest, members, images, reporter), members
+
+
+def _with_accuracy(manifest: Manifest, members: dict[str, bytes], images: Images, reporter: Reporter) -> Manifest:
+    """The manifest with what the detector achieves on the data set's labelled images, where it has any."""
+    if not images.dataset.test:
+        return manifest
+    with (
+        reporter.stage("evaluating") as on_progress,
+        Detector(Bundle(manifest, members, "0" * 64, None)) as detector,
+    ):
+        measured = evaluate(detector, images.dataset.test, on_progress)
+    return msgspec.structs.replace(manifest, provenance=manifest.provenance | {"measured": measured.to_dict()})
+
+
+def _unfitted() -> Artifact:
+    """An artifact whose thresholds are yet to be fitted; it is read with, never judged with."""
+    nothing = Thresholds(
+        image=1.0,
+        image_center=0.0,
+        pixel=1.0,
+        pixel_center=0.0,
+        false_alarm_rate=0.5,
+        images=0,
+        interval=(0.0, 1.0),
+        promised=False,
+    )
+    return Artifact(
+        member=NETWORK,
+        precision="fp32",
+        thresholds=nothing,
+        good_scores=(),
+        good_maxima=(),
+        golden=(),
+        tolerance=TOLERANCE,
+    )
+
+
+def _manifest(
+    config: BuildConfig, trained: Trained, artifact: Artifact, golden: dict[str, ImageU8], provenance: dict[str, Any]
+) -> Manifest:
+    names = tuple(golden)
+    artifact = msgspec.structs.replace(artifact, golden=tuple(f"golden/{name}.npy" for name in names))
+    frames = tuple(f"golden/{name}.png" for name in names)
+    listed = (NETWORK, *frames, *artifact.golden)
+    return Manifest(
+        schema=SCHEMA,
+        name=config.bundle_path.stem,
+        method=config.method,
+        input=msgspec.structs.replace(trained.input, bits=config.bits),
+        fusion=trained.fusion,
+        artifacts=(artifact,),
+        golden_frames=frames,
+        members={name: Member(sha256="", size=0) for name in listed},  # write_bundle fills the digests in
+        provenance=provenance,
+    )
+
+
+def _golden_frames(samples: Sequence[Sample], config: BuildConfig) -> dict[str, ImageU8]:
+    """A few kept-aside images, every second one with a dark bar across it, so that high map values are covered."""
+    frames = {}
+    for index, sample in enumerate(samples[:GOLDEN_FRAMES]):
+        image = read_image(sample.path, bits=config.bits)
+        scale = min(1.0, GOLDEN_SIDE / max(image.shape[:2]))
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        frame = np.array(resize(image, height, width))
+        if index % 2:
+            frame[height // 3 : height // 3 + max(1, height // 12), width // 4 : 3 * width // 4] = (12, 8, 16)
+        frames[f"{index:02d}"] = frame
+    return frames
+
+
+def _png(image: ImageU8) -> bytes:
+    done, encoded = cv2.imencode(".png", image)
+    if not done:
+        raise GateError("a golden frame could not be encoded as PNG")
+    return encoded.tobytes()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
