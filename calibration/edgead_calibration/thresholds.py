@@ -100,15 +100,15 @@ def _at_least(count: int, trials: int, p: float) -> float:
     """P(Binomial(trials, p) >= count), which is the Beta(count, trials - count + 1) distribution function at p."""
     if p <= 0 or p >= 1:
         return float(p >= 1)
-    log_choose = math.lgamma(trials + 1)
-    terms = (
+    log_trials = math.lgamma(trials + 1)
+    below = math.fsum(
         math.exp(
-            log_choose - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+            log_trials - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
             + k * math.log(p) + (trials - k) * math.log1p(-p)
         )
-        for k in range(count, trials + 1)
+        for k in range(count)  # few terms: `count` is the number of false alarms, plus one
     )  # fmt: skip
-    return min(1.0, math.fsum(terms))
+    return 1.0 - min(1.0, below)
 
 
 def _student_quantile(probability: float, freedom: int) -> float:
