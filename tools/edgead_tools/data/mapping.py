@@ -35,6 +35,9 @@ def open_mapping(source: Mapping[str, object]) -> Dataset:
     root = _root(source, folders["normal_dir"])
     extensions = _extensions(source)
     train = _good(folders["normal_dir"], root, extensions)
+    if not train:
+        places, kinds = ", ".join(map(str, folders["normal_dir"])), ", ".join(sorted(extensions))
+        raise DataError(f"there are no images in {places}; looked for {kinds}")
     good = _good(folders["normal_test_dir"], root, extensions)
     anomalous = _anomalous(folders["abnormal_dir"], folders["mask_dir"], root, extensions)
     _forbid_overlap(train, (*good, *anomalous))
@@ -60,9 +63,7 @@ def _anomalous(
         for image in images_below(folder, folder, extensions):
             label = image.parent.name
             if label.lower() in GOOD_NAMES:
-                raise DataError(
-                    f"{image} lies in a folder named {label}, and abnormal_dir reaches it: name the folders of defects"
-                )
+                raise DataError(f"abnormal_dir reaches {image}, in a folder named {label}: name the folders of defects")
             samples.append(Sample(image, relative_name(image, root), label, masks.get(_key(image, folder), ())))
     return tuple(samples)
 

@@ -2,7 +2,7 @@
 
 Masks come as 0/255 (MVTec AD), as 0 and one grey value a file (MVTec LOCO), as small class numbers (VisA), or
 as 0/255 with the blurred edges of a lossy format (magnetic tiles). One rule reads them all: a pixel is defect
-when it is above 127, or, in a file that has nothing above 127, above 0.
+when it is above 127 (half of the scale), or, in a file that has nothing above that, above 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.images import read_image
+from edgead.images import decode, read_file, read_image
 from edgead.types import Mask
 from edgead_tools.data.samples import Sample
 
@@ -49,5 +49,8 @@ def _union(sample: Sample) -> Mask:
 
 
 def _read(path: Path) -> Mask:
-    values = read_image(path).max(axis=2)  # colours of a palette count too
-    return np.asarray(values > (127 if values.max() > 127 else 0))
+    values = decode(read_file(path), path).max(axis=2)  # colours of a palette count too
+    if values.dtype.kind != "u":
+        raise DataError(f"{path} is no mask: its pixels are {values.dtype}, not 8 or 16 bit")
+    half = np.iinfo(values.dtype).max // 2
+    return np.asarray(values > (half if values.max() > half else 0))
