@@ -18,7 +18,7 @@ from edgead.ops import resize
 from edgead_tools.data import Cache, Checked, Sample, check, load_resized, open_dataset, read_mask
 from edgead_tools.data.check import odd_sizes
 
-SHARED = Path(os.environ.get("EDGEAD_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"there are no development images at {SHARED}")
 
 

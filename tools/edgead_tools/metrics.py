@@ -152,15 +152,16 @@ class PixelScores:
         return self._curve().f1_max()
 
     def _fold(self) -> None:
-        """Move what is held into the bins."""
-        good, anomalous, weights = self._held()
-        low = min(part.min() for part in (good, anomalous) if part.size)
-        high = max(part.max() for part in (good, anomalous) if part.size)
-        if self._bins is None:
-            self._bins = _Bins(float(low), float(high))
-        self._bins.cover(float(low), float(high))
-        self._bins.count(good, anomalous, weights)
+        """Move what is held into the bins, image by image."""
+        held = zip(self._good, self._anomalous, self._weights, strict=True)
         self._good, self._anomalous, self._weights = [], [], []
+        for good, anomalous, weights in held:
+            low = float(min(part.min() for part in (good, anomalous) if part.size))
+            high = float(max(part.max() for part in (good, anomalous) if part.size))
+            if self._bins is None:
+                self._bins = _Bins(low, high)
+            self._bins.cover(low, high)
+            self._bins.count(good, anomalous, weights)
 
     def _curve(self) -> Curve:
         return self._bins.curve() if self._bins else _curve(*self._held())
