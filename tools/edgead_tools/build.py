@@ -7,7 +7,6 @@ build that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -34,30 +33,37 @@ from edgead.types import ImageU8
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, fit_thresholds
 from edgead_tools.config import BuildConfig
-from edgead_tools.data import Dataset, Rejection, Sample, check, load_resized, open_dataset, split
+from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
 from edgead_tools.evaluate import evaluate
 from edgead_tools.export import export
 from edgead_tools.methods import Trained, TrainingImages, create_method
-from edgead_tools.progress import Reporter
+from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.train import Run
 
 NETWORK = "model.fp32.onnx"
+EXAMPLES = 8  # calibration images on which the exported network is compared with torch
 GOLDEN_FRAMES = 4
 GOLDEN_SIDE = 512  # pixels; golden frames are stored no larger
 TOLERANCE = 1e-4  # between engines, on the fused map
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Images:
     """The data of one build."""
 
     dataset: Dataset
-    train: Sequence[Sample]
-    calibration: Sequence[Sample]
-    held_out: Sequence[Sample]
-    rejected: Sequence[Rejection]
-    digest: str
+    checked: Checked
+    parts: Split
+
+    def training(self) -> TrainingImages:
+        """What a method learns from, in memory at network size."""
+        assert self.checked.images is not None  # the check was given a cache
+        train, calibration = (
+            np.ascontiguousarray(self.checked.images[self.checked.rows(side)])
+            for side in (self.parts.train, self.parts.calibration)
+        )
+        return TrainingImages(train, calibration)
 
 
 def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Bundle:
@@ -66,30 +72,16 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
     training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
     """
-    images = _open_images(config, reporter)
-    folder = _run_folder(config, images.digest, fresh=fresh)
     method = create_method(config.method, config.options)
-    with reporter.stage("preparing images") as on_progress:
-        arrays = TrainingImages(
-            train=_load(images.train, config, folder / "train.npy", on_progress),
-            calibration=_load(images.calibration, config, folder / "calibration.npy", on_progress),
-        )
+    folder = _open_run(config, fresh=fresh)
+    images = _open_images(config, folder, reporter)
+    _pin_run(folder, images.checked.digest)
     with reporter.stage(f"training {config.method}") as on_progress:
-        run = Run(
-            folder=folder,
-            seed=config.seed,
-            budget=config.budget_seconds,
-            steps=config.steps,
-            epochs=config.epochs,
-            device=config.device,
-            threads=config.threads,
-            on_progress=on_progress,
-            finish=finish,
-        )
-        trained = method.train(arrays, run)
+        trained = method.train(images.training(), _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
-        exported = export(trained, folder / NETWORK, np.asarray(arrays.calibration[:8]))
-    provenance = _provenance(config, images, trained) | {"export": exported.to_dict()}
+        examples = np.asarray(images.training().calibration[:EXAMPLES])
+        exported = export(trained, folder / NETWORK, examples)
+    provenance = _provenance(config, images, trained) | {"export": exported.card()}
     manifest, members = _calibrate(config, images, trained, folder / NETWORK, provenance, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
@@ -97,45 +89,63 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     return bundle
 
 
-def _open_images(config: BuildConfig, reporter: Reporter) -> Images:
-    dataset = open_dataset(config.data if isinstance(config.data, dict) else Path(config.data))
+def _open_images(config: BuildConfig, folder: Path, reporter: Reporter) -> Images:
+    dataset = open_dataset(config.data)
+    cache = Cache(folder / "images.npy", config.size, config.size)
     with reporter.stage("checking images") as on_progress:
-        train = check(dataset.train, config.bits, on_progress)
-        validation = check(dataset.validation, config.bits, on_progress)
-    for rejection in (*train.rejected, *validation.rejected):
+        checked = check((*dataset.train, *dataset.validation), config.bits, cache=cache, on_progress=on_progress)
+    for rejection in checked.rejected:
         reporter.say(f"left out {rejection.path}: {rejection.reason}")
-    parts = split(train.kept, config.seed, validation.kept)
+    parts = split(checked.kept, config.seed, validation=dataset.validation)
     reporter.say(
         f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
         f"{len(parts.held_out)} kept aside for thresholds"
     )
-    digest = hashlib.sha256(f"{train.digest} {validation.digest}".encode()).hexdigest()
-    rejected = (*train.rejected, *validation.rejected)
-    return Images(dataset, parts.train, parts.calibration, parts.held_out, rejected, digest)
+    return Images(dataset, checked, parts)
 
 
-def _run_folder(config: BuildConfig, digest: str, *, fresh: bool) -> Path:
-    """The folder of this run, emptied unless it holds an unfinished build of the very same thing."""
+def _open_run(config: BuildConfig, *, fresh: bool) -> Path:
+    """The folder of this run; raises UsageError where it holds an unfinished build with other settings."""
     folder = config.bundle_path.with_name(config.bundle_path.name + ".run")
-    settings = msgspec.to_builtins(msgspec.structs.replace(config, out="")) | {
-        "data_digest": digest,
-        "edgead": edgead.__version__,
-    }
-    record = folder / "run.json"
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != settings:
-        raise UsageError(
-            f"{folder} holds an unfinished build with other settings or images: "
-            "repeat those settings to continue it, or pass --fresh to start over"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(record, json.dumps(settings, indent=1).encode())
+    settings = msgspec.to_builtins(msgspec.structs.replace(config, out="")) | {"edgead": edgead.__version__}
+    _claim(folder / "settings.json", settings, "other settings")
     return folder
 
 
-def _load(samples: Sequence[Sample], config: BuildConfig, path: Path, on_progress: Any) -> np.ndarray:
-    return load_resized(samples, config.size, config.size, config.bits, path, on_progress)
+def _pin_run(folder: Path, digest: str) -> None:
+    """Tie the run to its images; raises UsageError where it was begun with others."""
+    _claim(folder / "images.json", {"digest": digest}, "other images")
+
+
+def _claim(record: Path, content: dict[str, Any], what: str) -> None:
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if record.exists() and json.loads(record.read_text(encoding="utf-8")) != content:
+            raise UsageError(
+                f"{record.parent} holds an unfinished build with {what}: "
+                "repeat those to continue it, or pass --fresh to start over"
+            )
+        write_atomically(record, json.dumps(content, indent=1).encode())
+    except OSError as error:
+        raise UsageError(f"{record.parent} cannot be used for the build: {error.strerror}") from error
+
+
+def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:
+    return Run(
+        folder=folder,
+        seed=config.seed,
+        budget=config.budget_seconds,
+        steps=config.steps,
+        epochs=config.epochs,
+        device=config.device,
+        threads=config.threads,
+        weights=Path(config.weights) if config.weights else None,
+        textures=Path(config.textures) if config.textures else None,
+        on_progress=on_progress,
+        finish=finish,
+    )
 
 
 def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[str, Any]:
@@ -145,11 +155,11 @@ def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[s
         "config": msgspec.to_builtins(config),
         "versions": {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "data": {
-            "digest": images.digest,
-            "train": len(images.train),
-            "calibration": len(images.calibration),
-            "held_out": len(images.held_out),
-            "left_out": [{"name": Path(one.path).name, "reason": one.reason} for one in images.rejected],
+            "digest": images.checked.digest,
+            "train": len(images.parts.train),
+            "calibration": len(images.parts.calibration),
+            "held_out": len(images.parts.held_out),
+            "left_out": [{"name": one.path.name, "reason": one.reason} for one in images.checked.rejected],
         },
         "training": trained.report,
     }
@@ -165,13 +175,13 @@ def _calibrate(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Fit thresholds and record golden readings through the detector, then measure; the bundle's contents."""
     members = {NETWORK: network.read_bytes()}
-    golden = _golden_frames(images.held_out, config)
+    golden = _golden_frames(images.parts.held_out, config)
     provisional = _manifest(config, trained, _unfitted(), golden={}, provenance={})
     with Detector(Bundle(provisional, members, "0" * 64, None)) as detector:
         with reporter.stage("fitting thresholds") as on_progress:
-            count = iter(range(1, len(images.held_out) + 1))
-            frames = (read_image(sample.path, bits=config.bits) for sample in images.held_out)
-            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(images.held_out)))
+            count = iter(range(1, len(images.parts.held_out) + 1))
+            frames = (read_image(sample.path, bits=config.bits) for sample in images.parts.held_out)
+            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(images.parts.held_out)))
         for name, frame in golden.items():
             members[f"golden/{name}.png"] = _png(frame)
             members[f"golden/{name}.npy"] = _npy(detector.read(frame).anomaly_map)
