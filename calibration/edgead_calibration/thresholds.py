@@ -100,22 +100,22 @@ def _at_least(count: int, trials: int, p: float) -> float:
     """P(Binomial(trials, p) >= count), which is the Beta(count, trials - count + 1) distribution function at p."""
     if p <= 0 or p >= 1:
         return float(p >= 1)
-    log_choose = math.lgamma(trials + 1)
-    terms = (
+    log_trials = math.lgamma(trials + 1)
+    below = math.fsum(
         math.exp(
-            log_choose - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+            log_trials - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
             + k * math.log(p) + (trials - k) * math.log1p(-p)
         )
-        for k in range(count, trials + 1)
+        for k in range(count)  # few terms: `count` is the number of false alarms, plus one
     )  # fmt: skip
-    return min(1.0, math.fsum(terms))
+    return 1.0 - min(1.0, below)
 
 
 def _student_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t distribution for a probability of at least 0.5, by integrating its density."""
     log_norm = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.sqrt(freedom * math.pi))
     # t = sqrt(freedom) * tan(u) turns the density into a power of cos(u) on [0, pi/2)
-    angles = np.linspace(0, math.pi / 2, 200_001)
+    angles = np.linspace(0, math.pi / 2, 20_001)
     density = math.exp(log_norm) * math.sqrt(freedom) * np.cos(angles) ** (freedom - 1)
     step = angles[1] - angles[0]
     mass = 0.5 + np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2) * step])

@@ -127,3 +127,14 @@ def _read_yaml(file: Path | None) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold keys and values, such as `data: good_parts/`")
     return dict(content)
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` pairs as a mapping, values read as YAML scalars; raises UsageError."""
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set takes NAME=VALUE, not '{pair}'")
+        options[name] = yaml.safe_load(value)
+    return options

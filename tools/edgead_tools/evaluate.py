@@ -70,8 +70,9 @@ def evaluate(
     if not samples:
         raise DataError("there are no test images: the data set needs test/good and test/<defect> folders")
     spec = detector.bundle.manifest.input
-    with_masks = all(sample.is_good or sample.masks for sample in samples) and not all(s.is_good for s in samples)
-    judged, maps, masks = [], [], []
+    defective = [sample for sample in samples if not sample.is_good]
+    pixels = metrics.PixelScores() if defective and all(sample.masks for sample in defective) else None
+    judged = []
     for index, sample in enumerate(samples):
         image = read_image(sample.path, bits=spec.bits)
         result = detector.detect(Frame(image, index, str(sample.path)))
@@ -85,9 +86,9 @@ def evaluate(
                 milliseconds=result.timings.total,
             )
         )
-        if with_masks:
-            maps.append(upsample(result.grid_map, spec.height, spec.width))
-            masks.append(read_mask(sample, spec.height, spec.width))
+        if pixels is not None:
+            size = (spec.height, spec.width)
+            pixels.add(upsample(result.grid_map, *size), read_mask(sample, *size))
         on_progress(index + 1, len(samples))
     labels = np.array([not one.is_good for one in judged])
     scores = np.array([one.raw_score for one in judged])
@@ -95,8 +96,8 @@ def evaluate(
     return Evaluation(
         judged=tuple(judged),
         image_auroc=metrics.image_auroc(scores, labels) if 0 < labels.sum() < len(labels) else None,
-        pixel_auroc=metrics.pixel_auroc(np.stack(maps), np.stack(masks)) if with_masks else None,
-        aupro=metrics.aupro(np.stack(maps), np.stack(masks)) if with_masks else None,
+        pixel_auroc=pixels.auroc() if pixels is not None else None,
+        aupro=pixels.aupro() if pixels is not None else None,
         false_alarm_rate=float(refused[~labels].mean()) if (~labels).any() else None,
         miss_rate=float((~refused[labels]).mean()) if labels.any() else None,
         latency_ms=float(np.median([one.milliseconds for one in judged])),

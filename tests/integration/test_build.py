@@ -1,0 +1,149 @@
+"""The main job end to end on generated parts: from a folder of good images to a verdict on the next one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from edgead_tools.build import build
+from edgead_tools.config import BuildConfig
+from edgead_tools.data import open_dataset
+from edgead_tools.evaluate import evaluate
+from edgead_tools.progress import Reporter
+from edgead_tools.report import write_report
+
+from edgead import Bundle, Detector
+from edgead.errors import DataError, UsageError
+from edgead.verify import verify
+
+STEPS = 12
+
+
+def washer(rng: np.random.Generator, defect: bool = False) -> np.ndarray:
+    """A grey ring on a dark ground, slightly moved and noisy; a defective one has a bright scratch."""
+    image = np.full((120, 160, 3), 40, np.uint8)
+    center = (80 + int(rng.integers(-3, 4)), 60 + int(rng.integers(-3, 4)))
+    cv2.circle(image, center, 40, (150, 155, 160), 14)
+    if defect:
+        start = (center[0] - 45, center[1] + int(rng.integers(-20, 20)))
+        cv2.line(image, start, (start[0] + 70, start[1] + 8), (235, 240, 250), 5)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("washers")
+    rng = np.random.default_rng(0)
+    for part, count in (("train/good", 40), ("test/good", 8), ("test/scratch", 8)):
+        (root / part).mkdir(parents=True)
+        for index in range(count):
+            cv2.imwrite(str(root / part / f"{index:03d}.png"), washer(rng, part.endswith("scratch")))
+    return root
+
+
+def config(data: Path, out: Path, **changes: object) -> BuildConfig:
+    values = {"data": str(data), "out": str(out), "steps": STEPS, "size": 128} | changes
+    return BuildConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return build(config(data, tmp_path_factory.mktemp("built") / "washer.edgead"), Reporter())
+
+
+def test_the_bundle_finds_the_planted_defect(built: Bundle, data: Path) -> None:
+    with Detector(built) as detector:
+        figures = evaluate(detector, open_dataset(data).test)
+    assert figures.image_auroc is not None
+    assert figures.image_auroc > 0.95
+
+
+def test_the_bundle_verifies_and_says_where_it_comes_from(built: Bundle) -> None:
+    assert built.path is not None
+    again = Bundle.open(built.path)
+    with Detector(again) as detector:
+        checks = verify(again, detector)
+    assert checks
+    assert all(check.passed for check in checks)
+    provenance = again.manifest.provenance
+    assert provenance["config"]["steps"] == STEPS
+    assert provenance["training"]["steps"] == STEPS
+    assert provenance["data"]["train"] + provenance["data"]["calibration"] + provenance["data"]["held_out"] == 40
+    assert {"torch", "onnx", "numpy"} <= provenance["versions"].keys()
+    assert provenance["weights"][0]["licence"] == "Apache-2.0"
+    assert provenance["export"]["max_error"] <= 1e-4
+    assert provenance["measured"]["image_auroc"] > 0.95
+
+
+def test_nothing_but_the_bundle_is_left(built: Bundle) -> None:
+    assert built.path is not None
+    assert [path.name for path in built.path.parent.iterdir()] == ["washer.edgead"]
+
+
+def test_the_same_seed_gives_the_same_network_and_thresholds(built: Bundle, data: Path, tmp_path: Path) -> None:
+    again = build(config(data, tmp_path / "again.edgead"), Reporter())
+    assert again.members() == built.members()
+    assert again.manifest.artifacts == built.manifest.artifacts
+
+
+def test_another_seed_gives_another_network(built: Bundle, data: Path, tmp_path: Path) -> None:
+    other = build(config(data, tmp_path / "other.edgead", seed=1, steps=2), Reporter())
+    assert other.members() != built.members()
+
+
+def test_an_interrupted_build_continues_to_the_same_bundle(built: Bundle, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped.edgead"
+    command = [sys.executable, "-m", "edgead", "build", "--data", str(data), "--out", str(out)]
+    command += ["--steps", str(STEPS), "--size", "128"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = out.with_name("stopped.edgead.run") / "training.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    assert done.stdout.strip() == str(out)
+    assert Bundle.open(out).members() == built.members()
+
+
+def test_an_unfinished_build_with_other_settings_is_not_mixed_up(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mixed.edgead"
+    run = out.with_name("mixed.edgead.run")
+    run.mkdir()
+    (run / "run.json").write_text('{"seed": 7}')
+    with pytest.raises(UsageError, match="unfinished build with other settings"):
+        build(config(data, out), Reporter())
+    assert (run / "run.json").read_text() == '{"seed": 7}'
+
+
+def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "only.png"), washer(np.random.default_rng(0)))
+    with pytest.raises(DataError, match=r"1 .*image.* at least \d+"):
+        build(config(folder, tmp_path / "few.edgead"), Reporter())
+    assert not (tmp_path / "few.edgead").exists()
+
+
+def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle, data: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with Detector(built) as detector:
+        figures = evaluate(detector, open_dataset(data).test)
+        write_report(page, figures, detector, title="Washers <1>", notes=["a & b"])
+    text = page.read_text()
+    assert "Washers &lt;1&gt;" in text
+    assert "a &amp; b" in text
+    assert f"{figures.image_auroc:.3f}" in text
+    assert text.count("data:image/jpeg;base64,") >= 8
+    assert "http" not in text.replace("http-equiv", "")

@@ -1,0 +1,277 @@
+"""The recipe: from a folder of good images to a verified bundle.
+
+images -> checked and split -> trained -> exported (torch ends here) -> thresholds through the same detector the
+line runs -> golden frames -> bundle. Stages talk through files in the run's folder beside the bundle, so a
+build that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+import edgead
+from edgead import Bundle, Detector
+from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
+from edgead.bundle.store import write_atomically, write_bundle
+from edgead.errors import GateError, UsageError
+from edgead.images import read_image
+from edgead.ops import resize
+from edgead.types import ImageU8
+from edgead_calibration.refit import read_good
+from edgead_calibration.thresholds import describe, fit_thresholds
+from edgead_tools.config import BuildConfig
+from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
+from edgead_tools.evaluate import evaluate
+from edgead_tools.export import export
+from edgead_tools.methods import Trained, TrainingImages, create_method
+from edgead_tools.progress import OnProgress, Reporter
+from edgead_tools.train import Run
+
+NETWORK = "model.fp32.onnx"
+EXAMPLES = 8  # calibration images on which the exported network is compared with torch
+GOLDEN_FRAMES = 4
+GOLDEN_SIDE = 512  # pixels; golden frames are stored no larger
+TOLERANCE = 1e-4  # between engines, on the fused map
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """The data of one build."""
+
+    dataset: Dataset
+    checked: Checked
+    parts: Split
+
+    def training(self) -> TrainingImages:
+        """What a method learns from, in memory at network size."""
+        assert self.checked.images is not None  # the check was given a cache
+        train, calibration = (
+            np.ascontiguousarray(self.checked.images[self.checked.rows(side)])
+            for side in (self.parts.train, self.parts.calibration)
+        )
+        return TrainingImages(train, calibration)
+
+
+def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Bundle:
+    """Build a bundle and write it to `config.bundle_path`; returns it as read back.
+
+    An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
+    training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
+    """
+    method = create_method(config.method, config.options)
+    folder = _open_run(config, fresh=fresh)
+    images = _open_images(config, folder, reporter)
+    _pin_run(folder, images.checked.digest)
+    with reporter.stage(f"training {config.method}") as on_progress:
+        trained = method.train(images.training(), _run(config, folder, on_progress, finish=finish))
+    with reporter.stage("exporting"):
+        examples = np.asarray(images.training().calibration[:EXAMPLES])
+        exported = export(trained, folder / NETWORK, examples)
+    provenance = _provenance(config, images, trained) | {"export": exported.card()}
+    manifest, members = _calibrate(config, images, trained, folder / NETWORK, provenance, reporter)
+    bundle = write_bundle(config.bundle_path, manifest, members)
+    shutil.rmtree(folder)
+    reporter.say(f"{bundle.path}: {describe(manifest.artifacts[0].thresholds)}")
+    return bundle
+
+
+def _open_images(config: BuildConfig, folder: Path, reporter: Reporter) -> Images:
+    dataset = open_dataset(config.data)
+    cache = Cache(folder / "images.npy", config.size, config.size)
+    with reporter.stage("checking images") as on_progress:
+        checked = check((*dataset.train, *dataset.validation), config.bits, cache=cache, on_progress=on_progress)
+    for rejection in checked.rejected:
+        reporter.say(f"left out {rejection.path}: {rejection.reason}")
+    parts = split(checked.kept, config.seed, validation=dataset.validation)
+    reporter.say(
+        f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
+        f"{len(parts.held_out)} kept aside for thresholds"
+    )
+    return Images(dataset, checked, parts)
+
+
+def _open_run(config: BuildConfig, *, fresh: bool) -> Path:
+    """The folder of this run; raises UsageError where it holds an unfinished build with other settings."""
+    folder = config.bundle_path.with_name(config.bundle_path.name + ".run")
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    settings = msgspec.to_builtins(msgspec.structs.replace(config, out="")) | {"edgead": edgead.__version__}
+    _claim(folder / "settings.json", settings, "other settings")
+    return folder
+
+
+def _pin_run(folder: Path, digest: str) -> None:
+    """Tie the run to its images; raises UsageError where it was begun with others."""
+    _claim(folder / "images.json", {"digest": digest}, "other images")
+
+
+def _claim(record: Path, content: dict[str, Any], what: str) -> None:
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if record.exists() and json.loads(record.read_text(encoding="utf-8")) != content:
+            raise UsageError(
+                f"{record.parent} holds an unfinished build with {what}: "
+                "repeat those to continue it, or pass --fresh to start over"
+            )
+        write_atomically(record, json.dumps(content, indent=1).encode())
+    except OSError as error:
+        raise UsageError(f"{record.parent} cannot be used for the build: {error.strerror}") from error
+
+
+def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:
+    return Run(
+        folder=folder,
+        seed=config.seed,
+        budget=config.budget_seconds,
+        steps=config.steps,
+        epochs=config.epochs,
+        device=config.device,
+        threads=config.threads,
+        weights=Path(config.weights) if config.weights else None,
+        textures=Path(config.textures) if config.textures else None,
+        on_progress=on_progress,
+        finish=finish,
+    )
+
+
+def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[str, Any]:
+    return {
+        "edgead": edgead.__version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": msgspec.to_builtins(config),
+        "versions": {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "data": {
+            "digest": images.checked.digest,
+            "train": len(images.parts.train),
+            "calibration": len(images.parts.calibration),
+            "held_out": len(images.parts.held_out),
+            "left_out": [{"name": one.path.name, "reason": one.reason} for one in images.checked.rejected],
+        },
+        "training": trained.report,
+    }
+
+
+def _calibrate(
+    config: BuildConfig,
+    images: Images,
+    trained: Trained,
+    network: Path,
+    provenance: dict[str, Any],
+    reporter: Reporter,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Fit thresholds and record golden readings through the detector, then measure; the bundle's contents."""
+    members = {NETWORK: network.read_bytes()}
+    golden = _golden_frames(images.parts.held_out, config)
+    provisional = _manifest(config, trained, _unfitted(), golden={}, provenance={})
+    with Detector(Bundle(provisional, members, "0" * 64, None)) as detector:
+        with reporter.stage("fitting thresholds") as on_progress:
+            count = iter(range(1, len(images.parts.held_out) + 1))
+            frames = (read_image(sample.path, bits=config.bits) for sample in images.parts.held_out)
+            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(images.parts.held_out)))
+        for name, frame in golden.items():
+            members[f"golden/{name}.png"] = _png(frame)
+            members[f"golden/{name}.npy"] = _npy(detector.read(frame).anomaly_map)
+    fitted = msgspec.structs.replace(
+        _unfitted(),
+        thresholds=fit_thresholds(scores, maxima, config.false_alarm_rate),
+        good_scores=scores,
+        good_maxima=maxima,
+    )
+    manifest = _manifest(config, trained, fitted, golden=golden, provenance=provenance)
+    return _with_accuracy(manifest, members, images, reporter), members
+
+
+def _with_accuracy(manifest: Manifest, members: dict[str, bytes], images: Images, reporter: Reporter) -> Manifest:
+    """The manifest with what the detector achieves on the data set's labelled images, where it has any."""
+    if not images.dataset.test:
+        return manifest
+    with (
+        reporter.stage("evaluating") as on_progress,
+        Detector(Bundle(manifest, members, "0" * 64, None)) as detector,
+    ):
+        measured = evaluate(detector, images.dataset.test, on_progress)
+    return msgspec.structs.replace(manifest, provenance=manifest.provenance | {"measured": measured.to_dict()})
+
+
+def _unfitted() -> Artifact:
+    """An artifact whose thresholds are yet to be fitted; it is read with, never judged with."""
+    nothing = Thresholds(
+        image=1.0,
+        image_center=0.0,
+        pixel=1.0,
+        pixel_center=0.0,
+        false_alarm_rate=0.5,
+        images=0,
+        interval=(0.0, 1.0),
+        promised=False,
+    )
+    return Artifact(
+        member=NETWORK,
+        precision="fp32",
+        thresholds=nothing,
+        good_scores=(),
+        good_maxima=(),
+        golden=(),
+        tolerance=TOLERANCE,
+    )
+
+
+def _manifest(
+    config: BuildConfig, trained: Trained, artifact: Artifact, golden: dict[str, ImageU8], provenance: dict[str, Any]
+) -> Manifest:
+    names = tuple(golden)
+    artifact = msgspec.structs.replace(artifact, golden=tuple(f"golden/{name}.npy" for name in names))
+    frames = tuple(f"golden/{name}.png" for name in names)
+    listed = (NETWORK, *frames, *artifact.golden)
+    return Manifest(
+        schema=SCHEMA,
+        name=config.bundle_path.stem,
+        method=config.method,
+        input=msgspec.structs.replace(trained.input, bits=config.bits),
+        fusion=trained.fusion,
+        artifacts=(artifact,),
+        golden_frames=frames,
+        members={name: Member(sha256="", size=0) for name in listed},  # write_bundle fills the digests in
+        provenance=provenance,
+    )
+
+
+def _golden_frames(samples: Sequence[Sample], config: BuildConfig) -> dict[str, ImageU8]:
+    """A few kept-aside images, every second one with a dark bar across it, so that high map values are covered."""
+    frames = {}
+    for index, sample in enumerate(samples[:GOLDEN_FRAMES]):
+        image = read_image(sample.path, bits=config.bits)
+        scale = min(1.0, GOLDEN_SIDE / max(image.shape[:2]))
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        frame = np.array(resize(image, height, width))
+        if index % 2:
+            frame[height // 3 : height // 3 + max(1, height // 12), width // 4 : 3 * width // 4] = (12, 8, 16)
+        frames[f"{index:02d}"] = frame
+    return frames
+
+
+def _png(image: ImageU8) -> bytes:
+    done, encoded = cv2.imencode(".png", image)
+    if not done:
+        raise GateError("a golden frame could not be encoded as PNG")
+    return encoded.tobytes()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""The commands of this room, mounted on the `edgead` command line by entry points."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA = typer.Option(help="Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders).")
+BUDGET = typer.Option(help="Training time, such as 5m, 90s or 1h30m.  [default: 5m]")
+
+
+def build(
+    method: Annotated[str | None, typer.Option(help="What is trained.  [default: stlm]")] = None,
+    data: Annotated[str | None, DATA] = None,
+    budget: Annotated[str | None, BUDGET] = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the images instead.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Train for exactly so many steps instead: repeats a build bit for bit.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.  [default: 256]")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed and images give the same bundle.")] = None,
+    false_alarm_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be refused.  [default: 0.01]")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Full scale of 16-bit images: 10, 12, 14 or 16.")] = None,
+    out: Annotated[str | None, typer.Option(help="The bundle to write.  [default: <data folder>.edgead]")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to train: cpu or cuda.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of training.  [default: one per core]")] = None,
+    weights: Annotated[str | None, typer.Option(help="File with the teacher's weights.")] = None,
+    textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter of the method, as NAME=VALUE; repeatable.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")] = False,
+) -> None:
+    """Learn what good parts look like and write one verified file, the bundle."""
+    given: dict[str, Any] = {
+        "method": method, "data": data, "budget": budget, "epochs": epochs, "steps": steps, "size": size,
+        "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
+        "threads": threads, "weights": weights, "textures": textures,
+    }  # fmt: skip
+    from edgead_tools.config import load_config, parse_options
+
+    if set_:
+        given["options"] = parse_options(set_)
+    resolved = load_config(given, config)
+    from edgead_tools.build import build as run_build
+    from edgead_tools.progress import ConsoleReporter
+
+    bundle = run_build(resolved, ConsoleReporter(), fresh=fresh, finish=finish)
+    typer.echo(bundle.path)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to judge with.")],
+    data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
+    precision: Annotated[str, typer.Option(help="Which of the bundle's networks: fp32, fp16, int8 or auto.")] = "auto",
+    engine: Annotated[str, typer.Option(help="What runs it; `edgead doctor` lists what this machine has.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+) -> None:
+    """Measure a bundle on labelled images."""
+    from edgead import Detector
+    from edgead_tools.data import open_dataset
+    from edgead_tools.evaluate import evaluate as run_evaluation
+    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.report import write_report
+
+    dataset = open_dataset(data)
+    with Detector(bundle, engine=engine, precision=precision) as detector:
+        with ConsoleReporter().stage("evaluating") as on_progress:
+            evaluation = run_evaluation(detector, dataset.test, on_progress)
+        if html is not None:
+            notes = [f"Data set: {data}", f"Bundle: {bundle} ({detector.bundle.digest[:12]})"]
+            write_report(html, evaluation, detector, title=f"{bundle.stem} on {data.name}", notes=notes)
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_dict()))
+        return
+    for name, value in evaluation.to_dict().items():
+        shown = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+        typer.echo(f"{name:<18} {shown}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
+    budget: Annotated[str | None, BUDGET] = None,
+    steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+) -> None:
+    """The whole job on real solar-cell images: train, judge unseen cells, write a page."""
+    from edgead_tools.config import BuildConfig
+    from edgead_tools.demo import run_demo
+    from edgead_tools.progress import ConsoleReporter
+
+    config = BuildConfig(
+        data=str(out / "data"), out=str(out / "solar-cells.edgead"), budget=budget or "", steps=steps, seed=seed
+    )
+    done = run_demo(out, config, ConsoleReporter())
+    figures = done.evaluation
+    typer.echo(f"page: {done.page}")
+    typer.echo(
+        f"image AUROC {figures.image_auroc:.3f}, false alarms {figures.false_alarm_rate:.1%}, "
+        f"misses {figures.miss_rate:.1%}, {figures.latency_ms:.1f} ms an image on {figures.engine}"
+    )
+
+
+weights = typer.Typer(
+    help="Pretrained weights: what is known, what is here, how to get the rest.", no_args_is_help=True
+)
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """Every named set of weights, and where it is on this machine."""
+    from edgead_tools.weights import WEIGHTS, locate
+
+    for name, entry in WEIGHTS.items():
+        found = locate(name)
+        typer.echo(f"{name:<20} {entry.licence:<14} {f'{found.source}: {found.path}' if found else 'not here'}")
+
+
+@weights.command("get")
+def get_weights(name: Annotated[str, typer.Argument(help="A name from `edgead weights list`.")]) -> None:
+    """Download a set of weights into the cache, checked by digest; a broken download is resumed."""
+    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.weights import download
+
+    with ConsoleReporter().stage(f"downloading {name}") as on_progress:
+        path = download(name, on_progress=on_progress)
+    typer.echo(path)

@@ -1,0 +1,25 @@
+"""From folders of images to checked, split and cached data sets."""
+
+from edgead_tools.data.cache import Cache, load_resized
+from edgead_tools.data.check import Checked, Rejection, check
+from edgead_tools.data.layouts import open_dataset
+from edgead_tools.data.masks import read_mask
+from edgead_tools.data.samples import GOOD, Dataset, Layout, Sample
+from edgead_tools.data.split import MINIMUM, Split, split
+
+__all__ = [
+    "GOOD",
+    "MINIMUM",
+    "Cache",
+    "Checked",
+    "Dataset",
+    "Layout",
+    "Rejection",
+    "Sample",
+    "Split",
+    "check",
+    "load_resized",
+    "open_dataset",
+    "read_mask",
+    "split",
+]

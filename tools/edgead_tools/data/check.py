@@ -1,0 +1,201 @@
+"""The check before training: an image that cannot be learnt from is left out, and said so.
+
+What is left out, and why:
+
+    unreadable  missing, empty, cut short, damaged, not 8 or 16 bit
+    black       a 16-bit file that uses so little of its range that `bits` must be wrong
+    constant    no contrast: a covered lens, a lamp that was off
+    duplicate   the same pixels as an image before it
+    odd-sized   of another kind than the rest: a thumbnail, a screenshot
+
+Odd sizes. Sets of mixed sizes are legitimate, so an image is not compared with the average but asked whether
+sizes lead from the rest to it in small steps: sorted aspect ratios break into groups where neighbours differ
+by more than 1.5x, sorted areas where they differ by more than 4x. Images outside the largest group are odd,
+unless they are more than a tenth (of few images, half): then the set is of several kinds and is kept whole.
+Measured largest steps (aspect, area): magnetic_tile's train side 1.26x, 1.27x (762 images, 710 sizes), its
+test side 1.17x, 1.12x; natural 1.33x, 1.28x; textures 1.22x, 1.22x; the six other sets have one size each.
+Distance from the median, the obvious rule, would throw out 272 of magnetic_tile's 762 at 1.5x.
+
+Contrast. The flattest image of all those sets has a standard deviation of 9.6 grey levels; below 1 is flat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import DataError
+from edgead.images import decode, read_file, to_bgr
+from edgead.ops import resize
+from edgead.types import ImageU8
+from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
+from edgead_tools.data.samples import Sample
+
+ASPECT_STEP = 1.5
+AREA_STEP = 4.0
+ODD_SHARE = 0.1  # more than this share of other sizes (and more than one image) is a mixed set
+FLAT = 1.0  # grey levels of standard deviation
+BLACK = 16  # grey levels; 12 significant bits read as 16 reach 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An image that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """What the check let through."""
+
+    kept: tuple[Sample, ...]  # in the order they were given
+    rejected: tuple[Rejection, ...]
+    digest: str  # SHA-256 over the names and contents of the kept files, in whatever order
+    images: Rows | None = None  # row i is kept[i] at the cache's size, read-only; None without a cache
+
+    def rows(self, samples: Iterable[Sample]) -> NDArray[np.intp]:
+        """The rows of `images` that hold `samples`."""
+        position = {sample: row for row, sample in enumerate(self.kept)}
+        return np.array([position[sample] for sample in samples], np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one reading of a file told."""
+
+    problem: str
+    contents: str = ""  # SHA-256 of the file
+    pixels: str = ""  # digest of the decoded image
+    size: tuple[int, int] = (1, 1)  # (H, W)
+
+
+def check(
+    samples: Sequence[Sample],
+    bits: int = 16,
+    *,
+    cache: Cache | None = None,
+    on_progress: Progress | None = None,
+) -> Checked:
+    """Read every image once and keep those to learn from; `bits` is the full scale of 16-bit files.
+
+    With a `cache` the same reading also resizes the images into it, so that nothing is decoded twice.
+    Raises DataError when the cache cannot be written.
+    """
+    if cache is None:
+        looks = list(in_parallel(lambda sample: _look(sample, bits), samples, on_progress))
+        return _conclude(samples, looks)
+    if not samples:
+        return _conclude(samples, [])
+
+    def look_and_keep(index: int) -> _Look:
+        return _look(samples[index], bits, rows[index])
+
+    with new_rows(cache.path, len(samples), cache.height, cache.width) as rows:
+        looks = list(in_parallel(look_and_keep, range(len(samples)), on_progress))
+    return _conclude(samples, looks, cache)
+
+
+def _look(sample: Sample, bits: int, row: ImageU8 | None = None) -> _Look:
+    """Read one image, and write it at the row's size into `row` if given."""
+    try:
+        raw = read_file(sample.path)
+        pixels = decode(raw, sample.path)
+        image = to_bgr(pixels, sample.path, bits=bits)
+    except DataError as error:
+        return _Look(str(error).removeprefix(f"{sample.path} "))
+    if row is not None:
+        row[:] = resize(image, row.shape[0], row.shape[1])
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
+    return _Look(_fault(image, pixels, bits), hashlib.sha256(raw).hexdigest(), digest, image.shape[:2])
+
+
+def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
+    """Why nothing can be learnt from an image by itself, or ""."""
+    peak = int(pixels.max())
+    if pixels.dtype == np.uint16 and image.max() <= BLACK and peak >= 64:
+        needed = next(count for count in (10, 12, 14, 16) if peak < 2**count)
+        if needed < bits:
+            return (
+                f"is almost black: its values reach {peak} of {2**bits - 1}, as {needed}-bit pixels in a 16-bit file "
+                f"do; set bits to {needed} if the camera has {needed} bits"
+            )
+    if cv2.meanStdDev(image)[1].max() < FLAT:
+        return "is constant: there is no contrast in it"
+    return ""
+
+
+def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | None = None) -> Checked:
+    """Judge the images by themselves, then against each other."""
+    problems = [look.problem for look in looks]
+    first: dict[tuple[str, tuple[int, int]], Sample] = {}
+    for index, (sample, look) in enumerate(zip(samples, looks, strict=True)):
+        if not problems[index]:
+            twin = first.setdefault((look.pixels, look.size), sample)
+            problems[index] = f"is a duplicate: it has the same pixels as {twin.name}" if twin is not sample else ""
+    sound = [index for index, problem in enumerate(problems) if not problem]
+    sizes = [looks[index].size for index in sound]
+    for index, is_odd in zip(sound, odd_sizes(sizes), strict=True):
+        if is_odd:
+            problems[index] = _odd(looks[index].size, sizes)
+    kept = [index for index in sound if not problems[index]]
+    images = _drop_rows(cache, kept, len(samples)) if cache and kept else None
+    return Checked(
+        tuple(samples[index] for index in kept),
+        tuple(Rejection(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
+        _digest((samples[index].name, looks[index].contents) for index in kept),
+        images,
+    )
+
+
+def odd_sizes(sizes: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which of the sizes (H, W) are grossly unlike the rest, as the module's docstring defines it."""
+    if not sizes:
+        return []
+    height, width = np.array(sizes, np.float64).T
+    groups = list(zip(_groups(width / height, ASPECT_STEP), _groups(width * height, AREA_STEP), strict=True))
+    main, count = Counter(groups).most_common(1)[0]
+    others = len(sizes) - count
+    is_mixed = others > max(1, int(len(sizes) * ODD_SHARE)) or others >= count
+    return [not is_mixed and group != main for group in groups]
+
+
+def _groups(values: NDArray[np.float64], step: float) -> list[int]:
+    """A number for each value; sorted neighbours share it while their ratio is at most `step`."""
+    order = np.argsort(values)
+    breaks = values[order[1:]] > step * values[order[:-1]]
+    numbers = np.zeros(len(values), np.int64)
+    numbers[order[1:]] = np.cumsum(breaks)
+    return [int(number) for number in numbers]
+
+
+def _odd(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> str:
+    (height, width), count = Counter(sizes).most_common(1)[0]
+    usual = f"{count} of {len(sizes)} are {width}x{height}" if count > 1 else "the others are of another kind"
+    return f"has an odd size: {size[1]}x{size[0]}, while {usual}"
+
+
+def _digest(files: Iterable[tuple[str, str]]) -> str:
+    total = hashlib.sha256()
+    for name, contents in sorted(files):
+        total.update(f"{contents} {name}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def _drop_rows(cache: Cache, kept: Sequence[int], count: int) -> Rows:
+    """The cache with only the kept rows in it."""
+    if len(kept) < count:
+        full = open_rows(cache.path)
+        with new_rows(cache.path, len(kept), cache.height, cache.width) as rows:
+            for row, index in enumerate(kept):
+                rows[row] = full[index]
+    return open_rows(cache.path)
