@@ -48,7 +48,8 @@ def _largest_difference(actual: MapF32, expected: MapF32) -> float:
 
 
 def _golden_frame(bundle: Bundle, name: str) -> ImageU8:
-    image = cv2.imdecode(np.frombuffer(bundle.read(name), np.uint8), cv2.IMREAD_COLOR)
+    raw = np.frombuffer(bundle.read(name), np.uint8)
+    image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
     if image is None:
         raise BundleError(f"golden frame '{name}' cannot be decoded: build the bundle again")
     return np.asarray(image, np.uint8)

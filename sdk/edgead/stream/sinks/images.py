@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import cv2
-import numpy as np
 
 from edgead.errors import DataError
 from edgead.types import Frame, Result
@@ -32,9 +31,9 @@ class ImageFolder:
         done, data = cv2.imencode(".jpg", result.overlay(frame.image), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:  # JPEG ends at 65535 pixels a side
             raise OSError(f"frame {frame.index} cannot be encoded as JPEG")
-        self._write(f"{name_of(frame)}_{result.verdict}", data)
+        self._write(f"{name_of(frame)}_{result.verdict}", data.tobytes())
 
-    def _write(self, stem: str, data: np.ndarray) -> None:
+    def _write(self, stem: str, data: bytes) -> None:
         copy = 1
         while True:
             path = self._folder / (f"{stem}.jpg" if copy == 1 else f"{stem}-{copy}.jpg")

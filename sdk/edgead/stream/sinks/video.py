@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edgead.errors import DataError, UsageError
 from edgead.types import Frame, Result
@@ -37,7 +38,7 @@ class VideoFile:
             self._size = (max(2, width - width % 2), max(2, height - height % 2))  # the codec halves the colour planes
             self._writer = self._open()
         if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         self._writer.write(picture)
 
     def _open(self) -> cv2.VideoWriter:

@@ -17,23 +17,24 @@ _log = logging.getLogger(__name__)
 
 
 class ImageSource:
-    """Frames from image files. A broken one among several is reported, counted and passed over."""
+    """Frames from image files. A broken one is reported, counted and passed over; where `strict`, it is an error."""
 
     live = False
     fps = 0.0
     dropped = 0
 
-    def __init__(self, paths: Sequence[Path], bits: int = 16) -> None:
+    def __init__(self, paths: Sequence[Path], bits: int = 16, *, strict: bool = False) -> None:
         self.unreadable = 0
         self._paths = paths
         self._bits = bits
+        self._strict = strict
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
             try:
                 image = read_image(path, bits=self._bits)
             except DataError as error:
-                if len(self._paths) == 1:
+                if self._strict:
                     raise SourceError(str(error)) from error
                 self.unreadable += 1
                 _log.warning("%s", error)
@@ -56,7 +57,7 @@ class ImageSource:
 def open_images(name: str, policy: str = "latest", bits: int = 16) -> ImageSource:
     """The images that `name`, a folder, a glob or a file, stands for; `policy` has no meaning for files."""
     try:
-        return ImageSource(find_images(name), bits)
+        return ImageSource(find_images(name), bits, strict=Path(name).is_file())
     except DataError as error:
         raise SourceError(str(error)) from error
 
@@ -70,7 +71,7 @@ def find_images(name: str) -> list[Path]:
         return [path]
     if not glob.has_magic(name):
         raise DataError(f"there is no image, folder or video at {name}: check the path")
-    found = [Path(match) for match in glob.iglob(name, recursive=True)]
+    found = [Path(match) for match in glob.iglob(name, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute pattern
     images = [path for path in found if path.suffix.lower() in EXTENSIONS and path.is_file()]
     if not images:
         raise DataError(f"no image matches {name}: check the pattern, and quote it so that the shell leaves it alone")
