@@ -36,7 +36,10 @@ def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:
         raise DataError(f"{path} cannot be decoded: {error.err}") from error
     if pixels is None:
         raise DataError(f"{path} cannot be decoded as an image; use png, jpg, bmp, tif or webp")
-    return as_image(pixels, bits=bits)
+    try:
+        return as_image(pixels, bits=bits)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def damage(raw: bytes) -> str:
