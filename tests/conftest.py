@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import pytest
 import tiny
-
 from edgead import Detector
 
 

@@ -91,7 +91,7 @@ def parse(spec: str) -> tuple[str, str]:
     if spec.startswith("/dev/video"):
         return "camera", spec
     scheme = _SCHEME.fullmatch(spec)
-    if scheme is not None and not Path(spec).exists() and not glob.has_magic(spec):
+    if scheme is not None and (scheme[2] or not (glob.has_magic(spec) or Path(spec).exists())):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     if not glob.has_magic(spec) and Path(spec).suffix.lower() in VIDEO_EXTENSIONS and not Path(spec).is_dir():
         return "video", spec
