@@ -61,7 +61,9 @@ def test_predict_prints_a_line_an_image(edgead, tiny_bundle: Path, parts: Path) 
 
 
 def test_predict_prints_json_and_saves_pictures(edgead, tiny_bundle: Path, parts: Path, tmp_path: Path) -> None:
-    code, out, err = edgead("predict", tiny_bundle, f"{parts}/part_1*.png", parts / "part_2.png", "--json", "--save", "s")
+    code, out, err = edgead(
+        "predict", tiny_bundle, f"{parts}/part_1*.png", parts / "part_2.png", "--json", "--save", "s"
+    )
     assert (code, err) == (0, "")
     assert [json.loads(line)["verdict"] for line in out.splitlines()] == ["OK", "NG", "OK"]
     assert len(list((tmp_path / "s").iterdir())) == 3
@@ -91,7 +93,7 @@ def test_names_cannot_play_with_the_terminal(edgead, tiny_bundle: Path, tmp_path
         (["verify", "text"], 1, "not an edgead bundle"),
         (["run", "--bundle", "BUNDLE"], 2, "nothing to look at"),
         (["run", "--bundle", "BUNDLE", "--source", "none"], 5, "there is no image, folder or video at none"),
-        (["run", "--bundle", "BUNDLE", "--source", "a:b"], 2, "no kind of source"),
+        (["run", "--bundle", "BUNDLE", "--source", "gige:0"], 2, "no kind of source"),
         (["run", "--bundle", "BUNDLE", "--camera", "99"], 5, "camera:99 cannot be opened"),
         (["run", "--bundle", "BUNDLE", "--camera", "0", "--source", "x"], 2, "not both"),
         (["run", "--source", "x"], 2, "which bundle?"),
@@ -190,7 +192,14 @@ def test_a_wrong_file_is_wrong_usage(edgead, tmp_path: Path, text: str, sentence
 
 def test_info_in_words_and_in_json(edgead, tiny_bundle: Path) -> None:
     _, out, _ = edgead("info", tiny_bundle)
-    for words in ("brightness", "32 x 32", "fp32", "NG above a raw score of 0.6", "too few images", "weights: Apache-2.0"):
+    for words in (
+        "brightness",
+        "32 x 32",
+        "fp32",
+        "NG above a raw score of 0.6",
+        "too few images",
+        "weights: Apache-2.0",
+    ):
         assert words in out
     fields = json.loads(edgead("info", tiny_bundle, "--json")[1])
     assert fields["manifest"]["provenance"]["seed"] == 7

@@ -100,5 +100,7 @@ def test_every_table_names_what_exists() -> None:
 
 
 def test_every_file_says_what_it_is() -> None:
-    missing = [str(path) for path in files(*ROOMS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))]
+    missing = [
+        str(path) for path in files(*ROOMS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert missing == []
