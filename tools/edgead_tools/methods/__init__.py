@@ -1,0 +1,94 @@
+"""Anomaly detection methods: what each must offer, and the table that names them.
+
+A method is a frozen dataclass in a file of its own and one line in METHODS. Its fields are its hyper-parameters,
+so `edgead build --method NAME --set FIELD=VALUE` needs nothing more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from edgead.bundle.manifest import FusionSpec, InputSpec
+from edgead.errors import DataError, UsageError, nearest
+from edgead_tools.train import Run
+
+METHODS: dict[str, str] = {}  # name -> "module:Class"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TrainingImages:
+    """Good images at network size, (N, H, W, 3) uint8 BGR, as arrays or memory maps; the two sets share none."""
+
+    train: NDArray[np.uint8]
+    calibration: NDArray[np.uint8]  # to fit statistics to: the network has not seen them
+
+    def __post_init__(self) -> None:
+        for name, images in (("train", self.train), ("calibration", self.calibration)):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+                raise DataError(f"{name} images must be uint8 (N, H, W, 3), not {images.dtype} {images.shape}")
+            if len(images) == 0:
+                raise DataError(f"there are no {name} images: give more good images")
+        if self.train.shape[1:] != self.calibration.shape[1:]:
+            raise DataError(f"train and calibration images differ: {self.train.shape} and {self.calibration.shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.train.shape[1], self.train.shape[2]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What a method hands over to export.
+
+    `network` is on the CPU, in eval mode and FP32. It maps an image (B, 3, H, W), RGB and normalised, to named
+    maps (B, h, w) and, where it segments, `components` (B, K, h, w). `input` is in BGR order all the same: export
+    folds the order into the network.
+    """
+
+    network: nn.Module
+    input: InputSpec
+    fusion: FusionSpec
+    report: dict[str, Any]  # plain values for the bundle's card
+
+
+class Method(Protocol):
+    """Learns from good images. `name` and `weights` are ClassVars, beside the fields that are options."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The pretrained weights it takes (see `edgead_tools.weights`)."""
+
+    def train(self, images: TrainingImages, run: Run) -> Trained: ...
+
+
+def create_method(name: str, options: Mapping[str, Any]) -> Method:
+    """The method of that name with those options; raises UsageError naming the nearest name, or the wrong value."""
+    kind = _method_class(name)
+    fields = [field.name for field in dataclasses.fields(kind)]
+    for option in options:
+        if option not in fields:
+            raise UsageError(f"method '{name}' has no option '{option}': {nearest(option, fields)}")
+    try:
+        method: Method = msgspec.convert(dict(options), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"an option of method '{name}' cannot be used: {error}") from error
+    return method
+
+
+def _method_class(name: str) -> Any:
+    if name not in METHODS:
+        raise UsageError(f"no method is called '{name}': {nearest(name, METHODS)}")
+    module, _, kind = METHODS[name].partition(":")
+    return getattr(importlib.import_module(module), kind)

@@ -1,0 +1,1 @@
+"""Network definitions with our own names, and the maps from published checkpoints to them."""
