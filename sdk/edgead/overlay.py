@@ -14,8 +14,8 @@ _COLOURS = {Verdict.OK: (80, 175, 76), Verdict.NG: (54, 67, 244)}  # BGR
 
 def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
     """A calibrated map as a colour picture (height, width, 3) BGR: black at 0 and below, hottest at FULL_SCALE."""
-    scaled = np.nan_to_num(grid_map, nan=FULL_SCALE) * np.float32(255.0 / FULL_SCALE)
-    levels = cv2.resize(np.clip(scaled, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    shown = np.clip(np.nan_to_num(grid_map, nan=FULL_SCALE), 0, FULL_SCALE) * np.float32(255.0 / FULL_SCALE)
+    levels = cv2.resize(shown.astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -141,5 +142,16 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as one line."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        """`to_dict` as one line; a number that is not finite becomes null, which JSON has instead."""
+        try:
+            return json.dumps(self.to_dict(), allow_nan=False)
+        except ValueError:
+            return json.dumps(_finite(self.to_dict()), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

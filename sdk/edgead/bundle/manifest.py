@@ -164,6 +164,8 @@ def decode(raw: bytes) -> Manifest:
         schema = msgspec.json.decode(raw, type=dict[str, Any]).get("schema")
         if not isinstance(schema, int):
             raise BundleError("the manifest has no schema number: this is not an edgead bundle")
+        if schema < 1:
+            raise BundleError(f"the manifest has schema {schema}: no edgead wrote it")
         if schema > SCHEMA:
             raise BundleError(
                 f"the bundle has schema {schema} and this edgead reads up to {SCHEMA}: update edgead on this machine"

@@ -100,6 +100,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
+    try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()

@@ -47,7 +47,10 @@ class OnnxEngine:
         start = time.perf_counter()
         ops.to_input(image, self._input, self._tensor[0])
         prepared = time.perf_counter()
-        outputs = self._session.run(self._names, {"image": self._tensor})
+        try:
+            outputs = self._session.run(self._names, {"image": self._tensor})
+        except Exception as error:
+            raise EngineError(f"onnxruntime {ort.__version__} failed on a frame: {error}") from error
         inferred = time.perf_counter()
         fused = ops.fuse({name: out[0] for name, out in zip(self._names, outputs, strict=True)}, self._fusion)
         score = ops.image_score(fused, self._fusion)
@@ -55,13 +58,24 @@ class OnnxEngine:
         return Reading(fused, score, 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred))
 
     def _check_signature(self, member: str) -> None:
-        inputs = [node.name for node in self._session.get_inputs()]
-        missing = set(self._names) - {node.name for node in self._session.get_outputs()}
-        if inputs != ["image"] or missing:
-            raise EngineError(
-                f"{member} does not keep the graph contract: inputs {inputs} (must be ['image']), "
-                f"missing outputs {sorted(missing)}; export it again"
-            )
+        """Compare the graph with the contract: `image` (B, 3, H, W) in, the fusion's maps (B, h, w) out, FP32."""
+        wanted = {"image": (None, *self._tensor.shape[1:])} | dict.fromkeys(self._names, (None, None, None))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        faults = [f"it has no '{name}'" for name in wanted if name not in {node.name for node in (*inputs, *outputs)}]
+        faults += [f"input '{node.name}' is not fed" for node in inputs if node.name != "image"]
+        for node in (*inputs, *outputs):
+            if node.name in wanted and not _fits(node, wanted[node.name]):
+                faults.append(f"'{node.name}' is {node.type} {node.shape}")
+        if faults:
+            raise EngineError(f"{member} does not keep the graph contract: {'; '.join(faults)}; export it again")
 
     def close(self) -> None:
         self._session = None
+
+
+def _fits(node: Any, shape: tuple[int | None, ...]) -> bool:
+    """Whether a graph's input or output is FP32 and of that shape; a size that either leaves open fits, a batch too."""
+    sizes = [size if isinstance(size, int) else None for size in node.shape]
+    if node.type != "tensor(float)" or len(sizes) != len(shape) or sizes[0] not in (None, 1):
+        return False
+    return all(have == want or have is None or want is None for have, want in zip(sizes, shape, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -14,8 +16,8 @@ def calibrate(raw: float, center: float, threshold: float) -> float:
 
 
 def judge(score: float) -> Verdict:
-    """The verdict of a calibrated score. A score that is not a number is never OK."""
-    return Verdict.OK if score <= 1.0 else Verdict.NG
+    """The verdict of a calibrated score. A score that is not a finite number is never OK."""
+    return Verdict.OK if -math.inf < score <= 1.0 else Verdict.NG
 
 
 def find_regions(grid_map: MapF32, frame_size: tuple[int, int], limit: int = 100) -> tuple[Region, ...]:

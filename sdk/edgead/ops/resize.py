@@ -27,9 +27,7 @@ def as_image(pixels: NDArray[Any], *, color: str = "bgr", bits: int = 16) -> Ima
     """
     if not isinstance(pixels, np.ndarray):
         raise DataError(f"an image must be a numpy array, not {type(pixels).__name__}: read it with cv2.imread")
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / (2**bits - 1))
-    if pixels.dtype != np.uint8:
+    if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(f"an image must be uint8 (or uint16), not {pixels.dtype}: convert it, scaled to 0..255")
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
@@ -37,6 +35,8 @@ def as_image(pixels: NDArray[Any], *, color: str = "bgr", bits: int = 16) -> Ima
         raise DataError(f"an image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {pixels.shape}")
     if color not in ("bgr", "rgb"):
         raise DataError(f"color must be 'bgr' or 'rgb', not '{color}'")
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / (2**bits - 1)).reshape(pixels.shape)
     if pixels.shape[2] == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
     if color == "rgb":

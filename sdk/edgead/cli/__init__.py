@@ -1,0 +1,64 @@
+"""The `edgead` command: the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from edgead.cli.app import Session, make_app
+from edgead.cli.rooms import missing_package
+from edgead.errors import EdgeadError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line (`sys.argv` where none is given) and leave the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a live status line may stand there
+    logging.basicConfig(level=logging.WARNING, format=f"{erase}edgead: %(message)s", stream=sys.stderr)
+    session = Session()
+    try:
+        make_app()(list(sys.argv[1:] if arguments is None else arguments), prog_name="edgead", obj=session)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except EdgeadError as error:
+        _fail(str(error), error, error.exit_code, session.debug)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            _fail(_unexpected(error, session.debug), error, 1, session.debug)
+        _fail(f"this needs the package {missing}: pip install 'edgead[build]'", error, 2, session.debug)
+    except Exception as error:
+        _fail(_unexpected(error, session.debug), error, 1, session.debug)
+    sys.exit(0)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)  # as an exception, so that everything open is closed
+
+
+def _unexpected(error: Exception, debug: bool) -> str:
+    words = " ".join(str(error).split())
+    more = "" if debug else "; `edgead --debug ...` shows the traceback"
+    return f"unexpected {type(error).__name__}{': ' + words if words else ''}; this is a fault in edgead{more}"
+
+
+def _fail(sentence: str, error: Exception, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    print(f"edgead: {sentence}", file=sys.stderr)
+    _flush_stdout()
+    sys.exit(code)
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads: do not let the interpreter complain about it when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

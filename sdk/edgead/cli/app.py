@@ -1,0 +1,87 @@
+"""The typer app: edgead's own commands, and those of the rooms that are installed beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import cv2
+import typer
+import typer.core
+
+import edgead
+from edgead.cli.doctor import doctor
+from edgead.cli.info import info
+from edgead.cli.predict import predict
+from edgead.cli.rooms import mount
+from edgead.cli.run import run
+from edgead.cli.verify import verify
+
+
+@dataclass(slots=True)
+class Session:
+    """What the options before the command say, for `main`."""
+
+    debug: bool = False
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of commands; Ctrl-C leaves with 130 in every version of typer."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def make_app() -> typer.Typer:
+    """The app with every command there is on this machine."""
+    app = typer.Typer(
+        name="edgead",
+        cls=Commands,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_before)
+    for command in (run, predict, info, verify, doctor):
+        app.command()(command)
+    mount(app, reserved={"run", "predict", "info", "verify", "doctor"})
+    return app
+
+
+def _before(
+    ctx: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="EDGEAD_DEBUG", help="Show tracebacks and what OpenCV has to say.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda given: _version(given), is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Visual anomaly detection on the factory line: learns from good images, judges on the line.
+
+    Exit codes: 0 done, 1 error, 2 wrong usage, 3 this machine cannot run it, 4 a check failed, 5 source lost,
+    10 anomalies found (--fail-on-anomaly), 130 interrupted.
+    """
+    if isinstance(ctx.obj, Session):
+        ctx.obj.debug = debug
+    if not debug:
+        _quiet_opencv()
+
+
+def _version(given: bool) -> None:
+    if given:
+        print(f"edgead {edgead.__version__}")
+        raise typer.Exit
+
+
+def _quiet_opencv() -> None:
+    """OpenCV and FFMPEG write to stderr by themselves; what matters in it edgead says in its own words."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,167 @@
+"""`edgead doctor`: what this machine can do, and what to install for what it cannot.
+
+Packages are tried in processes of their own: a broken CUDA installation can take its process with it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+
+import edgead
+from edgead.cli.options import Json, shown
+
+_TIMEOUT_S = 60
+_VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
+_PYCUDA = (
+    "import pycuda, pycuda.driver as d; d.init(); v = d.get_driver_version(); print(pycuda.VERSION_TEXT, "
+    "'driver for CUDA %d.%d' % (v // 1000, v % 1000 // 10), *[d.Device(i).name() + ' sm_%d%d' "
+    "% d.Device(i).compute_capability() for i in range(d.Device.count())], sep=', ')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing this machine has or lacks."""
+
+    name: str
+    found: bool
+    detail: str
+    purpose: str = ""
+    install: str = ""  # the line that gets it, where it is absent
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An optional package: what it is for, how it is installed, and the program that tries it."""
+
+    purpose: str
+    install: str
+    probe: str = _VERSION
+
+
+PACKAGES = {
+    "onnxruntime": Package("judging on the CPU", "pip install onnxruntime"),
+    "tensorrt": Package("judging on an NVIDIA GPU", "JetPack brings it; elsewhere: pip install tensorrt"),
+    "tensorrt_rtx": Package("judging on a GeForce RTX", "pip install 'edgead[tensorrt-rtx]'"),
+    "pycuda": Package("the GPU's buffers and kernels", "pip install 'edgead[tensorrt]'", _PYCUDA),
+    "torch": Package("building bundles", "pip install 'edgead[build]'"),
+    "onnx": Package("building bundles", "pip install 'edgead[build]'"),
+}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, and for everything it lacks the line that installs it."""
+    checks = [*_machine(), *_opencv(), *_packages(), *_gpu(), *_cameras()]
+    for check in checks:
+        if as_json:
+            print(json.dumps(asdict(check)))
+        else:
+            print(_line(check))
+
+
+def _line(check: Check) -> str:
+    purpose = f" ({check.purpose})" if check.purpose else ""
+    advice = f"; {check.install}" if check.install and not check.found else ""
+    return f"{'ok' if check.found else '--'}  {check.name:<14} {shown(check.detail)}{purpose}{advice}"
+
+
+def _machine() -> Iterator[Check]:
+    yield Check("edgead", True, edgead.__version__)
+    yield Check("python", True, f"{platform.python_version()} at {sys.executable}")
+    board = _text(Path("/proc/device-tree/model")) or _text(Path("/etc/nv_tegra_release")).partition("\n")[0]
+    yield Check("machine", True, ", ".join(filter(None, [platform.machine(), platform.system(), board])))
+    for name in ("numpy", "msgspec", "typer"):
+        yield Check(name, True, _installed(name))
+
+
+def _opencv() -> Iterator[Check]:
+    yield Check("opencv", True, cv2.__version__)
+    built = cv2.getBuildInformation()
+    purposes = {"FFMPEG": "video files and streams", "v4l/v4l2": "cameras", "GStreamer": "Jetson camera pipelines"}
+    for name, purpose in purposes.items():
+        found = re.search(rf"^\s*{name}:\s*YES", built, re.MULTILINE) is not None
+        advice = "" if found else "an OpenCV built with it has it; JetPack's does"
+        yield Check(f"  {name}", found, "in this OpenCV" if found else "not in this OpenCV", purpose, advice)
+
+
+def _packages() -> Iterator[Check]:
+    """Every optional package, all tried at once."""
+    trials = {name: _start(name, package.probe) for name, package in PACKAGES.items() if find_spec(name) is not None}
+    for name, package in PACKAGES.items():
+        if name in trials:
+            found, detail = _finish(trials[name])
+            yield Check(name, found, detail or _installed(name), package.purpose, "" if found else package.install)
+        else:
+            yield Check(name, False, "not installed", package.purpose, package.install)
+
+
+def _start(name: str, probe: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", probe.format(name)]
+    return subprocess.Popen(  # noqa: S603 - this interpreter, and a program that stands above
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
+    )
+
+
+def _finish(trial: subprocess.Popen[str]) -> tuple[bool, str]:
+    """Whether the trial succeeded, and its version or the last line of its complaint."""
+    try:
+        out, complaint = trial.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        trial.kill()
+        trial.communicate()
+        return False, f"installed, but importing it takes more than {_TIMEOUT_S} s"
+    if trial.returncode == 0:
+        return True, (out.strip().splitlines() or [""])[-1]
+    reason = (complaint.strip().splitlines() or [f"its process ended with {trial.returncode}"])[-1]
+    return False, f"installed, but it does not work: {reason}"
+
+
+def _gpu() -> Iterator[Check]:
+    program = shutil.which("nvidia-smi")
+    names = ""
+    if program is not None:
+        query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+        names = _output(query)
+    driver = names.replace("\n", "; ") or _text(Path("/proc/driver/nvidia/version")).partition("\n")[0]
+    advice = "" if driver else "install NVIDIA's driver if there is a GPU"
+    yield Check("NVIDIA GPU", bool(driver), driver or "no driver found", "", advice)
+
+
+def _cameras() -> Iterator[Check]:
+    devices = sorted(str(path) for path in Path("/dev").glob("video*"))
+    advice = "" if devices else "plug one in; in a container, pass it with --device /dev/video0"
+    yield Check("cameras", bool(devices), ", ".join(devices) or "no /dev/video*", "", advice)
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "version unknown"

@@ -1,0 +1,68 @@
+"""`edgead info`: what is in a bundle, in plain words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from edgead.bundle import Artifact, Bundle, Manifest
+from edgead.cli.options import BundlePath, Json, shown
+
+
+def info(bundle: BundlePath, as_json: Json = False) -> None:
+    """Show a bundle's method, input, precisions, thresholds, provenance and licences, after checking its digests."""
+    opened = Bundle.open(bundle)
+    if as_json:
+        manifest = msgspec.to_builtins(opened.manifest)
+        print(json.dumps({"file": str(bundle), "digest": opened.digest, "manifest": manifest}))
+        return
+    print(f"{shown(opened.manifest.name)}  ({shown(bundle)}, {opened.digest[:12]})")
+    for label, text in _rows(opened.manifest):
+        print(f"  {label:<11} {text}")
+
+
+def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    spec = manifest.input
+    yield "method", shown(manifest.method)
+    yield "input", f"{spec.width} x {spec.height} pixels, frames of any size; 16-bit images with {spec.bits} bits"
+    yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells"
+    for index, artifact in enumerate(manifest.artifacts):
+        best = " (taken unless --precision says otherwise)" if index == 0 else ""
+        yield "network", f"{artifact.precision}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"
+        yield "", threshold_in_words(artifact)
+    yield "checked by", f"{len(manifest.golden_frames)} golden frames (`edgead verify`)"
+    yield from _provenance(manifest.provenance)
+
+
+def threshold_in_words(artifact: Artifact) -> str:
+    """One artifact's image threshold as a sentence."""
+    fitted = artifact.thresholds
+    low, high = (f"{100 * rate:.3g}" for rate in fitted.interval)
+    text = f"NG above a raw score of {fitted.image:.4g} (a typical good part: {fitted.image_center:.4g}); "
+    text += f"fitted to {fitted.images} good images for {100 * fitted.false_alarm_rate:.3g} % false alarms, "
+    text += f"expect {low} to {high} %"
+    return text if fitted.promised else text + "; too few images to promise that rate"
+
+
+def _provenance(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    licences = provenance.get("licences", provenance.get("licenses"))
+    for line in _lines({k: v for k, v in provenance.items() if k not in ("licences", "licenses")}):
+        yield "made from", line
+    for line in _lines(licences) if licences else ["none stated"]:
+        yield "licences", line
+
+
+def _lines(value: Any, name: str = "") -> Iterator[str]:
+    """Nested plain values as `a.b: value` lines."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _lines(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        for index, item in enumerate(value):
+            yield from _lines(item, f"{name}[{index}]")
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield shown(f"{name}: {text}" if name else text)

@@ -1,0 +1,62 @@
+"""`edgead predict`: judge image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.errors import DataError
+from edgead.types import Frame, Result
+
+ANOMALY_FOUND = 10
+
+
+def predict(
+    bundle: BundlePath,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or quoted globs.")],
+    as_json: Json = False,
+    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Put annotated pictures there.")] = None,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 10 when any image is NG.")
+    ] = False,
+    engine: EngineName = "auto",
+    precision: PrecisionName = Precision.auto,
+    threads: Threads = 0,
+) -> None:
+    """Judge image files, one line each.
+
+    An image that cannot be read is reported and passed over; the exit code is then 1.
+    """
+    from edgead.detector import Detector
+    from edgead.stream.pipeline import run
+    from edgead.stream.sinks import Sink, open_sink
+    from edgead.stream.sinks.jsonl import JsonLines
+    from edgead.stream.sources.images import ImageSource, find_images
+
+    paths = [path for name in images for path in find_images(name)]
+    with Detector(bundle, engine=engine, precision=precision.value, threads=threads) as detector:
+        sinks: list[Sink] = [JsonLines() if as_json else Lines()]
+        if save is not None:
+            sinks.append(open_sink("images", save))
+        stats = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, sinks)
+    if stats.unreadable:
+        raise DataError(f"{stats.unreadable} of {len(paths)} images could not be read and were not judged")
+    if stats.anomalies and fail_on_anomaly:
+        raise typer.Exit(ANOMALY_FOUND)
+
+
+class Lines:
+    """A sink for people: verdict, score, regions and name of each image on standard output."""
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        colour = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
+        verdict = typer.style(f"{result.verdict:<2}", fg=colour, bold=True)
+        count = len(result.regions)
+        regions = f"{count} region{'' if count == 1 else 's'}"
+        typer.echo(f"{verdict}  {result.score:8.3f}  {regions:<11}  {shown(frame.name)}")
+
+    def close(self) -> None:
+        pass

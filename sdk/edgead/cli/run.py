@@ -1,0 +1,152 @@
+"""`edgead run`: judge what a camera, a stream, a video or a folder shows, until it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threads, read_config
+from edgead.detector import Detector, newest_bundle
+from edgead.errors import DataError, UsageError
+from edgead.stream.pipeline import RunStats
+from edgead.stream.pipeline import run as run_line
+from edgead.stream.sinks import Sink, open_sink
+from edgead.stream.sinks.jsonl import JsonLines
+from edgead.stream.sinks.video import VideoFile
+from edgead.stream.sources import open_source
+from edgead.types import Result
+
+
+class Policy(str, Enum):
+    """What becomes of live frames that come faster than they are judged."""
+
+    latest = "latest"
+    every = "every"
+
+
+_RANKS = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")  # where an option's value came from, strongest first
+
+
+def run(
+    ctx: typer.Context,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", envvar="EDGEAD_MODEL", help="An .edgead file; else the newest in this folder."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", envvar="EDGEAD_SOURCE", help="Folder, 'glob', image, video, camera:N or URL."),
+    ] = None,
+    camera: Annotated[int | None, typer.Option("--camera", min=0, help="Short for --source camera:N.")] = None,
+    policy: Annotated[
+        Policy, typer.Option("--policy", envvar="EDGEAD_POLICY", help="Of live frames, judge the latest or every one.")
+    ] = Policy.latest,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after so many frames.")] = None,
+    as_json: Json = False,
+    jsonl: Annotated[Path | None, typer.Option("--jsonl", metavar="FILE", help="Append JSON lines to it.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Put annotated pictures there.")] = None,
+    video: Annotated[Path | None, typer.Option("--video", metavar="FILE", help="Write an annotated video.")] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = Precision.auto,
+    threads: Threads = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", envvar="EDGEAD_CONFIG", callback=read_config, is_eager=True, help="YAML file of these options."
+        ),
+    ] = None,
+) -> None:
+    """Judge frame after frame until the source ends, the limit is reached, or Ctrl-C."""
+    spec = _source(ctx, source, camera)
+    with Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads) as detector:
+        status = Status()
+        try:
+            with ExitStack() as stack:
+                frames = stack.enter_context(
+                    open_source(spec, policy=policy.value, bits=detector.bundle.manifest.input.bits)
+                )
+                sinks = _sinks(stack, as_json, jsonl, save, video, frames.fps)
+                status.stats = run_line(frames, detector, sinks, limit, status.update)
+        finally:
+            status.close()
+    if status.stats.unreadable and not status.stats.frames:
+        raise DataError(f"none of the {status.stats.unreadable} images of {spec} could be read")
+
+
+class Status:
+    """One line on stderr that is written over while a person watches, and the summary at the end."""
+
+    INTERVAL = 0.2  # seconds between two writings
+
+    def __init__(self) -> None:
+        self.stats = RunStats()
+        self._watched = sys.stderr.isatty()
+        self._erase = "\r\x1b[K" if self._watched else ""
+        self._next = 0.0
+
+    def update(self, stats: RunStats, result: Result) -> None:
+        self.stats = stats
+        now = time.monotonic()
+        if self._watched and now >= self._next:
+            self._next = now + self.INTERVAL
+            self._write(f"{self._erase}{result.verdict} {result.score:.2f}  {self._counts()}")
+
+    def close(self) -> None:
+        self._write(f"{self._erase}edgead: {self._counts()}\n")
+
+    def _counts(self) -> str:
+        stats = self.stats
+        rate = stats.frames / stats.seconds if stats.seconds > 0 else 0.0
+        text = f"{stats.frames} frames in {stats.seconds:.1f} s ({rate:.1f} a second), {stats.anomalies} NG"
+        text += f", {stats.dropped} overtaken" if stats.dropped else ""
+        return text + (f", {stats.unreadable} unreadable" if stats.unreadable else "")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _source(ctx: typer.Context, source: str | None, camera: int | None) -> str:
+    """The source asked for most strongly: --camera outranks a source of the environment, and the reverse."""
+    wishes = {"source": source, "camera": None if camera is None else f"camera:{camera}"}
+    ranked = sorted((_rank(ctx, name), spec) for name, spec in wishes.items() if spec is not None)
+    if not ranked:
+        raise UsageError("nothing to look at: give --camera 0, or --source with a folder, an image, a video or a URL")
+    if len(ranked) == 2 and ranked[0][0] == ranked[1][0]:
+        raise UsageError("give --camera or --source, not both")
+    return ranked[0][1]
+
+
+def _rank(ctx: typer.Context, name: str) -> int:
+    origin = ctx.get_parameter_source(name)
+    return _RANKS.index(origin.name) if origin is not None and origin.name in _RANKS else len(_RANKS)
+
+
+def _bundle(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    found = newest_bundle(Path.cwd())
+    if found is None:
+        raise UsageError(f"which bundle? give --bundle FILE or set EDGEAD_MODEL: {Path.cwd()} has no .edgead file")
+    return found
+
+
+def _sinks(
+    stack: ExitStack, as_json: bool, jsonl: Path | None, save: Path | None, video: Path | None, fps: float
+) -> list[Sink]:
+    """The sinks asked for; each is on the stack as soon as it is open."""
+    sinks: list[Sink] = [JsonLines()] if as_json else []
+    for kind, path in (("jsonl", jsonl), ("images", save)):
+        if path is not None:
+            sinks.append(open_sink(kind, path))
+            stack.callback(sinks[-1].close)
+    if video is not None:
+        sinks.append(VideoFile(video, fps))
+        stack.callback(sinks[-1].close)
+    return sinks

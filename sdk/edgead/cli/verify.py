@@ -1,0 +1,49 @@
+"""`edgead verify`: whether this machine reproduces what the workstation measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from edgead.bundle import Bundle
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, shown
+from edgead.errors import GateError
+
+
+def verify(
+    bundle: BundlePath,
+    engine: EngineName = "auto",
+    precision: PrecisionName = Precision.auto,
+    as_json: Json = False,
+) -> None:
+    """Check every digest, then every golden frame on this machine's engine in every precision (or the one named)."""
+    opened = Bundle.open(bundle)
+    names = [a.precision for a in opened.manifest.artifacts] if precision is Precision.auto else [precision.value]
+    print(f"edgead: {bundle}: {len(opened.members())} members match their digests", file=sys.stderr)
+    failed = sum(_check(opened, engine, name, as_json) for name in names)
+    if not opened.manifest.golden_frames:
+        print("edgead: the bundle has no golden frames, so no engine was checked", file=sys.stderr)
+    if failed:
+        raise GateError(
+            f"{failed} golden frames differ by more than their tolerance: do not judge parts with this engine here; "
+            "try another --precision or --engine, and report it with the output of `edgead doctor`"
+        )
+
+
+def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:
+    """Print the checks of one precision; returns how many failed."""
+    from edgead.detector import Detector
+    from edgead.verify import verify as verify_golden
+
+    with Detector(opened, engine=engine, precision=precision) as detector:
+        checks = verify_golden(opened, detector)
+        for check in checks:
+            if as_json:
+                line = {"engine": detector.engine.name, "precision": precision, "frame": check.frame}
+                error = check.map_error if check.map_error < float("inf") else None
+                print(json.dumps({**line, "map_error": error, "tolerance": check.tolerance, "passed": check.passed}))
+            else:
+                sign = "ok    " if check.passed else "FAILED"
+                where = f"{detector.engine.name} {precision:<4}  {shown(check.frame)}"
+                print(f"{sign}  {where}  differs by {check.map_error:.3g} (allowed {check.tolerance:.3g})")
+    return sum(not check.passed for check in checks)

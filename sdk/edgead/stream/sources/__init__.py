@@ -1,0 +1,108 @@
+"""Sources: where frames come from. Each is one file, named in one table, imported when it is asked for.
+
+Files are read in step and nothing is dropped. A live source is read in its own thread; the newest frame
+wins and the overtaken are counted.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from edgead.errors import UsageError, nearest
+from edgead.types import Frame
+
+POLICIES = ("latest", "every")
+VIDEO_EXTENSIONS = frozenset(
+    {".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
+)
+_LOCAL = ("images", "video", "camera")  # written camera:0; the others are URLs
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
+
+
+class Source(Protocol):
+    """Frames, one after the other, for one reader. Every number is a count since the start."""
+
+    live: bool  # frames come when they like and can be overtaken
+    fps: float  # frames per second as the source states it; 0 where it does not
+    dropped: int  # frames that a newer one has overtaken
+    unreadable: int  # files that were reported and passed over
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; raises SourceError when they cannot be read or are lost."""
+        ...
+
+    def close(self) -> None:
+        """Release everything held and end any thread; calling it again does nothing."""
+        ...
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """A row of the table: where a source lives and what is written to name one."""
+
+    target: str  # "module:function", called as function(name, policy, bits); it opens the source or raises SourceError
+    example: str
+
+
+SOURCES: dict[str, SourceEntry] = {
+    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png"),
+    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4"),
+    "camera": SourceEntry("edgead.stream.sources.live:open_camera", "0, camera:0 or /dev/video0"),
+    "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", "rtsp://camera.local/stream"),
+    "http": SourceEntry("edgead.stream.sources.live:open_stream", "http://camera.local/video"),
+    "https": SourceEntry("edgead.stream.sources.live:open_stream", "https://camera.local/video"),
+}
+
+
+def open_source(spec: str, *, policy: str = "latest", bits: int = 16) -> Source:
+    """Open the source that `spec` names: see SOURCES for what can be written.
+
+    `policy` says what happens to the frames of a live source that is faster than the detector: `latest` takes
+    the newest, `every` takes each in turn, however old it has become. `bits` is the full scale of 16-bit pixels.
+    Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
+    """
+    if policy not in POLICIES:
+        raise UsageError(f"unknown policy '{policy}': {nearest(policy, POLICIES)}")
+    kind, name = parse(spec)
+    module, _, function = SOURCES[kind].target.partition(":")
+    source: Source = getattr(import_module(module), function)(name, policy, bits)
+    return source
+
+
+def parse(spec: str) -> tuple[str, str]:
+    """The kind of source a spec names, as in SOURCES, and the name to open it by."""
+    if not spec:
+        raise UsageError(f"the source is empty: give one, like {SOURCES['images'].example}")
+    if spec.isdecimal() and spec.isascii():
+        return "camera", spec
+    if spec.startswith("/dev/video"):
+        return "camera", spec
+    scheme = _SCHEME.fullmatch(spec)
+    if scheme is not None and (scheme[2] or not (glob.has_magic(spec) or Path(spec).exists())):
+        return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
+    if not glob.has_magic(spec) and Path(spec).suffix.lower() in VIDEO_EXTENSIONS and not Path(spec).is_dir():
+        return "video", spec
+    return "images", spec
+
+
+def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:
+    if kind == "file" and is_url:
+        return parse(rest)
+    if kind in _LOCAL and not is_url:
+        return kind, rest
+    if kind in SOURCES and kind not in _LOCAL and is_url:
+        return kind, spec
+    raise UsageError(f"'{kind}:' is no kind of source: {nearest(kind, SOURCES)}")

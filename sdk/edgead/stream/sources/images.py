@@ -1,0 +1,95 @@
+"""Image files as a source: a folder, a glob or one file, in natural order, read in step."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from edgead.errors import DataError, SourceError
+from edgead.images import EXTENSIONS, read_image
+from edgead.types import Frame
+
+_log = logging.getLogger(__name__)
+
+
+class ImageSource:
+    """Frames from image files. A broken one is reported, counted and passed over; where `strict`, it is an error."""
+
+    live = False
+    fps = 0.0
+    dropped = 0
+
+    def __init__(self, paths: Sequence[Path], bits: int = 16, *, strict: bool = False) -> None:
+        self.unreadable = 0
+        self._paths = paths
+        self._bits = bits
+        self._strict = strict
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, path in enumerate(self._paths):
+            try:
+                image = read_image(path, bits=self._bits)
+            except DataError as error:
+                if self._strict:
+                    raise SourceError(str(error)) from error
+                self.unreadable += 1
+                _log.warning("%s", error)
+                continue
+            yield Frame(image, index, str(path))
+
+    def close(self) -> None:
+        """End the iteration before the next file."""
+        self._paths = ()
+
+    def __enter__(self) -> ImageSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_images(name: str, policy: str = "latest", bits: int = 16) -> ImageSource:
+    """The images that `name`, a folder, a glob or a file, stands for; `policy` has no meaning for files."""
+    try:
+        return ImageSource(find_images(name), bits, strict=Path(name).is_file())
+    except DataError as error:
+        raise SourceError(str(error)) from error
+
+
+def find_images(name: str) -> list[Path]:
+    """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError."""
+    path = Path(name)
+    if path.is_dir():
+        return _images_in(path)
+    if path.exists():
+        return [path]
+    if not glob.has_magic(name):
+        raise DataError(f"there is no image, folder or video at {name}: check the path")
+    found = [Path(match) for match in glob.iglob(name, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute pattern
+    images = [path for path in found if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    if not images:
+        raise DataError(f"no image matches {name}: check the pattern, and quote it so that the shell leaves it alone")
+    return sorted(images, key=natural)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    images = [p for p in entries if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")]
+    if not images:
+        deeper = f"; for the folders in it, write '{folder}/**/*'" if any(p.is_dir() for p in entries) else ""
+        raise DataError(f"the folder {folder} has no images ({', '.join(sorted(EXTENSIONS))}){deeper}")
+    return sorted(images, key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A sorting key under which part_2 comes before part_10."""
+    return [(int(piece), "") if piece.isdecimal() else (0, piece) for piece in re.split(r"(\d+)", str(path))]

@@ -1,0 +1,139 @@
+"""Cameras and network streams: one thread reads, and the newest frame wins.
+
+A condition variable with one slot and an "over" flag, not a queue with an end marker: a marker in a queue
+of one overtakes the last frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import cv2
+
+from edgead.errors import EdgeadError, SourceError
+from edgead.ops import as_image
+from edgead.stream.sources.capture import TIMEOUT_MS, Capture, describe, open_capture
+from edgead.types import Frame
+
+_log = logging.getLogger(__name__)
+
+
+class LiveSource:
+    """Frames as a device or a network delivers them.
+
+    With `policy` "latest" a new frame replaces one that was not taken yet, which is counted in `dropped`; with
+    "every" the reader waits, and what the device drops meanwhile is not seen. Losing the device raises
+    SourceError in the iteration, after the last frame it delivered.
+    """
+
+    live = True
+    unreadable = 0
+
+    def __init__(self, capture: Capture, name: str, policy: str = "latest", bits: int = 16) -> None:
+        self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
+        self.dropped = 0
+        self._capture = capture
+        self._name = name
+        self._every = policy == "every"
+        self._bits = bits
+        self._changed = threading.Condition()
+        self._slot: Frame | None = None
+        self._error: EdgeadError | None = None
+        self._over = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._read, name=f"edgead {name}", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot is not None or self._over)
+                frame, self._slot = self._slot, None
+                self._changed.notify_all()
+            if frame is not None:
+                yield frame
+            elif self._error is not None and not self._closing:
+                raise self._error
+            else:
+                return
+
+    def _read(self) -> None:
+        try:
+            self._read_until_over()
+        except EdgeadError as error:
+            self._error = error
+        except Exception as error:  # the thread carries whatever happened to the one who iterates
+            self._error = SourceError(f"{self._name} failed: {type(error).__name__}: {error}")
+            self._error.__cause__ = error
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def _read_until_over(self) -> None:
+        index = 0
+        while not self._closing:
+            there, image = self._capture.read()
+            if not there:
+                self._check_end(index)
+                return
+            self._offer(Frame(as_image(image, bits=self._bits), index, self._name, time.time()))
+            index += 1
+
+    def _offer(self, frame: Frame) -> None:
+        with self._changed:
+            if self._every:
+                self._changed.wait_for(lambda: self._slot is None or self._closing)
+            if self._closing:
+                return
+            if self._slot is not None:
+                self.dropped += 1
+            self._slot = frame
+            self._changed.notify_all()
+
+    def _check_end(self, frames: int) -> None:
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if not 0 < promised <= frames:  # a recording served over HTTP has an end; a live picture has none
+            raise SourceError(
+                f"{self._name} was lost after {frames} frames: check the camera, its cable or the network"
+            )
+
+    def close(self) -> None:
+        """End the thread and release the device; calling it again does nothing."""
+        with self._changed:
+            self._closing = True
+            self._slot = None
+            self._changed.notify_all()
+        self._thread.join(2 * TIMEOUT_MS / 1000)  # a read that hangs ends at its own time-out
+        if self._thread.is_alive():
+            _log.warning("%s does not answer; its reader is left to end by itself", self._name)
+
+    def __enter__(self) -> LiveSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_camera(
+    name: str, policy: str = "latest", bits: int = 16, opener: Callable[[int | str], Capture] = open_capture
+) -> LiveSource:
+    """A camera by number or device path."""
+    if not name.isdecimal() and not name.startswith("/dev/"):
+        raise SourceError(f"'{name}' is no camera: write camera:0 or /dev/video0 (`edgead doctor` lists them)")
+    target = int(name) if name.isdecimal() else name
+    return LiveSource(opener(target), describe(target), policy, bits)
+
+
+def open_stream(
+    name: str, policy: str = "latest", bits: int = 16, opener: Callable[[int | str], Capture] = open_capture
+) -> LiveSource:
+    """A network stream by URL."""
+    return LiveSource(opener(name), describe(name), policy, bits)

@@ -1,0 +1,53 @@
+"""Cameras made of lists, handed to the real sources in place of OpenCV's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+class FakeCapture:
+    """Delivers `images` in turn. Then it is lost, or hangs until it is told to end."""
+
+    def __init__(self, images: Sequence[Any], *, hang: bool = False, count: float = -1.0, failure: Any = None) -> None:
+        self.released = 0
+        self.hung = threading.Event()  # set when a read begins to hang
+        self.end = threading.Event()
+        self._images = list(images)
+        self._hang = hang
+        self._count = count
+        self._failure = failure
+
+    def read(self) -> tuple[bool, Any]:
+        if self._images:
+            return True, self._images.pop(0)
+        if self._failure is not None:
+            raise self._failure
+        if self._hang:
+            self.hung.set()
+            self.end.wait(10)
+        return False, None
+
+    def get(self, propId: int, /) -> float:
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: self._count}[propId]
+
+    def release(self) -> None:
+        self.released += 1
+        self.end.set()
+
+
+class Endless(FakeCapture):
+    """A camera that never stops."""
+
+    def read(self) -> tuple[bool, Any]:
+        threading.Event().wait(0.001)
+        return True, np.zeros((8, 8, 3), np.uint8)
+
+
+def grey(level: int) -> np.ndarray:
+    """A small frame that can be told from others."""
+    return np.full((8, 8, 3), level, np.uint8)

@@ -1,0 +1,44 @@
+"""What every test may ask for: a tiny real bundle, a detector on it, and a folder of parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+import tiny
+from edgead import Detector
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No EDGEAD_* variable of the developer's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("EDGEAD_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real .edgead file with two golden frames; what is bright is anomalous. Read it, do not change it."""
+    path = tmp_path_factory.mktemp("bundle") / "tiny.edgead"
+    tiny.write_tiny(path)
+    return path
+
+
+@pytest.fixture
+def detector(tiny_bundle: Path) -> Iterator[Detector]:
+    with Detector(tiny_bundle, threads=1) as detector:
+        yield detector
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """A folder of three parts, the last of them (part_10) bad, and a file that is no image."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name, image in {"part_1": tiny.good(1), "part_2": tiny.good(2), "part_10": tiny.bad(3)}.items():
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    (folder / "notes.txt").write_text("no image")
+    return folder

@@ -1,0 +1,97 @@
+"""What every engine of the table must keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from edgead import Bundle, Detector
+from edgead.engines import ENGINES, Engine, EngineEntry, load_engine
+from edgead.errors import EngineError
+from edgead.verify import verify
+from onnx import TensorProto
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def engine(name: str, tiny_bundle: Path) -> Engine:
+    return load_engine(Bundle.open(tiny_bundle), name, threads=1)
+
+
+def broken(network: bytes) -> Bundle:
+    """A bundle in memory whose network is `network`."""
+    return Bundle(tiny.manifest(), {"fp32.onnx": network}, "0" * 64, None)
+
+
+def test_readings_are_what_the_protocol_says(engine: Engine, name: str) -> None:
+    images = [tiny.good(1), tiny.bad(2, 120, 90), tiny.good(3)]
+    readings = engine.infer(images)
+    assert [r.anomaly_map.shape for r in readings] == [(8, 8)] * 3
+    assert {r.anomaly_map.dtype for r in readings} == {np.dtype(np.float32)}
+    assert all(type(r.score) is float and min(r.preprocess_ms, r.infer_ms, r.postprocess_ms) >= 0 for r in readings)
+    assert [r.score > 0.6 for r in readings] == [False, True, False]
+    assert (engine.name, engine.precision) == (name, "fp32")
+    assert engine.infer([]) == []
+
+
+def test_arrays_are_the_callers_to_keep(engine: Engine) -> None:
+    first = engine.infer([tiny.bad(1)])[0]
+    kept = first.anomaly_map.copy()
+    second = engine.infer([tiny.good(2)])[0]
+    assert np.array_equal(first.anomaly_map, kept)
+    assert not np.shares_memory(first.anomaly_map, second.anomaly_map)
+    first.anomaly_map[:] = 7
+    assert engine.infer([tiny.good(2)])[0].score == second.score
+
+
+def test_frames_are_not_written_to(engine: Engine) -> None:
+    frame = tiny.bad(1, 32, 32)
+    frame.flags.writeable = False
+    engine.infer([frame])
+
+
+def test_close_twice_and_not_again(engine: Engine) -> None:
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer([tiny.good()])
+
+
+def test_golden_frames_are_reproduced(name: str, tiny_bundle: Path) -> None:
+    with Detector(tiny_bundle, engine=name) as detector:
+        assert [check.passed for check in verify(detector.bundle, detector)] == [True, True]
+
+
+@pytest.mark.parametrize("network", [b"", b"no onnx", tiny.graph()[:200]], ids=["empty", "text", "cut"])
+def test_a_damaged_network_is_an_engine_error(name: str, network: bytes) -> None:
+    with pytest.raises(EngineError):
+        load_engine(broken(network), name)
+
+
+@pytest.mark.parametrize(
+    ("network", "match"),
+    [
+        (tiny.graph(output="other"), "has no 'distance'"),
+        (tiny.graph(rank=4), "'distance' is tensor"),
+        (tiny.graph(kind=TensorProto.FLOAT16), "'distance' is tensor"),
+        (tiny.graph(size=64), "'image' is tensor"),
+    ],
+    ids=["name", "rank", "type", "size"],
+)
+def test_a_graph_outside_the_contract_is_an_engine_error(name: str, network: bytes, match: str) -> None:
+    with pytest.raises(EngineError, match=match):
+        load_engine(broken(network), name)
+
+
+def test_auto_gives_every_engines_reason(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
+    table = {"first": EngineEntry("surely_absent:Engine", "pip install first"), **ENGINES}
+    monkeypatch.setattr("edgead.engines.ENGINES", table)
+    assert load_engine(Bundle.open(tiny_bundle)).name == "onnx"
+    with pytest.raises(EngineError, match=r"first needs surely_absent \(pip install first\); onnx: onnxruntime"):
+        load_engine(broken(b"no onnx"))

@@ -1,0 +1,158 @@
+"""What every sink of the table must keep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from edgead import Detector, Frame
+from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.stream.sinks import SINKS, open_sink
+from edgead.stream.sinks.images import ImageFolder, name_of
+from edgead.stream.sinks.jsonl import JsonLines
+from edgead.stream.sinks.video import VideoFile
+
+TARGETS = {"jsonl": "deep/results.jsonl", "images": "deep/seen", "video": "deep/seen.mp4"}
+
+
+@pytest.fixture(params=sorted(SINKS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def emit(sink: object, detector: Detector, *frames: Frame) -> None:
+    for frame in frames:
+        sink.emit(frame, detector.detect(frame))
+
+
+def test_frames_are_taken_and_left_alone(kind: str, detector: Detector, tmp_path: Path) -> None:
+    sink = open_sink(kind, tmp_path / TARGETS[kind])
+    image = tiny.bad()
+    emit(sink, detector, Frame(image, 0, "a"), Frame(tiny.good(2, 31, 41), 1, "b"))
+    sink.close()
+    sink.close()
+    assert np.array_equal(image, tiny.bad())
+    assert (tmp_path / TARGETS[kind]).exists()
+
+
+def test_closing_without_a_frame(kind: str, tmp_path: Path) -> None:
+    open_sink(kind, tmp_path / TARGETS[kind]).close()
+
+
+def test_a_place_that_cannot_be_written_is_named(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "deep").write_text("a file where a folder should be")
+    with pytest.raises(EdgeadError, match="deep"):
+        open_sink(kind, tmp_path / TARGETS[kind])
+
+
+def test_json_lines_are_appended_and_flushed(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for index in range(2):
+        sink = JsonLines(path)
+        emit(sink, detector, Frame(tiny.bad(), index, "a"))
+        assert len(path.read_text().splitlines()) == index + 1  # before it is closed
+        sink.close()
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [0, 1]
+    with pytest.raises(DataError, match="cannot be written"):
+        JsonLines(tmp_path)
+
+
+def test_a_line_torn_by_a_full_disk_costs_that_line_alone(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    sink = JsonLines(path)
+    real = sink._file
+
+    class Full:
+        def write(self, data: bytes) -> int:
+            if path.stat().st_size >= 10:
+                raise OSError(28, "No space left on device")
+            return real.write(data[:10])
+
+        def close(self) -> None:
+            real.close()
+
+    sink._file = Full()
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            emit(sink, detector, Frame(tiny.good(), 0))
+    sink._file = real
+    emit(sink, detector, Frame(tiny.good(), 1), Frame(tiny.good(), 2))
+    sink.close()
+    torn, *whole = path.read_text().splitlines()
+    assert len(torn) == 10
+    assert [json.loads(line)["index"] for line in whole] == [1, 2]
+
+
+def test_a_file_of_many_frames_is_a_video(detector: Detector, tmp_path: Path) -> None:
+    sink = VideoFile(tmp_path / "seen.mp4", fps=10)
+    emit(sink, detector, *(Frame(tiny.good(i, 47, 63), i) for i in range(4)), Frame(tiny.bad(1, 100, 100), 4))
+    sink.close()
+    capture = cv2.VideoCapture(str(tmp_path / "seen.mp4"))
+    shapes = []
+    while (read := capture.read())[0]:
+        shapes.append(read[1].shape)
+    capture.release()
+    assert shapes == [(46, 62, 3)] * 5
+    with pytest.raises(UsageError, match=r"end its name in \.mp4"):
+        VideoFile(tmp_path / "seen.gif")
+
+
+def test_pictures_never_overwrite_each_other(detector: Detector, tmp_path: Path) -> None:
+    for _ in range(2):
+        emit(ImageFolder(tmp_path), detector, Frame(tiny.good(), 1, "left/a.png"), Frame(tiny.bad(), 1, "right/a.png"))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["000001_a_NG-2.jpg", "000001_a_NG.jpg", "000001_a_OK-2.jpg", "000001_a_OK.jpg"]
+    assert cv2.imread(str(tmp_path / names[0])).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("parts/a b.png", "000007_a_b"),
+        ("../../../etc/passwd", "000007_passwd"),
+        ("/", "000007"),
+        ("..", "000007"),
+        ("a\0b\nc.png", "000007_a_b_c"),
+        ("ä.png", "000007"),
+        ("x" * 300 + ".png", "000007_" + "x" * 80),
+        ("rtsp://***@camera.local/stream", "000007_camera.local"),
+        ("camera:0", "000007_camera_0"),
+        ("", "000007"),
+    ],
+)
+def test_names_stay_in_their_folder(name: str, expected: str) -> None:
+    assert name_of(Frame(tiny.good(), 7, name)) == expected
+
+
+def test_live_frames_are_named_by_their_time() -> None:
+    assert name_of(Frame(tiny.good(), 7, "camera:0", 1.25)) == "19700101T000001.250000_000007_camera_0"
+
+
+def test_half_a_picture_is_not_left(detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def full(self: Path, *arguments: object, **options: object) -> object:
+        file = real(self, *arguments, **options)
+
+        class Full:
+            def __enter__(self) -> Full:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+            def write(self, data: bytes) -> int:
+                file.write(data[:10])
+                raise OSError(28, "No space left on device")
+
+        return Full()
+
+    sink = ImageFolder(tmp_path)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        emit(sink, detector, Frame(tiny.good(), 1, "a"))
+    assert list(tmp_path.iterdir()) == []

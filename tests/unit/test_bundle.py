@@ -1,0 +1,215 @@
+"""The bundle file: what was written is read back, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny
+from edgead import Bundle
+from edgead.bundle.manifest import decode, encode
+from edgead.bundle.store import _LABEL, LIMIT, write_atomically, write_bundle
+from edgead.errors import BundleError
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def sealed(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """An archive with a correct trailer and whatever members: what someone with bad intentions would write."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, compress_type=compression)
+        archive.comment = _LABEL + b"0" * 64
+    body = buffer.getvalue()[:-64]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+@pytest.fixture(scope="module")
+def raw(tiny_bundle: Path) -> bytes:
+    return tiny_bundle.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def contents(tiny_bundle: Path) -> list[tuple[str, bytes]]:
+    bundle = Bundle.open(tiny_bundle)
+    return [("manifest.json", encode(bundle.manifest)), *bundle.members().items()]
+
+
+def refused(data: bytes, path: Path, match: str | None = None) -> None:
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=match):
+        Bundle.open(path)
+
+
+def test_writing_what_was_read_gives_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    again = write_bundle(tmp_path / "again.edgead", bundle.manifest, bundle.members())
+    assert (tmp_path / "again.edgead").read_bytes() == tiny_bundle.read_bytes()
+    assert again.digest == bundle.digest
+
+
+def test_manifest_round_trip(tiny_bundle: Path) -> None:
+    manifest = Bundle.open(tiny_bundle).manifest
+    assert decode(encode(manifest)) == manifest
+
+
+@given(st.data())
+def test_one_flipped_bit_is_noticed(tiny_bundle: Path, data: st.DataObject) -> None:
+    raw = bytearray(tiny_bundle.read_bytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(BundleError):
+        Bundle._parse(bytes(raw), None)
+
+
+def test_every_flipped_byte_is_noticed(raw: bytes) -> None:
+    changed = bytearray(raw)
+    for position in range(len(raw)):
+        changed[position] ^= 0xFF
+        with pytest.raises(BundleError):
+            Bundle._parse(bytes(changed), None)
+        changed[position] ^= 0xFF
+
+
+def test_every_truncation_is_noticed(raw: bytes) -> None:
+    for length in range(len(raw)):
+        with pytest.raises(BundleError):
+            Bundle._parse(raw[:length], None)
+    with pytest.raises(BundleError, match="cut short"):
+        Bundle._parse(raw[:-1], None)
+
+
+@pytest.mark.parametrize("extra", [b"\0", b"more", b"0" * 64])
+def test_appended_bytes_are_noticed(raw: bytes, extra: bytes, tmp_path: Path) -> None:
+    refused(raw + extra, tmp_path / "b.edgead", "SHA-256")
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/passwd", "a/../../b", ".hidden", "a//b", "a\\b", "c:evil", "ä", "a\n"]
+)
+def test_names_that_leave_the_bundle_are_refused(contents: list, tmp_path: Path, name: str) -> None:
+    refused(sealed([*contents, (name, b"x")]), tmp_path / "b.edgead", "not allowed")
+
+
+def test_a_compressed_member_is_refused(contents: list, tmp_path: Path) -> None:
+    refused(sealed(contents, zipfile.ZIP_DEFLATED), tmp_path / "b.edgead", "compressed")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_twice_is_refused(contents: list, tmp_path: Path) -> None:
+    refused(sealed([*contents, contents[1]]), tmp_path / "b.edgead", "twice")
+
+
+def test_members_and_manifest_must_agree(contents: list, tmp_path: Path) -> None:
+    refused(sealed([*contents, ("more", b"x")]), tmp_path / "b.edgead", "disagree about more")
+    refused(sealed(contents[:-1]), tmp_path / "b.edgead", "disagree about")
+    refused(sealed(contents[1:]), tmp_path / "b.edgead", "does not start with a manifest")
+    refused(sealed([]), tmp_path / "b.edgead", "not an edgead bundle")
+
+
+def test_contents_must_match_their_digest_and_size(contents: list, tmp_path: Path) -> None:
+    name, data = contents[1]
+    refused(sealed([contents[0], (name, data[:-1] + b"?"), *contents[2:]]), tmp_path / "b.edgead", "digest")
+    refused(
+        sealed([contents[0], (name, data + b"?"), *contents[2:]]), tmp_path / "b.edgead", "bytes, the manifest says"
+    )
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "b.edgead").open("wb") as file:
+        file.truncate(LIMIT + 1)  # sparse
+    with pytest.raises(BundleError, match="more than a bundle may have"):
+        Bundle.open(tmp_path / "b.edgead")
+
+
+def with_manifest(contents: list, **changes: object) -> bytes:
+    fields = {**json.loads(contents[0][1]), **changes}
+    return sealed([("manifest.json", json.dumps(fields).encode()), *contents[1:]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"schema": 2}, "update edgead"),
+        ({"schema": 0}, "no edgead wrote it"),
+        ({"schema": "1"}, "no schema number"),
+        ({"schema": True}, "damaged"),
+        ({"surprise": 1}, "surprise"),
+        ({"artifacts": []}, "at least one network"),
+        ({"golden_frames": []}, "one golden map per golden frame"),
+        ({"fusion": {"maps": [], "height": 8, "width": 8}}, "at least one map"),
+        ({"input": {"height": 1, "width": 32, "scale": [1, 1, 1], "offset": [0, 0, 0]}}, "outside 8..8192"),
+        ({"name": None}, "name"),
+    ],
+)
+def test_a_manifest_that_is_not_ours_is_refused(contents: list, tmp_path: Path, changes: dict, match: str) -> None:
+    refused(with_manifest(contents, **changes), tmp_path / "b.edgead", match)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"schema": 1e999}'])
+def test_a_manifest_that_is_no_json_is_refused(contents: list, tmp_path: Path, raw: bytes) -> None:
+    refused(sealed([("manifest.json", raw), *contents[1:]]), tmp_path / "b.edgead")
+
+
+def test_what_is_no_bundle_is_named_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="there is no bundle"):
+        Bundle.open(tmp_path / "none.edgead")
+    with pytest.raises(BundleError, match="is not a file"):
+        Bundle.open(tmp_path)
+    refused(b"", tmp_path / "empty.edgead", "not an edgead bundle")
+    refused(b"some text", tmp_path / "text.edgead", "not an edgead bundle")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "b.edgead"
+    path.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BundleError, match="No space left"):
+        write_atomically(path, b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BundleError, match="cannot be made"):
+        write_atomically(tmp_path / "file" / "b.edgead", b"new")
+    (tmp_path / "b.edgead").mkdir()
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_atomically(tmp_path / "b.edgead", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.edgead", "file"]
+
+
+def test_a_bundle_that_would_not_open_is_not_written(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    with pytest.raises(BundleError):
+        write_bundle(tmp_path / "b.edgead", bundle.manifest, {**bundle.members(), "../evil": b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_precisions_are_found_by_name(tiny_bundle: Path) -> None:
+    manifest = Bundle.open(tiny_bundle).manifest
+    int8 = msgspec.structs.replace(manifest.artifacts[0], precision="int8")
+    both = msgspec.structs.replace(manifest, artifacts=(int8, *manifest.artifacts))
+    assert both.artifact().precision == "int8"
+    assert both.artifact("fp32").precision == "fp32"
+    with pytest.raises(BundleError, match="no fp16 network; it has int8, fp32"):
+        both.artifact("fp16")
+
+
+def test_a_missing_member_is_named(tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="no member 'int8'"):
+        Bundle.open(tiny_bundle).read("int8")
+
+
+def test_thresholds_must_lie_above_their_center() -> None:
+    with pytest.raises(ValueError, match="above its center"):
+        msgspec.structs.replace(tiny.THRESHOLDS, image=0.2)

@@ -1,0 +1,150 @@
+"""The library's door: images in, results out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from edgead import Bundle, Detector, Frame, Verdict
+from edgead.errors import BundleError, DataError, EngineError, UsageError
+from edgead.types import Reading
+
+
+class FixedEngine:
+    """Measures the same on every frame."""
+
+    name = "fixed"
+    precision = "fp32"
+
+    def __init__(self, anomaly_map: np.ndarray, score: float) -> None:
+        self.closed = 0
+        self._reading = Reading(anomaly_map, score)
+
+    def infer(self, images: Sequence[np.ndarray]) -> list[Reading]:
+        return [self._reading for _ in images]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_good_and_a_bad_part(detector: Detector) -> None:
+    assert detector(tiny.good(5)).verdict is Verdict.OK
+    result = detector(tiny.bad(5))
+    assert result.is_anomalous
+    assert result.score > 1.0
+    assert result.raw_score > result.threshold
+    (region,) = result.regions
+    assert (region.x, region.y, region.width, region.height) == (32, 24, 16, 12)
+    assert (result.engine, result.precision, result.frame_size) == ("onnx", "fp32", (48, 64))
+    assert result.model == detector.bundle.digest[:12]
+    assert result.anomaly_map.shape == result.mask.shape == (48, 64)
+    assert result.mask[30, 40]
+    assert not result.mask[10, 10]
+
+
+def test_every_kind_of_image_gives_the_same_result(detector: Detector) -> None:
+    grey = cv2.cvtColor(tiny.bad(1), cv2.COLOR_BGR2GRAY)
+    bgr = cv2.merge([grey] * 3)
+    expected = detector(bgr).raw_score
+    kinds = [grey, grey[:, :, np.newaxis], np.dstack([bgr, grey]), grey.astype(np.uint16) * 257, np.asfortranarray(bgr)]
+    assert [detector(image).raw_score for image in kinds] == pytest.approx([expected] * len(kinds), abs=1e-6)
+    colour = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    assert detector(colour[:, :, ::-1], color="rgb").raw_score == detector(colour).raw_score
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((8, 8, 3)), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8), [[1, 2], [3, 4]], "a.png", None],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(detector: Detector, image: object) -> None:
+    with pytest.raises(DataError, match="an image must"):
+        detector(image)
+
+
+def test_results_do_not_depend_on_the_order(detector: Detector) -> None:
+    images = [tiny.good(1), tiny.bad(2, 100, 30), tiny.good(3, 32, 32), tiny.bad(4)]
+    forward = [result.raw_score for result in detector.predict(images)]
+    backward = [result.raw_score for result in detector.predict(images[::-1])]
+    assert forward == backward[::-1]
+
+
+def test_predict_reads_files_and_numbers_them(detector: Detector, parts: Path) -> None:
+    results = detector.predict([parts / "part_1.png", str(parts / "part_10.png"), tiny.good()])
+    assert [str(result.verdict) for result in results] == ["OK", "NG", "OK"]
+    assert [result.index for result in results] == [0, 1, 2]
+    assert results[1].name == str(parts / "part_10.png")
+    with pytest.raises(DataError, match="there is no image"):
+        detector.predict([parts / "none.png"])
+
+
+def test_stream_judges_a_folder_in_natural_order(detector: Detector, parts: Path) -> None:
+    results = list(detector.stream(str(parts)))
+    assert [(Path(r.name).stem, str(r.verdict)) for r in results] == [
+        ("part_1", "OK"),
+        ("part_2", "OK"),
+        ("part_10", "NG"),
+    ]
+
+
+def test_a_closed_engine_says_so(tiny_bundle: Path) -> None:
+    detector = Detector(tiny_bundle)
+    detector.close()
+    detector.close()
+    with pytest.raises(EngineError, match="closed"):
+        detector(tiny.good())
+
+
+def test_an_engine_of_ones_own_is_used_and_closed(tiny_bundle: Path) -> None:
+    engine = FixedEngine(np.full((8, 8), 0.4, np.float32), 0.4)
+    with Detector(Bundle.open(tiny_bundle), engine=engine) as detector:
+        result = detector(tiny.bad())
+    assert engine.closed == 1
+    assert (result.engine, result.score) == ("fixed", pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_valid_json(tiny_bundle: Path, value: float) -> None:
+    cells = np.full((8, 8), value, np.float32)
+    result = Detector(tiny_bundle, engine=FixedEngine(cells, value))(tiny.good())
+    assert result.verdict is Verdict.NG
+    assert json.loads(result.to_json())["score"] is None
+    assert result.overlay(tiny.good()).shape == (48, 64, 3)
+
+
+def test_a_result_is_one_line_of_json(detector: Detector) -> None:
+    line = detector.detect(Frame(tiny.bad(), 3, "line\nbreak.png", 12.5)).to_json()
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert (fields["index"], fields["name"], fields["time"], fields["verdict"]) == (3, "line\nbreak.png", 12.5, "NG")
+
+
+def test_the_overlay_leaves_the_frame_alone(detector: Detector) -> None:
+    image = tiny.bad()
+    before = image.copy()
+    drawn = detector(image).overlay(image)
+    assert np.array_equal(image, before)
+    assert drawn.shape == image.shape
+    assert not np.array_equal(drawn, before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (8, 8)])
+def test_frames_of_any_size_are_judged_and_drawn(detector: Detector, size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 255, np.uint8)
+    result = detector(image)
+    assert result.is_anomalous
+    assert result.overlay(image).shape == image.shape
+
+
+def test_what_cannot_be_loaded_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'onnx'"):
+        Detector(tiny_bundle, engine="onxx")
+    with pytest.raises(BundleError, match="no int8 network; it has fp32"):
+        Detector(tiny_bundle, precision="int8")
+    with pytest.raises(BundleError, match="there is no bundle"):
+        Detector(tmp_path / "none.edgead")

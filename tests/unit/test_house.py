@@ -1,0 +1,106 @@
+"""The rules of the house that a tool can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import edgead
+import edgead.engines
+import edgead.stream.sinks
+import edgead.stream.sources
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
+DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
+ALLOWED = {  # what a file may import beyond the standard library and its room's packages
+    "sdk/edgead/engines/onnx.py": {"onnxruntime"},
+    "sdk/edgead/engines/tensorrt.py": {"tensorrt", "pycuda"},
+    "calibration/edgead_calibration/ranges.py": {"onnx", "onnxruntime"},
+}
+HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "pycuda", "scipy", "sklearn", "edgead_tools", "edgead_calibration")
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top-level packages a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("room", ["sdk", "calibration"])
+def test_who_may_import_whom(room: str) -> None:
+    allowed = DEVICE | ({"edgead_calibration"} if room == "calibration" else set()) | set(sys.stdlib_module_names)
+    for path in files(room):
+        here = path.relative_to(ROOT).as_posix()
+        extra = ALLOWED.get(here, set())
+        if here.startswith("sdk/edgead/cuda/"):
+            extra = {"pycuda"}
+        odd = set(imported(path)) - allowed - extra
+        assert not odd, f"{here} imports {odd}"
+
+
+def test_inside_the_device_arrows_point_one_way() -> None:
+    order = ["errors", "types", "bundle", "ops", "images", "engines", "detector", "verify", "stream", "cli"]
+    exceptions = {("types", "overlay"), ("detector", "stream")}  # inside functions: drawing, and Detector.stream
+    for rank, room in enumerate(order):
+        folder = ROOT / "sdk/edgead" / room
+        for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgead."):
+                    other = str(node.module).split(".")[1]
+                    if other in order and (room, other) not in exceptions:
+                        assert order.index(other) <= rank, f"{path} imports edgead.{other}"
+
+
+def test_sources_and_sinks_know_nobody() -> None:
+    known = {"edgead.errors", "edgead.types", "edgead.images", "edgead.ops"}
+    for kind in ("sources", "sinks"):
+        for path in files(f"sdk/edgead/stream/{kind}"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgead"):
+                    assert node.module in known or str(node.module).startswith(f"edgead.stream.{kind}"), path
+
+
+@pytest.mark.parametrize("module", ["edgead", "edgead.cli", "edgead.stream.pipeline", "edgead.verify"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in files(*ROOMS.values(), "tests")}
+    assert {str(path): length for path, length in lengths.items() if length > 350} == {}
+
+
+def test_what_is_public() -> None:
+    assert edgead.__all__ == sorted(edgead.__all__)
+    assert all(hasattr(edgead, name) for name in edgead.__all__)
+
+
+def test_every_table_names_what_exists() -> None:
+    tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS]
+    for target in [entry.target for table in tables for entry in table.values()]:
+        module, _, name = target.partition(":")
+        path = ROOT / "sdk" / (module.replace(".", "/") + ".py")
+        defined = {getattr(node, "name", None) for node in ast.parse(path.read_text()).body}
+        assert name in defined, target
+
+
+def test_every_file_says_what_it_is() -> None:
+    missing = [
+        str(path) for path in files(*ROOMS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert missing == []

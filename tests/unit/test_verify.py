@@ -1,0 +1,58 @@
+"""Golden frames: an engine that measures something else is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import tiny
+from edgead import Bundle, Detector
+from edgead.errors import BundleError
+from edgead.verify import verify
+
+
+def checks(path: Path) -> list[tuple[bool, float]]:
+    with Detector(path) as detector:
+        return [(check.passed, check.map_error) for check in verify(detector.bundle, detector)]
+
+
+def test_a_difference_beyond_the_tolerance_fails(tmp_path: Path) -> None:
+    tiny.write_tiny(tmp_path / "off.edgead", distort=lambda golden: golden + np.float32(0.25))
+    assert checks(tmp_path / "off.edgead") == [(False, pytest.approx(0.25, abs=1e-5))] * 2
+
+
+@pytest.mark.parametrize(
+    "distort",
+    [lambda golden: np.full_like(golden, np.nan), lambda golden: golden[:4], lambda golden: golden[:, :1]],
+    ids=["nan", "rows", "column"],
+)
+def test_what_cannot_be_compared_fails(tmp_path: Path, distort: object) -> None:
+    tiny.write_tiny(tmp_path / "odd.edgead", distort=distort)
+    assert checks(tmp_path / "odd.edgead") == [(False, np.inf)] * 2
+
+
+@pytest.mark.parametrize(
+    ("member", "data"),
+    [
+        ("golden/0.png", b""),
+        ("golden/0.png", b"no image"),
+        ("golden/fp32-0.npy", b""),
+        ("golden/fp32-0.npy", b"\x93NUMPY"),
+        ("golden/fp32-0.npy", tiny.npy(np.array([{"code": "pickled"}]))),
+        ("golden/fp32-0.npy", tiny.npy(np.zeros((8, 8)))),
+        ("golden/fp32-0.npy", tiny.npy(np.zeros(64, np.float32))),
+    ],
+)
+def test_a_damaged_golden_member_is_named(tiny_bundle: Path, member: str, data: bytes) -> None:
+    whole = Bundle.open(tiny_bundle)
+    bundle = Bundle(whole.manifest, {**whole.members(), member: data}, whole.digest, None)
+    with Detector(bundle) as detector, pytest.raises(BundleError, match=member):
+        verify(bundle, detector)
+
+
+def test_no_golden_frames_means_no_checks() -> None:
+    manifest = msgspec.structs.replace(tiny.manifest(), name="bare")
+    with Detector(Bundle(manifest, {"fp32.onnx": tiny.graph()}, "0" * 64, None)) as detector:
+        assert verify(detector.bundle, detector) == []
