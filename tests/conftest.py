@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 import tiny
+
 from edgead import Detector
 
 

@@ -11,10 +11,11 @@ import cv2
 import msgspec
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
+
 from edgead.bundle import SCHEMA, Artifact, Bundle, FusionSpec, InputSpec, Manifest, MapSpec, Member, Thresholds
 from edgead.bundle.store import write_bundle
 from edgead.engines.onnx import OnnxEngine
-from onnx import TensorProto, helper
 
 SIZE = 32  # pixels, the network's input
 GRID = 8  # cells

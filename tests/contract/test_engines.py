@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from onnx import TensorProto
+
 from edgead import Bundle, Detector
 from edgead.engines import ENGINES, Engine, EngineEntry, load_engine
 from edgead.errors import EngineError
 from edgead.verify import verify
-from onnx import TensorProto
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+
 from edgead import Detector, Frame
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.stream.sinks import SINKS, open_sink

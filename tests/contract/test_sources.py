@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from capture import FakeCapture
+
 from edgead.errors import SourceError, UsageError
 from edgead.stream.sources import SOURCES, live, open_source, parse
 

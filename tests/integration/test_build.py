@@ -11,16 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from edgead import Bundle, Detector
+from edgead.errors import DataError, UsageError
+from edgead.verify import verify
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluate import evaluate
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
-
-from edgead import Bundle, Detector
-from edgead.errors import DataError, UsageError
-from edgead.verify import verify
 
 STEPS = 12
 

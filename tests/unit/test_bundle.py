@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgead import Bundle
 from edgead.bundle.manifest import decode, encode
 from edgead.bundle.store import _LABEL, LIMIT, write_atomically, write_bundle
 from edgead.errors import BundleError
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def sealed(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:

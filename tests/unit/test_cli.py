@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import tiny
+
 from edgead import cli
 from edgead.cli.doctor import _finish, _start
 

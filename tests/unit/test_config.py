@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgead_tools.config import load_config, parse_duration, parse_options
 
 from edgead.errors import UsageError
+from edgead_tools.config import load_config, parse_duration, parse_options
 
 
 @pytest.fixture(autouse=True)

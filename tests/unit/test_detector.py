@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+
 from edgead import Bundle, Detector, Frame, Verdict
 from edgead.errors import BundleError, DataError, EngineError, UsageError
 from edgead.types import Reading

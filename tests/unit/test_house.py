@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import edgead
 import edgead.engines
 import edgead.stream.sinks
 import edgead.stream.sources
-import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from capture import Endless, FakeCapture, grey
+
 from edgead.errors import DataError, SourceError
 from edgead.stream.sources.live import LiveSource, open_camera, open_stream
 

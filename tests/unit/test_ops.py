@@ -7,11 +7,12 @@ import math
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgead import Verdict, ops
 from edgead.bundle import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (480, 640), (65, 1000), (8, 8)])

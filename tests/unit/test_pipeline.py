@@ -10,6 +10,7 @@ import cv2
 import pytest
 import tiny
 from capture import Endless, FakeCapture
+
 from edgead import Detector, Frame, Result
 from edgead.errors import SourceError
 from edgead.stream.pipeline import RunStats, run

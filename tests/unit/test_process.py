@@ -51,7 +51,9 @@ def test_a_signal_closes_everything(
     assert err.startswith("edgead: ")
     assert err.count("\n") == 1
     judged = len([json.loads(line) for line in results.read_text().splitlines()])
-    assert f"{judged} frames" in err or f"{judged - 1} frames" in err  # the signal may fall between writing and counting
+    assert (
+        f"{judged} frames" in err or f"{judged - 1} frames" in err
+    )  # the signal may fall between writing and counting
     capture = cv2.VideoCapture(str(video))  # its index was written, so it can be opened
     assert capture.isOpened()
     capture.release()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+
 from edgead.cli.rooms import GROUP, mount
 from edgead.errors import UsageError
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from edgead.errors import DataError, UsageError
 from edgead_calibration.thresholds import (
     _student_quantile,
     can_promise,
@@ -11,11 +16,6 @@ from edgead_calibration.thresholds import (
     fit_thresholds,
     rate_interval,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
-
-from edgead.errors import DataError, UsageError
 
 scores = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=3, max_size=60)
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+
 from edgead import Bundle, Detector
 from edgead.errors import BundleError
 from edgead.verify import verify

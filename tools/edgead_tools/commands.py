@@ -117,11 +117,16 @@ weights = typer.Typer(
 @weights.command("list")
 def list_weights() -> None:
     """Every named set of weights, and where it is on this machine."""
-    from edgead_tools.weights import WEIGHTS, locate
+    from edgead.errors import WeightsError
+    from edgead_tools.weights import WEIGHTS, find
 
     for name, entry in WEIGHTS.items():
-        found = locate(name)
-        typer.echo(f"{name:<20} {entry.licence:<14} {f'{found.source}: {found.path}' if found else 'not here'}")
+        try:
+            found = find(name)
+            where = f"{found.source}: {found.path}"
+        except WeightsError:
+            where = f"not here: {entry.command}"
+        typer.echo(f"{name:<20} {entry.licence.partition(';')[0]:<12} {where}")
 
 
 @weights.command("get")
@@ -131,5 +136,5 @@ def get_weights(name: Annotated[str, typer.Argument(help="A name from `edgead we
     from edgead_tools.weights import download
 
     with ConsoleReporter().stage(f"downloading {name}") as on_progress:
-        path = download(name, on_progress=on_progress)
-    typer.echo(path)
+        file = download(name, on_progress=on_progress)
+    typer.echo(file.path)

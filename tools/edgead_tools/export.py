@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,6 +47,10 @@ class ExportReport:
     outputs: dict[str, tuple[int, ...]]  # shape of one image's map
     errors: dict[str, float]  # largest absolute difference from torch, over all images and batches
     opset: int = OPSET
+
+    def card(self) -> dict[str, Any]:
+        """What a bundle records of it."""
+        return {"max_error": max(self.errors.values()), "nodes": self.nodes, "opset": self.opset}
 
 
 def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportReport:

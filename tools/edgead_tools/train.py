@@ -49,6 +49,7 @@ class Run:
     checkpoint_every: float = 60.0  # seconds
     weights: Path | None = None  # a file in place of the packaged or cached weights
     textures: Path | None = None  # a folder of texture images in place of procedural ones
+    finish: bool = False  # take a stage that was begun as far as it came
     on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class TrainReport:
     planned: int
     seconds: float  # of training, over all sessions
     losses: dict[str, float] = field(default_factory=dict)  # means over the last 20 steps logged
-    stopped: str = ""  # "budget" where the machine slowed down and the plan was cut short
+    stopped: str = ""  # why the plan was cut short: "budget" where the machine slowed down, "finish" where asked
 
 
 class Interrupted(KeyboardInterrupt):
@@ -117,6 +118,8 @@ def fit(
             part.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         training = _Training(dict(parts), _per_part(parts, optimiser), step, run, stage, total, key)
         training.resume()
+        if run.finish:
+            training.finish()
         while not training.finished:
             training.advance()
             if interrupts.asked and not training.finished:
@@ -285,6 +288,11 @@ class _Training:
         if self._log.exists():
             kept = [line for line in self._log.read_text().splitlines(keepends=True) if _step_of(line) <= self.done]
             replace_file(self._log, lambda file: file.write("".join(kept).encode()))
+
+    def finish(self) -> None:
+        """End a stage that was begun where it stands; one that was not begun is still to be done."""
+        if self.done and not self.finished:
+            self.stopped = "finish"
 
     def report(self) -> TrainReport:
         seconds = round(self.seconds, 3)

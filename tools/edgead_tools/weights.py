@@ -13,7 +13,7 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -56,6 +56,17 @@ class WeightsFile:
     size: int  # bytes
     licence: str
     published: bool  # whether it is the published file; only a file given by path may differ
+
+    def card(self) -> dict[str, Any]:
+        """What a bundle records of it; no path of the machine it was built on."""
+        return {
+            "name": self.name,
+            "file": self.path.name,
+            "sha256": self.sha256,
+            "size": self.size,
+            "licence": self.licence,
+            "published": self.published,
+        }
 
 
 def _lite(number: int, sha256: str, size: int) -> Weights:

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     session = Session()
     try:
         make_app()(list(sys.argv[1:] if arguments is None else arguments), prog_name="edgead", obj=session)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:  # what was saved, and how to go on
+            print(f"edgead: {interrupt}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except EdgeadError as error:
         _fail(str(error), error, error.exit_code, session.debug)

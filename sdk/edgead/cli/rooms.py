@@ -47,6 +47,9 @@ def _add(app: typer.Typer, name: str, point: EntryPoint) -> None:
         summary = f"Not available here: {install}" if missing else f"Cannot be loaded: {type(error).__name__}: {error}"
         options = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
         app.command(name, help=summary, context_settings=options)(_stub(name, install, error, missing))
+        return
+    if isinstance(command, typer.Typer):  # a command with commands of its own
+        app.add_typer(command, name=name, no_args_is_help=True)
     else:
         app.command(name)(_explaining(name, install, command))
 

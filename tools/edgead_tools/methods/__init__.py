@@ -20,7 +20,9 @@ from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
 from edgead_tools.train import Run
 
-METHODS: dict[str, str] = {}  # name -> "module:Class"
+METHODS: dict[str, str] = {  # name -> "module:Class"
+    "stlm": "edgead_tools.methods.stlm:Stlm",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -1,21 +1,22 @@
-"""STLM: a plain and a denoising stream that agree on good parts and differ on defects (Chen et al., 2024).
+"""STLM: a plain and a denoising stream that agree on good parts and differ on defects (Li et al., TOMM 21(2), 2025).
 
-The edge form, for pretrained EfficientNet-Lite0 in place of SAM. Against the published model:
+The edge form, for the pretrained EfficientNet-Lite0 in place of SAM. Against the published model:
 
 - The plain stream is the frozen teacher's trunk itself. A student of the teacher's architecture and weights starts at
   the optimum of L_plain, so training it would change nothing.
-- The denoising stream shares that trunk and passes its taps through a narrow code (`nets.denoising`), so both
-  streams cost little more than one encoder. It is taught T(x) from x~, the image with a pseudo-anomaly pasted in.
+- The denoising stream shares that trunk and passes its taps through a narrow code (`nets.denoising`), so that both
+  streams together cost little more than one encoder. It is taught T(x) from x~, the image with an anomaly pasted in.
 - The levels are the taps at 1/8 and 1/16; L_deno is a squared error of standardised channels, since Lite0's block
-  outputs are signed and of very different scales, where the published cosine ignores length.
-- The map is the length of the whitened residual against what is usual at each cell (`methods.residual`).
-- The segmentation head reads the whitened residual; its logit is the second map.
+  outputs are signed and of very different scales.
+- The maps are the length of the whitened residual against what is usual at each cell (`nets.residual_map`).
+- The segmentation head reads the whitened residual, and its logit is the third map.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,18 +26,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
-from edgead_tools.data.anomalies import Corruption, augment
+from edgead.errors import UsageError
+from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
+from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.residual import Batches, ResidualMap, fit_residual_map
-from edgead_tools.nets.denoising import DenoisingStream, Residual, conv
-from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, EfficientNetLite, load_efficientnet_lite, tensor_from
-from edgead_tools.train import Optimiser, Run, fit
-from edgead_tools.weights import find, load_state
+from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite, tensor_from
+from edgead_tools.nets.residual_map import fit_residual_map
+from edgead_tools.nets.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
+from edgead_tools.nets.two_streams import Batches, Disagreement, TwoStreams
+from edgead_tools.session import session
+from edgead_tools.train import Optimiser, Run, Step, TrainReport, fit
+from edgead_tools.weights import WeightsFile, find, load_state
 
-FINE, COARSE = 4, 10  # trunk blocks whose outputs are compared: 1/8 and 1/16 of the image
-STRIDE = 8  # pixels a cell of the maps
+FINE, COARSE = 4, 10  # trunk blocks whose outputs are compared, at 1/8 and 1/16 of the image
+STRIDE = 8  # pixels a cell of the fused map
 CHUNK = 16  # images a forward pass when statistics are fitted
-FOCUS = 4.0  # gamma of the focal loss, STLM section 8
+KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,27 +57,157 @@ class Stlm:
     rate: float = 2e-3
     anomaly_rate: float = 0.5  # share of training images with a pseudo-anomaly
     flips: bool = False  # whether a mirrored part is a good part
-    rotation: float = 2.0  # degrees a part may be turned by
+    rotation: float = 2.0  # degrees a good part may be turned by
     head: float = 0.3  # weight of the head's map; 0 trains none
-    head_share: float = 0.2  # of the training, spent on the head
-    top: float = 0.01  # share of the map's cells the score is the mean of
+    head_share: float = 0.2  # share of the training that is spent on the head
+    top: float = 0.01  # share of the map's cells whose mean is the score
+
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.code < 1 or self.batch < 2:
+            raise UsageError("width must be at least 8, code at least 1 and batch at least 2")
+        if not (self.head >= 0 and 0 < self.head_share < 1 and 0 < self.top <= 1 and 0 <= self.anomaly_rate <= 1):
+            raise UsageError("head must be at least 0, head_share in (0, 1), top in (0, 1], anomaly_rate in [0, 1]")
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
-        trunk = load_efficientnet_lite(load_state(source), "lite0", (FINE, COARSE)).requires_grad_(False)
+        trunk = load_efficientnet_lite(load_state(source), "lite0", (FINE, COARSE))
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        good = _Good(images, run.device)
-        streams = _Streams(trunk, self, good).to(run.device)
-        share = self.head_share if self.head else 0.0
-        reports = [self._teach(streams, good, _share(run, 1 - share))]
-        disagreement = fit_residual_map(streams.eval().residuals_of(good)).to(run.device)
-        head = _Head(disagreement.whitening.shape[0]).to(run.device) if self.head else None
-        if head is not None:
-            reports.append(self._teach_head(streams, disagreement, head, good, _share(run, share)))
-        network = _Network(streams, disagreement, head).eval().cpu()
+        good = _batches(images, run.device)
+        with session(run.device, run.threads):
+            torch.manual_seed(run.seed)
+            streams = TwoStreams(trunk, good, width=self.width, code=self.code).to(run.device).eval()
+            reports = [self._teach_denoising(streams, images, self._first_part(run))]
+            network = _with_statistics(streams, good).to(run.device).eval()
+            if self.head:
+                network.head = SegmentationHead(network.stacked.channels).to(run.device)
+                rest = self._second_part(run, reports[0].steps)
+                reports.append(self._teach_head(network, network.head, images, rest))
+            fusion = self._fusion(network, good, images.size)
+        height, width = images.size
         return Trained(
-            network=network,
-            input=InputSpec(height=good.height, width=good.width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
-            fusion=self._fusion(network, good),
-            report=_report(reports, source.describe()),
+            network=network.cpu(),
+            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
+            fusion=fusion,
+            report=_card(reports, source),
         )
+
+    def _teach_denoising(self, streams: TwoStreams, images: TrainingImages, run: Run) -> TrainReport:
+        """L_deno: what the plain stream sees in the whole image, from what it sees in the damaged one."""
+        anomalies = self._anomalies(images, run)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            clean, damaged, _ = self._draw(images.train, anomalies, random)
+            with torch.no_grad():
+                targets = streams.plain(_tensor(clean, run.device))
+                seen = streams.plain(_tensor(damaged, run.device))
+            fine, coarse = streams.denoising(*seen)
+            return {"fine": functional.mse_loss(fine, targets[0]), "coarse": functional.mse_loss(coarse, targets[1])}
+
+        streams.denoising.train()
+        epoch = len(images.train) / self.batch
+        report = fit(
+            {"denoising": streams.denoising}, step, self._optimiser, run, stage="denoising", steps_per_epoch=epoch
+        )
+        streams.eval()
+        return report
+
+    def _teach_head(
+        self, network: Disagreement, head: SegmentationHead, images: TrainingImages, run: Run
+    ) -> TrainReport:
+        """L_focal + L_l1 on pseudo-anomalies, streams and statistics fixed."""
+        anomalies = self._anomalies(images, run)
+        height, width = (side // STRIDE for side in images.size)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            _, damaged, masks = self._draw(images.train, anomalies, random)
+            with torch.no_grad():
+                whitened = network.whitened(_tensor(damaged, run.device))
+            target = shrink_masks(torch.from_numpy(masks).to(run.device), height, width)
+            return segmentation_losses(head(whitened), target)
+
+        return self._fit("head", head, step, len(images.train), run)
+
+    def _fit(self, stage: str, part: nn.Module, step: Step, images: int, run: Run) -> TrainReport:
+        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        part.train()
+        report = fit({stage: part}, step, optimiser, run, stage=stage, steps_per_epoch=images / self.batch)
+        part.eval()
+        return report
+
+    def _first_part(self, run: Run) -> Run:
+        share = 1 - self.head_share if self.head else 1.0
+        return dataclasses.replace(
+            run,
+            budget=None if run.budget is None else run.budget * share,
+            steps=None if run.steps is None else max(1, round(run.steps * share)),
+            epochs=None if run.epochs is None else run.epochs * share,
+        )
+
+    def _second_part(self, run: Run, steps: int) -> Run:
+        """The head's run after `steps` of the first part: by count, so that the sum of both tells the two apart and
+        `--steps` repeats a build that a budget ended. A head's step costs less than one of the first part."""
+        steps = max(1, round(steps * self.head_share / (1 - self.head_share)))
+        return dataclasses.replace(run, budget=None, epochs=None, steps=steps)
+
+    def _anomalies(self, images: TrainingImages, run: Run) -> Anomalies:
+        return Anomalies(default_textures(images.train, run.textures), self.anomaly_rate, kinds=KINDS)
+
+    def _draw(
+        self, images: NDArray[np.uint8], anomalies: Anomalies, random: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+        """A batch of augmented good images, the same with pseudo-anomalies, and their masks."""
+        chosen = random.integers(len(images), size=self.batch)
+        clean = [augment(images[index], random, flips=self.flips, rotation=self.rotation) for index in chosen]
+        damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
+        return np.stack(clean), np.stack(damaged), np.stack(masks)
+
+    def _fusion(self, network: Disagreement, good: Batches, size: tuple[int, int]) -> FusionSpec:
+        height, width = (side // STRIDE for side in size)
+        maps = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
+        if network.head is not None:
+            mean, deviation = _spread(network, good)
+            maps.append(MapSpec(name="head", weight=self.head, scale=1 / deviation, offset=-mean / deviation))
+        score = ScoreSpec(top=max(1, round(self.top * height * width)))
+        return FusionSpec(maps=tuple(maps), height=height, width=width, score=score)
+
+
+def _tensor(images: NDArray[np.uint8], device: str) -> Tensor:
+    return tensor_from(torch.from_numpy(images)).to(device=device, memory_format=torch.channels_last)
+
+
+def _batches(images: TrainingImages, device: str) -> Batches:
+    """All good images in order, those kept from the training included: statistics need every one."""
+
+    def batches() -> Iterable[Tensor]:
+        for side in (images.train, images.calibration):
+            for start in range(0, len(side), CHUNK):
+                yield _tensor(np.ascontiguousarray(side[start : start + CHUNK]), device)
+
+    return batches
+
+
+@torch.no_grad()
+def _with_statistics(streams: TwoStreams, good: Batches) -> Disagreement:
+    """The graph with the statistics of both residuals over good images."""
+
+    def residuals(level: int) -> Iterable[Tensor]:
+        return (streams.residuals(batch)[level] for batch in good())
+
+    return Disagreement(streams, fit_residual_map(partial(residuals, 0)), fit_residual_map(partial(residuals, 1)))
+
+
+@torch.no_grad()
+def _spread(network: Disagreement, good: Batches) -> tuple[float, float]:
+    """Mean and standard deviation of the head's logits over good images."""
+    logits = torch.cat([network(batch)["head"].double().flatten() for batch in good()])
+    return float(logits.mean()), max(1e-6, float(logits.std(correction=0)))
+
+
+def _card(reports: Sequence[TrainReport], source: WeightsFile) -> dict[str, Any]:
+    """What the bundle's card says of the training."""
+    return {
+        "steps": sum(report.steps for report in reports),
+        "seconds": round(sum(report.seconds for report in reports), 1),
+        "stages": [dataclasses.asdict(report) for report in reports],
+        "weights": [source.card()],
+    }

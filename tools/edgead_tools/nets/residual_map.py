@@ -3,7 +3,8 @@
 A residual is the difference between what one stream sees and what the other expects, (B, C, h, w). Its length
 means little by itself: channels differ in scale, they are correlated, and edges are harder to predict than flat
 ground. Both are learned from good images: a shared covariance of the residuals (Mahalanobis length), and the mean
-and the spread of its logarithm at every cell.
+and the spread of the whitened length at every cell. Few images cannot tell cells apart, so with n images the
+statistics of a cell count n / (n + POSITION_IMAGES) and those of all cells together the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
 POSITION_IMAGES = 100  # good images that are worth as much as the assumption that all cells are alike
-FLOOR = 1e-6  # of the mean squared residual, under the logarithm
+FLOOR = 1e-6  # of the mean squared residual, under the root
 
 Batches = Callable[[], Iterable[Tensor]]  # gives the same batches at every call
 
@@ -38,13 +39,17 @@ class ResidualMap(nn.Module):
         self.register_buffer("usual", usual.float())
         self.register_buffer("spread", spread.float())
 
+    @property
+    def channels(self) -> int:
+        return len(self.shift)
+
     def whiten(self, residual: Tensor) -> Tensor:
         """Residuals of unit covariance over good images, (B, C, h, w)."""
         return functional.conv2d(residual, self.whitening, self.shift)
 
     def rate(self, whitened: Tensor) -> Tensor:
         """The map of residuals that are already whitened."""
-        return (_log_length(whitened) - self.usual) / self.spread
+        return (_length(whitened) - self.usual) / self.spread
 
     def forward(self, residual: Tensor) -> Tensor:
         return self.rate(self.whiten(residual))
@@ -54,7 +59,7 @@ def fit_residual_map(residuals: Batches) -> ResidualMap:
     """Fit the statistics to the residuals of good images, in two passes over the batches."""
     mean, whitening = fit_whitening(residuals())
     weight, shift = whitening[:, :, None, None].float(), -(whitening @ mean).float()
-    usual, spread = _fit_positions(_log_length(functional.conv2d(batch, weight, shift)) for batch in residuals())
+    usual, spread = _fit_positions(_length(functional.conv2d(batch, weight, shift)) for batch in residuals())
     return ResidualMap(mean, whitening, usual, spread)
 
 
@@ -90,9 +95,9 @@ def _fit_positions(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     return usual, variance.clamp(min=1e-6).sqrt()
 
 
-def _log_length(whitened: Tensor) -> Tensor:
-    """Logarithm of the mean squared component: (B, C, h, w) -> (B, h, w)."""
-    return torch.log((whitened * whitened).mean(1) + FLOOR)
+def _length(whitened: Tensor) -> Tensor:
+    """Root of the mean squared component: (B, C, h, w) -> (B, h, w)."""
+    return torch.sqrt((whitened * whitened).mean(1) + FLOOR)
 
 
 def _blur(statistic: Tensor) -> Tensor:

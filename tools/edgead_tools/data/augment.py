@@ -1,0 +1,33 @@
+"""Good images seen a little differently: what a part may look like that was placed or lit a little differently."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgead.types import ImageU8
+
+SHIFT = 0.015  # of the side
+ZOOM = 0.02
+CONTRAST = 0.08
+BRIGHTNESS = 5.0  # grey levels
+
+
+def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotation: float) -> ImageU8:
+    """A new image (H, W, 3): turned by up to `rotation` degrees, moved, zoomed and lit a little, mirrored if `flips`.
+
+    What comes in from outside the frame is the frame's own reflection.
+    """
+    height, width = image.shape[:2]
+    mirror_x, mirror_y = random.random(2) < 0.5
+    turn, zoom = random.uniform(-rotation, rotation), random.uniform(1 - ZOOM, 1 + ZOOM)
+    move = random.uniform(-SHIFT, SHIFT, 2) * (width, height)
+    contrast, brightness = random.uniform(1 - CONTRAST, 1 + CONTRAST), random.uniform(-BRIGHTNESS, BRIGHTNESS)
+    if flips:
+        image = image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, zoom)
+    matrix = matrix + np.array([[0, 0, move[0]], [0, 0, move[1]]])
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(image), matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(cv2.addWeighted(moved, contrast, moved, 0.0, brightness), np.uint8)
