@@ -103,13 +103,7 @@ class Stlm:
             fine, coarse = streams.denoising(*seen)
             return {"fine": functional.mse_loss(fine, targets[0]), "coarse": functional.mse_loss(coarse, targets[1])}
 
-        streams.denoising.train()
-        epoch = len(images.train) / self.batch
-        report = fit(
-            {"denoising": streams.denoising}, step, self._optimiser, run, stage="denoising", steps_per_epoch=epoch
-        )
-        streams.eval()
-        return report
+        return self._fit("denoising", streams.denoising, step, len(images.train), run)
 
     def _teach_head(
         self, network: Disagreement, head: SegmentationHead, images: TrainingImages, run: Run
