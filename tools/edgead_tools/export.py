@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,6 +47,17 @@ class ExportReport:
     outputs: dict[str, tuple[int, ...]]  # shape of one image's map
     errors: dict[str, float]  # largest absolute difference from torch, over all images and batches
     opset: int = OPSET
+
+    def card(self) -> dict[str, Any]:
+        """Plain values for the bundle's card."""
+        return {
+            "opset": self.opset,
+            "nodes": self.nodes,
+            "bytes": self.size,
+            "sha256": self.sha256,
+            "outputs": {name: list(shape) for name, shape in self.outputs.items()},
+            "largest_difference_from_torch": self.errors,
+        }
 
 
 def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportReport:

@@ -49,6 +49,7 @@ class Run:
     checkpoint_every: float = 60.0  # seconds
     weights: Path | None = None  # a file in place of the packaged or cached weights
     textures: Path | None = None  # a folder of texture images in place of procedural ones
+    finish: bool = False  # take an unfinished training as far as it came
     on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class TrainReport:
     planned: int
     seconds: float  # of training, over all sessions
     losses: dict[str, float] = field(default_factory=dict)  # means over the last 20 steps logged
-    stopped: str = ""  # "budget" where the machine slowed down and the plan was cut short
+    stopped: str = ""  # "budget": the machine slowed down and the plan was cut short; "finish": a person said so
 
 
 class Interrupted(KeyboardInterrupt):
@@ -117,6 +118,8 @@ def fit(
             part.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         training = _Training(dict(parts), _per_part(parts, optimiser), step, run, stage, total, key)
         training.resume()
+        if run.finish and not training.finished:
+            return training.cut()
         while not training.finished:
             training.advance()
             if interrupts.asked and not training.finished:
@@ -285,6 +288,13 @@ class _Training:
         if self._log.exists():
             kept = [line for line in self._log.read_text().splitlines(keepends=True) if _step_of(line) <= self.done]
             replace_file(self._log, lambda file: file.write("".join(kept).encode()))
+
+    def cut(self) -> TrainReport:
+        """Call it a day; the checkpoint stays as it is, so that the training may be continued all the same."""
+        if not self.done:
+            raise UsageError(f"there is no unfinished training in {self.path.parent} to finish: build without --finish")
+        self.stopped = "finish"
+        return self.report()
 
     def report(self) -> TrainReport:
         seconds = round(self.seconds, 3)
