@@ -126,6 +126,21 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [20, report.steps]
 
 
+def test_an_unfinished_training_can_be_taken_as_it_is_or_continued(tmp_path: Path) -> None:
+    whole, broken, taken, resumed = Toy(), Toy(), Toy(), Toy()
+    whole.fit(Run(tmp_path / "whole", steps=9))
+    with pytest.raises(UsageError, match="no unfinished training"):
+        taken.fit(Run(tmp_path / "broken", steps=9, finish=True))
+    interrupt_at(4, broken)
+    with pytest.raises(Interrupted):
+        broken.fit(Run(tmp_path / "broken", steps=9))
+    report = taken.fit(Run(tmp_path / "broken", steps=9, finish=True))
+    assert (report.steps, report.planned, report.stopped) == (5, 9, "finish")
+    assert same(taken, broken)
+    assert resumed.fit(Run(tmp_path / "broken", steps=9)).stopped == ""
+    assert same(resumed, whole)
+
+
 def test_a_finished_stage_is_not_done_again(tmp_path: Path) -> None:
     first, again = Toy(), Toy()
     report = first.fit(Run(tmp_path, steps=5))

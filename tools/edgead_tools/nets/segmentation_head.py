@@ -26,7 +26,7 @@ class SegmentationHead(nn.Module):
 
     def forward(self, whitened: Tensor) -> Tensor:
         logit: Tensor = self.logit(self.body(whitened.abs().clamp(max=CEILING)))
-        return logit[:, 0]
+        return logit.squeeze(1)
 
 
 def shrink_masks(masks: Tensor, height: int, width: int) -> Tensor:
