@@ -22,7 +22,7 @@ from edgead_tools.evaluate import evaluate
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
 
-STEPS = 12
+STEPS = 30  # the log of the first stage is written at step 20
 
 
 def washer(rng: np.random.Generator, defect: bool = False) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_an_interrupted_build_continues_to_the_same_bundle(built: Bundle, data: 
     command = [sys.executable, "-m", "edgead", "build", "--data", str(data), "--out", str(out)]
     command += ["--steps", str(STEPS), "--size", "128"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    log = out.with_name("stopped.edgead.run") / "training.jsonl"
+    log = out.with_name("stopped.edgead.run") / "denoising.jsonl"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text()) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -111,6 +111,7 @@ def test_an_interrupted_build_continues_to_the_same_bundle(built: Bundle, data: 
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
+    assert "the same command continues the build" in stderr
     assert not out.exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout.strip() == str(out)

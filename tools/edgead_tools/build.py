@@ -36,7 +36,7 @@ from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
 from edgead_tools.evaluate import evaluate
 from edgead_tools.export import export
-from edgead_tools.methods import Trained, TrainingImages, create_method
+from edgead_tools.methods import Method, Trained, TrainingImages, create_method
 from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.train import Run
 
@@ -74,6 +74,18 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     """
     method = create_method(config.method, config.options)
     folder = _open_run(config, fresh=fresh)
+    if finish and not any(folder.glob("*.pt")):
+        raise UsageError(f"there is no unfinished training in {folder} to finish: build without --finish")
+    try:
+        return _build(config, method, folder, reporter, finish=finish)
+    except KeyboardInterrupt as interrupt:
+        said = f"{interrupt}; " if interrupt.args else ""
+        raise KeyboardInterrupt(
+            f"{said}the same command continues the build, with --finish it takes the training as far as it came"
+        ) from interrupt
+
+
+def _build(config: BuildConfig, method: Method, folder: Path, reporter: Reporter, *, finish: bool) -> Bundle:
     images = _open_images(config, folder, reporter)
     _pin_run(folder, images.checked.digest)
     with reporter.stage(f"training {config.method}") as on_progress:

@@ -117,15 +117,11 @@ weights = typer.Typer(
 @weights.command("list")
 def list_weights() -> None:
     """Every named set of weights, and where it is on this machine."""
-    from edgead.errors import WeightsError
-    from edgead_tools.weights import WEIGHTS, find
+    from edgead_tools.weights import WEIGHTS, locate
 
     for name, entry in WEIGHTS.items():
-        try:
-            found = find(name)
-            where = f"{found.source}: {found.path}"
-        except WeightsError:
-            where = f"not here: {entry.command}"
+        place = locate(name)
+        where = f"{place.source}: {place.path}" if place else f"not here: {entry.command}"
         typer.echo(f"{name:<20} {entry.licence.partition(';')[0]:<12} {where}")
 
 

@@ -118,8 +118,8 @@ def fit(
             part.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         training = _Training(dict(parts), _per_part(parts, optimiser), step, run, stage, total, key)
         training.resume()
-        if run.finish:
-            training.finish()
+        if run.finish and training.done:
+            return training.cut()
         while not training.finished:
             training.advance()
             if interrupts.asked and not training.finished:
@@ -289,10 +289,11 @@ class _Training:
             kept = [line for line in self._log.read_text().splitlines(keepends=True) if _step_of(line) <= self.done]
             replace_file(self._log, lambda file: file.write("".join(kept).encode()))
 
-    def finish(self) -> None:
-        """End a stage that was begun where it stands; one that was not begun is still to be done."""
-        if self.done and not self.finished:
+    def cut(self) -> TrainReport:
+        """Call it a day; the checkpoint stays as it is, so that the training may be continued all the same."""
+        if not self.finished:
             self.stopped = "finish"
+        return self.report()
 
     def report(self) -> TrainReport:
         seconds = round(self.seconds, 3)
