@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +30,7 @@ from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite, tensor_from
-from edgead_tools.nets.residual_map import fit_residual_map
+from edgead_tools.nets.residual_map import fit_residual_maps
 from edgead_tools.nets.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.nets.two_streams import Batches, Disagreement, TwoStreams
 from edgead_tools.session import session
@@ -96,11 +95,13 @@ class Stlm:
         anomalies = self._anomalies(images, run)
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            clean, damaged, _ = self._draw(images.train, anomalies, random)
+            clean, damaged, masks = self._draw(images.train, anomalies, random)
+            changed = masks.any((1, 2))  # the rest need not pass the trunk twice
+            order = np.where(changed, self.batch - 1 + np.cumsum(changed), np.arange(self.batch))
             with torch.no_grad():
-                targets = streams.plain(_tensor(clean, run.device))
-                seen = streams.plain(_tensor(damaged, run.device))
-            fine, coarse = streams.denoising(*seen)
+                taps = streams.plain(_tensor(np.concatenate([clean, damaged[changed]]), run.device))
+            fine, coarse = streams.denoising(*(tap[order] for tap in taps))
+            targets = [tap[: self.batch] for tap in taps]
             return {"fine": functional.mse_loss(fine, targets[0]), "coarse": functional.mse_loss(coarse, targets[1])}
 
         return self._fit("denoising", streams.denoising, step, len(images.train), run)
@@ -183,11 +184,7 @@ def _batches(images: TrainingImages, device: str) -> Batches:
 @torch.no_grad()
 def _with_statistics(streams: TwoStreams, good: Batches) -> Disagreement:
     """The graph with the statistics of both residuals over good images."""
-
-    def residuals(level: int) -> Iterable[Tensor]:
-        return (streams.residuals(batch)[level] for batch in good())
-
-    return Disagreement(streams, fit_residual_map(partial(residuals, 0)), fit_residual_map(partial(residuals, 1)))
+    return Disagreement(streams, *fit_residual_maps(lambda: (streams.residuals(batch) for batch in good())))
 
 
 @torch.no_grad()

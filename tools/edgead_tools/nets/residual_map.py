@@ -9,18 +9,20 @@ statistics of a cell count n / (n + POSITION_IMAGES) and those of all cells toge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from edgead_tools.nets.moments import moments
 
 SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
 POSITION_IMAGES = 100  # good images that are worth as much as the assumption that all cells are alike
 FLOOR = 1e-6  # of the mean squared residual, under the root
 
-Batches = Callable[[], Iterable[Tensor]]  # gives the same batches at every call
+Batches = Callable[[], Iterable[Sequence[Tensor]]]  # residuals of every level, (B, C, h, w); the same at every call
 
 
 class ResidualMap(nn.Module):
@@ -55,39 +57,40 @@ class ResidualMap(nn.Module):
         return self.rate(self.whiten(residual))
 
 
-def fit_residual_map(residuals: Batches) -> ResidualMap:
-    """Fit the statistics to the residuals of good images, in two passes over the batches."""
-    mean, whitening = fit_whitening(residuals())
-    weight, shift = whitening[:, :, None, None].float(), -(whitening @ mean).float()
-    usual, spread = _fit_positions(_length(functional.conv2d(batch, weight, shift)) for batch in residuals())
-    return ResidualMap(mean, whitening, usual, spread)
+def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
+    """One map for each level of the residuals of good images, in two passes over the batches."""
+    whitenings = [
+        _whitening(*moments) for moments in moments([_rows(level) for level in levels] for levels in residuals())
+    ]
+    weights = [(whitening[:, :, None, None].float(), -(whitening @ mean).float()) for mean, whitening in whitenings]
+    lengths = (
+        [_length(functional.conv2d(level, *weight)) for level, weight in zip(levels, weights, strict=True)]
+        for levels in residuals()
+    )
+    places = [_places(*moments) for moments in moments(lengths)]
+    return [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings, places, strict=True)]
 
 
-def fit_whitening(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The mean (C,) and a matrix W (C, C), both float64, with W (x - mean) of unit covariance over all positions.
+def _rows(residual: Tensor) -> Tensor:
+    """The vectors at all positions, (B h w, C)."""
+    return residual.permute(0, 2, 3, 1).reshape(-1, residual.shape[1])
+
+
+def _whitening(count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (C,) and a matrix W (C, C) with W (x - mean) of unit covariance over all positions.
 
     W is the inverse of the Cholesky factor of the covariance shrunk towards a multiple of the identity.
     """
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for batch in batches:
-        rows = batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1]).double()
-        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.T @ rows
-    mean = total / count
-    covariance = squares / count - torch.outer(mean, mean)
-    identity = torch.eye(len(mean), dtype=torch.float64)
+    covariance = squares - torch.outer(mean, mean)
+    identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
     level = covariance.diagonal().mean().clamp(min=1e-12)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * identity
     return mean, torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), identity, upper=False)
 
 
-def _fit_positions(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of maps (B, h, w) at every cell, smoothed and shrunk."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for batch in maps:
-        batch = batch.double()
-        count, total, squares = count + len(batch), total + batch.sum(0), squares + (batch**2).sum(0)
-    mean = total / count
-    variance = (squares / count - mean**2).clamp(min=0)
+def _places(count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """The usual value and its standard deviation at every cell (h, w), smoothed and shrunk."""
+    variance = (squares - mean * mean).clamp(min=0)
     trust = count / (count + POSITION_IMAGES)
     level, spread = mean.mean(), variance.mean() + mean.var(correction=0)  # over all cells, as if they were alike
     usual = trust * _blur(mean) + (1 - trust) * level
@@ -102,7 +105,7 @@ def _length(whitened: Tensor) -> Tensor:
 
 def _blur(statistic: Tensor) -> Tensor:
     """A small separable Gaussian over an (h, w) statistic, edges replicated."""
-    offsets = torch.arange(-2, 3, dtype=statistic.dtype)
+    offsets = torch.arange(-2, 3, dtype=statistic.dtype, device=statistic.device)
     kernel = torch.exp(-0.5 * (offsets / POSITION_BLUR) ** 2)
     kernel = kernel / kernel.sum()
     padded = functional.pad(statistic[None, None], (2, 2, 2, 2), mode="replicate")

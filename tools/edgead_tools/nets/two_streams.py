@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from edgead_tools.nets.denoising import DenoisingStream
 from edgead_tools.nets.efficientnet_lite import EfficientNetLite
+from edgead_tools.nets.moments import moments
 from edgead_tools.nets.residual_map import ResidualMap
 from edgead_tools.nets.segmentation_head import SegmentationHead
 
@@ -25,9 +26,11 @@ class TwoStreams(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         places = []
-        for level, (mean, deviation) in enumerate(_statistics(trunk, images)):
+        with torch.no_grad():
+            taps = moments(tuple(trunk(batch).values()) for batch in images())
+        for level, (_, mean, squares) in enumerate(taps):
             center = mean.mean((1, 2), keepdim=True)
-            spread = ((deviation**2 + (mean - center) ** 2).mean((1, 2), keepdim=True)).sqrt().clamp(min=1e-6)
+            spread = (squares.mean((1, 2), keepdim=True) - center**2).clamp(min=1e-12).sqrt()
             self.register_buffer(f"center{level}", center[None].float())
             self.register_buffer(f"spread{level}", spread[None].float())
             places.append(((mean - center) / spread)[None].float())
@@ -69,18 +72,3 @@ class Disagreement(nn.Module):
         whitened = self.stacked.whiten(stacked)
         maps = {"stacked": self.stacked.rate(whitened), "coarse": self.coarse(coarse)}
         return maps if self.head is None else maps | {"head": self.head(whitened)}
-
-
-def _statistics(trunk: EfficientNetLite, images: Batches) -> list[Pair]:
-    """Mean and standard deviation (C, h, w) of each tap over the images, in float64."""
-    count = 0
-    sums: dict[int, list[Tensor]] = {}
-    with torch.no_grad():
-        for batch in images():
-            count += len(batch)
-            for block, tap in trunk(batch).items():
-                tap = tap.double()
-                new = [tap.sum(0), (tap**2).sum(0)]
-                sums[block] = new if block not in sums else [a + b for a, b in zip(sums[block], new, strict=True)]
-    means = [(total / count, squares / count) for total, squares in sums.values()]
-    return [(mean, (square - mean**2).clamp(min=0).sqrt()) for mean, square in means]
