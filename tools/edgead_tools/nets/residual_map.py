@@ -59,15 +59,14 @@ class ResidualMap(nn.Module):
 
 def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
     """One map for each level of the residuals of good images, in two passes over the batches."""
-    whitenings = [
-        _whitening(*moments) for moments in moments([_rows(level) for level in levels] for levels in residuals())
-    ]
+    rows = ([_rows(level) for level in levels] for levels in residuals())
+    whitenings = [_whitening(mean, squares) for _, mean, squares in moments(rows)]
     weights = [(whitening[:, :, None, None].float(), -(whitening @ mean).float()) for mean, whitening in whitenings]
     lengths = (
         [_length(functional.conv2d(level, *weight)) for level, weight in zip(levels, weights, strict=True)]
         for levels in residuals()
     )
-    places = [_places(*moments) for moments in moments(lengths)]
+    places = [_places(*statistics) for statistics in moments(lengths)]
     return [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings, places, strict=True)]
 
 
@@ -76,7 +75,7 @@ def _rows(residual: Tensor) -> Tensor:
     return residual.permute(0, 2, 3, 1).reshape(-1, residual.shape[1])
 
 
-def _whitening(count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+def _whitening(mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (C,) and a matrix W (C, C) with W (x - mean) of unit covariance over all positions.
 
     W is the inverse of the Cholesky factor of the covariance shrunk towards a multiple of the identity.
