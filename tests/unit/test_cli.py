@@ -89,6 +89,7 @@ def test_names_cannot_play_with_the_terminal(edgead, tiny_bundle: Path, tmp_path
     [
         (["predict", "none.edgead", "x.png"], 1, "there is no image"),
         (["predict", "none.edgead", "."], 1, "has no images"),
+        (["predict", "none.edgead", "line.mp4"], 1, "is a video: judge it with `edgead run"),
         (["info", "none.edgead"], 1, "there is no bundle at none.edgead"),
         (["info", "."], 1, "is not a file"),
         (["verify", "text"], 1, "not an edgead bundle"),
@@ -109,6 +110,7 @@ def test_errors_are_one_sentence_and_a_code(
     edgead, tiny_bundle: Path, tmp_path: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
     (tmp_path / "text").write_text("some text")
+    (tmp_path / "line.mp4").write_text("a video, by its name")
     got, out, err = edgead(*(str(tiny_bundle) if argument == "BUNDLE" else argument for argument in arguments))
     assert (got, out) == (code, "")
     assert sentence in err

@@ -107,7 +107,7 @@ def test_a_full_disk_is_reported_once_and_the_line_goes_on(
         cv2.imwrite(str(parts / f"part_{number}.png"), tiny.good(number))
     full, other = Listing(lambda index: OSError(28, "No space left on device") if 1 <= index <= 4 else None), Listing()
     stats = run(open_source(str(parts)), detector, [full, other])
-    assert (stats.frames, len(full.names), len(other.names)) == (7, 3, 7)
+    assert (stats.frames, len(full.names), len(other.names), stats.unwritten) == (7, 3, 7, 4)
     assert ["No space left" in r.message for r in caplog.records] == [True, False]
     assert "writes again" in caplog.records[1].message
 

@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if missing is None:
             _fail(_unexpected(error, session.debug), error, 1, session.debug)
         _fail(f"this needs the package {missing}: pip install 'edgead[build]'", error, 2, session.debug)
+    except OSError as error:
+        _fail(_refused(error), error, 1, session.debug)
     except Exception as error:
         _fail(_unexpected(error, session.debug), error, 1, session.debug)
     sys.exit(0)
@@ -43,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)  # as an exception, so that everything open is closed
+
+
+def _refused(error: OSError) -> str:
+    """What the operating system did not let us do: a full disk behind standard output, say."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}; see that it can be written and has room"
 
 
 def _unexpected(error: Exception, debug: bool) -> str:

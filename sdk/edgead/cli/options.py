@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from edgead.engines import ENGINES
 from edgead.errors import UsageError, nearest
 
 
@@ -22,7 +23,9 @@ class Precision(str, Enum):
 
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="An .edgead file.", show_default=False)]
-EngineName = Annotated[str, typer.Option("--engine", envvar="EDGEAD_ENGINE", help="auto, onnx: what runs the network.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", envvar="EDGEAD_ENGINE", help=f"What runs the network: auto, {', '.join(ENGINES)}.")
+]
 PrecisionName = Annotated[
     Precision, typer.Option("--precision", envvar="EDGEAD_PRECISION", help="What the network runs in.")
 ]

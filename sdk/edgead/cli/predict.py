@@ -44,6 +44,8 @@ def predict(
         stats = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, sinks)
     if stats.unreadable:
         raise DataError(f"{stats.unreadable} of {len(paths)} images could not be read and were not judged")
+    if stats.unwritten:
+        raise DataError(f"{stats.unwritten} results could not be written")
     if stats.anomalies and fail_on_anomaly:
         raise typer.Exit(ANOMALY_FOUND)
 

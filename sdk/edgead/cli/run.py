@@ -64,19 +64,17 @@ def run(
 ) -> None:
     """Judge frame after frame until the source ends, the limit is reached, or Ctrl-C."""
     spec = _source(ctx, source, camera)
-    with Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads) as detector:
+    with ExitStack() as stack:
+        detector = Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads)
+        stack.callback(detector.close)
+        bits = detector.bundle.manifest.input.bits
+        frames = stack.enter_context(open_source(spec, policy=policy.value, bits=bits))
+        sinks = _sinks(stack, as_json, jsonl, save, video, frames.fps)
         status = Status()
-        try:
-            with ExitStack() as stack:
-                frames = stack.enter_context(
-                    open_source(spec, policy=policy.value, bits=detector.bundle.manifest.input.bits)
-                )
-                sinks = _sinks(stack, as_json, jsonl, save, video, frames.fps)
-                status.stats = run_line(frames, detector, sinks, limit, status.update)
-        finally:
-            status.close()
-    if status.stats.unreadable and not status.stats.frames:
-        raise DataError(f"none of the {status.stats.unreadable} images of {spec} could be read")
+        stack.callback(status.close)  # the summary, on every way out
+        status.stats = stats = run_line(frames, detector, sinks, limit, status.update)
+    if stats.unreadable and not stats.frames:
+        raise DataError(f"none of the {stats.unreadable} images of {spec} could be read")
 
 
 class Status:
@@ -105,7 +103,8 @@ class Status:
         rate = stats.frames / stats.seconds if stats.seconds > 0 else 0.0
         text = f"{stats.frames} frames in {stats.seconds:.1f} s ({rate:.1f} a second), {stats.anomalies} NG"
         text += f", {stats.dropped} overtaken" if stats.dropped else ""
-        return text + (f", {stats.unreadable} unreadable" if stats.unreadable else "")
+        text += f", {stats.unreadable} unreadable" if stats.unreadable else ""
+        return text + (f", {stats.unwritten} not written" if stats.unwritten else "")
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -25,6 +25,7 @@ class RunStats:
     dropped: int = 0  # overtaken by a newer frame before they were judged
     unreadable: int = 0  # files passed over
     seconds: float = 0.0
+    unwritten: int = 0  # results that a sink could not take
 
 
 def run(
@@ -59,7 +60,8 @@ def _judge_all(
     frames = anomalies = 0
 
     def stats() -> RunStats:
-        return RunStats(frames, anomalies, source.dropped, source.unreadable, time.perf_counter() - start)
+        seconds, unwritten = time.perf_counter() - start, sum(outlet.unwritten for outlet in outlets)
+        return RunStats(frames, anomalies, source.dropped, source.unreadable, seconds, unwritten)
 
     if limit is not None and limit <= 0:
         return stats()
@@ -82,6 +84,7 @@ class _Outlet:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._failing = False
+        self.unwritten = 0
 
     def emit(self, frame: Frame, result: Result) -> None:
         try:
@@ -92,6 +95,7 @@ class _Outlet:
             if not self._failing:
                 _log.error("%s cannot write: %s; the line goes on", type(self._sink).__name__, error)
             self._failing = True
+            self.unwritten += 1
             return
         if self._failing:
             _log.warning("%s writes again", type(self._sink).__name__)

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from edgead.errors import DataError, SourceError
 from edgead.images import EXTENSIONS, read_image
+from edgead.stream.sources import VIDEO_EXTENSIONS
 from edgead.types import Frame
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def find_images(name: str) -> list[Path]:
     path = Path(name)
     if path.is_dir():
         return _images_in(path)
+    if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
+        raise DataError(f"{name} is a video: judge it with `edgead run --source {name}`")
     if path.exists():
         return [path]
     if not glob.has_magic(name):
