@@ -174,6 +174,7 @@ def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[s
             "left_out": [{"name": one.path.name, "reason": one.reason} for one in images.checked.rejected],
         },
         "training": trained.report,
+        "licences": {entry["name"]: entry["licence"] for entry in trained.report["weights"]},
     }
 
 

@@ -59,7 +59,7 @@ class Trained:
     network: nn.Module
     input: InputSpec
     fusion: FusionSpec
-    report: dict[str, Any]  # plain values for the bundle's card
+    report: dict[str, Any]  # plain values for the bundle's card; steps, seconds and weights (WeightsFile.card) at least
 
 
 class Method(Protocol):

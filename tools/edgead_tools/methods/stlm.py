@@ -15,6 +15,7 @@ The edge form, for the pretrained EfficientNet-Lite0 in place of SAM. Against th
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -64,8 +65,12 @@ class Stlm:
     def __post_init__(self) -> None:
         if self.width < 8 or self.code < 1 or self.batch < 2:
             raise UsageError("width must be at least 8, code at least 1 and batch at least 2")
-        if not (self.head >= 0 and 0 < self.head_share < 1 and 0 < self.top <= 1 and 0 <= self.anomaly_rate <= 1):
+        if not (
+            0 <= self.head < math.inf and 0 < self.head_share < 1 and 0 < self.top <= 1 and 0 <= self.anomaly_rate <= 1
+        ):
             raise UsageError("head must be at least 0, head_share in (0, 1), top in (0, 1], anomaly_rate in [0, 1]")
+        if not (0 < self.rate < math.inf and 0 <= self.rotation <= 180):
+            raise UsageError("rate must be above 0 and rotation in 0..180 degrees")
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
@@ -130,19 +135,23 @@ class Stlm:
         return report
 
     def _first_part(self, run: Run) -> Run:
-        share = 1 - self.head_share if self.head else 1.0
+        if not self.head:
+            return run
+        share = 1 - self.head_share
         return dataclasses.replace(
             run,
             budget=None if run.budget is None else run.budget * share,
-            steps=None if run.steps is None else max(1, round(run.steps * share)),
+            steps=None if run.steps is None else max(1, min(run.steps - 1, round(run.steps * share))),
             epochs=None if run.epochs is None else run.epochs * share,
         )
 
-    def _second_part(self, run: Run, steps: int) -> Run:
-        """The head's run after `steps` of the first part: by count, so that the sum of both tells the two apart and
-        `--steps` repeats a build that a budget ended. A head's step costs less than one of the first part."""
-        steps = max(1, round(steps * self.head_share / (1 - self.head_share)))
-        return dataclasses.replace(run, budget=None, epochs=None, steps=steps)
+    def _second_part(self, run: Run, done: int) -> Run:
+        """The head's run after `done` steps of the first part: by count, so that the sum of both tells the two apart
+        and `--steps` repeats a build that a budget ended. A head's step costs less than one of the first part."""
+        steps = round(done * self.head_share / (1 - self.head_share))
+        if run.steps is not None and done == self._first_part(run).steps:
+            steps = run.steps - done  # what rounding left, so that the sum is what was asked for
+        return dataclasses.replace(run, budget=None, epochs=None, steps=max(1, steps))
 
     def _anomalies(self, images: TrainingImages, run: Run) -> Anomalies:
         return Anomalies(default_textures(images.train, run.textures), self.anomaly_rate, kinds=KINDS)

@@ -20,6 +20,7 @@ from edgead_tools.nets.moments import moments
 SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
 POSITION_IMAGES = 100  # good images that are worth as much as the assumption that all cells are alike
+RESOLUTION = 1e-9  # of a variance, against the mean square
 FLOOR = 1e-6  # of the mean squared residual, under the root
 
 Batches = Callable[[], Iterable[Sequence[Tensor]]]  # residuals of every level, (B, C, h, w); the same at every call
@@ -82,7 +83,8 @@ def _whitening(mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     """
     covariance = squares - torch.outer(mean, mean)
     identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
-    level = covariance.diagonal().mean().clamp(min=1e-12)
+    rounding = RESOLUTION * squares.diagonal().mean()  # what the variance of a still residual may come out as
+    level = covariance.diagonal().mean().clamp(min=1e-12).maximum(rounding)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * identity
     return mean, torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk), identity, upper=False)
 

@@ -1,0 +1,156 @@
+"""What every method of the table must keep: from good images to a graph whose maps show a planted defect."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import boards
+import msgspec
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from edgead.bundle.manifest import FusionSpec
+from edgead.ops import fuse, image_score, to_input
+from edgead_tools.export import TOLERANCE, ExportReport, export
+from edgead_tools.methods import METHODS, Method, Trained, create_method
+from edgead_tools.train import Run
+from edgead_tools.weights import WEIGHTS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = 64
+STEPS = 10
+NEW = 100  # seed of the first image that no method has seen
+MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
+
+Maps = dict[str, NDArray[np.float32]]
+
+
+class Made(NamedTuple):
+    """One method's whole way, gone once."""
+
+    method: Method
+    trained: Trained
+    report: ExportReport
+    session: ort.InferenceSession
+
+    def inputs(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.stack([to_input(image, self.trained.input) for image in images])
+
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        """The graph's maps of all images in one batch."""
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {"image": self.inputs(images)}), strict=True))
+
+    def scores(self, images: NDArray[np.uint8]) -> list[float]:
+        maps, spec = self.maps(images), self.trained.fusion
+        return [
+            image_score(fuse({name: array[index] for name, array in maps.items()}, spec), spec)
+            for index in range(len(images))
+        ]
+
+
+@pytest.fixture(scope="module", params=sorted(METHODS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp(request.param)
+    method = create_method(request.param, {})
+    images = boards.training_images(16, 8, SIZE)
+    trained = method.train(images, Run(folder, steps=STEPS, threads=1))
+    report = export(trained, folder / "model.onnx", images.calibration)
+    return Made(method, trained, report, ort.InferenceSession(report.path, providers=["CPUExecutionProvider"]))
+
+
+def test_its_name_is_the_tables_and_its_options_are_plain(made: Made) -> None:
+    assert made.method.name in METHODS
+    assert type(made.method) is type(create_method(made.method.name, {}))
+    assert set(made.method.weights) <= set(WEIGHTS)
+    json.dumps(msgspec.to_builtins(made.method))
+
+
+def test_what_it_trained_is_on_the_cpu_in_fp32_and_at_rest(made: Made) -> None:
+    network = made.trained.network
+    assert not any(module.training for module in network.modules())
+    for tensor in network.state_dict().values():
+        assert tensor.device.type == "cpu"
+        assert tensor.dtype == torch.float32 or not tensor.is_floating_point()
+        assert torch.isfinite(tensor).all()
+
+
+def test_its_input_is_what_it_was_given(made: Made) -> None:
+    spec = made.trained.input
+    assert (spec.height, spec.width) == (SIZE, SIZE)
+    assert np.isfinite((*spec.scale, *spec.offset)).all()
+    assert min(spec.scale) > 0
+
+
+def test_its_maps_are_finite_and_the_fusion_names_them(made: Made) -> None:
+    with torch.inference_mode():
+        maps = made.trained.network(torch.from_numpy(made.inputs(boards.boards(3, SIZE, NEW))[:, ::-1].copy()))
+    for name, tensor in maps.items():
+        assert tensor.ndim == (4 if name == "components" else 3)
+        assert (len(tensor), tensor.dtype) == (3, torch.float32)
+        assert torch.isfinite(tensor).all()
+    assert {part.name for part in made.trained.fusion.maps} <= set(maps)
+    assert made.report.outputs == {name: tuple(tensor.shape[1:]) for name, tensor in maps.items()}
+
+
+def test_the_graph_gives_torchs_maps_for_unlike_images_in_a_batch(made: Made) -> None:
+    images = np.concatenate([boards.boards(2, SIZE, NEW), scratched(2), np.zeros((1, SIZE, SIZE, 3), np.uint8)])
+    found = made.maps(images)
+    with torch.inference_mode():
+        for index, image in enumerate(made.inputs(images)):
+            alone = made.trained.network(torch.from_numpy(image[None, ::-1].copy()))
+            for name, tensor in alone.items():
+                expected = tensor[0].numpy()
+                allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+                np.testing.assert_allclose(found[name][index], expected, rtol=0, atol=allowed)
+
+
+def test_the_export_is_within_its_tolerance(made: Made) -> None:
+    assert set(made.report.errors) == set(made.report.outputs)
+    assert max(made.report.errors.values()) <= TOLERANCE
+
+
+def test_the_fusion_survives_the_manifest_and_gives_one_map(made: Made) -> None:
+    spec = msgspec.json.decode(msgspec.json.encode(made.trained.fusion), type=FusionSpec)
+    assert spec == made.trained.fusion
+    maps = made.maps(boards.boards(1, SIZE, NEW))
+    fused = fuse({name: array[0] for name, array in maps.items()}, spec)
+    assert fused.shape == (spec.height, spec.width)
+    assert fused.dtype == np.float32
+    assert np.isfinite(fused).all()
+    assert float(fused.mean()) <= image_score(fused, spec) <= float(fused.max()) + 1e-6
+
+
+def scratched(count: int) -> NDArray[np.uint8]:
+    return np.stack([boards.board(NEW + index, SIZE, scratched=True) for index in range(count)])
+
+
+def test_a_planted_defect_scores_above_clean_images(made: Made) -> None:
+    clean, bad = made.scores(boards.boards(8, SIZE, NEW)), made.scores(scratched(4))
+    assert min(bad) > max(clean) + MARGIN * np.std(clean)
+
+
+def test_the_map_is_highest_at_the_defect(made: Made) -> None:
+    maps, spec = made.maps(scratched(1)), made.trained.fusion
+    clean = made.maps(boards.boards(1, SIZE, NEW))
+    one, other = (fuse({name: array[0] for name, array in each.items()}, spec) for each in (maps, clean))
+    y, x = np.unravel_index(np.argmax(one - other), one.shape)
+    cell = SIZE / spec.height
+    assert SIZE / 4 - cell <= (y + 0.5) * cell <= SIZE / 3 + cell  # where boards.board scratches
+    assert SIZE / 3 - cell <= (x + 0.5) * cell <= 3 * SIZE / 4 + cell
+
+
+def test_the_report_goes_into_a_bundles_card(made: Made) -> None:
+    report = json.loads(json.dumps(made.trained.report))
+    assert report["steps"] == STEPS
+    assert report["seconds"] > 0
+    assert [weights["name"] for weights in report["weights"]] == list(made.method.weights)
+    for weights in report["weights"]:
+        assert weights["licence"]
+        assert len(weights["sha256"]) == 64
+    assert "/" not in "".join(str(weights["file"]) for weights in report["weights"])
