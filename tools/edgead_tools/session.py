@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -18,9 +19,28 @@ import torch
 MALLOC = ((-4, 0, 65536), (-1, 2**31 - 1, 128 << 10), (-2, 256 << 20, 128 << 10))  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD
 
 
+_open: ContextVar[bool] = ContextVar("_open", default=False)
+
+
 @contextmanager
 def session(device: str, threads: int) -> Iterator[None]:
-    """Deterministic algorithms, `threads` CPU threads (0: as they are) and the caller's random state untouched."""
+    """Deterministic algorithms, `threads` CPU threads (0: as they are) and the caller's random state untouched.
+
+    A session inside a session is the outer one.
+    """
+    if _open.get():
+        yield
+        return
+    token = _open.set(True)
+    try:
+        with _session(device, threads):
+            yield
+    finally:
+        _open.reset(token)
+
+
+@contextmanager
+def _session(device: str, threads: int) -> Iterator[None]:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     cuda = torch.device(device).type == "cuda"
     if cuda:  # cuBLAS is only deterministic with a fixed workspace, and reads this at its first call
