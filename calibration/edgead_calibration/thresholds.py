@@ -70,12 +70,21 @@ def describe(thresholds: Thresholds) -> str:
     asked, (low, high) = thresholds.false_alarm_rate, thresholds.interval
     expect = f"expect between {low:.1%} and {high:.1%} of good parts refused (95 % interval)"
     if thresholds.promised:
-        return f"set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
+        return f"the threshold is set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
     needed = math.ceil(1 / asked - 1e-9) - 1
     return (
         f"{thresholds.images} good images kept aside are too few to promise {asked:.2%} false alarms "
         f"({needed} are needed): {expect}; the threshold is extrapolated from their spread"
     )
+
+
+def far_out(scores: Sequence[float]) -> list[int]:
+    """Indices of scores beyond Tukey's outer fence (the upper quartile plus three interquartile ranges).
+
+    A good image there is probably not good, or not of this part; it alone may set the threshold.
+    """
+    lower, upper = np.quantile(scores, [0.25, 0.75])
+    return [index for index, score in enumerate(scores) if score > upper + 3 * (upper - lower)]
 
 
 def _bound(values: Sequence[float], rate: float) -> tuple[float, int]:

@@ -13,6 +13,7 @@ from edgead_calibration.thresholds import (
     _student_quantile,
     can_promise,
     describe,
+    far_out,
     fit_thresholds,
     rate_interval,
 )
@@ -80,6 +81,13 @@ def test_too_few_images_are_said_plainly() -> None:
     enough = fit_thresholds(np.linspace(0, 1, 99), np.linspace(0, 1, 99), 0.01)
     assert enough.promised
     assert enough.image == 1.0
+
+
+def test_a_good_image_that_is_far_out_is_found() -> None:
+    scores = np.random.default_rng(0).normal(3, 1, 47)
+    assert far_out(scores) == []
+    scores[7] = 12.0
+    assert far_out(scores) == [7]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from edgead.images import read_image
 from edgead.ops import resize
 from edgead.types import ImageU8
 from edgead_calibration.refit import read_good
-from edgead_calibration.thresholds import describe, fit_thresholds
+from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
 from edgead_tools.evaluate import evaluate
@@ -198,6 +198,11 @@ def _calibrate(
         for name, frame in golden.items():
             members[f"golden/{name}.png"] = _png(frame)
             members[f"golden/{name}.npy"] = _npy(detector.read(frame).anomaly_map)
+    for index in far_out(scores):
+        reporter.say(
+            f"{images.parts.held_out[index].path} is much stranger than the other good images kept aside and raises "
+            "the threshold: look at it, and if it is not a good part, take it out and build again"
+        )
     fitted = msgspec.structs.replace(
         _unfitted(),
         thresholds=fit_thresholds(scores, maxima, config.false_alarm_rate),

@@ -37,7 +37,7 @@ def write_report(path: Path, evaluation: Evaluation, detector: Detector, *, titl
     page = _PAGE.substitute(
         title=html.escape(title),
         tiles="".join(_tile(name, value) for name, value in _figures(evaluation)),
-        promise=html.escape(describe(detector.artifact.thresholds)),
+        promise=html.escape(_sentence(describe(detector.artifact.thresholds))),
         histogram=_histogram(good, bad),
         roc=_roc(evaluation),
         sections="".join(_section(name, ones, detector) for name, ones in sections if ones),
@@ -58,6 +58,10 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("misses", number(evaluation.miss_rate, ".1%")),
         ("per image", number(evaluation.latency_ms, ".1f") + " ms"),
     ]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _tile(name: str, value: str) -> str:
@@ -129,7 +133,7 @@ def _roc(evaluation: Evaluation) -> str:
         f'<svg viewBox="-2 -14 {side + 4} {side + 34}" role="img" aria-label="ROC">'
         f'<rect width="{side}" height="{side}" class="frame"/><polyline points="{points}" class="roc"/>'
         f'<circle cx="{side * x:.1f}" cy="{side * (1 - y):.1f}" r="4" class="dot"/>'
-        f'<text x="0" y="{side + 16}">false alarms 0 … 1; the dot is the shipped threshold</text></svg>'
+        f'<text x="0" y="{side + 16}">ROC; the dot is the threshold</text></svg>'
     )
 
 
@@ -155,7 +159,7 @@ figcaption { font-size: 12px; margin-top: 4px; } .key i { display: inline-block;
 </style></head><body>
 <h1>$title</h1>
 <div class="tiles">$tiles</div>
-<p>The threshold is $promise.</p>
+<p>$promise</p>
 <div class="plots"><div>$histogram<span class="key"><i style="background:#2e9e6b"></i>good
 <i style="background:#e0533d"></i>defective (each scaled to its own height)</span></div><div>$roc</div></div>
 $sections
