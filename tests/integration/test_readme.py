@@ -11,7 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from edgead_tools.config import load_config
+from edgead_tools.data import open_dataset, read_mask
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,3 +81,11 @@ def test_the_line_station_rejects_and_records(station: Path) -> None:
     done = run(ROOT / "examples/line_station.py", "bottle.edgead", "images", "record.jsonl", cwd=station)
     assert "reject part" in done.stdout
     assert len((station / "record.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_drawn_parts_are_a_data_set(tmp_path: Path) -> None:
+    run(ROOT / "examples/make_parts.py", tmp_path / "flange", cwd=tmp_path)
+    dataset = open_dataset(tmp_path / "flange")
+    assert (dataset.layout, len(dataset.train), len(dataset.test)) == ("mvtec", 120, 60)
+    assert dataset.has_masks
+    assert all(read_mask(sample).any() for sample in dataset.test if not sample.is_good)
