@@ -122,10 +122,12 @@ def test_an_unfinished_build_with_other_settings_is_not_mixed_up(data: Path, tmp
     out = tmp_path / "mixed.edgead"
     run = out.with_name("mixed.edgead.run")
     run.mkdir()
-    (run / "run.json").write_text('{"seed": 7}')
-    with pytest.raises(UsageError, match="unfinished build with other settings"):
+    (run / "settings.json").write_text('{"seed": 7}')
+    (run / "denoising.pt").write_bytes(b"a training")
+    with pytest.raises(UsageError, match=r"unfinished build with other settings.*--fresh"):
         build(config(data, out), Reporter())
-    assert (run / "run.json").read_text() == '{"seed": 7}'
+    assert (run / "settings.json").read_text() == '{"seed": 7}'
+    assert (run / "denoising.pt").exists()
 
 
 def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> None:
