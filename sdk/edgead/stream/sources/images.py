@@ -66,6 +66,8 @@ def open_images(name: str, policy: str = "latest", bits: int = 16) -> ImageSourc
 def find_images(name: str) -> list[Path]:
     """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError."""
     path = Path(name)
+    if not name:
+        raise DataError("the name of an image or folder is empty: give one")
     if path.is_dir():
         return _images_in(path)
     if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
