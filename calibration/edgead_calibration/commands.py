@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from edgead.cli.options import BundlePath
 from edgead.types import ImageU8
 
 
 def threshold(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to look at or change.")],
+    bundle: BundlePath,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be refused, such as 0.01.")
     ] = None,

