@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,3 +151,19 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle,
     assert f"{figures.image_auroc:.3f}" in text
     assert text.count("data:image/jpeg;base64,") >= 8
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_labelled_image_that_cannot_be_read_costs_the_figures_not_the_bundle(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "50% é"
+    shutil.copytree(data, copy)
+    (copy / "test/good/000.png").write_bytes(b"broken")
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    small = {"steps": 2, "size": 64, "options": {"width": 16, "code": 8}}
+    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard())
+    assert "measured" not in bundle.manifest.provenance
+    assert any(text.startswith("the bundle was not measured: ") and "000.png" in text for text in said)
