@@ -26,8 +26,10 @@ def main(bundle: str, source: str, record: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     try:
-        main(*sys.argv[1:4])
+        main(*sys.argv[1:])
     except EdgeadError as error:
         sys.exit(f"line_station: {error}")
     except KeyboardInterrupt:

@@ -6,6 +6,9 @@ import cv2
 
 from edgead import Detector
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
+
 with Detector(sys.argv[1]) as detector:
     for path in sys.argv[2:]:
         image = cv2.imread(path)

@@ -1,4 +1,4 @@
-"""What every test may ask for: a tiny real bundle, a detector on it, and a folder of parts."""
+"""What every test may ask for: a tiny real bundle, a detector on it, a folder of parts, and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import cv2
 import pytest
 import tiny
 
-from edgead import Detector
+from edgead import Detector, cli
+
+Output = tuple[int, str, str]
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +56,18 @@ def parts(tmp_path: Path) -> Path:
         cv2.imwrite(str(folder / f"{name}.png"), image)
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+@pytest.fixture
+def edgead(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Call the command line; gives the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
+
+    def call(*arguments: object) -> Output:
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        return (left.value.code, *capsys.readouterr())
+
+    return call

@@ -56,4 +56,6 @@ def _with_artifacts(manifest: Manifest, refit: Callable[[Artifact], Artifact], w
     entry = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), "what": what}
     history = [*manifest.provenance.get("thresholds", []), entry]
     provenance = {**manifest.provenance, "thresholds": history}
+    if isinstance(measured := provenance.get("measured"), dict):  # two of its figures are the old threshold's
+        provenance["measured"] = measured | {"false_alarm_rate": None, "miss_rate": None}
     return msgspec.structs.replace(manifest, artifacts=artifacts, provenance=provenance)

@@ -31,7 +31,9 @@ def fit_thresholds(scores: Sequence[float], maxima: Sequence[float], false_alarm
     if not 0 < false_alarm_rate <= 0.5:
         raise UsageError(f"the false-alarm rate must lie in (0, 0.5], not {false_alarm_rate}")
     if len(scores) < MINIMUM:
-        raise DataError(f"a threshold needs at least {MINIMUM} good images kept aside, there are {len(scores)}")
+        raise DataError(
+            f"a threshold needs at least {MINIMUM} good images kept aside, there are {len(scores)}: give more"
+        )
     if not (np.isfinite(scores).all() and np.isfinite(maxima).all()):
         raise DataError("a score of a good image is not a finite number: the network is damaged, build it again")
     image, rank = _bound(scores, false_alarm_rate)

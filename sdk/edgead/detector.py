@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.engines import Engine, load_engine
+from edgead.errors import DataError
 from edgead.images import read_image
 from edgead.types import Frame, ImageU8, Reading, Result, Timings
 
@@ -53,7 +55,9 @@ class Detector:
         return self.detect(Frame(self._image(image, color)))
 
     def predict(self, images: Iterable[NDArray[Any] | str | os.PathLike[str]], *, color: str = "bgr") -> list[Result]:
-        """Judge arrays or image files, in order."""
+        """Judge arrays or image files, in order; raises DataError for one that is not usable."""
+        if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise DataError("predict takes several images: give a list, or call detector(image) for one array")
         results = []
         for index, item in enumerate(images):
             if isinstance(item, (str, os.PathLike)):
@@ -63,7 +67,7 @@ class Detector:
             results.append(self.detect(frame))
         return results
 
-    def stream(self, source: str, *, policy: str = "latest") -> Iterator[Result]:
+    def stream(self, source: str | int | os.PathLike[str], *, policy: str = "latest") -> Iterator[Result]:
         """Judge frame after frame of a source: a folder, a glob, a file, a video, a camera number, a URL.
 
         Files are judged one after the other. Of a live source the newest frame is taken (`policy="latest"`).
@@ -71,7 +75,7 @@ class Detector:
         """
         from edgead.stream.sources import open_source
 
-        with open_source(source, policy=policy, bits=self.bundle.manifest.input.bits) as frames:
+        with open_source(str(source), policy=policy, bits=self.bundle.manifest.input.bits) as frames:
             for frame in frames:
                 yield self.detect(frame)
 
@@ -126,5 +130,5 @@ class Detector:
 
 def newest_bundle(folder: Path) -> Path | None:
     """The bundle in `folder` that was written last, or None."""
-    found = sorted(folder.glob("*.edgead"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return found[-1] if found else None
+    found = (path for path in folder.glob("*.edgead") if path.is_file())
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

@@ -31,6 +31,12 @@ def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:
     return to_bgr(decode(read_file(path), path), path, bits=bits)
 
 
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A sort key: letter case is ignored, digits count as numbers ("2.png" before "10.png"), ties go by the name."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a file; raises DataError."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edgead.errors import DataError
 from edgead.types import ImageU8, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
@@ -21,7 +22,9 @@ def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
 
 def draw(image: ImageU8, result: Result) -> ImageU8:
     """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image."""
-    height, width = image.shape[:2]
+    height, width = result.frame_size
+    if image.shape != (height, width, 3):
+        raise DataError(f"an overlay needs the judged frame, ({height}, {width}, 3) BGR, not {image.shape}")
     grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)
     alpha = np.clip(grid / FULL_SCALE, 0, 1).astype(np.float32)
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, np.newaxis] * _OPACITY

@@ -110,7 +110,10 @@ class Result:
         return self.anomaly_map > 1.0
 
     def overlay(self, image: ImageU8) -> ImageU8:
-        """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image."""
+        """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image.
+
+        The image is the one that was judged, in BGR uint8; raises DataError for another shape.
+        """
         from edgead.overlay import draw  # it needs this module's types
 
         return draw(image, self)

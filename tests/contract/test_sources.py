@@ -136,9 +136,9 @@ def test_folders_globs_and_files(parts: Path) -> None:
         ("*.tiff", "no image matches"),
         ("empty.png", "is empty"),
         ("cut.png", "is cut short"),
-        ("text.png", "cannot be decoded"),
+        ("text.png", "damaged or no image"),
         ("text.mp4", "cannot be opened"),
-        ("notes", "cannot be decoded"),
+        ("notes", "damaged or no image"),
     ],
 )
 def test_what_cannot_be_read_is_a_source_error(tmp_path: Path, name: str, match: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,10 +123,12 @@ def test_an_unfinished_build_with_other_settings_is_not_mixed_up(data: Path, tmp
     out = tmp_path / "mixed.edgead"
     run = out.with_name("mixed.edgead.run")
     run.mkdir()
-    (run / "run.json").write_text('{"seed": 7}')
-    with pytest.raises(UsageError, match="unfinished build with other settings"):
+    (run / "settings.json").write_text('{"seed": 7}')
+    (run / "denoising.pt").write_bytes(b"a training")
+    with pytest.raises(UsageError, match=r"unfinished build with other settings.*--fresh"):
         build(config(data, out), Reporter())
-    assert (run / "run.json").read_text() == '{"seed": 7}'
+    assert (run / "settings.json").read_text() == '{"seed": 7}'
+    assert (run / "denoising.pt").exists()
 
 
 def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> None:
@@ -148,3 +151,19 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle,
     assert f"{figures.image_auroc:.3f}" in text
     assert text.count("data:image/jpeg;base64,") >= 8
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_labelled_image_that_cannot_be_read_costs_the_figures_not_the_bundle(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "50% é"
+    shutil.copytree(data, copy)
+    (copy / "test/good/000.png").write_bytes(b"broken")
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    small = {"steps": 2, "size": 64, "options": {"width": 16, "code": 8}}
+    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard())
+    assert "measured" not in bundle.manifest.provenance
+    assert any(text.startswith("the bundle was not measured: ") and "000.png" in text for text in said)

@@ -11,25 +11,7 @@ import cv2
 import pytest
 import tiny
 
-from edgead import cli
 from edgead.cli.doctor import _finish, _start
-
-Output = tuple[int, str, str]
-
-
-@pytest.fixture
-def edgead(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Call the command line; gives the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
-
-    def call(*arguments: object) -> Output:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return (left.value.code, *capsys.readouterr())
-
-    return call
 
 
 def test_help_and_version(edgead) -> None:
@@ -246,3 +228,47 @@ def test_doctor_survives_broken_packages(probe: str, reason: str) -> None:
     found, detail = _finish(_start("broken", probe))
     assert not found
     assert detail.endswith(reason)
+
+
+def test_an_interrupt_says_how_to_go_on(edgead, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(manifest: object) -> object:
+        raise KeyboardInterrupt("stopped after step 7")
+
+    monkeypatch.setattr("edgead.cli.info._rows", interrupted)
+    code, _, err = edgead("info", tiny_bundle)
+    assert (code, err) == (130, "edgead: stopped after step 7\n")
+
+
+def test_a_video_is_not_written_over_its_source(edgead, tiny_bundle: Path, parts: Path, tmp_path: Path) -> None:
+    assert edgead("run", "--bundle", tiny_bundle, "--source", parts, "--video", "v.mp4")[0] == 0
+    before = (tmp_path / "v.mp4").read_bytes()
+    for source in ("v.mp4", "video:v.mp4", tmp_path / "v.mp4"):
+        code, _, err = edgead("run", "--bundle", tiny_bundle, "--source", source, "--video", "v.mp4")
+        assert (code, "would overwrite the source" in err) == (2, True)
+    assert (tmp_path / "v.mp4").read_bytes() == before
+
+
+def test_no_empty_video_is_left(edgead, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "old.mp4").write_bytes(b"old")
+    for video in ("new.mp4", "old.mp4"):
+        assert edgead("run", "--bundle", tiny_bundle, "--source", "*.png", "--video", video)[0] == 1
+    assert not (tmp_path / "new.mp4").exists()
+    assert (tmp_path / "old.mp4").read_bytes() == b"old"
+
+
+def test_a_link_that_leads_nowhere_is_no_newest_bundle(edgead, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.edgead").symlink_to("nowhere")
+    code, _, err = edgead("run", "--source", parts)
+    assert (code, "which bundle?" in err) == (2, True)
+
+
+def test_sources_with_odd_names(edgead, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "50% é [1]"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), tiny.good())
+    for source in (folder, folder.as_uri(), folder / "a.png"):
+        assert edgead("run", "--bundle", tiny_bundle, "--source", source)[0] == 0
+    assert edgead("run", "--bundle", tiny_bundle, "--source", folder, "--video", folder / "v[1].mp4")[0] == 0
+    assert edgead("run", "--bundle", tiny_bundle, "--source", folder / "v[1].mp4")[0] == 0
+    assert "is empty" in edgead("predict", tiny_bundle, "")[2]

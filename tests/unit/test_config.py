@@ -52,6 +52,12 @@ def test_folder_keys_are_data() -> None:
         ("data: parts\nbudget: 5m\nsteps: 5\n", "one of budget, epochs and steps"),
         ("data: parts\nfalse_alarm_rate: 2\n", "must lie in"),
         ("data: parts\nbits: 9\n", "bits must be"),
+        ("data: parts\nseed: -1\n", "seed must be"),
+        ("data: parts\nthreads: -1\n", "threads must lie"),
+        ("data: parts\ndevice: gpu\n", "device must be"),
+        ("data: parts\nepochs: .nan\n", "epochs must be above 0"),
+        ("data: parts\nbudget: 0s\n", "budget must be above 0"),
+        ("data: parts\nout: yes\n", "in edgead.yaml cannot be used"),
         ("data: [unclosed\n", "not valid YAML"),
         ("- data\n", "must hold keys and values"),
         ("seed: 1\n", "say where the good images are"),
@@ -84,3 +90,24 @@ def test_options() -> None:
     assert parse_options(["width=64", "head=true", "name=a=b"]) == {"width": 64, "head": True, "name": "a=b"}
     with pytest.raises(UsageError, match="NAME=VALUE"):
         parse_options(["width"])
+
+
+def test_the_environment_says_when_to_stop_above_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("edgead.yaml").write_text("data: parts\nbudget: 2h\nepochs:\n")
+    monkeypatch.setenv("EDGEAD_STEPS", "5")
+    assert (load_config({}).steps, load_config({}).budget) == (5, "")
+    assert load_config({"budget": "1m"}).budget_seconds == 60
+
+
+def test_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"DATA": "no: [parts", "SEED": "3", "SIZE": "", "OPTIONS": "{flips: true}"}.items():
+        monkeypatch.setenv(f"EDGEAD_{name}", text)
+    config = load_config({})
+    assert (config.data, config.seed, config.size, config.options) == ("no: [parts", 3, 256, {"flips": True})
+    monkeypatch.setenv("EDGEAD_DATA", "{root: parts/screw, normal_dir: ok}")
+    assert load_config({}).bundle_path == Path("screw.edgead")
+    for name, text in {"SEED": "[", "OPTIONS": "["}.items():
+        monkeypatch.setenv(f"EDGEAD_{name}", text)
+        with pytest.raises(UsageError, match=r"environment|EDGEAD_OPTIONS"):
+            load_config({})
+        monkeypatch.delenv(f"EDGEAD_{name}")

@@ -15,7 +15,7 @@ from painted import save, save_many, texture
 from edgead.errors import DataError
 from edgead.images import read_image
 from edgead.ops import resize
-from edgead_tools.data import Cache, Checked, Sample, check, load_resized, open_dataset, read_mask
+from edgead_tools.data import Cache, Checked, Sample, check, open_dataset, read_mask
 from edgead_tools.data.check import odd_sizes
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -125,34 +125,29 @@ def test_checking_and_caching_read_every_file_once(tmp_path: Path, monkeypatch: 
 
 def test_resized_images_are_mapped_read_only(tmp_path: Path) -> None:
     save_many(tmp_path / "set", 4)
-    samples = open_dataset(tmp_path / "set").train
     steps: list[int] = []
-    rows = load_resized(samples, 9, 7, 16, tmp_path / "rows.npy", on_progress=lambda done, _: steps.append(done))
-    assert (rows.shape, rows.dtype, steps) == ((4, 9, 7, 3), np.uint8, [1, 2, 3, 4])
+    samples = open_dataset(tmp_path / "set").train
+    checked = check(samples, cache=Cache(tmp_path / "rows.npy", 9, 7), on_progress=lambda done, _: steps.append(done))
+    rows = checked.images
     assert isinstance(rows, np.memmap)
-    assert np.array_equal(rows[3], resize(read_image(samples[3].path), 9, 7))
+    assert (rows.shape, rows.dtype, steps) == ((4, 9, 7, 3), np.uint8, [1, 2, 3, 4])
     assert np.array_equal(np.load(tmp_path / "rows.npy", allow_pickle=False), rows)
     with pytest.raises(ValueError, match="read-only"):
         rows[0] = 0
 
 
 def test_a_failed_cache_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = save_many(tmp_path / "set", 4)
+    save_many(tmp_path / "set", 4)
     samples = open_dataset(tmp_path / "set").train
-    paths[2].write_bytes(b"")
-    with pytest.raises(DataError, match=r"2\.png is empty"):
-        load_resized(samples, 9, 7, 16, tmp_path / "rows.npy")
-    with pytest.raises(DataError, match="there are no images to load"):
-        load_resized((), 9, 7, 16, tmp_path / "rows.npy")
     with pytest.raises(DataError, match="cannot be written: No such file"):
-        load_resized(samples, 9, 7, 16, tmp_path / "absent" / "rows.npy")
+        check(samples, cache=Cache(tmp_path / "absent" / "rows.npy", 9, 7))
 
     def full(*_: int) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match="cannot be written: No space left"):
-        load_resized(samples, 9, 7, 16, tmp_path / "rows.npy")
+        check(samples, cache=Cache(tmp_path / "rows.npy", 9, 7))
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from painted import save, save_many
 
 from edgead.errors import DataError, UsageError
+from edgead.images import natural
 from edgead_tools.data import Dataset, Sample, open_dataset
-from edgead_tools.data.files import natural
 
 WHITE = np.full((8, 8), 255, np.uint8)
 

@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from edgead import Bundle, Detector, Frame, Verdict
-from edgead.errors import BundleError, DataError, EngineError, UsageError
+from edgead.errors import BundleError, DataError, EngineError, SourceError, UsageError
 from edgead.types import Reading
 
 
@@ -149,3 +149,23 @@ def test_what_cannot_be_loaded_is_named(tiny_bundle: Path, tmp_path: Path) -> No
         Detector(tiny_bundle, precision="int8")
     with pytest.raises(BundleError, match="there is no bundle"):
         Detector(tmp_path / "none.edgead")
+
+
+def test_predict_wants_several_images(detector: Detector) -> None:
+    for one in (tiny.good(), "part.png", Path("part.png")):
+        with pytest.raises(DataError, match="several images"):
+            detector.predict(one)  # type: ignore[arg-type]
+    assert len(detector.predict(np.stack([tiny.good(1), tiny.good(2)]))) == 2
+
+
+def test_stream_takes_a_path_and_a_number(detector: Detector, parts: Path) -> None:
+    assert len(list(detector.stream(parts))) == 3
+    with pytest.raises(SourceError, match="camera:99"):
+        next(detector.stream(99))
+
+
+def test_an_overlay_needs_the_judged_frame(detector: Detector) -> None:
+    result = detector(tiny.good())
+    for other in (tiny.good(0, 20, 20), tiny.good()[:, :, 0]):
+        with pytest.raises(DataError, match="needs the judged frame"):
+            result.overlay(other)

@@ -8,7 +8,6 @@ build that was stopped goes on where it was.
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ import numpy as np
 import edgead
 from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
-from edgead.bundle.store import write_atomically, write_bundle
-from edgead.errors import GateError, UsageError
+from edgead.bundle.store import check_target, write_bundle
+from edgead.errors import DataError, GateError, UsageError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.types import ImageU8
@@ -34,11 +33,15 @@ from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
+from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.evaluate import evaluate
 from edgead_tools.export import export
 from edgead_tools.methods import Method, Trained, TrainingImages, create_method
 from edgead_tools.progress import OnProgress, Reporter
+from edgead_tools.runs import has_training, open_run, pin_images
+from edgead_tools.session import check_device
 from edgead_tools.train import Run
+from edgead_tools.weights import find
 
 NETWORK = "model.fp32.onnx"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
@@ -60,7 +63,7 @@ class Images:
         """What a method learns from, in memory at network size."""
         assert self.checked.images is not None  # the check was given a cache
         train, calibration = (
-            np.ascontiguousarray(self.checked.images[self.checked.rows(side)])
+            np.asarray(self.checked.images[self.checked.rows(side)])
             for side in (self.parts.train, self.parts.calibration)
         )
         return TrainingImages(train, calibration)
@@ -73,26 +76,42 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
     """
     method = create_method(config.method, config.options)
-    folder = _open_run(config, fresh=fresh)
-    if finish and not any(folder.glob("*.pt")):
-        raise UsageError(f"there is no unfinished training in {folder} to finish: build without --finish")
-    try:
-        return _build(config, method, folder, reporter, finish=finish)
-    except KeyboardInterrupt as interrupt:
-        said = f"{interrupt}; " if interrupt.args else ""
-        raise KeyboardInterrupt(
-            f"{said}the same command continues the build, with --finish it takes the training as far as it came"
-        ) from interrupt
+    _check_needs(config, method)
+    dataset = open_dataset(config.data)
+    with open_run(config, fresh=fresh) as folder:
+        if finish and not has_training(folder):
+            raise UsageError(f"there is no unfinished training for {config.bundle_path}: build without --finish")
+        try:
+            return _build(config, method, dataset, folder, reporter, finish=finish)
+        except KeyboardInterrupt as interrupt:
+            if not has_training(folder):
+                raise
+            said = f"{interrupt}; " if interrupt.args else ""
+            raise KeyboardInterrupt(
+                f"{said}the same command continues the build, with --finish it takes the training as far as it came"
+            ) from interrupt
 
 
-def _build(config: BuildConfig, method: Method, folder: Path, reporter: Reporter, *, finish: bool) -> Bundle:
-    images = _open_images(config, folder, reporter)
-    _pin_run(folder, images.checked.digest)
+def _check_needs(config: BuildConfig, method: Method) -> None:
+    """Find out before the first image is read what would stop the build after the last."""
+    check_target(config.bundle_path)
+    check_device(config.device)
+    for name in method.weights:
+        find(name, Path(config.weights) if config.weights else None)
+    if config.textures:
+        FolderTextures.open(Path(config.textures))
+
+
+def _build(
+    config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
+) -> Bundle:
+    images = _open_images(config, dataset, folder, reporter)
+    pin_images(folder, images.checked.digest)
+    training = images.training()
     with reporter.stage(f"training {config.method}") as on_progress:
-        trained = method.train(images.training(), _run(config, folder, on_progress, finish=finish))
+        trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
-        examples = np.asarray(images.training().calibration[:EXAMPLES])
-        exported = export(trained, folder / NETWORK, examples)
+        exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     provenance = _provenance(config, images, trained) | {"export": exported.card()}
     manifest, members = _calibrate(config, images, trained, folder / NETWORK, provenance, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
@@ -101,8 +120,7 @@ def _build(config: BuildConfig, method: Method, folder: Path, reporter: Reporter
     return bundle
 
 
-def _open_images(config: BuildConfig, folder: Path, reporter: Reporter) -> Images:
-    dataset = open_dataset(config.data)
+def _open_images(config: BuildConfig, dataset: Dataset, folder: Path, reporter: Reporter) -> Images:
     cache = Cache(folder / "images.npy", config.size, config.size)
     with reporter.stage("checking images") as on_progress:
         checked = check((*dataset.train, *dataset.validation), config.bits, cache=cache, on_progress=on_progress)
@@ -114,34 +132,6 @@ def _open_images(config: BuildConfig, folder: Path, reporter: Reporter) -> Image
         f"{len(parts.held_out)} kept aside for thresholds"
     )
     return Images(dataset, checked, parts)
-
-
-def _open_run(config: BuildConfig, *, fresh: bool) -> Path:
-    """The folder of this run; raises UsageError where it holds an unfinished build with other settings."""
-    folder = config.bundle_path.with_name(config.bundle_path.name + ".run")
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    settings = msgspec.to_builtins(msgspec.structs.replace(config, out="")) | {"edgead": edgead.__version__}
-    _claim(folder / "settings.json", settings, "other settings")
-    return folder
-
-
-def _pin_run(folder: Path, digest: str) -> None:
-    """Tie the run to its images; raises UsageError where it was begun with others."""
-    _claim(folder / "images.json", {"digest": digest}, "other images")
-
-
-def _claim(record: Path, content: dict[str, Any], what: str) -> None:
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        if record.exists() and json.loads(record.read_text(encoding="utf-8")) != content:
-            raise UsageError(
-                f"{record.parent} holds an unfinished build with {what}: "
-                "repeat those to continue it, or pass --fresh to start over"
-            )
-        write_atomically(record, json.dumps(content, indent=1).encode())
-    except OSError as error:
-        raise UsageError(f"{record.parent} cannot be used for the build: {error.strerror}") from error
 
 
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:
@@ -165,7 +155,7 @@ def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[s
         "edgead": edgead.__version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": msgspec.to_builtins(config),
-        "versions": {"python": python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
         "data": {
             "digest": images.checked.digest,
             "train": len(images.parts.train),
@@ -176,6 +166,13 @@ def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[s
         "training": trained.report,
         "licences": {entry["name"]: entry["licence"] for entry in trained.report["weights"]},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # another distribution of it, JetPack's OpenCV say
+        return "unknown"
 
 
 def _calibrate(
@@ -214,14 +211,21 @@ def _calibrate(
 
 
 def _with_accuracy(manifest: Manifest, members: dict[str, bytes], images: Images, reporter: Reporter) -> Manifest:
-    """The manifest with what the detector achieves on the data set's labelled images, where it has any."""
+    """The manifest with what the detector achieves on the data set's labelled images, where it has any.
+
+    Labelled images that cannot be judged are said and cost the figures, not the bundle.
+    """
     if not images.dataset.test:
         return manifest
     with (
         reporter.stage("evaluating") as on_progress,
         Detector(Bundle(manifest, members, "0" * 64, None)) as detector,
     ):
-        measured = evaluate(detector, images.dataset.test, on_progress)
+        try:
+            measured = evaluate(detector, images.dataset.test, on_progress)
+        except DataError as error:
+            reporter.say(f"the bundle was not measured: {error}")
+            return manifest
     return msgspec.structs.replace(manifest, provenance=manifest.provenance | {"measured": measured.to_dict()})
 
 

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName
+
 DATA = typer.Option(help="Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders).")
 BUDGET = typer.Option(help="Training time, such as 5m, 90s or 1h30m.  [default: 5m]")
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")]
+Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")]
 
 
 def build(
@@ -35,8 +39,8 @@ def build(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter of the method, as NAME=VALUE; repeatable.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")] = False,
-    finish: Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")] = False,
+    fresh: Fresh = False,
+    finish: Finish = False,
 ) -> None:
     """Learn what good parts look like and write one verified file, the bundle."""
     given: dict[str, Any] = {
@@ -57,22 +61,25 @@ def build(
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to judge with.")],
+    bundle: BundlePath,
     data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
-    precision: Annotated[str, typer.Option(help="Which of the bundle's networks: fp32, fp16, int8 or auto.")] = "auto",
-    engine: Annotated[str, typer.Option(help="What runs it; `edgead doctor` lists what this machine has.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    precision: PrecisionName = Precision.auto,
+    engine: EngineName = "auto",
+    as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
 ) -> None:
     """Measure a bundle on labelled images."""
     from edgead import Detector
+    from edgead.errors import UsageError
     from edgead_tools.data import open_dataset
     from edgead_tools.evaluate import evaluate as run_evaluation
     from edgead_tools.progress import ConsoleReporter
     from edgead_tools.report import write_report
 
+    if html is not None and html.exists() and html.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{html} is no page and would be overwritten: end the name in .html")
     dataset = open_dataset(data)
-    with Detector(bundle, engine=engine, precision=precision) as detector:
+    with Detector(bundle, engine=engine, precision=precision.value) as detector:
         with ConsoleReporter().stage("evaluating") as on_progress:
             evaluation = run_evaluation(detector, dataset.test, on_progress)
         if html is not None:
@@ -91,6 +98,8 @@ def demo(
     budget: Annotated[str | None, BUDGET] = None,
     steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    fresh: Fresh = False,
+    finish: Finish = False,
 ) -> None:
     """The whole job on real solar-cell images: train, judge unseen cells, write a page."""
     from edgead_tools.config import BuildConfig
@@ -100,7 +109,7 @@ def demo(
     config = BuildConfig(
         data=str(out / "data"), out=str(out / "solar-cells.edgead"), budget=budget or "", steps=steps, seed=seed
     )
-    done = run_demo(out, config, ConsoleReporter())
+    done = run_demo(out, config, ConsoleReporter(), fresh=fresh, finish=finish)
     figures = done.evaluation
     typer.echo(f"page: {done.page}")
     typer.echo(

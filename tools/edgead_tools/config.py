@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from edgead.errors import UsageError, nearest
 
 FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
+LIMITS = frozenset({"budget", "epochs", "steps"})  # of the training; the most explicit source decides which
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -44,13 +47,18 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(f"false_alarm_rate must lie in (0, 0.5], not {self.false_alarm_rate}")
         if self.bits not in (10, 12, 14, 16):
             raise UsageError(f"bits must be 10, 12, 14 or 16, not {self.bits}")
-        limits = [name for name in ("budget", "epochs", "steps") if getattr(self, name) not in ("", None)]
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed must be a whole number of 0 or more, not {self.seed}")
+        if not 0 <= self.threads <= 1024:
+            raise UsageError(f"threads must lie in 0..1024, not {self.threads}")
+        if not _DEVICE.fullmatch(self.device):
+            raise UsageError(f"device must be cpu, cuda or cuda:N, not '{self.device}'")
+        limits = [name for name in sorted(LIMITS) if getattr(self, name) not in ("", None)]
         if len(limits) > 1:
             raise UsageError(f"give one of budget, epochs and steps, not {' and '.join(limits)}")
-        if (self.epochs is not None and self.epochs <= 0) or (self.steps is not None and self.steps < 1):
-            raise UsageError("epochs and steps must be positive")
-        if self.budget:
-            parse_duration(self.budget)
+        for name, value in (("epochs", self.epochs), ("steps", self.steps), ("budget", self.budget_seconds)):
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be above 0, not {value:g}")
 
     @property
     def budget_seconds(self) -> float | None:
@@ -84,32 +92,50 @@ def load_config(given: Mapping[str, Any], file: Path | None = None) -> BuildConf
     `file` is read if named, else edgead.yaml in the current folder if there is one. Raises UsageError with the
     nearest known name for an unknown key, and for a missing file or data folder.
     """
-    values = _read_yaml(file)
-    for name in BuildConfig.__struct_fields__:
-        text = os.environ.get(f"EDGEAD_{name.upper()}")
-        if text is not None:
-            values[name] = yaml.safe_load(text)
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if {"budget", "epochs", "steps"} & chosen.keys():  # the more explicit source decides when to stop
-        values = {name: value for name, value in values.items() if name not in ("budget", "epochs", "steps")}
-    values.update(chosen)
-    for name in ("budget", "data", "out"):  # a bare number in YAML
-        if isinstance(values.get(name), (int, float)):
-            values[name] = str(values[name])
-    config = _convert(values, f"in {file or FILE}" if file or Path(FILE).exists() else "on the command line")
+    values: dict[str, Any] = {}
+    for origin, source in (
+        (f"in {file or FILE}", _read_yaml(file)),
+        ("in the environment", _environment()),
+        ("on the command line", given),
+    ):
+        said = {name: value for name, value in source.items() if value is not None}
+        _check_each(said, origin)
+        if LIMITS & said.keys():
+            values = {name: value for name, value in values.items() if name not in LIMITS}
+        values |= said
+    config = _convert(values, "of the build")
     if not config.data:
         raise UsageError(f"say where the good images are: --data FOLDER, or `data: FOLDER` in {FILE}")
     return config
 
 
-def _convert(values: dict[str, Any], where: str) -> BuildConfig:
-    for name in values:
+def _environment() -> dict[str, Any]:
+    """What EDGEAD_* say of a build; an empty variable says nothing."""
+    texts = {name: os.environ.get(f"EDGEAD_{name.upper()}") for name in BuildConfig.__struct_fields__}
+    return {name: _from_text(name, text) for name, text in texts.items() if text}
+
+
+def _from_text(name: str, text: str) -> object:
+    """A variable's value: text, but for the two that may hold keys and values of their own."""
+    if name == "options" or (name == "data" and text.lstrip().startswith("{")):
+        return _yaml(text, f"EDGEAD_{name.upper()}")
+    return text
+
+
+def _check_each(values: Mapping[str, Any], origin: str) -> None:
+    """Raise UsageError for a key or a value that cannot be used, saying where it stands."""
+    for name, value in values.items():
         if name not in BuildConfig.__struct_fields__:
-            raise UsageError(f"unknown key '{name}' {where}: {nearest(str(name), BuildConfig.__struct_fields__)}")
-    try:
-        return msgspec.convert(values, BuildConfig, strict=False)
+            raise UsageError(f"unknown key '{name}' {origin}: {nearest(str(name), BuildConfig.__struct_fields__)}")
+        _convert({name: value}, origin)
+
+
+def _convert(values: Mapping[str, Any], origin: str) -> BuildConfig:
+    numbers = {name: str(values[name]) for name in ("budget", "data", "out") if type(values.get(name)) in (int, float)}
+    try:  # a bare number in YAML may be a folder's name or a count of seconds
+        return msgspec.convert({**values, **numbers}, BuildConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"a value {where} cannot be used: {error}") from error
+        raise UsageError(f"a value {origin} cannot be used: {error}") from error
 
 
 def _read_yaml(file: Path | None) -> dict[str, Any]:
@@ -117,16 +143,23 @@ def _read_yaml(file: Path | None) -> dict[str, Any]:
     if file is None and not path.exists():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        content = _yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8: save it as that") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold keys and values, such as `data: good_parts/`")
-    return dict(content)
+    return content
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
@@ -136,5 +169,5 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"--set takes NAME=VALUE, not '{pair}'")
-        options[name] = yaml.safe_load(value)
+        options[name] = _yaml(value, f"--set {pair}")
     return options

@@ -37,14 +37,16 @@ class Demo:
     page: Path
 
 
-def run_demo(folder: Path, config: BuildConfig, reporter: Reporter) -> Demo:
+def run_demo(
+    folder: Path, config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False
+) -> Demo:
     """Lay out the images in `folder`, build a bundle there, judge the images kept aside, write the page.
 
-    Raises DataError where the package with the images is missing.
+    `fresh` and `finish` are those of `build`. Raises DataError where the package with the images is missing.
     """
     reporter.say(LICENCE)
     data = lay_out(folder / "data")
-    bundle = build(config, reporter)
+    bundle = build(config, reporter, fresh=fresh, finish=finish)
     dataset = open_dataset(data)
     page = folder / "report.html"
     with Detector(bundle) as detector:
@@ -77,9 +79,9 @@ def lay_out(folder: Path) -> Path:
         target = folder / part
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
-            copy = target / Path(name).name
-            if not copy.exists():
-                shutil.copyfile(source / name, copy)
+            copy, original = target / Path(name).name, source / name
+            if not copy.exists() or copy.stat().st_size != original.stat().st_size:  # of a copying that was stopped
+                shutil.copyfile(original, copy)
     return folder
 
 

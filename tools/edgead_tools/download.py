@@ -42,7 +42,7 @@ def fetch(
     """Download `url` to `target`; its SHA-256 must begin with the hex digits `sha256`.
 
     `size` is the size in bytes where known; a broken connection is tried again `tries` times, after `wait` seconds,
-    then twice that, and so on. Raises WeightsError, also where EDGEAD_OFFLINE=1 forbids it.
+    then twice that, and so on. Raises WeightsError, also where EDGEAD_OFFLINE (anything but 0) forbids it.
     """
     _may_connect(url, target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ def _digest(file: IO[bytes]) -> str:  # Python 3.10 has no hashlib.file_digest
 
 
 def _may_connect(url: str, target: Path) -> None:
-    if os.environ.get(OFFLINE) == "1":
+    if os.environ.get(OFFLINE, "0") not in ("", "0"):
         raise WeightsError(
-            f"{OFFLINE}=1 forbids downloads: fetch {url} on another machine and put it at {target}, or unset {OFFLINE}"
+            f"{OFFLINE} forbids downloads: fetch {url} on another machine and put it at {target}, or unset {OFFLINE}"
         )
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):

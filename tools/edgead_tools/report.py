@@ -92,7 +92,7 @@ def _picture(one: Judged, detector: Detector) -> str:
 def _histogram(good: Sequence[Judged], bad: Sequence[Judged]) -> str:
     """Scores of good and defective images as two outlines; scores outside 3 gaps of the threshold go to the edges."""
     scores = np.array([one.score for one in (*good, *bad)])
-    low, high = max(float(scores.min()), -3.0), min(max(float(scores.max()), 1.5), 4.0)
+    low, high = min(max(float(scores.min()), -3.0), 0.0), min(max(float(scores.max()), 1.5), 4.0)
     edges = np.linspace(low, high, _BINS + 1)
     width, height = 460, 220
 

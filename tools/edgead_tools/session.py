@@ -15,11 +15,23 @@ from typing import IO, Any
 
 import torch
 
+from edgead.errors import EngineError
+
 # glibc's mallopt: (parameter, while training, glibc's default)
 MALLOC = ((-4, 0, 65536), (-1, 2**31 - 1, 128 << 10), (-2, 256 << 20, 128 << 10))  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD
 
 
 _open: ContextVar[bool] = ContextVar("_open", default=False)
+
+
+def check_device(device: str) -> None:
+    """Raise EngineError where this machine cannot train on `device`."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
+        raise EngineError(
+            f"this torch ({torch.__version__}) sees {count} CUDA devices and '{device}' is not one of them: "
+            "train on cpu, or see what `edgead doctor` says"
+        )
 
 
 @contextmanager

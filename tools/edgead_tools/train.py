@@ -277,7 +277,7 @@ class _Training:
             self._before, self.stopped = state["seconds"], state["stopped"]
             self._sums, self._means = state["sums"], state["means"]
         except Exception as error:  # unpickling raises whatever it likes
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0] or type(error).__name__
             raise UsageError(
                 f"cannot continue from {self.path} ({reason}): delete it or choose another folder"
             ) from error

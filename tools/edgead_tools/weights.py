@@ -185,13 +185,16 @@ def download(
     wait: float = 2.0,
     timeout: float = 30.0,
 ) -> WeightsFile:
-    """Fetch the named checkpoint into `folder` (the cache, if not given); a file already there is checked and kept.
+    """Fetch the named checkpoint into `folder` (the cache, if not given); a file already there, or in its installed
+    package, is checked and kept.
 
     `on_progress(bytes so far, bytes in all)`. Raises WeightsError: no address, offline, broken off, wrong digest.
     """
     entry = named(name)
     target = (cache_folder() if folder is None else folder) / entry.file
     if not target.is_file():
+        if entry.url is None and (packaged := _in_package(entry)) is not None:
+            return _checked(_describe(entry, packaged, "package"), entry)
         if entry.url is None:
             raise WeightsError(f"the weights {name} come as a package: {entry.command}")
         fetch(
@@ -212,7 +215,8 @@ def load_state(file: WeightsFile) -> dict[str, Tensor]:
     try:
         state = torch.load(file.path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{file.path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{file.path} is not a readable checkpoint: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise WeightsError(f"{file.path} does not hold a table of tensors: give the published {file.name} file")
     return dict(state)

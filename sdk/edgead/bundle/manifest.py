@@ -100,6 +100,8 @@ class Thresholds(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not (self.image > self.image_center and self.pixel > self.pixel_center):
             raise ValueError("a threshold must lie above its center")
+        if not 0 < self.false_alarm_rate < 1:
+            raise ValueError(f"a false-alarm rate must lie in (0, 1), not {self.false_alarm_rate}")
 
 
 class Artifact(Struct, frozen=True):

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from edgead.bundle.manifest import MEMBER_NAME, Manifest, Member, decode, encode
-from edgead.errors import BundleError
+from edgead.errors import BundleError, UsageError
 
 MANIFEST = "manifest.json"
 LIMIT = 2 << 30  # bytes of a whole bundle; it is read into memory to be verified before anything is parsed
@@ -93,6 +93,17 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
     bundle = Bundle._parse(raw, path)
     write_atomically(path, raw)
     return bundle
+
+
+def check_target(path: Path) -> None:
+    """Raise UsageError where a bundle may not be written to `path`: a folder, or a file that is something else."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the bundle a name, such as {path / 'parts.edgead'}")
+    if path.exists() and path.suffix != ".edgead":
+        try:
+            Bundle.open(path)
+        except BundleError as error:
+            raise UsageError(f"{path} is no bundle and would be overwritten: end the name in .edgead") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     session = Session()
     try:
         make_app()(list(sys.argv[1:] if arguments is None else arguments), prog_name="edgead", obj=session)
-    except KeyboardInterrupt as interrupt:
-        if interrupt.args:  # what was saved, and how to go on
-            print(f"edgead: {interrupt}", file=sys.stderr)
+    except KeyboardInterrupt:  # before or after a command: the commands' own are answered in `app`
         sys.exit(INTERRUPTED)
     except EdgeadError as error:
         _fail(str(error), error, error.exit_code, session.debug)

@@ -32,7 +32,9 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args:  # what was saved, and how to go on
+                typer.echo(f"edgead: {interrupt}", err=True)
             raise typer.Exit(130) from None
 
 

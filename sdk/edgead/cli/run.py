@@ -19,7 +19,7 @@ from edgead.stream.pipeline import run as run_line
 from edgead.stream.sinks import Sink, open_sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
-from edgead.stream.sources import open_source
+from edgead.stream.sources import open_source, parse
 from edgead.types import Result
 
 
@@ -64,6 +64,7 @@ def run(
 ) -> None:
     """Judge frame after frame until the source ends, the limit is reached, or Ctrl-C."""
     spec = _source(ctx, source, camera)
+    _keep_source(spec, video)
     with ExitStack() as stack:
         detector = Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads)
         stack.callback(detector.close)
@@ -120,6 +121,13 @@ def _source(ctx: typer.Context, source: str | None, camera: int | None) -> str:
     if len(ranked) == 2 and ranked[0][0] == ranked[1][0]:
         raise UsageError("give --camera or --source, not both")
     return ranked[0][1]
+
+
+def _keep_source(spec: str, video: Path | None) -> None:
+    """Refuse to write a video over the one that is read."""
+    _, name = parse(spec)
+    if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):
+        raise UsageError(f"--video {video} would overwrite the source: give another file")
 
 
 def _rank(ctx: typer.Context, name: str) -> int:

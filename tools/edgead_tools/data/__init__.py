@@ -1,6 +1,6 @@
 """From folders of images to checked, split and cached data sets."""
 
-from edgead_tools.data.cache import Cache, load_resized
+from edgead_tools.data.cache import Cache
 from edgead_tools.data.check import Checked, Rejection, check
 from edgead_tools.data.layouts import open_dataset
 from edgead_tools.data.masks import read_mask
@@ -18,7 +18,6 @@ __all__ = [
     "Sample",
     "Split",
     "check",
-    "load_resized",
     "open_dataset",
     "read_mask",
     "split",

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
+from edgead.images import EXTENSIONS, read_image
 from edgead.types import ImageU8, MapF32, Mask
+from edgead_tools.data.files import images_below
 
 EXPONENTS = 6  # lattice of 2^0 .. 2^5 cells a side
 LEVEL = 0.5
 TURN = 90.0  # degrees
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 Kind = Literal["perlin", "crack", "blob"]
 Random = np.random.Generator
@@ -229,17 +230,15 @@ class FolderTextures:
     @classmethod
     def open(cls, folder: Path) -> FolderTextures:
         """List the folder; raises DataError where it holds no images."""
-        paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+        root = folder.resolve()
+        paths = tuple(images_below(root, root))
         if not paths:
-            raise DataError(f"there are no texture images ({', '.join(SUFFIXES)}) in {folder}")
+            raise DataError(f"there are no texture images ({', '.join(sorted(EXTENSIONS))}) in {folder}")
         return cls(paths)
 
     def draw(self, height: int, width: int, random: Random) -> ImageU8:
         path = self.paths[random.integers(len(self.paths))]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"the texture {path} cannot be read as an image: remove it")
-        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.resize(read_image(path), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

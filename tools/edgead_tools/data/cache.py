@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
-from edgead.images import read_image
-from edgead.ops import resize
-from edgead_tools.data.samples import Sample
 
 Rows = NDArray[np.uint8]  # (N, H, W, 3), BGR
 Progress = Callable[[int, int], None]  # done, total
@@ -32,32 +29,6 @@ class Cache:
     path: Path
     height: int
     width: int
-
-
-def load_resized(
-    samples: Sequence[Sample],
-    height: int,
-    width: int,
-    bits: int,
-    path: Path,
-    *,
-    on_progress: Progress | None = None,
-) -> Rows:
-    """`samples` resized as on the line, (N, height, width, 3) BGR uint8, mapped read-only from a new .npy at `path`.
-
-    Row i is sample i. Memory stays at a few images. Raises DataError for no samples, an image that cannot be
-    read, or a disk without room; then nothing is left at `path`.
-    """
-    if not samples:
-        raise DataError("there are no images to load")
-
-    def load(index: int) -> None:
-        rows[index] = resize(read_image(samples[index].path, bits=bits), height, width)
-
-    with new_rows(path, len(samples), height, width) as rows:
-        for _ in in_parallel(load, range(len(samples)), on_progress):
-            pass
-    return open_rows(path)
 
 
 def open_rows(path: Path) -> Rows:

@@ -6,18 +6,11 @@ Hidden files and folders are passed over, and so are links that lead out of the 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from edgead.errors import DataError
-from edgead.images import EXTENSIONS
-
-
-def natural(name: str) -> tuple[list[str | int], str]:
-    """A sort key: letter case is ignored, digits count as numbers ("2.png" before "10.png"), ties go by the name."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+from edgead.images import EXTENSIONS, natural
 
 
 def images_in(folder: Path, root: Path, extensions: Collection[str] = EXTENSIONS) -> list[Path]:

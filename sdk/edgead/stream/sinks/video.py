@@ -23,7 +23,8 @@ class VideoFile:
             raise UsageError(f"a video cannot be written to {path}: end its name in {', '.join(EXTENSIONS)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("wb").close()  # OpenCV does not say why it cannot write: find out now
+            self._is_new = not path.exists()
+            path.open("ab").close()  # OpenCV does not say why it cannot write: find out now
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error.strerror}") from error
         self._path = path
@@ -52,3 +53,7 @@ class VideoFile:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+            self._is_new = False
+        if self._is_new:  # there was no frame: leave no empty file
+            self._path.unlink(missing_ok=True)
+            self._is_new = False

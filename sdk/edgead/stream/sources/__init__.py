@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+from urllib.parse import unquote
 
 from edgead.errors import UsageError, nearest
 from edgead.types import Frame
@@ -93,14 +94,15 @@ def parse(spec: str) -> tuple[str, str]:
     scheme = _SCHEME.fullmatch(spec)
     if scheme is not None and (scheme[2] or not (glob.has_magic(spec) or Path(spec).exists())):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
-    if not glob.has_magic(spec) and Path(spec).suffix.lower() in VIDEO_EXTENSIONS and not Path(spec).is_dir():
+    path = Path(spec)
+    if path.suffix.lower() in VIDEO_EXTENSIONS and (path.is_file() or not (glob.has_magic(spec) or path.is_dir())):
         return "video", spec
     return "images", spec
 
 
 def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:
     if kind == "file" and is_url:
-        return parse(rest)
+        return parse(unquote(rest))
     if kind in _LOCAL and not is_url:
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from edgead.errors import DataError, SourceError
-from edgead.images import EXTENSIONS, read_image
+from edgead.images import EXTENSIONS, natural, read_image
 from edgead.stream.sources import VIDEO_EXTENSIONS
 from edgead.types import Frame
 
@@ -66,6 +65,8 @@ def open_images(name: str, policy: str = "latest", bits: int = 16) -> ImageSourc
 def find_images(name: str) -> list[Path]:
     """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError."""
     path = Path(name)
+    if not name:
+        raise DataError("the name of an image or folder is empty: give one")
     if path.is_dir():
         return _images_in(path)
     if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
@@ -78,7 +79,7 @@ def find_images(name: str) -> list[Path]:
     images = [path for path in found if path.suffix.lower() in EXTENSIONS and path.is_file()]
     if not images:
         raise DataError(f"no image matches {name}: check the pattern, and quote it so that the shell leaves it alone")
-    return sorted(images, key=natural)
+    return sorted(images, key=lambda path: natural(str(path)))
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -90,9 +91,4 @@ def _images_in(folder: Path) -> list[Path]:
     if not images:
         deeper = f"; for the folders in it, write '{folder}/**/*'" if any(p.is_dir() for p in entries) else ""
         raise DataError(f"the folder {folder} has no images ({', '.join(sorted(EXTENSIONS))}){deeper}")
-    return sorted(images, key=natural)
-
-
-def natural(path: Path) -> list[tuple[int, str]]:
-    """A sorting key under which part_2 comes before part_10."""
-    return [(int(piece), "") if piece.isdecimal() else (0, piece) for piece in re.split(r"(\d+)", str(path))]
+    return sorted(images, key=lambda path: natural(str(path)))
