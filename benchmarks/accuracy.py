@@ -26,7 +26,7 @@ def measure(method: str, data: Path, steps: int, folder: Path) -> dict[str, Any]
     """Build on `data` and return the figures its bundle records."""
     start = time.monotonic()
     config = BuildConfig(method=method, data=str(data), steps=steps, out=str(folder / f"{data.name}.edgead"))
-    bundle = build(config, ConsoleReporter(), fresh=True)
+    bundle = build(config, ConsoleReporter(), fresh=True).bundle
     card = bundle.manifest.provenance
     return card["measured"] | {
         "train": card["data"]["train"],

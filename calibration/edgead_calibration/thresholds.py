@@ -73,10 +73,11 @@ def describe(thresholds: Thresholds) -> str:
     expect = f"expect between {low:.1%} and {high:.1%} of good parts refused (95 % interval)"
     if thresholds.promised:
         return f"the threshold is set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
-    needed = math.ceil(1 / asked - 1e-9) - 1
+    needed, best = math.ceil(1 / asked - 1e-9) - 1, 1 / (thresholds.images + 1)
     return (
         f"{thresholds.images} good images kept aside are too few to promise {asked:.2%} false alarms "
-        f"({needed} are needed): {expect}; the threshold is extrapolated from their spread"
+        f"({needed} are needed, and {best:.1%} is the least they can promise): {expect}; "
+        "the threshold is extrapolated from their spread"
     )
 
 

@@ -55,12 +55,12 @@ def config(data: Path, out: Path, **changes: object) -> BuildConfig:
 
 @pytest.fixture(scope="module")
 def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return build(config(data, tmp_path_factory.mktemp("built") / "washer.edgead"), Reporter())
+    return build(config(data, tmp_path_factory.mktemp("built") / "washer.edgead"), Reporter()).bundle
 
 
 def test_the_bundle_finds_the_planted_defect(built: Bundle, data: Path) -> None:
     with Detector(built) as detector:
-        figures = evaluate(detector, open_dataset(data).test)
+        figures = evaluate(detector, open_dataset(data))
     assert figures.image_auroc is not None
     assert figures.image_auroc > 0.95
 
@@ -88,13 +88,13 @@ def test_nothing_but_the_bundle_is_left(built: Bundle) -> None:
 
 
 def test_the_same_seed_gives_the_same_network_and_thresholds(built: Bundle, data: Path, tmp_path: Path) -> None:
-    again = build(config(data, tmp_path / "again.edgead"), Reporter())
+    again = build(config(data, tmp_path / "again.edgead"), Reporter()).bundle
     assert again.members() == built.members()
     assert again.manifest.artifacts == built.manifest.artifacts
 
 
 def test_another_seed_gives_another_network(built: Bundle, data: Path, tmp_path: Path) -> None:
-    other = build(config(data, tmp_path / "other.edgead", seed=1, steps=2), Reporter())
+    other = build(config(data, tmp_path / "other.edgead", seed=1, steps=2), Reporter()).bundle
     assert other.members() != built.members()
 
 
@@ -143,7 +143,7 @@ def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> No
 def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     with Detector(built) as detector:
-        figures = evaluate(detector, open_dataset(data).test)
+        figures = evaluate(detector, open_dataset(data))
         write_report(page, figures, detector, title="Washers <1>", notes=["a & b"])
     text = page.read_text()
     assert "Washers &lt;1&gt;" in text

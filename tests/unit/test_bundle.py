@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from edgead import Bundle
 from edgead.bundle.manifest import decode, encode
-from edgead.bundle.store import _LABEL, LIMIT, write_atomically, write_bundle
-from edgead.errors import BundleError
+from edgead.bundle.store import _LABEL, LIMIT, write_bundle
+from edgead.errors import BundleError, EdgeadError
+from edgead.files import write_file
 
 
 def sealed(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -174,18 +175,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(BundleError, match="No space left"):
-        write_atomically(path, b"new")
+    with pytest.raises(EdgeadError, match="No space left"):
+        write_file(path, b"new")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BundleError, match="cannot be made"):
-        write_atomically(tmp_path / "file" / "b.edgead", b"new")
+    with pytest.raises(EdgeadError, match="cannot be made"):
+        write_file(tmp_path / "file" / "b.edgead", b"new")
     (tmp_path / "b.edgead").mkdir()
-    with pytest.raises(BundleError, match="cannot be written"):
-        write_atomically(tmp_path / "b.edgead", b"new")
+    with pytest.raises(EdgeadError, match="cannot be written"):
+        write_file(tmp_path / "b.edgead", b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.edgead", "file"]
 
 

@@ -7,9 +7,7 @@ build that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,7 +15,6 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -25,17 +22,16 @@ import edgead
 from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
-from edgead.errors import DataError, GateError, UsageError
+from edgead.errors import DataError, UsageError
 from edgead.images import read_image
-from edgead.ops import resize
-from edgead.types import ImageU8
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
-from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
+from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
-from edgead_tools.evaluate import evaluate
+from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
+from edgead_tools.golden import record_golden
 from edgead_tools.methods import Method, Trained, TrainingImages, create_method
 from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.runs import has_training, open_run, pin_images
@@ -45,9 +41,7 @@ from edgead_tools.weights import find
 
 NETWORK = "model.fp32.onnx"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
-GOLDEN_FRAMES = 4
-GOLDEN_SIDE = 512  # pixels; golden frames are stored no larger
-TOLERANCE = 1e-4  # between engines, on the fused map
+UNWRITTEN = "0" * 64  # the digest of a bundle that is still being made
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 
 
@@ -69,8 +63,16 @@ class Images:
         return TrainingImages(train, calibration)
 
 
-def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Bundle:
-    """Build a bundle and write it to `config.bundle_path`; returns it as read back.
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """What a build gives: the bundle as read back, and its figures where the data set has labelled images."""
+
+    bundle: Bundle
+    evaluation: Evaluation | None
+
+
+def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Built:
+    """Build a bundle and write it to `config.bundle_path`.
 
     An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
     training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
@@ -104,7 +106,7 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
 
 def _build(
     config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
-) -> Bundle:
+) -> Built:
     images = _open_images(config, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
     training = images.training()
@@ -113,11 +115,14 @@ def _build(
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     provenance = _provenance(config, images, trained) | {"export": exported.card()}
-    manifest, members = _calibrate(config, images, trained, folder / NETWORK, provenance, reporter)
+    members = {NETWORK: (folder / NETWORK).read_bytes()}
+    manifest = _unfitted(config, trained, members, provenance)
+    manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
+    manifest, measured = _measure(images, manifest, members, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
     reporter.say(f"{bundle.path}: {describe(manifest.artifacts[0].thresholds)}")
-    return bundle
+    return Built(bundle, measured)
 
 
 def _open_images(config: BuildConfig, dataset: Dataset, folder: Path, reporter: Reporter) -> Images:
@@ -176,61 +181,54 @@ def _version(package: str) -> str:
 
 
 def _calibrate(
-    config: BuildConfig,
-    images: Images,
-    trained: Trained,
-    network: Path,
-    provenance: dict[str, Any],
-    reporter: Reporter,
+    images: Images, manifest: Manifest, members: dict[str, bytes], false_alarm_rate: float, reporter: Reporter
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """Fit thresholds and record golden readings through the detector, then measure; the bundle's contents."""
-    members = {NETWORK: network.read_bytes()}
-    golden = _golden_frames(images.parts.held_out, config)
-    provisional = _manifest(config, trained, _unfitted(), golden={}, provenance={})
-    with Detector(Bundle(provisional, members, "0" * 64, None)) as detector:
+    """The manifest and members with thresholds and golden maps, both read through the detector the line runs."""
+    held_out = images.parts.held_out
+    with Detector(Bundle(manifest, members, UNWRITTEN, None)) as detector:
         with reporter.stage("fitting thresholds") as on_progress:
-            count = iter(range(1, len(images.parts.held_out) + 1))
-            frames = (read_image(sample.path, bits=config.bits) for sample in images.parts.held_out)
-            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(images.parts.held_out)))
-        for name, frame in golden.items():
-            members[f"golden/{name}.png"] = _png(frame)
-            members[f"golden/{name}.npy"] = _npy(detector.read(frame).anomaly_map)
+            count = iter(range(1, len(held_out) + 1))
+            frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)
+            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
+        pictures, maps, tolerance = record_golden(detector, held_out)
     for index in far_out(scores):
         reporter.say(
-            f"{images.parts.held_out[index].path} is much stranger than the other good images kept aside and raises "
-            "the threshold: look at it, and if it is not a good part, take it out and build again"
+            f"{held_out[index].path} is much stranger than the other good images kept aside and raises the threshold: "
+            "look at it, and if it is not a good part, take it out and build again"
         )
-    fitted = msgspec.structs.replace(
-        _unfitted(),
-        thresholds=fit_thresholds(scores, maxima, config.false_alarm_rate),
+    artifact = msgspec.structs.replace(
+        manifest.artifacts[0],
+        thresholds=fit_thresholds(scores, maxima, false_alarm_rate),
         good_scores=scores,
         good_maxima=maxima,
+        golden=tuple(maps),
+        tolerance=tolerance,
     )
-    manifest = _manifest(config, trained, fitted, golden=golden, provenance=provenance)
-    return _with_accuracy(manifest, members, images, reporter), members
+    contents = members | pictures | maps
+    return _replaced(manifest, contents, artifacts=(artifact,), golden_frames=tuple(pictures)), contents
 
 
-def _with_accuracy(manifest: Manifest, members: dict[str, bytes], images: Images, reporter: Reporter) -> Manifest:
+def _measure(
+    images: Images, manifest: Manifest, members: dict[str, bytes], reporter: Reporter
+) -> tuple[Manifest, Evaluation | None]:
     """The manifest with what the detector achieves on the data set's labelled images, where it has any.
 
     Labelled images that cannot be judged are said and cost the figures, not the bundle.
     """
     if not images.dataset.test:
-        return manifest
-    with (
-        reporter.stage("evaluating") as on_progress,
-        Detector(Bundle(manifest, members, "0" * 64, None)) as detector,
-    ):
+        return manifest, None
+    with reporter.stage("evaluating") as on_progress, Detector(Bundle(manifest, members, UNWRITTEN, None)) as detector:
         try:
-            measured = evaluate(detector, images.dataset.test, on_progress)
+            measured = evaluate(detector, images.dataset, on_progress)
         except DataError as error:
             reporter.say(f"the bundle was not measured: {error}")
-            return manifest
-    return msgspec.structs.replace(manifest, provenance=manifest.provenance | {"measured": measured.to_dict()})
+            return manifest, None
+    provenance = manifest.provenance | {"measured": measured.to_dict()}
+    return _replaced(manifest, members, provenance=provenance), measured
 
 
-def _unfitted() -> Artifact:
-    """An artifact whose thresholds are yet to be fitted; it is read with, never judged with."""
+def _unfitted(config: BuildConfig, trained: Trained, members: dict[str, bytes], provenance: dict[str, Any]) -> Manifest:
+    """The manifest of a network whose thresholds are yet to be fitted; it is read with, never judged with."""
     nothing = Thresholds(
         image=1.0,
         image_center=0.0,
@@ -241,59 +239,26 @@ def _unfitted() -> Artifact:
         interval=(0.0, 1.0),
         promised=False,
     )
-    return Artifact(
-        member=NETWORK,
-        precision="fp32",
-        thresholds=nothing,
-        good_scores=(),
-        good_maxima=(),
-        golden=(),
-        tolerance=TOLERANCE,
+    network = Artifact(
+        member=NETWORK, precision="fp32", thresholds=nothing, good_scores=(), good_maxima=(), golden=(), tolerance=0.0
     )
-
-
-def _manifest(
-    config: BuildConfig, trained: Trained, artifact: Artifact, golden: dict[str, ImageU8], provenance: dict[str, Any]
-) -> Manifest:
-    names = tuple(golden)
-    artifact = msgspec.structs.replace(artifact, golden=tuple(f"golden/{name}.npy" for name in names))
-    frames = tuple(f"golden/{name}.png" for name in names)
-    listed = (NETWORK, *frames, *artifact.golden)
     return Manifest(
         schema=SCHEMA,
         name=config.bundle_path.stem,
         method=config.method,
         input=msgspec.structs.replace(trained.input, bits=config.bits),
         fusion=trained.fusion,
-        artifacts=(artifact,),
-        golden_frames=frames,
-        members={name: Member(sha256="", size=0) for name in listed},  # write_bundle fills the digests in
+        artifacts=(network,),
+        golden_frames=(),
+        members=_listed(members),
         provenance=provenance,
     )
 
 
-def _golden_frames(samples: Sequence[Sample], config: BuildConfig) -> dict[str, ImageU8]:
-    """A few kept-aside images, every second one with a dark bar across it, so that high map values are covered."""
-    frames = {}
-    for index, sample in enumerate(samples[:GOLDEN_FRAMES]):
-        image = read_image(sample.path, bits=config.bits)
-        scale = min(1.0, GOLDEN_SIDE / max(image.shape[:2]))
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        frame = np.array(resize(image, height, width))
-        if index % 2:
-            frame[height // 3 : height // 3 + max(1, height // 12), width // 4 : 3 * width // 4] = (12, 8, 16)
-        frames[f"{index:02d}"] = frame
-    return frames
+def _replaced(manifest: Manifest, members: dict[str, bytes], **changes: Any) -> Manifest:
+    return msgspec.structs.replace(manifest, members=_listed(members), **changes)
 
 
-def _png(image: ImageU8) -> bytes:
-    done, encoded = cv2.imencode(".png", image)
-    if not done:
-        raise GateError("a golden frame could not be encoded as PNG")
-    return encoded.tobytes()
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+def _listed(members: dict[str, bytes]) -> dict[str, Member]:
+    """The members by name; `write_bundle` fills the digests in."""
+    return {name: Member(sha256="", size=len(data)) for name, data in members.items()}

@@ -56,8 +56,8 @@ def build(
     from edgead_tools.build import build as run_build
     from edgead_tools.progress import ConsoleReporter
 
-    bundle = run_build(resolved, ConsoleReporter(), fresh=fresh, finish=finish)
-    typer.echo(bundle.path)
+    built = run_build(resolved, ConsoleReporter(), fresh=fresh, finish=finish)
+    typer.echo(built.bundle.path)
 
 
 def evaluate(
@@ -81,7 +81,7 @@ def evaluate(
     dataset = open_dataset(data)
     with Detector(bundle, engine=engine, precision=precision.value) as detector:
         with ConsoleReporter().stage("evaluating") as on_progress:
-            evaluation = run_evaluation(detector, dataset.test, on_progress)
+            evaluation = run_evaluation(detector, dataset, on_progress)
         if html is not None:
             notes = [f"Data set: {data}", f"Bundle: {bundle} ({detector.bundle.digest[:12]})"]
             write_report(html, evaluation, detector, title=f"{bundle.stem} on {data.name}", notes=notes)
@@ -102,16 +102,15 @@ def demo(
     finish: Finish = False,
 ) -> None:
     """The whole job on real solar-cell images: train, judge unseen cells, write a page."""
-    from edgead_tools.config import BuildConfig
     from edgead_tools.demo import run_demo
     from edgead_tools.progress import ConsoleReporter
 
-    config = BuildConfig(
-        data=str(out / "data"), out=str(out / "solar-cells.edgead"), budget=budget or "", steps=steps, seed=seed
+    built, page = run_demo(
+        out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish
     )
-    done = run_demo(out, config, ConsoleReporter(), fresh=fresh, finish=finish)
-    figures = done.evaluation
-    typer.echo(f"page: {done.page}")
+    figures = built.evaluation
+    assert figures is not None  # run_demo sees to it
+    typer.echo(f"page: {page}")
     typer.echo(
         f"image AUROC {figures.image_auroc:.3f}, false alarms {figures.false_alarm_rate:.1%}, "
         f"misses {figures.miss_rate:.1%}, {figures.latency_ms:.1f} ms an image on {figures.engine}"

@@ -12,15 +12,12 @@ import csv
 import importlib.util
 import random
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from edgead import Bundle, Detector
+from edgead import Detector
 from edgead.errors import DataError
-from edgead_tools.build import build
+from edgead_tools.build import Built, build
 from edgead_tools.config import BuildConfig
-from edgead_tools.data import open_dataset
-from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
 
@@ -28,40 +25,45 @@ LICENCE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-da
 TRAIN_SHARE = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """What the demonstration leaves behind."""
-
-    bundle: Bundle
-    evaluation: Evaluation
-    page: Path
-
-
 def run_demo(
-    folder: Path, config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False
-) -> Demo:
+    folder: Path,
+    reporter: Reporter,
+    *,
+    budget: str = "",
+    steps: int | None = None,
+    seed: int = 0,
+    fresh: bool = False,
+    finish: bool = False,
+) -> tuple[Built, Path]:
     """Lay out the images in `folder`, build a bundle there, judge the images kept aside, write the page.
 
-    `fresh` and `finish` are those of `build`. Raises DataError where the package with the images is missing.
+    Returns what the build gives, its evaluation always among it, and the page. The options are those of a build.
+    Raises DataError where the package with the images is missing or an image of it cannot be judged.
     """
     reporter.say(LICENCE)
-    data = lay_out(folder / "data")
-    bundle = build(config, reporter, fresh=fresh, finish=finish)
-    dataset = open_dataset(data)
+    config = BuildConfig(
+        data=str(lay_out(folder / "data")),
+        out=str(folder / "solar-cells.edgead"),
+        budget=budget,
+        steps=steps,
+        seed=seed,
+        options={"flips": True},  # a mirrored cell is a cell
+    )
+    built = build(config, reporter, fresh=fresh, finish=finish)
+    if built.evaluation is None:
+        raise DataError(f"the images in {config.data} cannot be judged: delete the folder and run the demo again")
     page = folder / "report.html"
-    with Detector(bundle) as detector:
-        with reporter.stage("judging unseen cells") as on_progress:
-            evaluation = evaluate(detector, dataset.test, on_progress)
-        training = bundle.manifest.provenance["training"]
+    card = built.bundle.manifest.provenance
+    with Detector(built.bundle) as detector:
         notes = [
             LICENCE,
-            f"Trained on {bundle.manifest.provenance['data']['train']} good cells, {training['steps']} steps, "
-            f"{training['seconds']:.0f} s; no defective cell was used.",
-            f"Judged by {detector.engine.name} in {detector.engine.precision}, bundle {bundle.digest[:12]}.",
+            f"Trained on {card['data']['train']} good cells, {card['training']['steps']} steps, "
+            f"{card['training']['seconds']:.0f} s; no defective cell was used.",
+            f"Judged by {detector.engine.name} in {detector.engine.precision}, bundle {built.bundle.digest[:12]}.",
             "Left of each pair the cell, right the same cell with its anomaly map on a fixed colour scale.",
         ]
-        write_report(page, evaluation, detector, title="Solar cells, judged from good cells alone", notes=notes)
-    return Demo(bundle, evaluation, page)
+        write_report(page, built.evaluation, detector, title="Solar cells, judged from good cells alone", notes=notes)
+    return built, page
 
 
 def lay_out(folder: Path) -> Path:

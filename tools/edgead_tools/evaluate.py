@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgead.errors import DataError
 from edgead.images import read_image
 from edgead.ops import upsample
 from edgead_tools import metrics
-from edgead_tools.data import Sample, read_mask
+from edgead_tools.data import Dataset, read_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Judged:
     is_good: bool
     score: float  # calibrated; above 1.0 is NG
     raw_score: float
+    refused: bool
     milliseconds: float  # from frame to result
 
 
@@ -34,6 +35,9 @@ class Evaluation:
 
     judged: tuple[Judged, ...]
     image_auroc: float | None
+    average_precision: float | None
+    f1: float | None  # at the shipped threshold
+    f1_max: float | None  # at the best threshold for these very images: an oracle's
     pixel_auroc: float | None
     aupro: float | None
     false_alarm_rate: float | None  # share of good images above the shipped threshold
@@ -49,29 +53,39 @@ class Evaluation:
             "pixel_auroc": self.pixel_auroc,
             "aupro": self.aupro,
             "false_alarm_rate": self.false_alarm_rate,
+            "false_alarm_interval": self.interval(good=True),
             "miss_rate": self.miss_rate,
+            "miss_interval": self.interval(good=False),
             "latency_ms": self.latency_ms,
+            "average_precision": self.average_precision,
+            "f1": self.f1,
+            "f1_max": self.f1_max,
             "good": sum(one.is_good for one in self.judged),
             "defective": sum(not one.is_good for one in self.judged),
             "engine": self.engine,
             "precision": self.precision,
         }
 
+    def interval(self, *, good: bool) -> tuple[float, float] | None:
+        """95 % interval of the false-alarm rate (of the good images) or the miss rate (of the defective)."""
+        wrong = [one.refused is good for one in self.judged if one.is_good is good]
+        return metrics.rate_interval(sum(wrong), len(wrong)) if wrong else None
+
 
 def evaluate(
-    detector: Detector, samples: Sequence[Sample], on_progress: Callable[[int, int], None] = lambda done, total: None
+    detector: Detector, dataset: Dataset, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Evaluation:
-    """Judge every sample and compute the metrics of the evaluation specification.
+    """Judge every test image and compute the metrics of the evaluation specification.
 
     Image metrics use the raw score. Pixel metrics are taken at network resolution: the fused map interpolated
     to the input size against masks resized bilinearly and cut at 0.5; they are None unless every defective image
     has a mask. Raises DataError for no samples or an unreadable one.
     """
+    samples = dataset.test
     if not samples:
         raise DataError("there are no test images: the data set needs test/good and test/<defect> folders")
     spec = detector.bundle.manifest.input
-    defective = [sample for sample in samples if not sample.is_good]
-    pixels = metrics.PixelScores() if defective and all(sample.masks for sample in defective) else None
+    pixels = metrics.PixelScores() if dataset.has_masks else None
     judged = []
     for index, sample in enumerate(samples):
         image = read_image(sample.path, bits=spec.bits)
@@ -83,6 +97,7 @@ def evaluate(
                 is_good=sample.is_good,
                 score=result.score,
                 raw_score=result.raw_score,
+                refused=result.is_anomalous,
                 milliseconds=result.timings.total,
             )
         )
@@ -92,10 +107,14 @@ def evaluate(
         on_progress(index + 1, len(samples))
     labels = np.array([not one.is_good for one in judged])
     scores = np.array([one.raw_score for one in judged])
-    refused = np.array([one.score > 1.0 for one in judged])
+    refused = np.array([one.refused for one in judged])
+    both = 0 < labels.sum() < len(labels)
     return Evaluation(
         judged=tuple(judged),
-        image_auroc=metrics.image_auroc(scores, labels) if 0 < labels.sum() < len(labels) else None,
+        image_auroc=metrics.image_auroc(scores, labels) if both else None,
+        average_precision=metrics.average_precision(scores, labels) if both else None,
+        f1=float(2 * (refused & labels).sum() / (refused.sum() + labels.sum())) if both else None,
+        f1_max=metrics.f1_max(scores, labels).value if both else None,
         pixel_auroc=pixels.auroc() if pixels is not None else None,
         aupro=pixels.aupro() if pixels is not None else None,
         false_alarm_rate=float(refused[~labels].mean()) if (~labels).any() else None,

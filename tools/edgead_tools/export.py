@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgead.errors import GateError
+from edgead.files import write_file
 from edgead.ops.resize import normalise
 from edgead_tools.graph import check_operators, finish
 from edgead_tools.methods import Trained
-from edgead_tools.session import replace_file
 
 OPSET = 18  # the lowest with one LayerNormalization node and antialias-free Resize that torch.export writes
 BATCHES = (1, 2, 5)
@@ -73,7 +73,7 @@ def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportR
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
     errors = _compare(content, network, images, list(outputs))
-    replace_file(path, lambda file: file.write(content))
+    write_file(path, content)
     digest = hashlib.sha256(content).hexdigest()
     return ExportReport(path, digest, len(content), len(model.graph.node), outputs, errors)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edgead import Detector
-from edgead.bundle.store import write_atomically
+from edgead.files import write_file
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead_calibration.thresholds import describe
@@ -30,9 +30,9 @@ def write_report(path: Path, evaluation: Evaluation, detector: Detector, *, titl
     bad = [one for one in judged if not one.is_good]
     sections = [
         ("Defects, strongest first", bad[::-1]),
-        ("Defects that were missed", [one for one in bad if one.score <= 1]),
-        ("False alarms", [one for one in good[::-1] if one.score > 1]),
-        ("Good parts, strangest first", [one for one in good[::-1] if one.score <= 1]),
+        ("Defects that were missed", [one for one in bad if not one.refused]),
+        ("False alarms", [one for one in good[::-1] if one.refused]),
+        ("Good parts, strangest first", [one for one in good[::-1] if not one.refused]),
     ]
     page = _PAGE.substitute(
         title=html.escape(title),
@@ -43,7 +43,7 @@ def write_report(path: Path, evaluation: Evaluation, detector: Detector, *, titl
         sections="".join(_section(name, ones, detector) for name, ones in sections if ones),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in notes),
     )
-    write_atomically(path, page.encode())
+    write_file(path, page.encode())
 
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:

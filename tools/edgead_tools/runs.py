@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 import edgead
-from edgead.bundle.store import write_atomically
 from edgead.errors import UsageError
+from edgead.files import write_file
 from edgead_tools.config import BuildConfig
 
 SETTINGS = "settings.json"
@@ -64,7 +64,7 @@ def _claim(folder: Path, name: str, content: dict[str, Any], what: str) -> None:
         raise UsageError(
             f"{folder} holds an unfinished build with {what}: repeat those to continue it, or start over with --fresh"
         )
-    write_atomically(record, json.dumps(content, indent=1).encode())
+    write_file(record, json.dumps(content, indent=1).encode())
 
 
 def _read(record: Path) -> Any:

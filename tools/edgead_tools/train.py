@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from edgead.errors import GateError, UsageError
+from edgead.files import replace_file, write_file
 from edgead_tools.progress import OnProgress
-from edgead_tools.session import Interrupts, replace_file, session
+from edgead_tools.session import Interrupts, session
 
 WARM_UP = 20  # steps of rising rate; a budget is planned within them, so that they cannot depend on the plan
 SKIPPED = 2  # first steps that are not timed: they allocate and compile
@@ -287,7 +288,7 @@ class _Training:
         """Drop the lines of steps that are about to be done again."""
         if self._log.exists():
             kept = [line for line in self._log.read_text().splitlines(keepends=True) if _step_of(line) <= self.done]
-            replace_file(self._log, lambda file: file.write("".join(kept).encode()))
+            write_file(self._log, "".join(kept).encode())
 
     def cut(self) -> TrainReport:
         """Call it a day; the checkpoint stays as it is, so that the training may be continued all the same."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 
 from edgead.bundle.manifest import MEMBER_NAME, Manifest, Member, decode, encode
 from edgead.errors import BundleError, UsageError
+from edgead.files import write_file
 
 MANIFEST = "manifest.json"
 LIMIT = 2 << 30  # bytes of a whole bundle; it is read into memory to be verified before anything is parsed
@@ -91,7 +91,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
     manifest = msgspec.structs.replace(manifest, members=dict(sorted(table.items())))
     raw = _pack({MANIFEST: encode(manifest), **{name: members[name] for name in sorted(members)}})
     bundle = Bundle._parse(raw, path)
-    write_atomically(path, raw)
+    write_file(path, raw)
     return bundle
 
 
@@ -104,30 +104,6 @@ def check_target(path: Path) -> None:
             Bundle.open(path)
         except BundleError as error:
             raise UsageError(f"{path} is no bundle and would be overwritten: end the name in .edgead") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` so that a reader sees the old file or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BundleError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name itself must outlive a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise BundleError(f"{path} cannot be written: {error.strerror}; the old file, if any, is unchanged") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pack(members: Mapping[str, bytes]) -> bytes:

@@ -76,6 +76,8 @@ def run(
         status.stats = stats = run_line(frames, detector, sinks, limit, status.update)
     if stats.unreadable and not stats.frames:
         raise DataError(f"none of the {stats.unreadable} images of {spec} could be read")
+    if status.stats.unwritten:
+        raise DataError(f"{status.stats.unwritten} results could not be written: free the disk or give another place")
 
 
 class Status:

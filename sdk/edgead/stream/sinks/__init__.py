@@ -27,13 +27,12 @@ class SinkEntry:
     """A row of the table: where a sink lives and what it is given."""
 
     target: str  # "module:Class", called as Class(path)
-    example: str
 
 
 SINKS: dict[str, SinkEntry] = {
-    "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines", "results.jsonl"),
-    "images": SinkEntry("edgead.stream.sinks.images:ImageFolder", "seen/"),
-    "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "seen.mp4"),
+    "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines"),
+    "images": SinkEntry("edgead.stream.sinks.images:ImageFolder"),
+    "video": SinkEntry("edgead.stream.sinks.video:VideoFile"),
 }
 
 

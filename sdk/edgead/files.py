@@ -1,0 +1,48 @@
+"""Writing files that are whole: a reader sees the old one or the new one, also after a power cut."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from edgead.errors import EdgeadError
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically, making its folder; raises EdgeadError and leaves the old file as it was."""
+    replace_file(path, lambda file: file.write(data))
+
+
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Replace `path` by what `write` puts into the file it is handed (temporary file, fsync, rename).
+
+    Whatever `write` raises passes through; an OSError becomes an EdgeadError. Either way the old file stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeadError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise EdgeadError(f"{path} cannot be written: {error.strerror}; the old file, if any, is unchanged") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
