@@ -164,6 +164,6 @@ def test_a_labelled_image_that_cannot_be_read_costs_the_figures_not_the_bundle(d
             said.append(text)
 
     small = {"steps": 2, "size": 64, "options": {"width": 16, "code": 8}}
-    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard())
+    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard()).bundle
     assert "measured" not in bundle.manifest.provenance
     assert any(text.startswith("the bundle was not measured: ") and "000.png" in text for text in said)
