@@ -95,9 +95,11 @@ def test_broken_images_are_warned_about_once_each(tiny_bundle: Path, parts: Path
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_does_not_stop_the_line(tiny_bundle: Path, parts: Path) -> None:
     done = edgead("run", "--bundle", tiny_bundle, "--source", parts, "--jsonl", "/dev/full")
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert done.stderr.count("No space left on device") == 1
-    assert done.stderr.endswith("1 NG, 3 not written\n")
+    assert "3 frames" in done.stderr
+    assert "1 NG, 3 not written\n" in done.stderr
+    assert "3 results could not be written" in done.stderr
     with Path("/dev/full").open("w") as full:
         command = [*EDGEAD, "predict", str(tiny_bundle), str(parts), "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
