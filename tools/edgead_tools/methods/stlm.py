@@ -1,4 +1,4 @@
-"""STLM: a plain and a denoising stream that agree on good parts and differ on defects (Li et al., TOMM 21(2), 2025).
+"""STLM: a plain and a denoising stream that agree on good parts and differ on defects (arXiv 2402.19145; TOMM 21(2)).
 
 The edge form, for the pretrained EfficientNet-Lite0 in place of SAM. Against the published model:
 
