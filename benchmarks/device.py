@@ -20,7 +20,7 @@ def describe_device() -> dict[str, Any]:
         "processor": named.get("model name", platform.processor() or platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
         "instructions": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "asimd", "asimddp"}),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
     }
