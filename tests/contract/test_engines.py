@@ -53,8 +53,10 @@ def test_arrays_are_the_callers_to_keep(engine: Engine) -> None:
 
 def test_frames_are_not_written_to(engine: Engine) -> None:
     frame = tiny.bad(1, 32, 32)
+    before = frame.copy()
     frame.flags.writeable = False
     engine.infer([frame])
+    assert np.array_equal(frame, before)
 
 
 def test_close_twice_and_not_again(engine: Engine) -> None:

@@ -41,7 +41,9 @@ def test_frames_are_taken_and_left_alone(kind: str, detector: Detector, tmp_path
 
 
 def test_closing_without_a_frame(kind: str, tmp_path: Path) -> None:
-    open_sink(kind, tmp_path / TARGETS[kind]).close()
+    sink = open_sink(kind, tmp_path / TARGETS[kind])
+    sink.close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
 def test_a_place_that_cannot_be_written_is_named(kind: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def build(
         int | None, typer.Option(help="Train for exactly so many steps instead: repeats a build bit for bit.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.  [default: 256]")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and images give the same bundle.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, steps and images give the same network.")] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be refused.  [default: 0.01]")
     ] = None,
@@ -97,7 +97,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, BUDGET] = None,
     steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed and steps give the same network.")] = 0,
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:

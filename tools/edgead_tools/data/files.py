@@ -37,7 +37,7 @@ def entries(folder: Path, root: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
-        raise DataError(f"there is no folder {folder}") from None
+        raise DataError(f"there is no folder {folder}: check the path") from None
     except NotADirectoryError:
         raise DataError(f"{folder} is a file: give the folder that holds the images") from None
     except OSError as error:

@@ -102,4 +102,7 @@ def _nothing_good(dataset: Dataset) -> str:
             f"{dataset.root} has images only in {', '.join(filled)}, and none of these is named good, ok or normal: "
             "give the folder of good images itself, or rename it"
         )
-    return f"there are no images in {dataset.root}; looked for {kinds}"
+    return (
+        f"there are no images in {dataset.root}; looked for {kinds}: "
+        "put images of good parts there, or name their folder"
+    )

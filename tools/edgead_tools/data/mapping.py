@@ -37,7 +37,9 @@ def open_mapping(source: Mapping[str, object]) -> Dataset:
     train = _good(folders["normal_dir"], root, extensions)
     if not train:
         places, kinds = ", ".join(map(str, folders["normal_dir"])), ", ".join(sorted(extensions))
-        raise DataError(f"there are no images in {places}; looked for {kinds}")
+        raise DataError(
+            f"there are no images in {places}; looked for {kinds}: put images of good parts there, or name their folder"
+        )
     good = _good(folders["normal_test_dir"], root, extensions)
     anomalous = _anomalous(folders["abnormal_dir"], folders["mask_dir"], root, extensions)
     _forbid_overlap(train, (*good, *anomalous))
