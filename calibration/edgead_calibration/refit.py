@@ -12,6 +12,9 @@ from edgead.bundle import Artifact, Manifest
 from edgead.types import ImageU8
 from edgead_calibration.thresholds import fit_thresholds
 
+# Figures of an evaluation that hold for one threshold only; a refit forgets them.
+OF_THE_THRESHOLD = frozenset({"false_alarm_rate", "false_alarm_interval", "miss_rate", "miss_interval", "f1"})
+
 
 def read_good(
     detector: Detector, images: Iterable[ImageU8], on_image: Callable[[], None] = lambda: None
@@ -56,6 +59,6 @@ def _with_artifacts(manifest: Manifest, refit: Callable[[Artifact], Artifact], w
     entry = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), "what": what}
     history = [*manifest.provenance.get("thresholds", []), entry]
     provenance = {**manifest.provenance, "thresholds": history}
-    if isinstance(measured := provenance.get("measured"), dict):  # two of its figures are the old threshold's
-        provenance["measured"] = measured | {"false_alarm_rate": None, "miss_rate": None}
+    if isinstance(measured := provenance.get("measured"), dict):
+        provenance["measured"] = measured | dict.fromkeys(OF_THE_THRESHOLD & measured.keys())
     return msgspec.structs.replace(manifest, artifacts=artifacts, provenance=provenance)

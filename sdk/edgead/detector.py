@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -126,9 +125,3 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def newest_bundle(folder: Path) -> Path | None:
-    """The bundle in `folder` that was written last, or None."""
-    found = (path for path in folder.glob("*.edgead") if path.is_file())
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
+import msgspec
 import pytest
 import tiny
 from capture import Endless
 
-from edgead import Bundle
+from edgead import Bundle, Detector
 from edgead.stream.sources.live import LiveSource
+from edgead_calibration.refit import OF_THE_THRESHOLD
+from edgead_tools.data import open_dataset
+from edgead_tools.evaluate import evaluate
 
 
 @pytest.fixture
@@ -98,6 +103,22 @@ def test_a_refit_forgets_the_figures_of_the_old_threshold(edgead, labelled: Path
     assert edgead("threshold", "b.edgead", "--data", labelled / "train/good", "--out", "new.edgead")[0] == 0
     measured = Bundle.open(tmp_path / "new.edgead").manifest.provenance["measured"]
     assert measured == {"image_auroc": 0.9, "miss_rate": None, "false_alarm_rate": None}
+
+
+def test_every_figure_that_a_threshold_changes_is_forgotten(labelled: Path, tiny_bundle: Path) -> None:
+    bundle, dataset = Bundle.open(tiny_bundle), open_dataset(labelled)
+
+    def figures(threshold: float) -> dict[str, Any]:
+        artifact = bundle.manifest.artifacts[0]
+        thresholds = msgspec.structs.replace(artifact.thresholds, image=threshold)
+        changed = msgspec.structs.replace(artifact, thresholds=thresholds)
+        manifest = msgspec.structs.replace(bundle.manifest, artifacts=(changed,))
+        with Detector(Bundle(manifest, bundle.members(), bundle.digest, None), threads=1) as detector:
+            return evaluate(detector, dataset).to_dict()
+
+    low, high = figures(0.2001), figures(1e6)
+    assert {name for name in low if low[name] != high[name]} - {"latency_ms"} <= OF_THE_THRESHOLD <= low.keys()
+    assert low["miss_rate"] != high["miss_rate"]
 
 
 @pytest.mark.parametrize("absent", ["test/good", "test/spot"])

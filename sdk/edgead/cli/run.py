@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threads, read_config
-from edgead.detector import Detector, newest_bundle
+from edgead.detector import Detector
 from edgead.errors import DataError, UsageError
 from edgead.stream.pipeline import RunStats
 from edgead.stream.pipeline import run as run_line
@@ -140,10 +140,10 @@ def _rank(ctx: typer.Context, name: str) -> int:
 def _bundle(given: Path | None) -> Path:
     if given is not None:
         return given
-    found = newest_bundle(Path.cwd())
-    if found is None:
+    found = [path for path in Path.cwd().glob("*.edgead") if path.is_file()]
+    if not found:
         raise UsageError(f"which bundle? give --bundle FILE or set EDGEAD_MODEL: {Path.cwd()} has no .edgead file")
-    return found
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _sinks(
