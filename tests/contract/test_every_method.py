@@ -9,6 +9,7 @@ import boards
 import msgspec
 import numpy as np
 import onnxruntime as ort
+import published
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ STEPS = 10
 NEW = 100  # seed of the first image that no method has seen
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
+ALL = [(name, preset) for name, presets in METHODS.items() for preset in presets]
+PRETRAINED = [(name, preset) for name, preset in ALL if preset == "edge"]  # the others' real weights are no package
 Maps = dict[str, NDArray[np.float32]]
 
 
@@ -54,19 +57,21 @@ class Made(NamedTuple):
         ]
 
 
-@pytest.fixture(scope="module", params=sorted(METHODS))
+@pytest.fixture(scope="module", params=ALL, ids=" ".join)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = tmp_path_factory.mktemp(request.param)
-    method = create_method(request.param, {})
+    folder = tmp_path_factory.mktemp("-".join(request.param))
+    method = create_method(*request.param, {})
+    published.write_weights(folder, method.weights)
     images = boards.training_images(16, 8, SIZE)
-    trained = method.train(images, Run(folder, steps=STEPS, threads=1))
+    trained = method.train(images, Run(folder, steps=STEPS, threads=1, weights=folder))
     report = export(trained, folder / "model.onnx", images.calibration)
     return Made(method, trained, report, ort.InferenceSession(report.path, providers=["CPUExecutionProvider"]))
 
 
 def test_its_name_is_the_tables_and_its_options_are_plain(made: Made) -> None:
-    assert made.method.name in METHODS
-    assert type(made.method) is type(create_method(made.method.name, {}))
+    again = create_method(made.method.name, made.method.preset, {})
+    assert type(made.method) is type(again)
+    assert made.method.size % 32 == 0
     assert set(made.method.weights) <= set(WEIGHTS)
     json.dumps(msgspec.to_builtins(made.method))
 
@@ -130,11 +135,13 @@ def scratched(count: int) -> NDArray[np.uint8]:
     return np.stack([boards.board(NEW + index, SIZE, scratched=True) for index in range(count)])
 
 
+@pytest.mark.parametrize("made", PRETRAINED, ids=" ".join, indirect=True)
 def test_a_planted_defect_scores_above_clean_images(made: Made) -> None:
     clean, bad = made.scores(boards.boards(8, SIZE, NEW)), made.scores(scratched(4))
     assert min(bad) > max(clean) + MARGIN * np.std(clean)
 
 
+@pytest.mark.parametrize("made", PRETRAINED, ids=" ".join, indirect=True)
 def test_the_map_is_highest_at_the_defect(made: Made) -> None:
     maps, spec = made.maps(scratched(1)), made.trained.fusion
     clean = made.maps(boards.boards(1, SIZE, NEW))

@@ -103,7 +103,7 @@ def test_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {"DATA": "no: [parts", "SEED": "3", "SIZE": "", "OPTIONS": "{flips: true}"}.items():
         monkeypatch.setenv(f"EDGEAD_{name}", text)
     config = load_config({})
-    assert (config.data, config.seed, config.size, config.options) == ("no: [parts", 3, 256, {"flips": True})
+    assert (config.data, config.seed, config.size, config.options) == ("no: [parts", 3, 0, {"flips": True})
     monkeypatch.setenv("EDGEAD_DATA", "{root: parts/screw, normal_dir: ok}")
     assert load_config({}).bundle_path == Path("screw.edgead")
     for name, text in {"SEED": "[", "OPTIONS": "["}.items():

@@ -28,6 +28,8 @@ class Tiny:
     """The distance from grey."""
 
     name: ClassVar[str] = "tiny"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 64
     weights: ClassVar[tuple[str, ...]] = ()
     sigma: float = 1.0
     taps: tuple[int, ...] = (2, 4)
@@ -45,34 +47,36 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     module = types.ModuleType("tiny_method")
     module.Tiny = Tiny  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tiny_method", module)
-    monkeypatch.setitem(METHODS, "tiny", "tiny_method:Tiny")
+    monkeypatch.setitem(METHODS, "tiny", {"edge": "tiny_method:Tiny"})
     return "tiny"
 
 
 def test_a_method_takes_its_options(tiny: str) -> None:
-    method: Method = create_method(tiny, {"sigma": "0.5", "taps": [1, 3]})  # text comes from --set
+    method: Method = create_method(tiny, "edge", {"sigma": "0.5", "taps": [1, 3]})  # text comes from --set
     assert method == Tiny(sigma=0.5, taps=(1, 3))
     assert (method.name, method.weights) == ("tiny", ())
 
 
 def test_unknown_names_are_answered_with_the_nearest(tiny: str) -> None:
     with pytest.raises(UsageError, match="did you mean 'tiny'"):
-        create_method("tinny", {})
+        create_method("tinny", "edge", {})
+    with pytest.raises(UsageError, match="no preset 'edgy': did you mean 'edge'"):
+        create_method(tiny, "edgy", {})
     with pytest.raises(UsageError, match="did you mean 'sigma'"):
-        create_method(tiny, {"sigmma": 1})
+        create_method(tiny, "edge", {"sigmma": 1})
     with pytest.raises(UsageError, match="no option 'name'"):
-        create_method(tiny, {"name": "mine"})
+        create_method(tiny, "edge", {"name": "mine"})
 
 
 @pytest.mark.parametrize("options", [{"sigma": "wide"}, {"taps": 3}, {"taps": ["a"]}, {"kind": 5.5}])
 def test_a_value_of_the_wrong_type_is_refused(tiny: str, options: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=rf"method 'tiny' cannot be used: .*{next(iter(options))}"):
-        create_method(tiny, options)
+    with pytest.raises(UsageError, match=rf"method 'tiny', preset 'edge', cannot be used: .*{next(iter(options))}"):
+        create_method(tiny, "edge", options)
 
 
 def test_a_method_trains(tiny: str, tmp_path: Path) -> None:
     images = np.zeros((3, 8, 16, 3), np.uint8)
-    trained = create_method(tiny, {}).train(TrainingImages(images, images[:1]), Run(tmp_path, steps=1))
+    trained = create_method(tiny, "edge", {}).train(TrainingImages(images, images[:1]), Run(tmp_path, steps=1))
     assert (trained.input.height, trained.input.width) == (8, 16)
     assert trained.report == {"images": 3}
 

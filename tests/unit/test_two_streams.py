@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgead_tools.methods.stlm import COARSE, FINE, Stlm
+from edgead_tools.methods.stlm_edge import COARSE, FINE, StlmEdge
 from edgead_tools.nets.efficientnet_lite import EfficientNetLite, load_efficientnet_lite, tensor_from
 from edgead_tools.nets.residual_map import ResidualMap
 from edgead_tools.nets.segmentation_head import SegmentationHead
@@ -47,7 +47,7 @@ def streams(trunk: EfficientNetLite, images: Tensor) -> TwoStreams:
 
 def graph(size: int) -> Disagreement:
     """The exported graph with the default options and a head; random weights, statistics of nothing."""
-    options = Stlm()
+    options = StlmEdge()
     trunk = EfficientNetLite("lite0", (FINE, COARSE)).eval()
     streams = TwoStreams(trunk, lambda: [torch.zeros(1, 3, size, size)], width=options.width, code=options.code)
     maps = [

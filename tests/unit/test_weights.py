@@ -104,6 +104,14 @@ def test_the_packaged_weights_are_found_and_load(cache: Path) -> None:
     assert len(load_state(file)) == 296
 
 
+def test_a_folder_is_asked_for_the_published_name_first(tmp_path: Path) -> None:
+    entry = WEIGHTS["efficientnet-lite0"]
+    assert find(entry.name, tmp_path).source == "package"
+    (tmp_path / entry.file).write_bytes(b"mine")
+    found = find(entry.name, tmp_path)
+    assert (found.path, found.source, found.published) == (tmp_path / entry.file, "path", False)
+
+
 def test_missing_weights_name_the_command(cache: Path) -> None:
     assert locate("sam-vit-h") is None
     with pytest.raises(WeightsError, match="edgead weights get sam-vit-h"):

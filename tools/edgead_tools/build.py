@@ -77,7 +77,7 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
     training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
     """
-    method = create_method(config.method, config.options)
+    method = create_method(config.method, config.preset, config.options)
     _check_needs(config, method)
     dataset = open_dataset(config.data)
     with open_run(config, fresh=fresh) as folder:
@@ -98,8 +98,11 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
     """Find out before the first image is read what would stop the build after the last."""
     check_target(config.bundle_path)
     check_device(config.device)
+    given = Path(config.weights) if config.weights else None
+    if len(method.weights) > 1 and given is not None and given.is_file():
+        raise UsageError(f"this method takes {' and '.join(method.weights)}: give a folder that holds their files")
     for name in method.weights:
-        find(name, Path(config.weights) if config.weights else None)
+        find(name, given)
     if config.textures:
         FolderTextures.open(Path(config.textures))
 
@@ -107,7 +110,7 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
 def _build(
     config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
 ) -> Built:
-    images = _open_images(config, dataset, folder, reporter)
+    images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
     training = images.training()
     with reporter.stage(f"training {config.method}") as on_progress:
@@ -125,8 +128,8 @@ def _build(
     return Built(bundle, measured)
 
 
-def _open_images(config: BuildConfig, dataset: Dataset, folder: Path, reporter: Reporter) -> Images:
-    cache = Cache(folder / "images.npy", config.size, config.size)
+def _open_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path, reporter: Reporter) -> Images:
+    cache = Cache(folder / "images.npy", side, side)
     with reporter.stage("checking images") as on_progress:
         checked = check((*dataset.train, *dataset.validation), config.bits, cache=cache, on_progress=on_progress)
     for rejection in checked.rejected:

@@ -18,13 +18,18 @@ Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished train
 
 def build(
     method: Annotated[str | None, typer.Option(help="What is trained.  [default: stlm]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The form for the edge, or the model as published: paper.  [default: edge]")
+    ] = None,
     data: Annotated[str | None, DATA] = None,
     budget: Annotated[str | None, BUDGET] = None,
     epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the images instead.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Train for exactly so many steps instead: repeats a build bit for bit.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.  [default: 256]")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the network's input in pixels.  [default: the preset's]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, steps and images give the same network.")] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be refused.  [default: 0.01]")
@@ -33,7 +38,7 @@ def build(
     out: Annotated[str | None, typer.Option(help="The bundle to write.  [default: <data folder>.edgead]")] = None,
     device: Annotated[str | None, typer.Option(help="Where to train: cpu or cuda.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of training.  [default: one per core]")] = None,
-    weights: Annotated[str | None, typer.Option(help="File with the teacher's weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="File, or folder of files, with pretrained weights.")] = None,
     textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
     set_: Annotated[
@@ -44,8 +49,8 @@ def build(
 ) -> None:
     """Learn what good parts look like and write one verified file, the bundle."""
     given: dict[str, Any] = {
-        "method": method, "data": data, "budget": budget, "epochs": epochs, "steps": steps, "size": size,
-        "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
+        "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
+        "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
         "threads": threads, "weights": weights, "textures": textures,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options

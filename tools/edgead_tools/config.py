@@ -25,23 +25,24 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Every option of `edgead build`, with its default. Exactly one of budget, epochs and steps is in force."""
 
     method: str = "stlm"
+    preset: str = "edge"  # the form for the edge, or the published model: paper
     data: str | dict[str, Any] = ""  # a folder, or anomalib's Folder keys
     out: str = ""  # the bundle; <name of the data folder>.edgead where empty
     budget: str = ""  # training time, such as 5m, 90s, 1h30m; DEFAULT_BUDGET where nothing is given
     epochs: float | None = None
     steps: int | None = None
-    size: int = 256  # side of the network's square input in pixels
+    size: int = 0  # side of the network's square input in pixels; 0 is the preset's own
     seed: int = 0
     false_alarm_rate: float = 0.01
     bits: int = 16  # full scale of 16-bit images
     device: str = "cpu"
     threads: int = 0  # CPU threads of training; 0 is one per core
-    weights: str = ""  # a file to take the teacher's weights from, in place of the installed package
+    weights: str = ""  # a file, or a folder of files, to take pretrained weights from before packages and the cache
     textures: str = ""  # a folder of texture images for pseudo-anomalies; procedural ones where empty
     options: dict[str, Any] = {}  # hyper-parameters of the method, by name
 
     def __post_init__(self) -> None:
-        if self.size % 32 or not 64 <= self.size <= 2048:
+        if self.size and (self.size % 32 or not 64 <= self.size <= 2048):
             raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {self.size}")
         if not 0 < self.false_alarm_rate <= 0.5:
             raise UsageError(f"false_alarm_rate must lie in (0, 0.5], not {self.false_alarm_rate}")

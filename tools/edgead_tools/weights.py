@@ -1,4 +1,5 @@
-"""Named pretrained weights: from a given path, an installed package, or the cache. Nothing downloads by itself.
+"""Named pretrained weights: from a given file or folder, an installed package, or the cache. Nothing downloads by
+itself.
 
 The cache is `~/.cache/edgead/weights`, or `weights` in the folder EDGEAD_CACHE names. Digests and sizes: the
 efficientnet files were measured from their packages; those of SAM, MobileSAM and WideResNet are what several
@@ -160,12 +161,15 @@ def locate(name: str) -> Place | None:
 
 
 def find(name: str, path: Path | None = None) -> WeightsFile:
-    """The named checkpoint on this disk: `path` if given, else from its package, else from the cache.
+    """The named checkpoint on this disk: `path` if given, else from its package, else from the cache. A `path` that
+    is a folder is asked for the published file name, and need not have it.
 
     A file from the package or the cache must have the published digest; one given by path may be another (its
     digest is recorded and `published` says so). Raises WeightsError naming the command that gets it.
     """
     entry = named(name)
+    if path is not None and path.is_dir():
+        path = path / entry.file if (path / entry.file).is_file() else None
     if path is not None:
         if not path.is_file():
             raise WeightsError(f"there is no file {path} with the weights {name}")

@@ -1,7 +1,8 @@
 """Anomaly detection methods: what each must offer, and the table that names them.
 
-A method is a frozen dataclass in a file of its own and one line in METHODS. Its fields are its hyper-parameters,
-so `edgead build --method NAME --set FIELD=VALUE` needs nothing more.
+A method has presets: the published model, and the form for the edge. Each is a frozen dataclass in a file of its own
+and one entry in METHODS. Its fields are its hyper-parameters, so `edgead build --method NAME --preset PRESET
+--set FIELD=VALUE` needs nothing more.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
 from edgead_tools.train import Run
 
-METHODS: dict[str, str] = {  # name -> "module:Class"
-    "stlm": "edgead_tools.methods.stlm:Stlm",
+METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
+    "stlm": {"edge": "edgead_tools.methods.stlm_edge:StlmEdge"},
 }
 
 
@@ -63,34 +64,43 @@ class Trained:
 
 
 class Method(Protocol):
-    """Learns from good images. `name` and `weights` are ClassVars, beside the fields that are options."""
+    """Learns from good images. What is named here are ClassVars or properties, beside the fields that are options."""
 
     @property
     def name(self) -> str: ...
 
     @property
+    def preset(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """The side of its square input in pixels, unless a build asks for another."""
+
+    @property
     def weights(self) -> tuple[str, ...]:
-        """The pretrained weights it takes (see `edgead_tools.weights`)."""
+        """The pretrained weights it takes (see `edgead_tools.weights`), which may depend on its options."""
 
     def train(self, images: TrainingImages, run: Run) -> Trained: ...
 
 
-def create_method(name: str, options: Mapping[str, Any]) -> Method:
-    """The method of that name with those options; raises UsageError naming the nearest name, or the wrong value."""
-    kind = _method_class(name)
+def create_method(name: str, preset: str, options: Mapping[str, Any]) -> Method:
+    """The method's preset with those options; raises UsageError naming the nearest name, or the wrong value."""
+    kind = _method_class(name, preset)
     fields = [field.name for field in dataclasses.fields(kind)]
     for option in options:
         if option not in fields:
-            raise UsageError(f"method '{name}' has no option '{option}': {nearest(option, fields)}")
+            raise UsageError(f"method '{name}', preset '{preset}', has no option '{option}': {nearest(option, fields)}")
     try:
         method: Method = msgspec.convert(dict(options), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"an option of method '{name}' cannot be used: {error}") from error
+        raise UsageError(f"an option of method '{name}', preset '{preset}', cannot be used: {error}") from error
     return method
 
 
-def _method_class(name: str) -> Any:
+def _method_class(name: str, preset: str) -> Any:
     if name not in METHODS:
         raise UsageError(f"no method is called '{name}': {nearest(name, METHODS)}")
-    module, _, kind = METHODS[name].partition(":")
+    if preset not in METHODS[name]:
+        raise UsageError(f"method '{name}' has no preset '{preset}': {nearest(preset, METHODS[name])}")
+    module, _, kind = METHODS[name][preset].partition(":")
     return getattr(importlib.import_module(module), kind)

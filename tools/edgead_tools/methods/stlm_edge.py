@@ -45,10 +45,12 @@ KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stlm:
+class StlmEdge:
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "stlm"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 256
     weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 128  # channels of the denoising stream

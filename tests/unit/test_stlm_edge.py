@@ -17,17 +17,17 @@ from torch import Tensor
 from edgead.errors import UsageError
 from edgead_tools import train
 from edgead_tools.methods import Trained, create_method
-from edgead_tools.methods.stlm import Stlm
+from edgead_tools.methods.stlm_edge import StlmEdge
 from edgead_tools.train import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = Stlm(width=16, code=4, batch=4)
+SMALL = StlmEdge(width=16, code=4, batch=4)
 STEPS = 32
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.75, 0.9)
 
 
-def fit(method: Stlm, folder: Path, **changes: Any) -> Trained:
+def fit(method: StlmEdge, folder: Path, **changes: Any) -> Trained:
     images = boards.training_images(6, 2)
     return method.train(images, Run(folder, threads=1, **changes))
 
@@ -43,7 +43,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, 
     folder = tmp_path_factory.mktemp("logged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "LOG_EVERY", 4)
-        yield fit(Stlm(head_share=0.5), folder, steps=STEPS), folder
+        yield fit(StlmEdge(head_share=0.5), folder, steps=STEPS), folder
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     [
         ({"widht": 64}, "no option 'widht': did you mean 'width'"),
         ({"haed": 0}, "did you mean 'head'"),
-        ({"width": "wide"}, "an option of method 'stlm' cannot be used"),
-        ({"flips": "perhaps"}, "an option of method 'stlm' cannot be used"),
+        ({"width": "wide"}, "an option of method 'stlm', preset 'edge', cannot be used"),
+        ({"flips": "perhaps"}, "an option of method 'stlm', preset 'edge', cannot be used"),
         ({"width": 4}, "width must be at least 8"),
         ({"batch": 1}, "batch at least 2"),
         ({"code": 0}, "code at least 1"),
@@ -73,17 +73,17 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 )
 def test_an_option_that_cannot_be_used_is_refused_by_name(options: dict[str, object], match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        create_method("stlm", options)
+        create_method("stlm", "edge", options)
 
 
 def test_options_come_as_text_from_the_command_line() -> None:
     options = {"flips": "true", "head": "0", "width": "64", "rotation": "5"}
-    assert create_method("stlm", options) == Stlm(flips=True, head=0.0, width=64, rotation=5.0)
+    assert create_method("stlm", "edge", options) == StlmEdge(flips=True, head=0.0, width=64, rotation=5.0)
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_the_steps_of_both_parts_repeat_a_budgeted_build(share: float, tmp_path: Path) -> None:
-    method, budget = Stlm(head_share=share), Run(tmp_path, budget=60.0)
+    method, budget = StlmEdge(head_share=share), Run(tmp_path, budget=60.0)
     assert method._first_part(budget).budget == pytest.approx(60 * (1 - share))
     for first in (*range(1, 400), *range(400, 5000, 7), 5000):
         second = method._second_part(budget, first).steps
@@ -95,7 +95,7 @@ def test_the_steps_of_both_parts_repeat_a_budgeted_build(share: float, tmp_path:
 
 @pytest.mark.parametrize("share", SHARES)
 def test_steps_are_what_was_asked_for_and_both_parts_get_some(share: float, tmp_path: Path) -> None:
-    method = Stlm(head_share=share)
+    method = StlmEdge(head_share=share)
     for steps in range(2, 1000):
         run = Run(tmp_path, steps=steps)
         first = method._first_part(run).steps
@@ -108,10 +108,10 @@ def test_steps_are_what_was_asked_for_and_both_parts_get_some(share: float, tmp_
 
 def test_a_first_part_that_was_cut_short_cuts_the_second(tmp_path: Path) -> None:
     run = Run(tmp_path, steps=1000, finish=True)
-    assert Stlm()._first_part(run).steps == 800
-    assert Stlm()._second_part(run, 400).steps == 100
-    assert Stlm()._second_part(Run(tmp_path, epochs=50.0), 400).steps == 100
-    assert Stlm()._first_part(Run(tmp_path, epochs=50.0)).epochs == 40
+    assert StlmEdge()._first_part(run).steps == 800
+    assert StlmEdge()._second_part(run, 400).steps == 100
+    assert StlmEdge()._second_part(Run(tmp_path, epochs=50.0), 400).steps == 100
+    assert StlmEdge()._first_part(Run(tmp_path, epochs=50.0)).epochs == 40
 
 
 def test_without_a_head_all_steps_denoise(tmp_path: Path) -> None:
