@@ -29,6 +29,8 @@ from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
+from edgead_tools.data.cache import Rows
+from edgead_tools.distillation import MapTeacher
 from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
 from edgead_tools.golden import record_golden
@@ -53,14 +55,16 @@ class Images:
     checked: Checked
     parts: Split
 
-    def training(self) -> TrainingImages:
-        """What a method learns from, in memory at network size."""
+    def training(self, large: Rows | None = None) -> TrainingImages:
+        """What a method learns from, in memory at network size; `large` has the checked images at another."""
         assert self.checked.images is not None  # the check was given a cache
         train, calibration = (
             np.asarray(self.checked.images[self.checked.rows(side)])
             for side in (self.parts.train, self.parts.calibration)
         )
-        return TrainingImages(train, calibration)
+        if large is None:
+            return TrainingImages(train, calibration)
+        return TrainingImages(train, calibration, np.asarray(large[self.checked.rows(self.parts.train)]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +107,10 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         raise UsageError(f"this method takes {' and '.join(method.weights)}: give a folder that holds their files")
     for name in method.weights:
         find(name, given)
+    if config.distill_from:
+        if not method.distils:
+            raise UsageError(f"method '{config.method}', preset '{config.preset}', cannot learn from a bundle's maps")
+        MapTeacher(Path(config.distill_from)).close()
     if config.textures:
         FolderTextures.open(Path(config.textures))
 
@@ -112,7 +120,7 @@ def _build(
 ) -> Built:
     images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
-    training = images.training()
+    training = images.training(_at_teachers_size(config, images, folder, reporter))
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
@@ -142,6 +150,15 @@ def _open_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path,
     return Images(dataset, checked, parts)
 
 
+def _at_teachers_size(config: BuildConfig, images: Images, folder: Path, reporter: Reporter) -> Rows | None:
+    """The checked images at the size of the bundle that is distilled from, if one is."""
+    if not config.distill_from:
+        return None
+    with MapTeacher(Path(config.distill_from)) as teacher, reporter.stage("reading for the teacher") as on_progress:
+        cache = Cache(folder / "teacher-images.npy", *teacher.size)
+        return check(images.checked.kept, config.bits, cache=cache, on_progress=on_progress).images
+
+
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:
     return Run(
         folder=folder,
@@ -153,6 +170,7 @@ def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: 
         threads=config.threads,
         weights=Path(config.weights) if config.weights else None,
         textures=Path(config.textures) if config.textures else None,
+        distill_from=Path(config.distill_from) if config.distill_from else None,
         on_progress=on_progress,
         finish=finish,
     )

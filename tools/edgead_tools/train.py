@@ -43,6 +43,7 @@ class Run:
     folder: Path
     seed: int = 0
     budget: float | None = None  # seconds
+    most: int | None = None  # steps that a budget may be turned into
     steps: int | None = None
     epochs: float | None = None
     device: str = "cpu"
@@ -50,6 +51,7 @@ class Run:
     checkpoint_every: float = 60.0  # seconds
     weights: Path | None = None  # a file in place of the packaged or cached weights
     textures: Path | None = None  # a folder of texture images in place of procedural ones
+    distill_from: Path | None = None  # a bundle whose maps are learnt
     finish: bool = False  # take a stage that was begun as far as it came
     on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
 
@@ -231,9 +233,10 @@ class _Training:
         assert self._run.budget is not None
         timed = len(self._times) - SKIPPED
         left = self._run.budget - self.seconds
+        most = math.inf if self._run.most is None else self._run.most
         hurry = left <= 0 or (timed > 0 and left < 0.9 * self._run.budget)
-        if hurry or timed >= MEASURED or self.done >= WARM_UP - 1:
-            self.planned = self._estimate()
+        if hurry or timed >= MEASURED or self.done >= min(WARM_UP - 1, most):
+            self.planned = int(min(self._estimate(), max(self.done, most)))
 
     def _estimate(self) -> int:
         timed = self._times[SKIPPED:] or self._times
