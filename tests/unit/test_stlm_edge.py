@@ -66,8 +66,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         ({"head_share": 1.0}, "head_share in"),
         ({"top": 0}, "top in"),
         ({"anomaly_rate": 1.5}, "anomaly_rate in"),
-        ({"rate": 0}, "rate must be above 0"),
-        ({"rate": math.nan}, "rate must be above 0"),
+        ({"rate": 0}, "rate and passes must be above 0"),
+        ({"rate": math.nan}, "rate and passes must be above 0"),
+        ({"passes": 0}, "rate and passes must be above 0"),
         ({"rotation": -1}, "rotation in"),
     ],
 )
