@@ -152,6 +152,11 @@ def test_the_heads_map_is_standardised_over_good_images(logged: tuple[Trained, P
     assert logits.std(correction=0).item() == pytest.approx(1, abs=1e-3)
 
 
+def test_the_heads_map_counts_by_the_number_of_good_images(logged: tuple[Trained, Path]) -> None:
+    (part,) = (part for part in logged[0].fusion.maps if part.name == "head")
+    assert part.weight == pytest.approx(StlmEdge().head * 8 / (8 + 100))
+
+
 def _normalised(images: Any) -> Tensor:
     return torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 128 - 127 / 128
 

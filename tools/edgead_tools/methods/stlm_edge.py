@@ -41,7 +41,7 @@ from edgead_tools.nets.efficientnet_lite import (
     load_efficientnet_lite,
     tensor_from,
 )
-from edgead_tools.nets.residual_map import fit_residual_maps
+from edgead_tools.nets.residual_map import fit_residual_maps, trust
 from edgead_tools.nets.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.nets.standardised import Pair
 from edgead_tools.nets.teachers import TEACHERS, load_teacher
@@ -76,7 +76,7 @@ class StlmEdge:
     anomaly_rate: float = 0.5  # share of training images with a pseudo-anomaly
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
-    head: float = 0.3  # weight of the head's map; 0 trains none
+    head: float = 0.5  # weight of the head's map where images are many (`trust`); 0 trains none
     head_share: float = 0.2  # share of the training that is spent on the head
     top: float = 0.01  # share of the map's cells whose mean is the score
 
@@ -127,7 +127,8 @@ class StlmEdge:
                     with MapTeacher(run.distill_from, threads=run.threads) as large:
                         reports.append(self._distil_head(network, network.head, large, images, rest))
                         distilled = {"distilled_from": large.card()}
-            fusion = self._fusion(network, good, images.size)
+            count = len(images.train) + len(images.calibration)
+            fusion = self._fusion(network, good, images.size, self.head * trust(count))
         height, width = images.size
         return Trained(
             network=network.cpu(),
@@ -241,12 +242,12 @@ class StlmEdge:
         damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
         return np.stack(clean), np.stack(damaged), np.stack(masks)
 
-    def _fusion(self, network: Disagreement, good: Batches, size: tuple[int, int]) -> FusionSpec:
+    def _fusion(self, network: Disagreement, good: Batches, size: tuple[int, int], head: float) -> FusionSpec:
         height, width = (side // STRIDE for side in size)
         maps = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
         if network.head is not None:
             mean, deviation = _spread(network, good)
-            maps.append(MapSpec(name="head", weight=self.head, scale=1 / deviation, offset=-mean / deviation))
+            maps.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
         return FusionSpec(maps=tuple(maps), height=height, width=width, score=score)
 
