@@ -14,8 +14,8 @@ from edgead_tools.nets import residual_map
 from edgead_tools.nets.residual_map import (
     FLOOR,
     POSITION_BLUR,
-    TRUSTED,
     SHRINKAGE,
+    TRUSTED,
     ResidualMap,
     fit_residual_maps,
 )
