@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import sam_layouts
 import torch
 from torch import Tensor
 
 from edgead_tools.weights import WEIGHTS
 
-LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {}  # weights' name -> a state dict with its keys and shapes
+LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {  # weights' name -> a state dict with its keys and shapes
+    "mobile-sam": lambda: sam_layouts.filled(sam_layouts.mobile_sam_shapes()),
+}
 
 
 def write_weights(folder: Path, names: Iterable[str]) -> None:
