@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def _neck(channels: int) -> Iterator[Entry]:
     yield from _norm("image_encoder.neck.3", 256)
 
 
-def _tiny_vit() -> Iterator[Entry]:
+def _tiny_vit(blocks: Sequence[int]) -> Iterator[Entry]:
     root = "image_encoder"
     yield from _conv(f"{root}.patch_embed.seq.0", 32, 3, 3, 3)
     yield from _conv(f"{root}.patch_embed.seq.2", 64, 32, 3, 3)
@@ -50,8 +50,8 @@ def _tiny_vit() -> Iterator[Entry]:
         yield from _conv(f"{name}.conv1", outputs, inputs, 1, 1)
         yield from _conv(f"{name}.conv2", outputs, 1, 3, 3)
         yield from _conv(f"{name}.conv3", outputs, outputs, 1, 1)
-    for layer, channels, heads, window, blocks in ((1, 128, 4, 7, 2), (2, 160, 5, 14, 6), (3, 320, 10, 7, 2)):
-        for block in range(blocks):
+    for layer, channels, heads, window in ((1, 128, 4, 7), (2, 160, 5, 14), (3, 320, 10, 7)):
+        for block in range(blocks[layer - 1]):
             name = f"{root}.layers.{layer}.blocks.{block}"
             yield f"{name}.attn.attention_biases", (heads, window * window)
             yield from _norm(f"{name}.attn.norm", channels)
@@ -122,9 +122,9 @@ def _prompts_and_masks() -> Iterator[Entry]:
         yield from _linear(f"mask_decoder.iou_prediction_head.layers.{layer}", outputs, inputs)
 
 
-def mobile_sam_shapes() -> dict[str, tuple[int, ...]]:
-    """Every tensor of mobile_sam.pt."""
-    return dict([*_tiny_vit(), *_prompts_and_masks()])
+def mobile_sam_shapes(blocks: Sequence[int] = (2, 6, 2)) -> dict[str, tuple[int, ...]]:
+    """Every tensor of mobile_sam.pt, or of one with other numbers of blocks in the stages of attention."""
+    return dict([*_tiny_vit(blocks), *_prompts_and_masks()])
 
 
 def sam_vit_shapes(

@@ -200,8 +200,9 @@ class WindowAttention(nn.Module):
         if any(padding):
             x = functional.pad(x, (0, 0, 0, padding[1], 0, padding[0]))
         x = x.reshape(-1, rows, window, columns, window, channels).transpose(2, 3).reshape(-1, tokens, channels)
-        q, k, v = self.qkv(self.norm(x)).reshape(-1, tokens, self.heads, 3, HEAD).permute(3, 0, 2, 1, 4).unbind(0)
+        q, k, v = self.qkv(self.norm(x)).reshape(-1, tokens, self.heads, 3 * HEAD).transpose(1, 2).split(HEAD, 3)
         share = torch.softmax((q * HEAD**-0.5) @ k.transpose(2, 3) + self.bias(), -1)
         x = self.proj((share @ v).transpose(1, 2).reshape(-1, tokens, channels))
         x = x.reshape(-1, rows, columns, window, window, channels).transpose(2, 3)
-        return x.reshape(-1, rows * window, columns * window, channels)[:, :height, :width]
+        x = x.reshape(-1, rows * window, columns * window, channels)
+        return x[:, :height, :width] if any(padding) else x
