@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pytest
+import sam_layouts
 import torch
 from torch import Tensor
 
+from edgead_tools.nets import tiny_vit
 from edgead_tools.weights import WEIGHTS
 
-LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {}  # weights' name -> a state dict with its keys and shapes
+
+def _mobile_sam() -> dict[str, Tensor]:
+    blocks = [blocks for blocks, _ in tiny_vit.ATTENTION]
+    return sam_layouts.filled(sam_layouts.mobile_sam_shapes(blocks))
+
+
+LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {  # weights' name -> a state dict with its keys and shapes
+    "mobile-sam": _mobile_sam,
+}
 
 
 def write_weights(folder: Path, names: Iterable[str]) -> None:
@@ -21,3 +32,9 @@ def write_weights(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if WEIGHTS[name].package is None:
             torch.save(LAYOUTS[name](), folder / WEIGHTS[name].file)
+
+
+def make_shallow(patch: pytest.MonkeyPatch) -> None:
+    """Networks with fewer blocks of each kind, in the layouts too: exporting TinyViT's ten blocks twice takes a minute.
+    The full depth is exported by slow tests."""
+    patch.setattr(tiny_vit, "ATTENTION", tuple((1, window) for _, window in tiny_vit.ATTENTION))

@@ -246,6 +246,10 @@ def test_the_warm_up_does_not_know_the_plan() -> None:
     assert factors[-1] == pytest.approx(0.01)
 
 
+def test_a_constant_rate_is_constant_from_the_first_step() -> None:
+    assert {rate_factor(step, planned, 1.0) for step in (0, 5, 30, 999) for planned in (0, 25, 999)} == {1.0}
+
+
 def test_a_run_needs_exactly_one_limit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exactly one"):
         Run(tmp_path)

@@ -65,7 +65,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate."""
+    """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate.
+
+    With `last` = 1 the rate is constant from the first step on.
+    """
 
     rate: float = 1e-3
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -150,6 +153,8 @@ def _per_part(parts: Mapping[str, nn.Module], optimiser: Optimiser | Mapping[str
 
 def rate_factor(step: int, planned: int, last: float) -> float:
     """The share of the rate at `step`; within the warm-up it does not depend on `planned`."""
+    if last == 1:
+        return 1.0
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     progress = (step - WARM_UP) / max(1, planned - WARM_UP)

@@ -22,7 +22,10 @@ from edgead.errors import DataError, UsageError, nearest
 from edgead_tools.train import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
-    "stlm": {"edge": "edgead_tools.methods.stlm_edge:StlmEdge"},
+    "stlm": {
+        "edge": "edgead_tools.methods.stlm_edge:StlmEdge",
+        "paper": "edgead_tools.methods.stlm_paper:StlmPaper",
+    },
 }
 
 
