@@ -9,6 +9,7 @@ from pathlib import Path
 import boards
 import pytest
 import torch
+from published import LAYOUTS, write_weights
 from torch import Tensor
 
 from edgead.errors import UsageError
@@ -16,9 +17,10 @@ from edgead_tools import train
 from edgead_tools.export import export
 from edgead_tools.methods import create_method
 from edgead_tools.methods.stlm_edge import StlmEdge
+from edgead_tools.nets import sam
 from edgead_tools.nets.efficientnet_lite import tensor_from
 from edgead_tools.nets.standardised import standardise
-from edgead_tools.nets.teachers import TEACHERS, load_teacher
+from edgead_tools.nets.teachers import TEACHERS, _renormalised, load_teacher
 from edgead_tools.train import Run
 from edgead_tools.weights import WEIGHTS, find, load_state
 
@@ -88,3 +90,19 @@ def test_unknown_teachers_and_trunks_are_refused() -> None:
         create_method("stlm", "edge", {"teacher": "efficientnet-lite3"})
     with pytest.raises(UsageError, match="trunk"):
         create_method("stlm", "edge", {"trunk": "resnet"})
+
+
+@pytest.mark.parametrize("teacher", [name for name in TEACHERS if name in LAYOUTS])
+def test_a_published_teacher_is_taught_at_an_eighth_and_a_sixteenth(teacher: str, tmp_path: Path) -> None:
+    write_weights(tmp_path, [teacher])
+    method = replace(TAUGHT, teacher=teacher, head=0.0)
+    trained = method.train(boards.training_images(3, 1), Run(tmp_path, steps=1, threads=1, weights=tmp_path))
+    with torch.inference_mode():
+        maps = trained.network(torch.zeros(1, 3, 64, 64))
+    assert {name: tuple(tensor.shape) for name, tensor in maps.items()} == {"stacked": (1, 8, 8), "coarse": (1, 4, 4)}
+
+
+def test_a_teacher_sees_the_image_as_it_wants_it() -> None:
+    pixels = torch.randint(0, 256, (1, 4, 4, 3), dtype=torch.uint8)
+    found = _renormalised(tensor_from(pixels), sam.SCALE, sam.OFFSET)
+    torch.testing.assert_close(found, sam.tensor_from(pixels), rtol=1e-4, atol=1e-4)

@@ -9,17 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgead_tools.nets.efficientnet_lite import VARIANTS, load_efficientnet_lite
+from edgead_tools.nets import sam
+from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, VARIANTS, load_efficientnet_lite
+from edgead_tools.nets.sam import load_mobile_sam, load_sam_vit_h
 from edgead_tools.nets.standardised import Pair, standardise
 
+Load = Callable[..., tuple[torch.nn.Module, Any]]
 State = Mapping[str, Tensor]
 Features = Callable[[Tensor], Pair]  # of images (B, 3, H, W), RGB and normalised for EfficientNet-Lite
 Batches = Callable[[], Iterable[Tensor]]
+
+
+def _sam(load: Load, state: State, device: str) -> Features:
+    """A SAM at twice the side: its embedding lies at 1/16 of what it sees, so at 1/8 of the image; what its decoder
+    makes of that, averaged to 1/16, is the second level that STLM teaches."""
+    network, _ = load(state)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(image: Tensor) -> Pair:
+        larger = functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
+        embedding, decoded = network(_renormalised(larger, sam.SCALE, sam.OFFSET))
+        return embedding, functional.avg_pool2d(decoded, 2)
+
+    return features
+
+
+def _renormalised(image: Tensor, scale: Sequence[float], offset: Sequence[float]) -> Tensor:
+    """An image as another network wants it: pixel * scale + offset in R, G, B instead of EfficientNet-Lite's."""
+    factors, shifts = (image.new_tensor(values).view(1, 3, 1, 1) for values in (scale, offset))
+    return (image - OFFSET) / SCALE * factors + shifts
 
 
 def _lite(variant: str, state: State, device: str) -> Features:
@@ -35,6 +59,8 @@ def _lite(variant: str, state: State, device: str) -> Features:
 
 
 TEACHERS: dict[str, Callable[[State, str], Features]] = {  # name of the weights -> their tensors and a device
+    "mobile-sam": partial(_sam, load_mobile_sam),
+    "sam-vit-h": partial(_sam, load_sam_vit_h),
     **{f"efficientnet-{variant}": partial(_lite, variant) for variant in VARIANTS},
 }
 
