@@ -26,7 +26,7 @@ from edgead_tools.weights import WEIGHTS, find, load_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TAUGHT = StlmEdge(teacher="efficientnet-lite2", width=16, code=4, batch=4)
+TAUGHT = StlmEdge(teacher="efficientnet-lite2", width=16, code=4, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_student_of_another_teacher_learns_both_streams_and_is_exported(
 ) -> None:
     monkeypatch.setattr(train, "LOG_EVERY", 4)
     data = boards.training_images(6, 2)
-    trained = TAUGHT.train(data, Run(tmp_path, steps=20, threads=1))
+    trained = TAUGHT.train(data, Run(tmp_path, steps=15, threads=1))
     assert [entry["name"] for entry in trained.report["weights"]] == ["efficientnet-lite0", "efficientnet-lite2"]
     lines = [json.loads(line) for line in (tmp_path / "denoising.jsonl").read_text().splitlines()]
     for loss in ("plain_fine", "plain_coarse"):
