@@ -97,6 +97,6 @@ def test_a_slight_turn_fills_with_grey_and_turns_by_no_more() -> None:
         turned = turn(image, np.random.default_rng(seed), quarters=False, degrees=5.0)
         y, x = np.unravel_index(np.argmax(turned[10:-10, 10:-10, 0]), (81, 81))
         angles.append(np.degrees(np.arctan2(40 - y, x - 40)))
-        assert (turned[0, 0] == GREY).all() or (turned[0, -1] == GREY).all() or abs(angles[-1]) < 1
+        assert abs(angles[-1]) < 2 or (turned[0, 0] == GREY).all() or (turned[0, -1] == GREY).all()
     assert 3 < np.max(np.abs(angles)) < 6
     assert np.mean(angles) == pytest.approx(0, abs=1.5)

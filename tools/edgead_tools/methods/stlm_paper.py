@@ -7,7 +7,7 @@ what SAM sees in the whole image; a head that is trained with them turns their d
 Against the published code: the encoders start from MobileSAM's unless `encoders` says "random", since these are
 distilled from SAM onto the same target already; MobileSAM itself is the teacher unless `teacher` says "sam-vit-h",
 whose encoder costs 2980 GMAC an image at 1024 where MobileSAM's costs 39; and all images of a batch go through the
-decoder at once.
+decoder at once. A batch of two images holds 8.9 GiB for the gradients at 1024 pixels, 1.7 GiB at 448.
 """
 
 from __future__ import annotations
