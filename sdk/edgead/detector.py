@@ -109,6 +109,7 @@ class Detector:
             index=frame.index,
             name=frame.name,
             time=frame.time,
+            camera=frame.camera,
         )
 
     def _image(self, image: NDArray[Any], color: str) -> ImageU8:
