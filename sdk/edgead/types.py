@@ -40,6 +40,7 @@ class Frame:
     name: str = ""
     time: float = 0.0  # seconds since the epoch at capture; 0 where unknown
     camera: str = ""  # which camera of the station took it
+    clock: float = 0.0  # time.monotonic() at capture, so that setting the clock ages no frame; 0 where unknown
 
 
 @dataclass(frozen=True, slots=True)

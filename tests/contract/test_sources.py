@@ -40,10 +40,7 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == "video":
         return str(request.getfixturevalue("video"))
     function = getattr(live, SOURCES[request.param].target.partition(":")[2])
-    fake = (
-        *function.__defaults__[:-1],
-        lambda target: FakeCapture([tiny.good(i) for i in range(FRAMES)], count=FRAMES),
-    )
+    fake = (lambda *_: FakeCapture([tiny.good(i) for i in range(FRAMES)], count=FRAMES),)
     monkeypatch.setattr(function, "__defaults__", fake)
     return "camera:0" if request.param == "camera" else f"{request.param}://user:secret@host/path?token=secret"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -14,13 +15,15 @@ import typer
 from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threads, read_config
 from edgead.detector import Detector
 from edgead.errors import DataError, UsageError
-from edgead.stream.pipeline import RunStats
-from edgead.stream.pipeline import run as run_line
+from edgead.stream.cameras import open_cameras
+from edgead.stream.feeds import Camera
+from edgead.stream.pipeline import Line, Settings
 from edgead.stream.sinks import Sink, open_sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
-from edgead.stream.sources import open_source, parse
-from edgead.types import Result
+from edgead.stream.sources import parse
+from edgead.stream.status import LineStatus
+from edgead.types import Result, Verdict
 
 
 class Policy(str, Enum):
@@ -47,6 +50,15 @@ def run(
     policy: Annotated[
         Policy, typer.Option("--policy", envvar="EDGEAD_POLICY", help="Of live frames, judge the latest or every one.")
     ] = Policy.latest,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds without a frame after which a camera is lost; 0: never.")
+    ] = 5.0,
+    give_up: Annotated[
+        float | None, typer.Option("--give-up", min=0, help="End when a camera is away for so many seconds.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", min=0, metavar="MS", help="Judged later after capture is LATE.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after so many frames.")] = None,
     as_json: Json = False,
     jsonl: Annotated[Path | None, typer.Option("--jsonl", metavar="FILE", help="Append JSON lines to it.")] = None,
@@ -69,49 +81,83 @@ def run(
         detector = Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads)
         stack.callback(detector.close)
         bits = detector.bundle.manifest.input.bits
-        frames = stack.enter_context(open_source(spec, policy=policy.value, bits=bits))
-        sinks = _sinks(stack, as_json, jsonl, save, video, frames.fps)
-        status = Status()
-        stack.callback(status.close)  # the summary, on every way out
-        status.stats = stats = run_line(frames, detector, sinks, limit, status.update)
-    if stats.unreadable and not stats.frames:
-        raise DataError(f"none of the {stats.unreadable} images of {spec} could be read")
-    if status.stats.unwritten:
-        raise DataError(f"{status.stats.unwritten} results could not be written: free the disk or give another place")
+        cameras = open_cameras([spec], policy=policy.value, bits=bits, timeout=timeout, give_up=give_up)
+        for one in cameras:
+            stack.callback(_close, one)
+        sinks = _sinks(stack, as_json, jsonl, save, video, _fps(cameras))
+        show = Show()
+        line = Line(cameras, detector, sinks, Settings(limit, deadline), on_result=lambda result: show(line, result))
+        stack.callback(lambda: show.close(line))  # the summary, on every way out
+        stopped = run_until_told(line)
+    status = line.status()
+    if status.unreadable and not status.frames:
+        raise DataError(f"none of the {status.unreadable} images of {spec} could be read")
+    if unwritten := sum(status.unwritten.values()):
+        raise DataError(f"{unwritten} results could not be written: free the disk or give another place")
+    if stopped:
+        raise typer.Exit(128 + stopped)
 
 
-class Status:
+def run_until_told(line: Line) -> int:
+    """Run the line; SIGINT and SIGTERM let it end in order, a second one at once. Gives the signal's number, or 0."""
+    told: list[int] = []
+
+    def tell(number: int, frame: object) -> None:
+        told.append(number)
+        line.stop()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        line.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return told[0] if told else 0
+
+
+def _close(camera: Camera) -> None:
+    if camera.source is not None:
+        camera.source.close()
+
+
+def _fps(cameras: list[Camera]) -> float:
+    """The frames a second of a video of what the cameras show; 0 where none says."""
+    return max((camera.source.fps for camera in cameras if camera.source is not None), default=0.0)
+
+
+class Show:
     """One line on stderr that is written over while a person watches, and the summary at the end."""
 
     INTERVAL = 0.2  # seconds between two writings
 
     def __init__(self) -> None:
-        self.stats = RunStats()
         self._watched = sys.stderr.isatty()
         self._erase = "\r\x1b[K" if self._watched else ""
         self._next = 0.0
 
-    def update(self, stats: RunStats, result: Result) -> None:
-        self.stats = stats
+    def __call__(self, line: Line, result: Result) -> None:
         now = time.monotonic()
         if self._watched and now >= self._next:
             self._next = now + self.INTERVAL
-            self._write(f"{self._erase}{result.verdict} {result.score:.2f}  {self._counts()}")
+            self._write(f"{self._erase}{result.verdict} {result.score:.2f}  {_counts(line.status())}")
 
-    def close(self) -> None:
-        self._write(f"{self._erase}edgead: {self._counts()}\n")
-
-    def _counts(self) -> str:
-        stats = self.stats
-        rate = stats.frames / stats.seconds if stats.seconds > 0 else 0.0
-        text = f"{stats.frames} frames in {stats.seconds:.1f} s ({rate:.1f} a second), {stats.anomalies} NG"
-        text += f", {stats.dropped} overtaken" if stats.dropped else ""
-        text += f", {stats.unreadable} unreadable" if stats.unreadable else ""
-        return text + (f", {stats.unwritten} not written" if stats.unwritten else "")
+    def close(self, line: Line) -> None:
+        self._write(f"{self._erase}edgead: {_counts(line.status())}\n")
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def _counts(status: LineStatus) -> str:
+    rate = status.frames / status.uptime if status.uptime > 0 else 0.0
+    text = f"{status.frames} frames in {status.uptime:.1f} s ({rate:.1f} a second), {status.verdicts[Verdict.NG]} NG"
+    more = {str(verdict): status.verdicts[verdict] for verdict in (Verdict.REVIEW, Verdict.INVALID, Verdict.LATE)}
+    more |= {"overtaken": status.dropped, "unreadable": status.unreadable, "reconnected": status.reconnects}
+    more["not written"] = sum(status.unwritten.values())
+    return text + "".join(f", {count} {what}" for what, count in more.items() if count)
 
 
 def _source(ctx: typer.Context, source: str | None, camera: int | None) -> str:

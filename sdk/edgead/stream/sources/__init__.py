@@ -54,13 +54,14 @@ class Source(Protocol):
 class SourceEntry:
     """A row of the table: where a source lives and what is written to name one."""
 
-    target: str  # "module:function", called as function(name, policy, bits); it opens the source or raises SourceError
+    target: str  # "module:function", called as function(name, policy, bits, timeout); opens it or raises SourceError
     example: str
+    live: bool = True  # comes when it likes, and may come back when it was lost
 
 
 SOURCES: dict[str, SourceEntry] = {
-    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png"),
-    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4"),
+    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png", live=False),
+    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4", live=False),
     "camera": SourceEntry("edgead.stream.sources.live:open_camera", "0, camera:0 or /dev/video0"),
     "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", "rtsp://camera.local/stream"),
     "http": SourceEntry("edgead.stream.sources.live:open_stream", "http://camera.local/video"),
@@ -68,18 +69,19 @@ SOURCES: dict[str, SourceEntry] = {
 }
 
 
-def open_source(spec: str, *, policy: str = "latest", bits: int = 16) -> Source:
+def open_source(spec: str, *, policy: str = "latest", bits: int = 16, timeout: float = 5.0) -> Source:
     """Open the source that `spec` names: see SOURCES for what can be written.
 
     `policy` says what happens to the frames of a live source that is faster than the detector: `latest` takes
     the newest, `every` takes each in turn, however old it has become. `bits` is the full scale of 16-bit pixels.
-    Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
+    A live source that shows nothing for `timeout` seconds is lost (0: never). Raises UsageError for a spec that
+    names no kind of source, SourceError when it cannot be opened.
     """
     if policy not in POLICIES:
         raise UsageError(f"unknown policy '{policy}': {nearest(policy, POLICIES)}")
     kind, name = parse(spec)
     module, _, function = SOURCES[kind].target.partition(":")
-    source: Source = getattr(import_module(module), function)(name, policy, bits)
+    source: Source = getattr(import_module(module), function)(name, policy, bits, timeout)
     return source
 
 
