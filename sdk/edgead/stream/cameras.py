@@ -12,8 +12,7 @@ from pathlib import Path
 
 from edgead.errors import SourceError, UsageError
 from edgead.stream.feeds import Camera
-from edgead.stream.sources import SOURCES, Source, open_source, parse
-from edgead.stream.sources.capture import describe
+from edgead.stream.sources import SOURCES, Source, described, open_source, parse
 
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 _log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def open_cameras(
             if source is not None:
                 stack.callback(source.close)
             again = reopen if source is None or source.live else None
-            cameras.append(Camera(name, source, again, describe(spec), policy, timeout == 0, give_up))
+            cameras.append(Camera(name, source, again, described(spec), policy, timeout == 0, give_up))
         if len(troubles) == len(cameras):
             raise troubles[0]
         stack.pop_all()
@@ -68,8 +67,8 @@ def named(specs: Sequence[str]) -> list[tuple[str, str]]:
         match = None if Path(spec).exists() else _NAMED.fullmatch(spec)
         pairs.append((match[1], match[2]) if match else ("", spec))
     if len(pairs) > 1:
-        pairs = [(name or describe(spec), spec) for name, spec in pairs]
+        pairs = [(name or described(spec), spec) for name, spec in pairs]
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if twice:
-        raise UsageError(f"two cameras are called '{twice[0]}': name them, as in left={pairs[0][1]}")
+        raise UsageError(f"two cameras are called '{twice[0]}': name them, as in left={described(pairs[0][1])}")
     return pairs

@@ -23,7 +23,7 @@ POLICIES = ("latest", "every")
 VIDEO_EXTENSIONS = frozenset(
     {".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 )
-_LOCAL = ("images", "video", "camera")  # written camera:0; the others are URLs
+_LOCAL = ("images", "video", "camera", "gst", "synthetic")  # written camera:0; the others are URLs
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
 
 
@@ -64,8 +64,11 @@ SOURCES: dict[str, SourceEntry] = {
     "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4", live=False),
     "camera": SourceEntry("edgead.stream.sources.live:open_camera", "0, camera:0 or /dev/video0"),
     "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", "rtsp://camera.local/stream"),
-    "http": SourceEntry("edgead.stream.sources.live:open_stream", "http://camera.local/video"),
-    "https": SourceEntry("edgead.stream.sources.live:open_stream", "https://camera.local/video"),
+    "http": SourceEntry("edgead.stream.sources.live:open_web", "http://camera.local/video"),
+    "https": SourceEntry("edgead.stream.sources.live:open_web", "https://camera.local/video"),
+    "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", "csi://0"),
+    "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", "'gst:v4l2src device=/dev/video0'"),
+    "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", "synthetic:640x480@30"),
 }
 
 
@@ -85,6 +88,18 @@ def open_source(spec: str, *, policy: str = "latest", bits: int = 16, timeout: f
     return source
 
 
+def described(spec: str) -> str:
+    """A spec in words for messages and results, without anything secret."""
+    kind, name = parse(spec)
+    if kind == "gst":
+        from edgead.stream.sources.gstreamer import describe as describe_pipeline
+
+        return describe_pipeline(name)
+    from edgead.stream.sources.capture import describe
+
+    return describe(spec)
+
+
 def parse(spec: str) -> tuple[str, str]:
     """The kind of source a spec names, as in SOURCES, and the name to open it by."""
     if not spec:
@@ -94,7 +109,9 @@ def parse(spec: str) -> tuple[str, str]:
     if spec.startswith("/dev/video"):
         return "camera", spec
     scheme = _SCHEME.fullmatch(spec)
-    if scheme is not None and (scheme[2] or not (glob.has_magic(spec) or Path(spec).exists())):
+    if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
+        return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
+    if scheme is not None and not (glob.has_magic(spec) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
     if path.suffix.lower() in VIDEO_EXTENSIONS and (path.is_file() or not (glob.has_magic(spec) or path.is_dir())):

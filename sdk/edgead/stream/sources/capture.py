@@ -47,10 +47,19 @@ def open_capture(target: int | str, timeout: float = TIMEOUT_S) -> Capture:
 
 
 def describe(target: int | str) -> str:
-    """The target in words for messages and results: user names, passwords and queries are left out."""
+    """The target in words for messages and results: user names, passwords and queries are left out.
+
+    Of an address in which they cannot be told from the rest nothing is left but its kind.
+    """
     if isinstance(target, int):
         return f"camera:{target}"
-    return re.sub(r"://.*@", "://***@", re.split(r"[?#]", target)[0]) if "://" in target else target
+    kind, mark, rest = target.partition("://")
+    if not mark:
+        return target
+    secret, at, place = rest.rpartition("@")
+    if re.search(r"[?#]", secret):  # a password with a question mark, or a query with an @
+        return f"{kind}://***"
+    return f"{kind}://{'***@' if at else ''}{re.split(r'[?#]', place)[0]}"
 
 
 def _advice(target: int | str) -> str:

@@ -17,6 +17,7 @@ import cv2
 from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, describe, open_capture
+from edgead.stream.sources.mjpeg import open_http
 from edgead.types import Frame, ImageU8
 
 _log = logging.getLogger(__name__)
@@ -158,4 +159,11 @@ def open_stream(
     name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A network stream by URL."""
+    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
+
+
+def open_web(
+    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
+) -> LiveSource:
+    """A stream by its HTTP address."""
     return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
