@@ -15,7 +15,7 @@ from edgead.stream.feeds import Backoff
 from edgead.stream.pipeline import Settings
 from edgead.types import ImageU8, Reading
 
-QUICK = Settings(camera_backoff=Backoff(0.001, 0.004), sink_backoff=Backoff(0.001, 0.004), drain=0.5)
+QUICK = Settings(camera_backoff=Backoff(0.001, 0.004), sink_backoff=Backoff(0.001, 0.004), drain=0.5, health=False)
 
 
 class Brightness:

@@ -68,7 +68,7 @@ def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector) -> None:
     for again in range(3):
         with running(program, *picture, "-content_type", kind, "-listen", "1", url):
             until(lambda again=again: line.status().frames > 10 * (again + 1))
-        until(lambda: line.status().cameras[0].state == "lost")
+        until(lambda: line.status().cameras[""].state == "lost")
     line.stop()
     thread.join(15)
     assert not thread.is_alive()

@@ -76,7 +76,7 @@ class Feed:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._source = camera.source
-        self._status = CameraStatus(camera.name, camera.label or camera.name, since=time.time())
+        self._status = CameraStatus(camera.label or camera.name, since=time.time())
         self._lost_at = 0.0  # time.monotonic(); 0 while it is not
         self._thread = threading.Thread(target=self._run, name=f"edgead feed {camera.name}", daemon=True)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
+from edgead.stream.health import HealthCheck
 from edgead.types import Frame, Result
 
 _log = logging.getLogger(__name__)
@@ -18,9 +19,13 @@ _log = logging.getLogger(__name__)
 class Judge:
     """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
 
-    def __init__(self, detector: Detector) -> None:
-        """The detector stays the caller's; one that replaces it is the judge's own."""
+    def __init__(self, detector: Detector, checks: Sequence[HealthCheck] = ()) -> None:
+        """The detector stays the caller's; one that replaces it is the judge's own. `checks` has one for each camera,
+
+        or none where their health is not looked at.
+        """
         self.detector = detector
+        self._checks = checks
         self.fault = ""  # why the last change of the bundle failed
         self._given = detector
         self._failing = False
@@ -28,14 +33,27 @@ class Judge:
         self._next: Detector | None = None
         self._loader: threading.Thread | None = None
 
-    def judge(self, frames: Sequence[Frame]) -> list[Result]:
-        """One result a frame, in order. What makes the network fail is INVALID, and the frames beside it are not."""
+    def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+        """One result for each (camera's number, frame), in order.
+
+        A frame whose camera is in trouble, or that makes the network fail, is INVALID; those beside it are not.
+        """
         self._exchange()
+        profile = self.detector.bundle.manifest.health
+        troubles = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
+        sound = [frame for (_, frame), words in zip(taken, troubles, strict=True) if not words]
+        results = iter(self._detect(sound) if sound else [])
+        return [
+            self.detector.invalid(frame, *words) if words else next(results)
+            for (_, frame), words in zip(taken, troubles, strict=True)
+        ]
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Result]:
         try:
             results = self.detector.detect_many(frames)
         except Exception as error:
             if len(frames) > 1:
-                return [result for frame in frames for result in self.judge([frame])]
+                return [result for frame in frames for result in self._detect([frame])]
             return [self._unjudged(frames[0], error)]
         if self._failing:
             _log.warning("frames are judged again")

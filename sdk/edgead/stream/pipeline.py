@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
 from edgead.stream.feeds import Backoff, Camera, Feed
+from edgead.stream.health import FROZEN_S, HealthCheck
 from edgead.stream.inbox import Inbox
 from edgead.stream.judge import Judge
 from edgead.stream.outlets import DRAIN_S, Outlet
 from edgead.stream.sinks import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import LineStatus, Meter, rate, spread
+from edgead.stream.vote import Ballot, Vote
 from edgead.types import Frame, Result, Verdict
 
+ONE_FRAME = Vote()
 CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
 SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
 
@@ -34,6 +37,9 @@ class Settings:
 
     limit: int | None = None  # frames after which it ends
     deadline: float | None = None  # milliseconds from capture after which a judgement is LATE
+    vote: Vote = ONE_FRAME
+    health: bool = True  # whether frames of a camera in trouble are INVALID
+    frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
     camera_backoff: Backoff = CAMERA_BACKOFF
     sink_backoff: Backoff = SINK_BACKOFF
     drain: float = DRAIN_S  # seconds that a stopped line gives its sinks to finish
@@ -66,7 +72,9 @@ class Line:
             Feed(number, camera, self._inbox, settings.camera_backoff) for number, camera in enumerate(cameras)
         ]
         self._meters = [Meter() for _ in cameras]
-        self._judge = Judge(detector)
+        checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
+        self._judge = Judge(detector, checks)
+        self._ballots = [Ballot(settings.vote) for _ in cameras]
         self._outlets: list[Outlet] = []
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
@@ -89,6 +97,9 @@ class Line:
             for feed in self._feeds:
                 feed.start()
             ended = self._judge_all()
+            for number, ballot in enumerate(self._ballots):
+                for frame, result in ballot.close():
+                    self._deliver(number, frame, result)
             self._finished = not self._stopping
         endings = [outlet.fatal for outlet in self._outlets] + [
             feed.error for feed in self._feeds if ended and self._finished
@@ -134,35 +145,36 @@ class Line:
             taken = self._inbox.take(most, _TICK)
             if not taken and self._inbox.over:
                 return True
-            results = self._judge.judge([frame for _, frame in taken]) if taken else []
-            for (number, frame), result in zip(taken, results, strict=True):
-                self._deliver(number, frame, result)
+            for (number, frame), result in zip(taken, self._judge.judge(taken), strict=True):
+                self._count(number, frame, result)
             left = None if left is None else left - len(taken)
             if taken or all(feed.waiting for feed in self._feeds):
                 self._on_alive()
         return False
 
+    def _count(self, number: int, frame: Frame, result: Result) -> None:
+        """Take a judged frame, and hand on the part that it completes."""
+        age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
+        self._meters[number].frame(age, result.timings.total)
+        for shown, voted in self._ballots[number].add(frame, replace(result, age=age)):
+            self._deliver(number, shown, self._in_time(voted, age))
+
     def _deliver(self, number: int, frame: Frame, result: Result) -> None:
-        result = self._aged(frame, result)
-        meter, camera = self._meters[number], self._cameras[number]
-        meter.frame(result.age, result.timings.total)
-        meter.result(result)
+        camera = self._cameras[number]
+        self._meters[number].result(result)
         for outlet in self._outlets:
             outlet.emit(frame, result, None if camera.live else self._may_wait)
             if outlet.fatal is not None:
                 raise outlet.fatal
         self._on_result(result)
 
-    def _aged(self, frame: Frame, result: Result) -> Result:
-        """The result with the frame's age; LATE where it came past the deadline."""
-        if not frame.clock:
-            return result
-        age = 1e3 * (time.monotonic() - frame.clock)
+    def _in_time(self, result: Result, age: float) -> Result:
+        """The result; LATE where the newest frame it rests on was judged past the deadline, `age` ms after capture."""
         deadline = self._settings.deadline
         if deadline is None or age <= deadline or result.verdict is Verdict.INVALID:
-            return replace(result, age=age)
+            return result
         words = f"{result.verdict}, but judged {age:.0f} ms after capture, past the deadline of {deadline:g} ms"
-        return replace(result, age=age, verdict=Verdict.LATE, reasons=(*result.reasons, words))
+        return replace(result, verdict=Verdict.LATE, reasons=(*result.reasons, words))
 
     def _may_wait(self) -> bool:
         """Whether to wait for a sink that has no room; once stopped, as long as sinks are given to finish."""
@@ -187,20 +199,22 @@ class Line:
     def status(self) -> LineStatus:
         """How the line is doing now; cheap enough to be asked several times a second."""
         uptime = time.monotonic() - self._started
-        read = [meter.read() for meter in self._meters]
-        cameras = tuple(
-            replace(feed.status(), frames=frames, verdicts=verdicts, fps=rate(samples, uptime))
-            for feed, (frames, verdicts, samples) in zip(self._feeds, read, strict=True)
-        )
-        samples = [sample for _, _, kept in read for sample in kept]
+        names = [camera.name for camera in self._cameras]
+        read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
+        cameras = {
+            name: replace(feed.status(), frames=read[name].frames, fps=rate(read[name].samples, uptime))
+            for name, feed in zip(names, self._feeds, strict=True)
+        }
+        samples = [sample for one in read.values() for sample in one.samples]
         detector = self._judge.detector
         return LineStatus(
             cameras=cameras,
-            frames=sum(camera.frames for camera in cameras),
-            verdicts={kind.value: sum(camera.verdicts.get(kind.value, 0) for camera in cameras) for kind in Verdict},
-            dropped=sum(camera.dropped for camera in cameras),
-            unreadable=sum(camera.unreadable for camera in cameras),
-            reconnects=sum(camera.reconnects for camera in cameras),
+            counts={name: one.verdicts for name, one in read.items()},
+            verdicts={kind.value: sum(one.verdicts.get(kind.value, 0) for one in read.values()) for kind in Verdict},
+            frames=sum(camera.frames for camera in cameras.values()),
+            dropped=sum(camera.dropped for camera in cameras.values()),
+            unreadable=sum(camera.unreadable for camera in cameras.values()),
+            reconnects=sum(camera.reconnects for camera in cameras.values()),
             unwritten={outlet.name: outlet.unwritten for outlet in self._outlets},
             fps=rate(samples, uptime),
             age_ms=spread(sample.age for sample in samples if sample.age),
@@ -224,6 +238,7 @@ def run(
 ) -> LineStatus:
     """Judge the frames of one open source until it ends or `limit` frames are judged; see `Line.run`.
 
-    A live source that is lost is not opened again: SourceError.
+    A live source that is lost is not opened again: SourceError. The camera's health is not looked at.
     """
-    return Line([Camera("", source)], detector, sinks, Settings(limit=limit), on_result=on_result).run()
+    settings = Settings(limit=limit, health=False)
+    return Line([Camera("", source)], detector, sinks, settings, on_result=on_result).run()

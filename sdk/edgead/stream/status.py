@@ -32,13 +32,11 @@ class Spread:
 class CameraStatus:
     """One camera. Counts are since the start of the line."""
 
-    name: str
     source: str  # as it was given, without user names and passwords
     state: str = CONNECTING  # connecting, connected, lost or ended
     since: float = 0.0  # seconds since the epoch when it came into this state
     error: str = ""  # why it is lost
     frames: int = 0  # judged
-    verdicts: dict[str, int] = field(default_factory=dict)
     dropped: int = 0  # frames overtaken by a newer one
     unreadable: int = 0  # frames and files that could not be decoded
     reconnects: int = 0
@@ -49,9 +47,10 @@ class CameraStatus:
 class LineStatus:
     """The whole line. Counts are since its start and are sums over the cameras."""
 
-    cameras: tuple[CameraStatus, ...] = ()
+    cameras: dict[str, CameraStatus] = field(default_factory=dict)  # by name; "" where there is but one without
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # camera -> verdict -> results
+    verdicts: dict[str, int] = field(default_factory=dict)  # every one, over all cameras
     frames: int = 0
-    verdicts: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
     unreadable: int = 0
     reconnects: int = 0
@@ -73,12 +72,21 @@ class LineStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
     """What is kept of a result for a while."""
 
     at: float  # time.monotonic()
     age: float
     latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter has counted."""
+
+    frames: int
+    verdicts: dict[str, int]  # by name
+    samples: list[Sample]  # the newest
 
 
 class Meter:
@@ -88,23 +96,23 @@ class Meter:
         self._lock = threading.Lock()
         self._frames = 0
         self._verdicts: Counter[str] = Counter()
-        self._samples: deque[_Sample] = deque(maxlen=window)
+        self._samples: deque[Sample] = deque(maxlen=window)
 
     def frame(self, age: float, latency: float) -> None:
         """Count a judged frame; milliseconds."""
         with self._lock:
             self._frames += 1
-            self._samples.append(_Sample(time.monotonic(), age, latency))
+            self._samples.append(Sample(time.monotonic(), age, latency))
 
     def result(self, result: Result) -> None:
         """Count a verdict that goes to the sinks."""
         with self._lock:
             self._verdicts[result.verdict.value] += 1
 
-    def read(self) -> tuple[int, dict[str, int], list[_Sample]]:
-        """The frames, the verdicts by name, and the newest samples."""
+    def read(self) -> Reading:
+        """What stands on it now."""
         with self._lock:
-            return self._frames, dict(self._verdicts), list(self._samples)
+            return Reading(self._frames, dict(self._verdicts), list(self._samples))
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -113,7 +121,7 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(*(round(float(value), 3) for value in np.percentile(kept, (50, 95, 99)))) if kept else Spread()
 
 
-def rate(samples: Iterable[_Sample], uptime: float) -> float:
+def rate(samples: Iterable[Sample], uptime: float) -> float:
     """Samples a second over the last `RATE_S` seconds, or since the start of the line where that is less."""
     start = time.monotonic() - RATE_S
     return round(sum(sample.at >= start for sample in samples) / max(min(uptime, RATE_S), 1e-3), 2)
