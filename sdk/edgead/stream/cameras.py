@@ -72,3 +72,10 @@ def named(specs: Sequence[str]) -> list[tuple[str, str]]:
     if twice:
         raise UsageError(f"two cameras are called '{twice[0]}': name them, as in left={described(pairs[0][1])}")
     return pairs
+
+
+def close_cameras(cameras: Sequence[Camera]) -> None:
+    """Close the sources that were opened; one that the line has closed already is left as it is."""
+    for camera in cameras:
+        if camera.source is not None:
+            camera.source.close()

@@ -2,9 +2,9 @@
 
 What is promised: results reach a sink in order. Where frames come from files the line waits for the sink, and
 nothing is left out. Where they come live the line waits for nobody: a sink that is behind by its whole queue loses
-results, which are counted, said once, and make the run end with exit code 1. Sinks that need no pixels
-(`needs_pixels = False`: JSON lines, messages) may fall behind by `RESULTS` results, half a minute at 30 a second;
-those that do by `PICTURES`, since each keeps a frame in memory.
+results, which are counted, said once, and make the run end with exit code 1. A queue holds `RESULTS` results, half
+a minute at 30 a second, and at most `PIXELS` bytes of frames, 41 of 1080p; sinks that need no pixels
+(`needs_pixels = False`: JSON lines, messages) get frames without.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgead.stream.sinks.jsonl import SinkGone
 from edgead.types import Frame, Result
 
 RESULTS = 1000
-PICTURES = 16
+PIXELS = 256 << 20
 DRAIN_S = 10.0  # what a stopped line waits for a sink to finish
 
 _TICK = 0.2  # seconds after which a waiting line looks up
@@ -42,8 +42,8 @@ class Outlet:
         self.fatal: BaseException | None = None  # what ends the line: an interrupt, or SinkGone
         self._sink = sink
         self._needs_pixels: bool = getattr(sink, "needs_pixels", True)
-        self._depth = PICTURES if self._needs_pixels else RESULTS
         self._queue: deque[tuple[Frame, Result]] = deque()
+        self._held = 0  # bytes of frames in it
         self._changed = threading.Condition()
         self._closing = False
         self._hurried = False
@@ -59,10 +59,11 @@ class Outlet:
         if not self._needs_pixels:
             frame = replace(frame, image=_NO_PIXELS)
         with self._changed:
-            while keep_waiting is not None and not self._has_room() and keep_waiting():
+            while keep_waiting is not None and not self._has_room(frame) and keep_waiting():
                 self._changed.wait(_TICK)
-            if self._has_room():
+            if self._has_room(frame):
                 self._queue.append((frame, result))
+                self._held += frame.image.nbytes
                 self._changed.notify_all()
                 return
             self.unwritten += 1
@@ -70,8 +71,9 @@ class Outlet:
         if not said:
             _log.error("%s is too slow for this line: results are left out", self.name)
 
-    def _has_room(self) -> bool:
-        return len(self._queue) < self._depth or self.fatal is not None
+    def _has_room(self, frame: Frame) -> bool:
+        fits = len(self._queue) < RESULTS and self._held + frame.image.nbytes <= PIXELS
+        return fits or not self._queue or self.fatal is not None
 
     def _work(self) -> None:
         try:
@@ -92,6 +94,7 @@ class Outlet:
                 self.unwritten += len(self._queue)
                 return None
             entry = self._queue.popleft()
+            self._held -= entry[0].image.nbytes
             if self._behind and not self._queue:
                 self._behind = False
                 _log.warning("%s keeps up again", self.name)
