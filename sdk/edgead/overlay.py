@@ -10,7 +10,13 @@ from edgead.types import ImageU8, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
 _OPACITY = 0.55  # of the hottest colour
-_COLOURS = {Verdict.OK: (80, 175, 76), Verdict.NG: (54, 67, 244)}  # BGR
+_COLOURS = {  # BGR; told apart by the colour-blind too (Okabe and Ito, 2008)
+    Verdict.OK: (115, 158, 0),
+    Verdict.REVIEW: (0, 159, 230),
+    Verdict.NG: (0, 94, 213),
+    Verdict.INVALID: (167, 121, 204),
+    Verdict.LATE: (178, 114, 0),
+}
 
 
 def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:

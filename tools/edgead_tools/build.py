@@ -8,6 +8,7 @@ build that was stopped goes on where it was.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,6 +25,8 @@ from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
+from edgead.types import ImageU8
+from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
@@ -129,6 +132,7 @@ def _build(
     members = {NETWORK: (folder / NETWORK).read_bytes()}
     manifest = _unfitted(config, trained, members, provenance)
     manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
+    manifest = _observe(images, manifest, reporter)
     manifest, measured = _measure(images, manifest, members, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
@@ -227,6 +231,20 @@ def _calibrate(
     )
     contents = members | pictures | maps
     return _replaced(manifest, contents, artifacts=(artifact,), golden_frames=tuple(pictures)), contents
+
+
+def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:
+    """The manifest with what the camera shows of good parts, for the line to notice when it shows something else."""
+    good = (*images.parts.train, *images.parts.calibration, *images.parts.held_out)
+    with reporter.stage("looking at the camera") as on_progress:
+        taken = spread_out(len(good))
+
+        def frames() -> Iterator[ImageU8]:
+            for count, index in enumerate(taken, start=1):
+                yield read_image(good[index].path, bits=manifest.input.bits)
+                on_progress(count, len(taken))
+
+        return msgspec.structs.replace(manifest, health=fit_health(frames()))
 
 
 def _measure(
