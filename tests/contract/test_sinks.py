@@ -17,7 +17,7 @@ from edgead.stream.sinks.images import ImageFolder, name_of
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
 
-TARGETS = {"jsonl": "deep/results.jsonl", "images": "deep/seen", "video": "deep/seen.mp4"}
+TARGETS = {"jsonl": "deep/results.jsonl", "images": "deep/seen", "video": "deep/seen.mp4", "keep": "deep/kept"}
 
 
 @pytest.fixture(params=sorted(SINKS))
