@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from edgead import Verdict
 from edgead.errors import UsageError
 from edgead.stream.sinks import SINKS, SinkEntry, open_sink
-from edgead.stream.sinks.keep import Keep
 from edgead.stream.sinks.options import read_call, size, split_spec, verdicts
 
 MARKS = {"keep": "?", "http": "#"}
@@ -105,10 +104,3 @@ def test_a_fault_of_our_own_is_no_missing_package(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(SINKS, "odd", SinkEntry("edgead.absent:Sink", "odd:x", extra="mqtt"))
     with pytest.raises(ModuleNotFoundError):
         open_sink("odd:x")
-
-
-def test_a_path_given_apart_may_hold_any_character(tmp_path: Path) -> None:
-    sink = open_sink("keep", tmp_path / "a?days=b")
-    assert isinstance(sink, Keep)
-    sink.close()
-    assert (tmp_path / "a?days=b").is_dir()

@@ -65,6 +65,10 @@ SINKS: dict[str, SinkEntry] = {
     "images": SinkEntry("edgead.stream.sinks.images:ImageFolder", "images:seen"),
     "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "video:seen.mp4?fps=10"),
     "keep": SinkEntry("edgead.stream.sinks.keep:Keep", "keep:saved?quota=10GB&days=30"),
+    "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
+    "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
+    "http": SinkEntry("edgead.stream.sinks.webhook:Webhook", "http://mes.local/parts#verdicts=all", mark="#"),
+    "https": SinkEntry("edgead.stream.sinks.webhook:Webhook", "https://mes.local/parts#verdicts=all", mark="#"),
 }
 
 

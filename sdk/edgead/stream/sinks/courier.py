@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
+from urllib.parse import SplitResult
 
+from edgead.errors import UsageError
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.types import Result
 
@@ -35,12 +37,14 @@ class Courier:
         self._queue, self._deliver, self._name, self._batch = queue, deliver, name, batch
         self._pause_s = pause_s
         self._failures = 0
-        self._ending, self._idle = Event(), Event()
+        self._ending = Event()
         self._thread = Thread(target=self._run, name=f"edgead {name}", daemon=True)
         self._thread.start()
 
     def close(self, drain_s: float) -> None:
         """Give what waits `drain_s` seconds to arrive; the rest stays on the disk for the next start."""
+        if self._ending.is_set():
+            return
         deadline = time.monotonic() + drain_s
         while len(self._queue) and not self._failures and time.monotonic() < deadline and self._thread.is_alive():
             time.sleep(0.01)
@@ -91,7 +95,17 @@ def queue_folder(wished: Path | None, target: str) -> Path:
     return base / "queues" / hashlib.sha256(target.encode()).hexdigest()[:16]
 
 
-def numbered(number: int, result: Result) -> dict[str, object]:
-    """A result as it is sent: its number in the queue, which tells a repeated one, before all else."""
-    message: dict[str, object] = json.loads(result.to_json())
-    return {"sequence": number, **message}
+def message(number: int, station: str, result: Result) -> bytes:
+    """A result as it is sent, in JSON: its number in the queue, which tells a repeated one, before all else."""
+    return f'{{"sequence": {number}, "station": {json.dumps(station)}, {result.to_json()[1:]}'.encode()
+
+
+def host_and_port(url: SplitResult, example: str, port: int) -> tuple[str, int]:
+    """Where a URL points to; `port` where it names none. Raises UsageError."""
+    try:
+        given = url.port
+    except ValueError as error:
+        raise UsageError(f"the port of the sink '{url.scheme}' is no number up to 65535: write {example}") from error
+    if not url.hostname:
+        raise UsageError(f"the sink '{url.scheme}' needs a host, like {example}")
+    return url.hostname, given or port
