@@ -41,8 +41,8 @@ def tint(image: ImageU8, result: Result) -> ImageU8:
     height, width = image.shape[:2]
     grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)
     alpha = np.clip(grid / FULL_SCALE, 0, 1).astype(np.float32)
-    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, np.newaxis] * _OPACITY
-    canvas: ImageU8 = (image * (1 - alpha) + heatmap(grid, height, width) * alpha).astype(np.uint8)
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(_OPACITY)
+    canvas = np.asarray(cv2.blendLinear(image, heatmap(grid, height, width), 1 - alpha, alpha), np.uint8)
     down, across = height / result.frame_size[0], width / result.frame_size[1]
     for region in result.regions:
         first = (round(region.x * across), round(region.y * down))

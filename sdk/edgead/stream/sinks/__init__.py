@@ -67,6 +67,7 @@ SINKS: dict[str, SinkEntry] = {
     "keep": SinkEntry("edgead.stream.sinks.keep:Keep", "keep:saved?quota=10GB&days=30"),
     "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
     "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
+    "metrics": SinkEntry("edgead.stream.sinks.metrics:Metrics", "metrics:9108"),
     "http": SinkEntry("edgead.stream.sinks.webhook:Webhook", "http://mes.local/parts#verdicts=all", mark="#"),
     "https": SinkEntry("edgead.stream.sinks.webhook:Webhook", "https://mes.local/parts#verdicts=all", mark="#"),
 }
