@@ -27,6 +27,7 @@ SPECS = {  # with a folder to write to, where the sink has one
     "mqtt": f"mqtt://{DEAD}/line?queue={{folder}}",
     "mqtts": f"mqtts://{DEAD}/line?queue={{folder}}",
     "metrics": "metrics:0",
+    "web": "web:0",
     "http": f"http://{DEAD}/#retry=0.01&queue={{folder}}",
     "https": f"https://{DEAD}/#retry=0.01&queue={{folder}}",
 }

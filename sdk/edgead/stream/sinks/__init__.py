@@ -68,6 +68,7 @@ SINKS: dict[str, SinkEntry] = {
     "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
     "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
     "metrics": SinkEntry("edgead.stream.sinks.metrics:Metrics", "metrics:9108"),
+    "web": SinkEntry("edgead.stream.sinks.web:Web", "web:8080", extra="web"),
     "http": SinkEntry("edgead.stream.sinks.webhook:Webhook", "http://mes.local/parts#verdicts=all", mark="#"),
     "https": SinkEntry("edgead.stream.sinks.webhook:Webhook", "https://mes.local/parts#verdicts=all", mark="#"),
 }
