@@ -1,36 +1,50 @@
-"""Programs that some tests need, started on the loopback and always ended."""
+"""Real programs that tests start on loopback ports and stop again."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-PACKAGES = {"ffmpeg": "ffmpeg", "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base"}
+PACKAGES = {  # program -> what brings it on Debian
+    "chromium": "chromium",
+    "ffmpeg": "ffmpeg",
+    "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base",
+    "mosquitto": "mosquitto",
+    "mosquitto_passwd": "mosquitto",
+    "openssl": "openssl",
+}
 
 
 def need(program: str) -> str:
-    """The path of a program. Without it the test is skipped, and on CI it fails: there it is to be installed."""
-    path = shutil.which(program)
-    if path is not None:
-        return path
-    words = f"this needs the program {program}: apt install {PACKAGES[program]}"
-    if os.environ.get("CI"):
-        pytest.fail(words)
-    pytest.skip(words)
+    """The program's path. Without it the test fails where CI is set, and is skipped, by the same words, elsewhere."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        words = f"{program} is missing: apt-get install {PACKAGES[program]}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
+    return str(found)
 
 
 def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def until(fact: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until `fact` is true; fails the test when it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -47,68 +61,63 @@ def running(*command: object) -> Iterator[subprocess.Popen[bytes]]:
         process.stdout.close()
 
 
-class RtspCamera:
-    """A small RTSP server (RFC 2326) that hands on ffmpeg's MPEG-TS, interleaved, to one client at a time."""
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += [
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    ]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    return cert, key
 
-    def __init__(self, port: int = 0) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.port = int(self._listener.getsockname()[1])
-        self._client: socket.socket | None = None
-        self._closing = False
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
 
-    def _serve(self) -> None:
-        while not self._closing:
-            with suppress(OSError):
-                self._client, _ = self._listener.accept()
-                with self._client as client, client.makefile("rb") as asked:
-                    self._talk(client, asked)
+class Broker:
+    """mosquitto on a loopback port; it can be stopped and started again and forgets everything meanwhile."""
 
-    def _talk(self, client: socket.socket, asked: object) -> None:
-        while first := asked.readline().decode():  # type: ignore[attr-defined]
-            headers = {}
-            while line := asked.readline().decode().strip():  # type: ignore[attr-defined]
-                name, _, value = line.partition(":")
-                headers[name.lower()] = value.strip()
-            method = first.split()[0]
-            extra, body = "", ""
-            if method == "DESCRIBE":
-                body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
-                extra = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
-            elif method == "SETUP":
-                extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
-            elif method == "OPTIONS":
-                extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
-            client.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}".encode())
-            if method == "PLAY":
-                self._play(client)
-                return
+    def __init__(self, folder: Path, *, user: tuple[str, str] | None = None, tls: bool = False) -> None:
+        self._program = need("mosquitto")
+        self.port, self._process = free_port(), None
+        lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {'false' if user else 'true'}"]
+        lines += ["user root"] if os.geteuid() == 0 else []
+        if user:
+            passwords = folder / "passwords"
+            command = [need("mosquitto_passwd"), "-b", "-c", str(passwords), *user]
+            subprocess.run(command, check=True, capture_output=True)
+            lines.append(f"password_file {passwords}")
+        if tls:
+            self.cert, key = certificate(folder)
+            lines += [f"certfile {self.cert}", f"keyfile {key}"]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text("\n".join(lines) + "\n")
+        self.start()
 
-    def _play(self, client: socket.socket) -> None:
-        picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25"]
-        codec = ["-c:v", "mpeg2video", "-g", "5", "-q:v", "3", "-f", "mpegts", "-flush_packets", "1", "-"]
-        with running(need("ffmpeg"), "-v", "quiet", "-re", *picture, *codec) as process:
-            number = 0
-            assert process.stdout is not None
-            while data := process.stdout.read(7 * 188):
-                header = (
-                    b"\x80\x21" + (number & 0xFFFF).to_bytes(2, "big") + (number * 900).to_bytes(4, "big") + b"\0" * 4
-                )
-                packet = header + data
-                client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
-                number += 1
+    def start(self) -> None:
+        command = [self._program, "-c", str(self._config)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: answers(self.port))
 
-    def hang_up(self) -> None:
-        """Cut the client off, as a cable does."""
-        if self._client is not None:
-            with suppress(OSError):
-                self._client.shutdown(socket.SHUT_RDWR)
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait(5)
+            self._process = None
 
-    def close(self) -> None:
-        self._closing = True
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.hang_up()
-        self._thread.join()
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from lines import QUICK, Memory, fake_detector, threads
-from programs import RtspCamera, free_port, need, running
+from programs import free_port, need, running
+from rtsp import RtspCamera
 
 from edgead import Detector
 from edgead.errors import SourceError
