@@ -254,13 +254,8 @@ def _sinks(
     """The sinks asked for; each is on the stack as soon as it is open."""
     sinks: list[Sink] = [JsonLines()] if as_json else []
     asked = [(kind, path) for kind, path in (("jsonl", jsonl), ("images", save)) if path is not None]
-    for spec in specs:
-        kind, _, place = spec.partition(":")
-        if kind not in SINKS or not place:
-            raise UsageError(f"'{kind}' is no sink: write KIND:PLACE, of the kinds {', '.join(SINKS)}")
-        asked.append((kind, Path(place)))
-    for kind, path in asked:
-        sinks.append(open_sink(kind, path))
+    for spec, path in (*asked, *((spec, None) for spec in specs)):
+        sinks.append(open_sink(spec, path))
         stack.callback(sinks[-1].close)
     if video is not None:
         sinks.append(VideoFile(video, fps))
