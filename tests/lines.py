@@ -12,7 +12,7 @@ import numpy as np
 from edgead import Detector, Frame, Result
 from edgead.errors import SourceError
 from edgead.stream.feeds import Backoff
-from edgead.stream.pipeline import Settings
+from edgead.stream.pipeline import Line, Settings
 from edgead.types import ImageU8, Reading
 
 QUICK = Settings(camera_backoff=Backoff(0.001, 0.004), sink_backoff=Backoff(0.001, 0.004), drain=0.5, health=False)
@@ -27,13 +27,16 @@ class Brightness:
     def __init__(self, seconds: float = 0.0, batch: int = 1, poison: int | None = None) -> None:
         """Takes `seconds` a call; fails on a frame whose first pixel is `poison`."""
         self.batch = batch
-        self.calls: list[int] = []
+        self.calls: list[int] = []  # frames in each
+        self.took: list[float] = []  # milliseconds
         self._seconds = seconds
         self._poison = poison
 
     def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
         self.calls.append(len(images))
+        start = time.monotonic()
         time.sleep(self._seconds)
+        self.took.append(1e3 * (time.monotonic() - start))
         if any(image[0, 0, 0] == self._poison for image in images):
             raise RuntimeError("out of memory")
         levels = [float(image.mean()) / 255 for image in images]
@@ -120,3 +123,23 @@ class Memory:
 def threads() -> list[str]:
     """The threads of edgead that are alive."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgead")]
+
+
+def images(count: int, level: int = 50) -> list[ImageU8]:
+    """Frames of one even level."""
+    return [np.full((8, 8, 3), level, np.uint8)] * count
+
+
+def background(line: Line) -> threading.Thread:
+    """The line at work in a thread of its own."""
+    thread = threading.Thread(target=line.run)
+    thread.start()
+    return thread
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for what must come about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.002)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lines import QUICK, Memory, fake_detector, threads
+from lines import QUICK, Memory, fake_detector, threads, until
 from programs import free_port, need, running
 from rtsp import RtspCamera
 
@@ -24,13 +23,6 @@ from edgead.stream.sources import open_source
 def quick(tiny_bundle: Path) -> Iterator[Detector]:
     with fake_detector(tiny_bundle) as detector:
         yield detector
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_an_rtsp_stream_that_is_cut_off_comes_back(quick: Detector) -> None:

@@ -11,14 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
-import tiny
 from capture import FakeCapture, grey
-from lines import QUICK, Memory, Scripted, fake_detector, flapping, paced, threads
+from lines import QUICK, Memory, Scripted, background, fake_detector, flapping, images, paced, threads, until
 
 from edgead import Detector, Verdict
-from edgead.errors import SourceError, UsageError
+from edgead.errors import SourceError
 from edgead.stream import outlets
 from edgead.stream.feeds import Backoff, Camera
 from edgead.stream.pipeline import Line, run
@@ -36,23 +34,6 @@ def _no_thread_left_behind() -> Iterator[None]:
 def quick(tiny_bundle: Path) -> Iterator[Detector]:
     with fake_detector(tiny_bundle) as detector:
         yield detector
-
-
-def images(count: int, level: int = 50) -> list[np.ndarray]:
-    return [np.full((8, 8, 3), level, np.uint8)] * count
-
-
-def background(line: Line) -> threading.Thread:
-    thread = threading.Thread(target=line.run)
-    thread.start()
-    return thread
-
-
-def until(condition: object, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.002)
 
 
 def test_a_stream_killed_and_restarted_twenty_times(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,6 +69,20 @@ def test_a_lost_camera_is_said_to_be_lost_while_the_others_go_on(quick: Detector
     assert not thread.is_alive()
 
 
+def test_a_machine_that_is_full_for_a_while_costs_no_camera(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
+    tries = iter([OSError(24, "Too many open files"), Scripted(images(2))])
+
+    def reopen() -> Scripted:
+        found = next(tries)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    status = Line([Camera("a", None, reopen, "rtsp://a", policy="every")], quick, [], QUICK).run()
+    assert (status.frames, status.reconnects) == (2, 1)
+    assert "rtsp://a failed: OSError: [Errno 24] Too many open files; trying again" in caplog.text
+
+
 def test_a_camera_that_stays_away_too_long_is_given_up(quick: Detector) -> None:
     def never() -> Scripted:
         raise SourceError("cam cannot be opened")
@@ -121,14 +116,17 @@ def test_results_are_in_order_for_each_camera_and_batched_across_them(tiny_bundl
 
 
 def test_a_slow_engine_judges_fresh_frames(tiny_bundle: Path) -> None:
-    """With 30 frames a second and an engine slower than that no frame becomes older than two engine times."""
+    """With 30 frames a second and an engine slower than that a frame's age stays below two engine times."""
     sink = Memory()
     with fake_detector(tiny_bundle, seconds=0.1) as detector:
         status = Line([Camera("", Scripted(paced(30)))], detector, [sink], replace(QUICK, limit=12)).run()
+        engine_time = float(np.median(detector.engine.took))
     ages = [result.age for result in sink.results]
-    assert all(100 <= age < 200 for age in ages), ages
+    assert min(ages) >= 100
+    assert np.median(ages) < 2 * engine_time
+    assert np.median(ages[6:]) < 2 * engine_time  # and does not grow; one frame alone may suffer a busy machine
     assert status.dropped >= 12
-    assert 100 <= status.age_ms.p50 <= status.age_ms.p99 < 200
+    assert 100 <= status.age_ms.p50 <= status.age_ms.p95 <= status.age_ms.p99
 
 
 def test_a_result_past_the_deadline_is_late(tiny_bundle: Path) -> None:
@@ -146,24 +144,6 @@ def test_files_have_no_age_and_are_never_late(quick: Detector, parts: Path) -> N
     sink = Memory()
     Line([Camera("", open_source(str(parts)))], quick, [sink], replace(QUICK, deadline=1e-6)).run()
     assert [(result.age, result.verdict) for result in sink.results[:2]] == [(0.0, Verdict.OK)] * 2
-
-
-def test_a_crash_of_the_network_costs_one_frame(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
-    sink = Memory()
-    with fake_detector(tiny_bundle, batch=2, poison=77) as detector:
-        cameras = [
-            Camera("a", Scripted([*images(2), *images(1, 77), *images(3)], live=False)),
-            Camera("b", Scripted(images(6), live=False)),
-        ]
-        status = Line(cameras, detector, [sink], QUICK).run()
-    verdicts = {name: [r.verdict.value for r in sink.results if r.camera == name] for name in "ab"}
-    assert verdicts == {"a": ["OK", "OK", "INVALID", "OK", "OK", "OK"], "b": ["OK"] * 6}
-    bad = next(result for result in sink.results if result.verdict is Verdict.INVALID)
-    assert bad.reasons == ("it could not be judged: RuntimeError: out of memory",)
-    assert json.loads(bad.to_json())["score"] is None
-    assert bad.overlay(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8, 3)
-    assert status.verdicts["INVALID"] == 1
-    assert [m.split(":")[0] for m in caplog.messages] == ["frame 2 of scripted", "frames are judged again"]
 
 
 @pytest.fixture
@@ -246,52 +226,6 @@ def test_a_failing_sink_is_tried_again_and_what_waits_is_not_lost(
     status = Line([Camera("", Scripted(images(10)), policy="every")], quick, [sink], QUICK).run()
     assert (len(sink.results), status.unwritten) == (7, {"Memory": 3})
     assert caplog.messages == ["Memory cannot write: broker is away; the line goes on", "Memory writes again"]
-
-
-def test_the_threshold_is_changed_while_the_line_runs(quick: Detector) -> None:
-    sink = Memory()
-    line = Line([Camera("", Scripted(paced(500, level=175)))], quick, [sink], QUICK)  # a score of 1.2
-    thread = background(line)
-    until(lambda: len(sink.results) > 5)
-    line.set_threshold(1.5)
-    until(lambda: sink.results[-1].verdict is Verdict.OK)
-    assert line.status().threshold == 1.5
-    assert sink.results[-1].threshold == pytest.approx(0.2 + 1.5 * 0.4)
-    assert sink.results[0].verdict is Verdict.NG
-    for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="above 0"):
-            line.set_threshold(wrong)
-    line.stop()
-    thread.join(5)
-
-
-def test_the_bundle_is_changed_without_missing_a_frame(
-    tiny_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    changed = tmp_path / "next.edgead"
-    tiny.write_tiny(changed, name="next")
-    (tmp_path / "broken.edgead").write_bytes(b"PK")
-    sink, source = Memory(), Scripted(paced(300))
-    with Detector(tiny_bundle, threads=1) as detector:
-        line = Line([Camera("", source, policy="every")], detector, [sink], QUICK)
-        thread = background(line)
-        until(lambda: len(sink.results) > 5)
-        line.replace_bundle(tmp_path / "broken.edgead")
-        until(lambda: line.status().fault != "")
-        line.set_threshold(2.0)
-        line.replace_bundle(changed)
-        until(lambda: line.status().model == "next")
-        seen = len(sink.results)
-        until(lambda: len(sink.results) > seen + 5)
-        line.stop()
-        thread.join(5)
-        assert (line.status().fault, line.status().threshold) == ("", 2.0)
-        detector.detect(next(iter(Scripted(images(1)))))  # the caller's own detector is still open
-    assert [result.index for result in sink.results] == list(range(len(sink.results)))
-    assert len({result.model for result in sink.results}) == 2
-    assert sink.results[-1].verdict is Verdict.OK
-    assert "the bundle is not changed" in caplog.text
 
 
 def test_sinks_that_want_the_line_get_it(quick: Detector) -> None:

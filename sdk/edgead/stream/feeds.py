@@ -107,7 +107,7 @@ class Feed:
             try:
                 self._hand_on(self._opened())
                 return
-            except SourceError as error:
+            except Exception as error:  # SourceError as a rule; also a process table or a memory that is full
                 if self._stopping.is_set():
                     return
                 self._lose(error)
@@ -144,7 +144,7 @@ class Feed:
         self._lost_at = 0.0
         self._change(CONNECTED)
 
-    def _lose(self, error: SourceError) -> None:
+    def _lose(self, error: Exception) -> None:
         """Note the loss, say it once, and raise it where it is final."""
         now = time.monotonic()
         first = self._lost_at == 0.0
@@ -153,8 +153,10 @@ class Feed:
         if self.camera.reopen is None or (give_up is not None and now - self._lost_at >= give_up):
             raise error
         if first:
-            _log.warning("%s; trying again until it is back", error)
-            self._change(LOST, str(error))
+            known = isinstance(error, SourceError)
+            words = str(error) if known else f"{self._status.source} failed: {type(error).__name__}: {error}"
+            _log.warning("%s; trying again until it is back", words)
+            self._change(LOST, words)
 
     def _change(self, state: str, error: str = "") -> None:
         with self._lock:

@@ -20,9 +20,9 @@ class Judge:
     """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
 
     def __init__(self, detector: Detector, checks: Sequence[HealthCheck] = ()) -> None:
-        """The detector stays the caller's; one that replaces it is the judge's own. `checks` has one for each camera,
+        """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
-        or none where their health is not looked at.
+        `checks` has one for each camera, or none where their health is not looked at.
         """
         self.detector = detector
         self._checks = checks

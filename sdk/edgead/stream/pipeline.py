@@ -58,8 +58,9 @@ class Line:
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
+        """Make a line that is yet to run; a sink that has `attach` is given it before the first frame.
 
+        `on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
         as long as frames are judged or every camera is known to have none.
         """
         self._settings = settings
