@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broadcast import RtspCamera, free_port, need, running
 from lines import QUICK, Memory, fake_detector, threads, until
-from programs import RtspCamera, free_port, need, running
 
 from edgead import Detector
 from edgead.errors import SourceError
