@@ -135,11 +135,3 @@ def background(line: Line) -> threading.Thread:
     thread = threading.Thread(target=line.run)
     thread.start()
     return thread
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    """Wait for what must come about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.002)

@@ -39,12 +39,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(fact: Callable[[], object], seconds: float = 10.0) -> None:
+def until(fact: Callable[[], object], seconds: float = 15.0) -> None:
     """Wait until `fact` is true; fails the test when it does not become so."""
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lines import QUICK, Memory, fake_detector, threads, until
-from programs import free_port, need, running
+from lines import QUICK, Memory, fake_detector, threads
+from programs import free_port, need, running, until
 from rtsp import RtspCamera
 
 from edgead import Detector

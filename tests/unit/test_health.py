@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lines import QUICK, Memory, Scripted
 
-from edgead import Detector, Frame, Verdict
+from edgead import Bundle, Detector, Frame, Verdict
 from edgead.bundle import HealthProfile
 from edgead.bundle.manifest import decode, encode
 from edgead.errors import BundleError, DataError
@@ -24,6 +24,7 @@ from edgead.stream.health import HealthCheck, measure, offset, red_over_blue, re
 from edgead.stream.pipeline import Line
 from edgead.stream.sources.synthetic import Scene
 from edgead_calibration.health import ENOUGH, fit_health, spread_out
+from edgead_calibration.refit import refit_images
 from edgead_tools.data.augment import augment
 
 SCENE = Scene(240, 180, seed=5)
@@ -165,6 +166,13 @@ def test_the_profile_is_part_of_the_manifest(tiny_bundle: Path) -> None:
     assert list(spread_out(3)) == [0, 1, 2]
     many = spread_out(1000)
     assert (len(many), many[0], many[-1], len(set(many))) == (ENOUGH, 0, 990, ENOUGH)
+
+
+def test_a_refit_on_site_renews_the_profile(tiny_bundle: Path) -> None:
+    images = [tiny.good(number, 60, 90) for number in range(5)]
+    renewed = refit_images(Bundle.open(tiny_bundle), lambda: images, 0.2).health
+    assert renewed is not None
+    assert (renewed.images, renewed.sizes) == (5, ((90, 60),))
 
 
 def test_a_camera_in_trouble_is_invalid_and_never_ok(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced, threads, until
+from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced, threads
+from programs import until
 
 from edgead import Detector, Verdict
 from edgead.errors import UsageError
@@ -62,7 +63,7 @@ def test_the_threshold_is_changed_while_the_line_runs(quick: Detector) -> None:
         with pytest.raises(UsageError, match="above 0"):
             line.set_threshold(wrong)
     line.stop()
-    thread.join(5)
+    thread.join(30)
 
 
 def test_the_bundle_is_changed_without_missing_a_frame(
@@ -85,7 +86,7 @@ def test_the_bundle_is_changed_without_missing_a_frame(
         seen = len(sink.results)
         until(lambda: len(sink.results) > seen + 5)
         line.stop()
-        thread.join(5)
+        thread.join(30)
         assert (line.status().fault, line.status().threshold) == ("", 2.0)
         detector.detect(next(iter(Scripted(images(1)))))  # the caller's own detector is still open
     assert [result.index for result in sink.results] == list(range(len(sink.results)))

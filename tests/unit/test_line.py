@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from capture import FakeCapture, grey
-from lines import QUICK, Memory, Scripted, background, fake_detector, flapping, images, paced, threads, until
+from lines import QUICK, Memory, Scripted, background, fake_detector, flapping, images, paced, threads
+from programs import until
 
 from edgead import Detector, Verdict
 from edgead.errors import SourceError
@@ -65,7 +67,7 @@ def test_a_lost_camera_is_said_to_be_lost_while_the_others_go_on(quick: Detector
     )  # fmt: skip
     assert time.time() - right.since < 10
     line.stop()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -154,7 +156,7 @@ def room_for_16(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("room_for_16")
 def test_a_slow_sink_loses_its_own_results_and_says_so(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
     hold = threading.Event()
-    slow, other = Memory(lambda frame: hold.wait(5) and None), Memory()
+    slow, other = Memory(lambda frame: hold.wait(30) and None), Memory()
     line = Line([Camera("", Scripted(images(100)), policy="every")], quick, [slow, other], QUICK)
     thread = background(line)
     until(lambda: len(other.results) == 100)
@@ -162,7 +164,7 @@ def test_a_slow_sink_loses_its_own_results_and_says_so(quick: Detector, caplog: 
     assert status.unwritten["Memory-2"] == 0
     assert status.unwritten["Memory"] in (83, 84)  # 16 wait, and one may be in its hands
     hold.set()
-    thread.join(5)
+    thread.join(30)
     assert len(slow.results) + line.status().unwritten["Memory"] == 100
     assert [slow.closed, other.closed] == [1, 1]
     assert caplog.messages.count("Memory is too slow for this line: results are left out") == 1
@@ -176,14 +178,14 @@ def test_a_sink_of_words_may_fall_behind_further_and_gets_no_pixels(quick: Detec
 
     def act(frame: object) -> None:
         shapes.add(frame.image.shape)  # type: ignore[attr-defined]
-        hold.wait(5)
+        hold.wait(30)
 
     sink, count = Words(act), outlets.RESULTS // 2
     line = Line([Camera("", Scripted(images(count)), policy="every")], quick, [sink], QUICK)
     thread = background(line)
     until(lambda: line.status().frames == count)
     hold.set()
-    thread.join(5)
+    thread.join(30)
     assert (len(sink.results), shapes) == (count, {(0, 0, 3)})
 
 
@@ -196,12 +198,12 @@ def test_files_wait_for_a_slow_sink(quick: Detector) -> None:
 @pytest.mark.usefixtures("room_for_16")
 def test_a_hung_sink_does_not_keep_the_line_from_ending(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
     hold = threading.Event()
-    hung = Memory(lambda frame: hold.wait(5) and None)
+    hung = Memory(lambda frame: hold.wait(30) and None)
     line = Line([Camera("", Scripted(images(50), live=False))], quick, [hung], QUICK)
     thread = background(line)  # it waits for the sink, as it does for files
     until(lambda: line.status().frames > 16)
     line.stop()
-    thread.join(3)
+    thread.join(30)
     assert not thread.is_alive()
     assert sum(line.status().unwritten.values()) == line.status().frames
     live = Line([Camera("", Scripted(images(3)), policy="every")], quick, [hung], QUICK).run()
@@ -257,7 +259,7 @@ def test_the_line_says_that_it_is_alive_only_when_it_is(quick: Detector) -> None
     assert len(beats) == count  # connected, and no frame comes: that is not well
     line.stop()
     silent.end.set()
-    thread.join(5)
+    thread.join(30)
     quiet = Line([Camera("", Scripted([]), lambda: Scripted([]), quiet=True)], quick, [], QUICK)
     assert quiet._feeds[0].waiting
 
