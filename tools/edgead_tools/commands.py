@@ -39,6 +39,9 @@ def build(
     device: Annotated[str | None, typer.Option(help="Where to train: cpu or cuda.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of training.  [default: one per core]")] = None,
     weights: Annotated[str | None, typer.Option(help="File, or folder of files, with pretrained weights.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
+    ] = None,
     textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
     set_: Annotated[
@@ -51,7 +54,7 @@ def build(
     given: dict[str, Any] = {
         "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
         "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
-        "threads": threads, "weights": weights, "textures": textures,
+        "threads": threads, "weights": weights, "mask": mask, "textures": textures,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options
 

@@ -2,6 +2,7 @@
 
 from edgead.ops.decide import calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
+from edgead.ops.mask import load_mask
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "fuse",
     "image_score",
     "judge",
+    "load_mask",
     "normalise",
     "resize",
     "to_input",
