@@ -23,6 +23,7 @@ from edgead_tools.train import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
     "ast_mfr": {
+        "edge": "edgead_tools.methods.ast_mfr_edge:AstMfrEdge",
         "paper": "edgead_tools.methods.ast_mfr_paper:AstMfrPaper",
     },
     "stlm": {"edge": "edgead_tools.methods.stlm_edge:StlmEdge"},

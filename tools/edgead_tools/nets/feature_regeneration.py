@@ -41,13 +41,12 @@ def random_mask(features: Tensor, rate: float) -> Tensor:
     return (draws >= rate).to(features.dtype)
 
 
-def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
-    """1 - <a, b> of the channels' directions a and b at each cell: (B, C, h, w) twice -> (B, h, w), in 0..2.
+def cosine_distance(difference: Tensor) -> Tensor:
+    """1 - <a, b> from the difference of two directions, a - b: (B, C, h, w) -> (B, h, w), in 0..2.
 
     Computed as 0.5 ||a - b||^2, which is the same number and does not cancel: in FP16, for directions as near to each
     other as those of good parts, the difference from 1 is mostly rounding.
     """
-    difference = direction(one) - direction(other)
     return 0.5 * (difference * difference).sum(1)
 
 
@@ -70,14 +69,15 @@ class StudentTeacher(nn.Module):
         self.student = student
         self.regenerations = nn.ModuleList(regenerations)
 
-    def distances(self, image: Tensor) -> list[Tensor]:
-        """D_n of every stage, (B, h, w); gradients reach the student and the regenerations."""
+    def differences(self, image: Tensor) -> list[Tensor]:
+        """a - b of every stage, (B, C, h, w), the directions of the regenerated and of the teacher's features;
+        gradients reach the student and the regenerations."""
         stages = zip(self.regenerations, self.student(image), self.teacher(image), strict=True)
-        return [cosine_distance(regenerate(features), target) for regenerate, features, target in stages]
+        return [direction(regenerate(features)) - direction(target) for regenerate, features, target in stages]
 
     def losses(self, image: Tensor) -> dict[str, Tensor]:
         """L = L_cos + L_L2 by stage. Both distances are the same number, hence the 2."""
-        return {f"stage{n}": 2 * distance.mean() for n, distance in enumerate(self.distances(image), 1)}
+        return {name: 2 * distance.mean() for name, distance in self(image).items()}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {f"stage{n}": distance for n, distance in enumerate(self.distances(image), 1)}
+        return {f"stage{n}": cosine_distance(difference) for n, difference in enumerate(self.differences(image), 1)}
