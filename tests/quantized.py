@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +24,20 @@ class Reader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def quantize(source: Path, target: Path, inputs: Inputs) -> int:
+def quantize(source: Path, target: Path, inputs: Inputs, kept: Sequence[str] = ()) -> int:
     """Write `source` with Q/DQ around its convolutions, ranges from `inputs`; gives their number.
 
-    Whitening stays in FP32: ranges from good images cannot hold what a defect makes of a distance.
+    Those whose weights have one of `kept` in their name stay in FP32.
     """
     nodes = [node for node in onnx.load(source).graph.node if node.op_type == "Conv"]
-    kept = [node.name for node in nodes if "whitening" in node.input[1]]
+    excluded = [node.name for node in nodes if any(part in node.input[1] for part in kept)]
     quantize_static(
         source,
         target,
         Reader(inputs),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
-        nodes_to_exclude=kept,
+        nodes_to_exclude=excluded,
         per_channel=True,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QUInt8,
@@ -47,12 +47,9 @@ def quantize(source: Path, target: Path, inputs: Inputs) -> int:
     return sum(node.op_type == "Conv" and set(node.input[:2]) <= made for node in written)
 
 
-def correlations(folder: Path, inputs: Inputs) -> dict[str, float]:
-    """Spearman's rank correlation over all cells between fp32.onnx and int8.onnx in `folder`, for every map."""
-    sessions = [
-        ort.InferenceSession(folder / f"{precision}.onnx", providers=["CPUExecutionProvider"])
-        for precision in ("fp32", "int8")
-    ]
+def correlations(exact_file: Path, coarse_file: Path, inputs: Inputs) -> dict[str, float]:
+    """Spearman's rank correlation over all cells of all images between two graphs, for every map."""
+    sessions = [ort.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in (exact_file, coarse_file)]
     names = [output.name for output in sessions[0].get_outputs()]
     exact, coarse = (session.run(names, {"image": inputs}) for session in sessions)
     return {

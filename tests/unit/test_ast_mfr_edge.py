@@ -96,14 +96,29 @@ def test_masking_is_what_the_option_says_and_off_at_rest(logged: tuple[Trained, 
     assert not any(part.training for part in regenerations)
 
 
-def test_an_int8_network_runs_and_orders_cells_alike(logged: tuple[Trained, Path], tmp_path: Path) -> None:
-    trained, images = logged[0], boards.boards(12, 64, 50)
-    export(trained, tmp_path / "fp32.onnx", images[:1])
-    inputs = np.stack([to_input(image, trained.input) for image in images])
-    convolutions = quantized.quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", inputs[:8])
-    assert convolutions == 34 + 14 + 6  # trunk, student, regenerations; none of the three that whiten
-    odd = np.stack([to_input(boards.board(90 + seed, 64, scratched=True), trained.input) for seed in range(4)])
-    for name, correlation in quantized.correlations(tmp_path, np.concatenate([inputs[8:], odd])).items():
-        assert correlation > 0.9, name
+@pytest.fixture(scope="module")
+def exported(logged: tuple[Trained, Path]) -> Path:
+    export(logged[0], logged[1] / "fp32.onnx", boards.boards(1))
+    return logged[1]
+
+
+@pytest.mark.parametrize(
+    ("kept", "convolutions", "least"),
+    [
+        (("whitening", "teacher"), 16 + 6, 0.95),  # student and regenerations: two thirds of the multiply-adds
+        (("whitening",), 33 + 16 + 6, 0.5),  # the teacher's rounding is of the size of its differences on good parts
+    ],
+    ids=["without the teacher", "all but whitening"],
+)
+def test_an_int8_network_runs_and_orders_cells_alike(
+    logged: tuple[Trained, Path], exported: Path, tmp_path: Path, kept: tuple[str, ...], convolutions: int, least: float
+) -> None:
+    """Whitening stays in FP32: ranges from good images could not hold what a defect makes of a difference."""
+    images = [*boards.boards(12, 64, 50), *(boards.board(90 + seed, 64, scratched=True) for seed in range(4))]
+    inputs = np.stack([to_input(image, logged[0].input) for image in images])
+    exact, coarse = exported / "fp32.onnx", tmp_path / "int8.onnx"
+    assert quantized.quantize(exact, coarse, inputs[:8], kept) == convolutions
+    for name, correlation in quantized.correlations(exact, coarse, inputs[8:]).items():
+        assert correlation > least, name
     session = ort.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["stage1", "stage2", "stage3"]

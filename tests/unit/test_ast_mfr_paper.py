@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import boards
 import numpy as np
 import published
 import pytest
+import quantized
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgead.bundle import FusionSpec, MapSpec
 from edgead.errors import UsageError
-from edgead.ops import fuse
+from edgead.ops import fuse, to_input
+from edgead_tools.export import export
 from edgead_tools.methods import create_method
 from edgead_tools.methods.ast_mfr_paper import SIGMA, STUDENT, TEACHER, AstMfrPaper
 from edgead_tools.nets.feature_regeneration import Regeneration, StudentTeacher
@@ -101,3 +104,17 @@ def test_a_student_from_scratch_needs_the_teachers_weights_alone(tmp_path: Path)
     assert [part.mask_rate for part in network.regenerations] == [0.5] * 3
     assert parameters(network) == 58_073_728
     (tmp_path / "train.pt").unlink()
+
+
+@pytest.mark.slow
+def test_an_int8_network_runs_and_orders_cells_alike(tmp_path: Path) -> None:
+    method, images = AstMfrPaper(batch=2), boards.boards(12, 64, 50)
+    published.write_weights(tmp_path, method.weights)
+    trained = method.train(boards.training_images(8, 2), Run(tmp_path, steps=10, threads=1, weights=tmp_path))
+    export(trained, tmp_path / "fp32.onnx", images[:1])
+    inputs = np.stack([to_input(image, trained.input) for image in images])
+    exact, coarse = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    assert quantized.quantize(exact, coarse, inputs[:8]) == 43 + 43 + 6
+    for name, correlation in quantized.correlations(exact, coarse, inputs[8:]).items():
+        assert correlation > 0.9, name
+    shutil.rmtree(tmp_path)
