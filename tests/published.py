@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import sam_layouts
 import torch
+from resnet_layouts import bottleneck_resnet
 from torch import Tensor
 
 from edgead_tools.nets import tiny_vit
@@ -24,6 +26,8 @@ def _mobile_sam() -> dict[str, Tensor]:
 
 LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {  # weights' name -> a state dict with its keys and shapes
     "mobile-sam": _mobile_sam,
+    "wide-resnet50-2": partial(bottleneck_resnet, 1, torch.float16),  # as the published file is
+    "resnext50-32x4d": partial(bottleneck_resnet, 32, torch.float32),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import boards
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 64
 STEPS = 10
 NEW = 100  # seed of the first image that no method has seen
+CHEAP = {("ast_mfr", "paper"): {"batch": 2}}  # options of the published models, which are large
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
 ALL = [(name, preset) for name, presets in METHODS.items() for preset in presets]
@@ -58,16 +61,17 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=ALL, ids=" ".join)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     folder = tmp_path_factory.mktemp("-".join(request.param))
-    method = create_method(*request.param, {})
+    method = create_method(*request.param, CHEAP.get(request.param, {}))
     images = boards.training_images(16, 8, SIZE)
     with pytest.MonkeyPatch.context() as patch:
         published.make_shallow(patch)
         published.write_weights(folder, method.weights)
         trained = method.train(images, Run(folder, steps=STEPS, threads=1, weights=folder))
     report = export(trained, folder / "model.onnx", images.calibration)
-    return Made(method, trained, report, ort.InferenceSession(report.path, providers=["CPUExecutionProvider"]))
+    yield Made(method, trained, report, ort.InferenceSession(report.path, providers=["CPUExecutionProvider"]))
+    shutil.rmtree(folder)  # nearly a gigabyte of a published model
 
 
 def test_its_name_is_the_tables_and_its_options_are_plain(made: Made) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 
 import edgead
 from edgead import Bundle, Detector
-from edgead.bundle import SCHEMA, Artifact, Manifest, Member, Thresholds
+from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
@@ -33,6 +34,7 @@ from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.cache import Rows
+from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
 from edgead_tools.distillation import MapTeacher
 from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
@@ -45,6 +47,7 @@ from edgead_tools.train import Run
 from edgead_tools.weights import find
 
 NETWORK = "model.fp32.onnx"
+MASK = "mask.png"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
 UNWRITTEN = "0" * 64  # the digest of a bundle that is still being made
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
@@ -68,6 +71,11 @@ class Images:
         if large is None:
             return TrainingImages(train, calibration)
         return TrainingImages(train, calibration, np.asarray(large[self.checked.rows(self.parts.train)]))
+
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the first image as it is on disk."""
+        height, width, _ = read_image(self.parts.train[0].path).shape
+        return height, width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +124,8 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         MapTeacher(Path(config.distill_from)).close()
     if config.textures:
         FolderTextures.open(Path(config.textures))
+    if config.mask:
+        read_image(Path(config.mask))
 
 
 def _build(
@@ -123,6 +133,7 @@ def _build(
 ) -> Built:
     images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
+    foreground = read_foreground(Path(config.mask), images.frame_size()) if config.mask else None
     training = images.training(_at_teachers_size(config, images, folder, reporter))
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
@@ -130,7 +141,10 @@ def _build(
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     provenance = _provenance(config, images, trained) | {"export": exported.card()}
     members = {NETWORK: (folder / NETWORK).read_bytes()}
-    manifest = _unfitted(config, trained, members, provenance)
+    fusion = trained.fusion
+    if foreground is not None:
+        fusion, members[MASK] = _masked(fusion, foreground)
+    manifest = _unfitted(config, trained.input, fusion, members, provenance)
     manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
     manifest = _observe(images, manifest, reporter)
     manifest, measured = _measure(images, manifest, members, reporter)
@@ -205,6 +219,15 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+def _masked(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, bytes]:
+    """The fusion with a mask, and the mask as PNG. The score keeps its share of the cells, now of those judged."""
+    cells = shrink_foreground(foreground, fusion.height, fusion.width)
+    top = max(1, round(fusion.score.top * float(cells.mean()) / 255))
+    score = msgspec.structs.replace(fusion.score, top=top)
+    encoded = cv2.imencode(".png", cells)[1].tobytes()
+    return msgspec.structs.replace(fusion, mask=MASK, score=score), encoded
+
+
 def _calibrate(
     images: Images, manifest: Manifest, members: dict[str, bytes], false_alarm_rate: float, reporter: Reporter
 ) -> tuple[Manifest, dict[str, bytes]]:
@@ -266,7 +289,9 @@ def _measure(
     return _replaced(manifest, members, provenance=provenance), measured
 
 
-def _unfitted(config: BuildConfig, trained: Trained, members: dict[str, bytes], provenance: dict[str, Any]) -> Manifest:
+def _unfitted(
+    config: BuildConfig, spec: InputSpec, fusion: FusionSpec, members: dict[str, bytes], provenance: dict[str, Any]
+) -> Manifest:
     """The manifest of a network whose thresholds are yet to be fitted; it is read with, never judged with."""
     nothing = Thresholds(
         image=1.0,
@@ -285,8 +310,8 @@ def _unfitted(config: BuildConfig, trained: Trained, members: dict[str, bytes], 
         schema=SCHEMA,
         name=config.bundle_path.stem,
         method=config.method,
-        input=msgspec.structs.replace(trained.input, bits=config.bits),
-        fusion=trained.fusion,
+        input=msgspec.structs.replace(spec, bits=config.bits),
+        fusion=fusion,
         artifacts=(network,),
         golden_frames=(),
         members=_listed(members),

@@ -42,6 +42,9 @@ def build(
     distill_from: Annotated[
         str | None, typer.Option(metavar="BUNDLE", help="Teach a small network the maps of this bigger one.")
     ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
+    ] = None,
     textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
     set_: Annotated[
@@ -54,7 +57,7 @@ def build(
     given: dict[str, Any] = {
         "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
         "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
-        "threads": threads, "weights": weights, "textures": textures, "distill_from": distill_from,
+        "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options
 

@@ -74,6 +74,7 @@ class FusionSpec(Struct, frozen=True):
     width: int
     combine: Literal["sum", "product"] = "sum"
     sigma: float = 0.0  # Gaussian smoothing of the combined map, in cells; 0 is none
+    mask: str | None = None  # PNG member of the grid's size, 255 where the part is judged and 0 where nothing counts
     score: ScoreSpec = ScoreSpec()
 
     def __post_init__(self) -> None:
@@ -169,7 +170,8 @@ class Manifest(Struct, frozen=True):
         for artifact in self.artifacts:
             if len(artifact.golden) != len(self.golden_frames):
                 raise ValueError(f"{artifact.member} must have one golden map per golden frame")
-        for name in (*self.golden_frames, *(n for a in self.artifacts for n in (a.member, *a.golden))):
+        mask = () if self.fusion.mask is None else (self.fusion.mask,)
+        for name in (*self.golden_frames, *mask, *(n for a in self.artifacts for n in (a.member, *a.golden))):
             if name not in self.members:
                 raise ValueError(f"member '{name}' is used but not listed")
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from edgead.bundle import Artifact, Bundle, Manifest
+from edgead.bundle import Artifact, Bundle
 from edgead.cli.options import BundlePath, Json, shown
+from edgead.ops import load_mask
 
 
 def info(bundle: BundlePath, as_json: Json = False) -> None:
@@ -20,15 +21,17 @@ def info(bundle: BundlePath, as_json: Json = False) -> None:
         print(json.dumps({"file": str(bundle), "digest": opened.digest, "manifest": manifest}))
         return
     print(f"{shown(opened.manifest.name)}  ({shown(bundle)}, {opened.digest[:12]})")
-    for label, text in _rows(opened.manifest):
+    for label, text in _rows(opened):
         print(f"  {label:<11} {text}")
 
 
-def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    manifest, mask = bundle.manifest, load_mask(bundle)
     spec = manifest.input
     yield "method", shown(manifest.method)
     yield "input", f"{spec.width} x {spec.height} pixels, frames of any size; 16-bit images with {spec.bits} bits"
-    yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells"
+    judged = "" if mask is None else f", {mask.mean():.0%} of them judged ({shown(manifest.fusion.mask)})"
+    yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells{judged}"
     for index, artifact in enumerate(manifest.artifacts):
         best = " (taken unless --precision says otherwise)" if index == 0 else ""
         yield "network", f"{artifact.precision}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"

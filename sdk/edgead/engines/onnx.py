@@ -27,6 +27,7 @@ class OnnxEngine:
         self.precision: str = artifact.precision
         self._input = bundle.manifest.input
         self._fusion = bundle.manifest.fusion
+        self._mask = ops.load_mask(bundle)
         self._tensor = np.empty((1, 3, self._input.height, self._input.width), np.float32)
         self._names = [part.name for part in self._fusion.maps]
         options = ort.SessionOptions()
@@ -52,7 +53,8 @@ class OnnxEngine:
         except Exception as error:
             raise EngineError(f"onnxruntime {ort.__version__} failed on a frame: {error}") from error
         inferred = time.perf_counter()
-        fused = ops.fuse({name: out[0] for name, out in zip(self._names, outputs, strict=True)}, self._fusion)
+        maps = {name: out[0] for name, out in zip(self._names, outputs, strict=True)}
+        fused = ops.fuse(maps, self._fusion, self._mask)
         score = ops.image_score(fused, self._fusion)
         done = time.perf_counter()
         return Reading(fused, score, 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred))

@@ -2,6 +2,7 @@
 
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
+from edgead.ops.mask import load_mask
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "fuse",
     "image_score",
     "judge",
+    "load_mask",
     "normalise",
     "resize",
     "to_input",

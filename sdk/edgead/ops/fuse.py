@@ -12,11 +12,12 @@ from edgead.bundle.manifest import FusionSpec
 from edgead.types import MapF32
 
 
-def fuse(maps: Mapping[str, MapF32], spec: FusionSpec) -> MapF32:
+def fuse(maps: Mapping[str, MapF32], spec: FusionSpec, mask: MapF32 | None = None) -> MapF32:
     """Combine one frame's maps, name -> (h, w) float32, into a fresh (spec.height, spec.width) float32 map.
 
     Each map is scaled (`weight * (map * scale + offset)`), interpolated bilinearly to the grid (half-pixel
-    centres, edges replicated), summed or multiplied, then smoothed by a Gaussian.
+    centres, edges replicated), summed or multiplied, then smoothed by a Gaussian and multiplied by `mask`
+    (`edgead.ops.load_mask`).
     """
     fused: MapF32 | None = None
     for part in spec.maps:
@@ -36,6 +37,8 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec) -> MapF32:
         fused = np.asarray(
             cv2.GaussianBlur(fused, (size, size), spec.sigma, borderType=cv2.BORDER_REPLICATE), np.float32
         )
+    if mask is not None:
+        fused *= mask
     return fused
 
 

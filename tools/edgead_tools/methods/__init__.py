@@ -22,6 +22,10 @@ from edgead.errors import DataError, UsageError, nearest
 from edgead_tools.train import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
+    "ast_mfr": {
+        "edge": "edgead_tools.methods.ast_mfr_edge:AstMfrEdge",
+        "paper": "edgead_tools.methods.ast_mfr_paper:AstMfrPaper",
+    },
     "stlm": {
         "edge": "edgead_tools.methods.stlm_edge:StlmEdge",
         "paper": "edgead_tools.methods.stlm_paper:StlmPaper",

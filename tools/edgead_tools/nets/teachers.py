@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgead_tools.nets import sam
+from edgead_tools.nets import resnet, sam
 from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, VARIANTS, load_efficientnet_lite
+from edgead_tools.nets.resnet import load_resnet
 from edgead_tools.nets.sam import load_mobile_sam, load_sam_vit_h
 from edgead_tools.nets.standardised import Pair, standardise
 
@@ -36,6 +37,18 @@ def _sam(load: Load, state: State, device: str) -> Features:
         larger = functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
         embedding, decoded = network(_renormalised(larger, sam.SCALE, sam.OFFSET))
         return embedding, functional.avg_pool2d(decoded, 2)
+
+    return features
+
+
+def _resnet(variant: str, state: State, device: str) -> Features:
+    """A bottleneck ResNet's second and third stages."""
+    network = load_resnet(state, variant)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(image: Tensor) -> Pair:
+        _, fine, coarse = network(_renormalised(image, resnet.SCALE, resnet.OFFSET))
+        return fine, coarse
 
     return features
 
@@ -61,6 +74,7 @@ def _lite(variant: str, state: State, device: str) -> Features:
 TEACHERS: dict[str, Callable[[State, str], Features]] = {  # name of the weights -> their tensors and a device
     "mobile-sam": partial(_sam, load_mobile_sam),
     "sam-vit-h": partial(_sam, load_sam_vit_h),
+    **{variant: partial(_resnet, variant) for variant in resnet.VARIANTS},
     **{f"efficientnet-{variant}": partial(_lite, variant) for variant in VARIANTS},
 }
 

@@ -1,0 +1,31 @@
+"""Which cells of the map are judged: the foreground, where what surrounds the part must not matter.
+
+The published remedy for a restless background (AST-MFR, failure analysis): the map times a foreground mask, before
+the score. Where it is 0 the map is 0, which no threshold fitted with the same mask lies below.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgead.bundle import Bundle
+from edgead.errors import BundleError
+from edgead.types import MapF32
+
+
+def load_mask(bundle: Bundle) -> MapF32 | None:
+    """The mask of the bundle's fusion, (h, w) float32 in 0..1, or None where every cell is judged.
+
+    Raises BundleError for a member that is no 8-bit grey PNG of the grid's size.
+    """
+    spec = bundle.manifest.fusion
+    if spec.mask is None:
+        return None
+    raw = np.frombuffer(bundle.read(spec.mask), np.uint8)
+    pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
+    if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (spec.height, spec.width):
+        raise BundleError(
+            f"mask '{spec.mask}' is no grey picture of {spec.width}x{spec.height} cells: build the bundle again"
+        )
+    return np.asarray(pixels, np.float32) / np.float32(255)
