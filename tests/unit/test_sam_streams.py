@@ -16,7 +16,6 @@ from edgead_tools.nets.feature_aggregation import FeatureAggregation
 from edgead_tools.nets.sam import Sam, load_mobile_sam
 from edgead_tools.nets.sam_decoder import ImageDecoder
 from edgead_tools.nets.sam_streams import (
-    DISTANCE_SCALE,
     SamStreams,
     cells,
     cosine_distance,
@@ -62,7 +61,7 @@ def unit(vector: Tensor) -> np.ndarray:
 
 
 def test_products_and_distances_equal_the_equations(levels: Levels) -> None:
-    head_input, found = products(levels) * (-1 / 256), distance(levels) * DISTANCE_SCALE
+    head_input, found = products(levels) * (-1 / 256), distance(levels) / 256**2
     for b, r, c in np.ndindex(2, 3, 4):
         pairs = [(unit(plain[b, :, r, c]), unit(denoising[b, :, r, c])) for plain, denoising in levels]
         published = np.concatenate([-plain * denoising for plain, denoising in pairs])

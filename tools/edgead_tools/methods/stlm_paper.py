@@ -29,7 +29,7 @@ from edgead_tools.data.augment import turn
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.nets.feature_aggregation import FeatureAggregation
 from edgead_tools.nets.sam import OFFSET, SCALE, load_mobile_sam, load_sam_vit_h, tensor_from
-from edgead_tools.nets.sam_streams import DISTANCE_SCALE, SamStreams, cells
+from edgead_tools.nets.sam_streams import SamStreams, cells
 from edgead_tools.nets.tiny_vit import TinyVit
 from edgead_tools.session import session
 from edgead_tools.train import Optimiser, Run, TrainReport, fit
@@ -145,7 +145,7 @@ class StlmPaper:
 
     def _fusion(self, height: int, width: int) -> FusionSpec:
         """The map at image size, and as the score the mean of its largest pixels."""
-        part = MapSpec(name="segmentation") if self.head else MapSpec(name="distance", scale=DISTANCE_SCALE)
+        part = MapSpec(name="segmentation" if self.head else "distance")
         return FusionSpec(maps=(part,), height=height, width=width, score=ScoreSpec(top=TOP))
 
 

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_tools.nets.feature_aggregation import FeatureAggregation
-from edgead_tools.nets.neck import EMBEDDING
 from edgead_tools.nets.sam_decoder import ImageDecoder
 from edgead_tools.nets.segmentation_head import segmentation_losses
 from edgead_tools.nets.tiny_vit import TinyVit
 
 FLOOR = 1e-6  # of a vector's mean square: it keeps FP16 from dividing by zero and changes no feature of a trained SAM
-DISTANCE_SCALE = 1.0 / EMBEDDING**2  # from the map of `distance` to the published product of two cosine distances
 
 Levels = Sequence[tuple[Tensor, Tensor]]  # encoder and decoder: (plain, denoising), (B, C, h, w) each
 Targets = Sequence[Tensor]  # of one stream: the teacher's encoder and decoder, (B, C, h, w) each
@@ -29,7 +27,8 @@ class SamStreams(nn.Module):
     """Images (B, 3, H, W), RGB and normalised -> one map (B, H/16, W/16).
 
     With a head it is `segmentation`, the probability of a defect; without one `distance`, the product over the levels
-    of the cosine distance between the streams, times EMBEDDING for each level.
+    of the cosine distance between the streams, times the 256 channels for each level: the published one is often
+    smaller than what a threshold may be.
     """
 
     def __init__(
