@@ -77,7 +77,7 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 15.0) -> None:
+    def until(self, expression: str, seconds: float = 30.0) -> None:
         """Wait until a JavaScript expression is true in the page."""
 
         def fact() -> bool:

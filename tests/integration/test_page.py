@@ -24,12 +24,12 @@ TOKEN = "a token of some length"
 
 
 class Line:
-    """A line that judges in a thread: two good parts, then a bad one, over and over."""
+    """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
 
     def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
         self.factor, self.lost, self.broken = 1.0, False, ""
-        self._frames = [detector.detect(Frame(image)) for image in (tiny.good(), tiny.good(1), tiny.bad())]
-        self._images = [tiny.good(), tiny.good(1), tiny.bad()]
+        self._frames = [detector.detect(Frame(image)) for image in (*map(tiny.good, range(19)), tiny.bad())]
+        self._images = [*map(tiny.good, range(19)), tiny.bad()]
         self._sink, self._cameras, self._ending = sink, cameras, threading.Event()
         sink.attach(self)
         self._thread = threading.Thread(target=self._run)
@@ -49,10 +49,10 @@ class Line:
 
     def _run(self) -> None:
         index = 0
-        while not self._ending.wait(0.05):
+        while not self._ending.wait(0.1):
             for camera in () if self.lost else self._cameras:
-                frame = Frame(self._images[index % 3], index, "part", time.time(), camera)
-                result = dataclasses.replace(self._frames[index % 3], index=index, camera=camera, age=20.0)
+                frame = Frame(self._images[index % 20], index, "part", time.time(), camera)
+                result = dataclasses.replace(self._frames[index % 20], index=index, camera=camera, age=20.0)
                 self._sink.emit(frame, result)
             index += 1
 

@@ -21,7 +21,11 @@ from edgead.stream.sinks.metrics import Metrics
 
 STATUS = {
     "counts": {"left": {"OK": 7, "NG": 2}, 'ri"g\\h\nt': {"OK": 1}},
-    "cameras": {"left": {"state": "connected", "since": 1.0}, "right": {"state": "lost", "since": 2.0}},
+    "cameras": {
+        "left": {"state": "connected", "since": 1.0},
+        "right": {"state": "lost", "since": 2.0},
+        "new": "connecting",
+    },
     "dropped": {"left": 3, "right": 4},
     "unreadable": 1,
     "reconnects": {"left": 5},
@@ -91,6 +95,7 @@ def test_what_the_line_tells(metrics: Metrics) -> None:
     assert found["edgead_results_total", frozenset({("camera", 'ri"g\\h\nt'), ("verdict", "OK")})] == 1
     assert found["edgead_camera_connected", frozenset({("camera", "left")})] == 1
     assert found["edgead_camera_connected", frozenset({("camera", "right")})] == 0
+    assert found["edgead_camera_connected", frozenset({("camera", "new")})] == 0
     assert found["edgead_unwritten_results_total", frozenset({("sink", "mqtt")})] == 6
     assert found["edgead_info", frozenset({("engine", "onnx"), ("precision", "int8"), ("model", "abc")})] == 1
     for name, value in {

@@ -196,12 +196,13 @@ class _Threshold(msgspec.Struct):
 
 
 async def _body(request: Request) -> bytes:
-    """The first bytes of what was posted; what is longer is not read."""
-    body = b""
+    """What was posted; nothing where it is too long. It is read all the same: the sender is to hear the answer."""
+    body, length = b"", 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST:
-            return b""
+        length += len(chunk)
+        body = body + chunk if length <= _LARGEST else b""
+        if length > 64 * _LARGEST:
+            break
     return body
 
 

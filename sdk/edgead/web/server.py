@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from threading import Thread
@@ -35,13 +36,20 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         self._server, self._socket = uvicorn.Server(config), listening
-        self._thread = Thread(target=self._server.run, args=([listening],), name="edgead web", daemon=True)
+        self._thread = Thread(target=lambda: asyncio.run(self._serve()), name="edgead web", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + _START_S
         while not self._server.started:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise EdgeadError("the page's server did not start")
             time.sleep(0.01)
+
+    async def _serve(self) -> None:
+        await self._server.serve([self._socket])
+        for connection in list(self._server.server_state.connections):  # of viewers who do not read their answer
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0.05)  # in which what was closed or aborted is released
 
     def close(self) -> None:
         self._server.should_exit = True

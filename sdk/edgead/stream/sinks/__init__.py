@@ -16,7 +16,8 @@ class Sink(Protocol):
     """Takes what the line has judged. An OSError from `emit` is reported and the line goes on.
 
     A sink that wants to know how the line is doing, or to steer it, also has `attach(line)`, called once before
-    the first frame.
+    the first frame. One that never looks at a frame's pixels says `needs_pixels = False`, and more results can wait
+    for it.
     """
 
     def emit(self, frame: Frame, result: Result) -> None:

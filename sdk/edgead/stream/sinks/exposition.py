@@ -68,7 +68,7 @@ class Tally:
 
 def _of_line(line: LineView) -> Iterator[str]:
     about = {"engine": line.engine, "precision": line.precision, "model": line.model}
-    connected = {name: float(not camera.lost) for name, camera in line.cameras.items()}
+    connected = {name: float(camera.connected) for name, camera in line.cameras.items()}
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
         ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),

@@ -19,6 +19,8 @@ _TIMEOUT_S = 5.0  # for a client that says nothing
 class Metrics:
     """Counts results and answers who asks. Beyond loopback EDGEAD_TOKEN is asked for as a bearer token."""
 
+    needs_pixels = False
+
     def __init__(self, address: str = "9108") -> None:
         """Listen at once; raises UsageError."""
         where = read_address(address, "metrics")

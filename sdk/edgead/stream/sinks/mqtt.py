@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 class Mqtt:
     """Publishes one JSON message a result. `emit` writes to the disk and never waits for the broker."""
 
+    needs_pixels = False
+
     def __init__(
         self,
         url: str,

@@ -16,12 +16,12 @@ QUANTILES = ("p50", "p95", "p99")
 class CameraState:
     """Whether a camera delivers."""
 
-    state: str = "connected"  # or "lost"
+    state: str = "connected"  # or connecting, lost, ended
     since: float = 0.0  # seconds since the epoch; 0 where unknown
 
     @property
-    def lost(self) -> bool:
-        return self.state == "lost"
+    def connected(self) -> bool:
+        return self.state == "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +98,5 @@ def _total(given: Any) -> int:
 
 def _quantiles(given: Any) -> dict[str, float]:
     if isinstance(given, Mapping):
-        return {name: float(given[name]) for name in QUANTILES if given.get(name) is not None}
+        return {name: float(given[name]) for name in QUANTILES if given.get(name)}  # 0: nothing was measured
     return dict(zip(QUANTILES, map(float, given or ()), strict=False))

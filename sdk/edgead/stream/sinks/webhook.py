@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 class Webhook:
     """Posts results of the chosen verdicts. `emit` writes to the disk and never waits for the server."""
 
+    needs_pixels = False
+
     def __init__(
         self,
         url: str,

@@ -59,7 +59,7 @@ export function drawHistory(canvas, points, room, threshold, wished) {
 function ceilingOf(points, threshold) {
   const scores = points.map((point) => point[2]).filter((score) => score !== null).sort((a, b) => a - b);
   const usual = scores.length ? scores[Math.floor(0.98 * (scores.length - 1))] : 0;
-  return Math.max(1.6 * threshold, Math.min(1.15 * usual, 4 * threshold));
+  return Math.max(1.6 * threshold, Math.min(1.15 * usual, 2.5 * threshold));
 }
 
 function rule(pen, from, to, y, colour, dash) {

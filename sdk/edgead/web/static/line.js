@@ -6,6 +6,7 @@ import { drawHistory } from "./chart.js";
 const SIGNS = { OK: "✓", NG: "✕", REVIEW: "?", INVALID: "–", LATE: "◷" };
 const SEVERITY = ["OK", "LATE", "INVALID", "REVIEW", "NG"];
 const HOLD = { NG: 1500, REVIEW: 1000, INVALID: 1000, LATE: 500, OK: 0 }; // ms that a verdict stays to be read
+const STILLS = ["NG", "REVIEW"]; // while such a verdict is shown, so is its picture: what is read is what is seen
 const ROOM = 600; // results in the history
 const SILENCE = 3000; // ms without an answer: no contact
 const QUIET = 10; // seconds without a result: waiting
@@ -75,6 +76,7 @@ function judge(tile, points) {
     tile.score = severest[2];
     tile.reasons = tile.camera.verdict === severest[3] ? tile.camera.reasons : [];
     tile.until = now + HOLD[severest[3]];
+    tile.still = severest[0];
   }
 }
 
@@ -204,7 +206,7 @@ function showTile(tile, silent) {
 
 function addTile(name) {
   const figure = $("camera").content.firstElementChild.cloneNode(true);
-  const tile = { name, figure, camera: {}, points: [], after: 0, heatmap: true, verdict: "", score: null, reasons: [], until: 0 };
+  const tile = { name, figure, camera: {}, points: [], after: 0, heatmap: true, verdict: "", score: null, reasons: [], until: 0, still: 0 };
   const choose = () => { chosen = name; beat(); };
   figure.addEventListener("click", choose);
   figure.addEventListener("keydown", (event) => event.key === "Enter" && choose());
@@ -216,32 +218,38 @@ function addTile(name) {
 }
 
 async function watch(tile) {
-  const picture = tile.figure.querySelector("img");
-  for (;;) {
+  for (let shown = 0; ; ) {
     const heatmap = $("heatmap").getAttribute("aria-pressed") === "true";
+    const held = heatmap && STILLS.includes(tile.verdict);
     const idle = tiles.size > DIRECT && (tile.camera.number ?? 0) <= tile.after && heatmap === tile.heatmap;
-    if (document.hidden || idle) {
-      await sleep(200);
+    if (document.hidden || idle || (held && shown === tile.still)) {
+      await sleep(100);
       continue;
     }
     const after = heatmap === tile.heatmap ? tile.after : 0;
-    const question = `camera=${encodeURIComponent(tile.name)}&after=${after}&heatmap=${heatmap ? 1 : 0}`;
+    const live = `/api/picture?camera=${encodeURIComponent(tile.name)}&after=${after}&heatmap=${heatmap ? 1 : 0}`;
+    const still = held && state.anomalies.some((anomaly) => anomaly.number === tile.still);
+    shown = tile.still;
     try {
-      const answer = await ask(`/api/picture?${question}`);
+      const answer = await ask(still ? `/api/anomaly/${tile.still}` : live);
       if (answer.status !== 200) {
         await sleep(answer.status === 204 ? 0 : 1000);
         continue;
       }
-      const old = picture.src;
-      picture.src = URL.createObjectURL(await answer.blob());
-      await picture.decode().catch(() => {});
-      if (old) URL.revokeObjectURL(old);
-      tile.after = Number(answer.headers.get("X-Number"));
+      await put(tile.figure.querySelector("img"), await answer.blob());
+      tile.after = Number(answer.headers.get("X-Number") ?? tile.after);
       tile.heatmap = heatmap;
     } catch {
       await sleep(1000);
     }
   }
+}
+
+async function put(picture, data) {
+  const old = picture.src;
+  picture.src = URL.createObjectURL(data);
+  await picture.decode().catch(() => {});
+  if (old) URL.revokeObjectURL(old);
 }
 
 // ---- threshold ----
