@@ -46,7 +46,7 @@ def test_a_teachers_features_are_of_the_trunks_width_and_keep_distances(images: 
         narrow = load_teacher("efficientnet-lite2", state, lambda: [images], (40, 112), "cpu")
     raw = TEACHERS["efficientnet-lite2"](state, "cpu")(images)
     standard, _ = standardise(lambda: [raw])
-    for level, (own, same, fewer) in enumerate(zip(standard(*raw), wide(images), narrow(images), strict=True)):
+    for level, (own, same, fewer) in enumerate(zip(standard(raw), wide(images), narrow(images), strict=True)):
         assert fewer.shape[1] == (40, 112)[level]
         assert own.shape[2:] == same.shape[2:] == fewer.shape[2:]
         torch.testing.assert_close(same.square().sum(1), own.square().sum(1), rtol=1e-3, atol=1e-3)
@@ -56,7 +56,7 @@ def test_a_teachers_features_are_of_the_trunks_width_and_keep_distances(images: 
 def test_standardised_features_have_mean_0_and_deviation_1(images: Tensor) -> None:
     pair = images[:, :2] * 3 + 1, images[:, :1, ::2, ::2]
     standard, means = standardise(lambda: [pair])
-    for level, mean in zip(standard(*pair), means, strict=True):
+    for level, mean in zip(standard(pair), means, strict=True):
         torch.testing.assert_close(level.mean((0, 2, 3)), torch.zeros(level.shape[1]), rtol=0, atol=1e-4)
         torch.testing.assert_close(level.std((0, 2, 3), correction=0), torch.ones(level.shape[1]), rtol=1e-3, atol=0)
         torch.testing.assert_close(level.mean(0, keepdim=True), mean, rtol=0, atol=1e-4)

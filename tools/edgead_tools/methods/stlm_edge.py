@@ -151,7 +151,7 @@ class StlmEdge:
             with torch.no_grad():
                 both = _tensor(np.concatenate([clean, damaged[changed]]), run.device)
                 taps = streams.taps(both)
-                targets = taps if teacher is None else streams.target(*teacher(both))
+                targets = taps if teacher is None else streams.target(teacher(both))
             seen = [tap[order] for tap in taps]
             losses = _distances("", streams.denoising(*seen), [target[: self.batch] for target in targets])
             if streams.student is not None:

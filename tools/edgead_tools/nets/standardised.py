@@ -1,8 +1,8 @@
-"""Features of two levels with every channel's mean and deviation over good images taken out."""
+"""Features with every channel's mean and deviation over good images taken out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +13,25 @@ Pair = tuple[Tensor, Tensor]  # (B, C, H/8, W/8) and (B, C, H/16, W/16) of an im
 
 
 class Standardised(nn.Module):
-    """Features of good images come out with mean 0 and deviation 1 in every channel."""
+    """Features of good images come out with mean 0 and deviation 1 in every channel, level by level."""
 
-    def __init__(self, centers: Pair, spreads: Pair) -> None:
+    def __init__(self, centers: Sequence[Tensor], spreads: Sequence[Tensor]) -> None:
         """Both are (1, C, 1, 1) for each level."""
         super().__init__()
         for level, (center, spread) in enumerate(zip(centers, spreads, strict=True)):
             self.register_buffer(f"center{level}", center)
             self.register_buffer(f"spread{level}", spread)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Pair:
-        return (
-            (fine - self.get_buffer("center0")) / self.get_buffer("spread0"),
-            (coarse - self.get_buffer("center1")) / self.get_buffer("spread1"),
-        )
+    def forward(self, features: Iterable[Tensor]) -> list[Tensor]:
+        """(B, C, h, w) of every level; gives the same shapes."""
+        return [
+            (one - self.get_buffer(f"center{level}")) / self.get_buffer(f"spread{level}")
+            for level, one in enumerate(features)
+        ]
 
 
 @torch.no_grad()
-def standardise(features: Callable[[], Iterable[Pair]]) -> tuple[Standardised, list[Tensor]]:
+def standardise(features: Callable[[], Iterable[Sequence[Tensor]]]) -> tuple[Standardised, list[Tensor]]:
     """The standardisation of good images' features, and the standardised mean at every cell, (1, C, h, w) a level."""
     centers, spreads, means = [], [], []
     for _, mean, squares in moments(features()):
@@ -39,4 +40,4 @@ def standardise(features: Callable[[], Iterable[Pair]]) -> tuple[Standardised, l
         centers.append(center[None].float())
         spreads.append(spread[None].float())
         means.append(((mean - center) / spread)[None].float())
-    return Standardised((centers[0], centers[1]), (spreads[0], spreads[1])), means
+    return Standardised(centers, spreads), means

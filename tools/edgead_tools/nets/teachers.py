@@ -90,7 +90,7 @@ def load_teacher(name: str, state: State, good: Batches, channels: Sequence[int]
     mixes = [_mix(mean.shape[1], width).to(device) for mean, width in zip(means, channels, strict=True)]
 
     def features(image: Tensor) -> Pair:
-        fine, coarse = standard(*backbone(image))
+        fine, coarse = standard(backbone(image))
         return functional.conv2d(fine, mixes[0]), functional.conv2d(coarse, mixes[1])
 
     return features

@@ -34,7 +34,7 @@ class TwoStreams(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         self.standard, means = standardise(lambda: (self._raw(batch) for batch in images()))
-        self.target: nn.Module = self.standard  # how targets are standardised
+        self.target = self.standard  # how targets are standardised
         self.student: PlainStream | None = None
         taps = [mean.shape[1] for mean in means]
         if teacher is not None:
@@ -49,8 +49,8 @@ class TwoStreams(nn.Module):
 
     def taps(self, image: Tensor) -> Pair:
         """The trunk's taps of an image (B, 3, H, W), standardised per channel."""
-        pair: Pair = self.standard(*self._raw(image))
-        return pair
+        fine, coarse = self.standard(self._raw(image))
+        return fine, coarse
 
     def residuals(self, image: Tensor) -> Pair:
         """What the plain stream sees less what the denoising stream expects: both levels stacked at 1/8, and the
