@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -33,13 +33,13 @@ from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 from edgead_tools.data.augment import augment
 from edgead_tools.distillation import MapTeacher
 from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.nets.efficientnet_lite import (
     OFFSET,
     SCALE,
     VARIANTS,
     EfficientNetLite,
     load_efficientnet_lite,
-    tensor_from,
 )
 from edgead_tools.nets.residual_map import fit_residual_maps, trust
 from edgead_tools.nets.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
@@ -52,7 +52,6 @@ from edgead_tools.weights import WeightsFile, find, load_state
 
 FAMILY = "efficientnet-"  # before a variant's name in that of its weights
 STRIDE = 8  # pixels a cell of the fused map
-CHUNK = 16  # images a forward pass when statistics are fitted
 SEEN = (-1.0, 3.0)  # of a map that is learnt: 1 is the pixel threshold, and beyond three of them more says nothing more
 KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
@@ -104,7 +103,7 @@ class StlmEdge:
         sources = [find(name, run.weights) for name in self.weights]
         trunk = load_trunk(self.trunk, load_state(sources[0]))
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        good = _batches(images, run.device)
+        good = lite_batches(images, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             teacher = None
@@ -149,7 +148,7 @@ class StlmEdge:
             changed = masks.any((1, 2))  # the rest need not pass trunk and teacher twice
             order = np.where(changed, self.batch - 1 + np.cumsum(changed), np.arange(self.batch))
             with torch.no_grad():
-                both = _tensor(np.concatenate([clean, damaged[changed]]), run.device)
+                both = lite_tensor(np.concatenate([clean, damaged[changed]]), run.device)
                 taps = streams.taps(both)
                 targets = taps if teacher is None else streams.target(teacher(both))
             seen = [tap[order] for tap in taps]
@@ -173,7 +172,7 @@ class StlmEdge:
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
             _, damaged, masks = self._draw(images.train, anomalies, random)
             with torch.no_grad():
-                whitened = network.whitened(_tensor(damaged, run.device))
+                whitened = network.whitened(lite_tensor(damaged, run.device))
             target = shrink_masks(torch.from_numpy(masks).to(run.device), height, width)
             return segmentation_losses(head(whitened), target)
 
@@ -197,7 +196,7 @@ class StlmEdge:
             small = np.stack([resize(image, height, width) for image in damaged])
             maps = torch.from_numpy(teacher.maps(damaged, height // STRIDE, width // STRIDE)).to(run.device)
             with torch.no_grad():
-                whitened = network.whitened(_tensor(small, run.device))
+                whitened = network.whitened(lite_tensor(small, run.device))
             return {"map": functional.smooth_l1_loss(head(whitened), maps.clamp(*SEEN))}
 
         return self._fit("head", {"head": head}, step, len(images.train), run)
@@ -262,21 +261,6 @@ def load_trunk(name: str, state: Mapping[str, Tensor]) -> EfficientNetLite:
 def _distances(prefix: str, found: Pair, targets: Sequence[Tensor]) -> dict[str, Tensor]:
     names = (f"{prefix}fine", f"{prefix}coarse")
     return {name: functional.mse_loss(a, b) for name, a, b in zip(names, found, targets, strict=True)}
-
-
-def _tensor(images: NDArray[np.uint8], device: str) -> Tensor:
-    return tensor_from(torch.from_numpy(images)).to(device=device, memory_format=torch.channels_last)
-
-
-def _batches(images: TrainingImages, device: str) -> Batches:
-    """All good images in order, those kept from the training included: statistics need every one."""
-
-    def batches() -> Iterable[Tensor]:
-        for side in (images.train, images.calibration):
-            for start in range(0, len(side), CHUNK):
-                yield _tensor(np.ascontiguousarray(side[start : start + CHUNK]), device)
-
-    return batches
 
 
 @torch.no_grad()
