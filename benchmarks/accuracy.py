@@ -1,57 +1,94 @@
-"""What a method achieves on data sets with labelled defects: one build and one evaluation for each.
+"""What a method achieves on data sets with labelled defects: one build and one evaluation for each, then the latencies.
 
-    python benchmarks/accuracy.py METHOD DATA_SET ... --steps 400 [--out FILE] [--keep FOLDER]
+    python benchmarks/accuracy.py METHOD DATA_SET ... --keep FOLDER --out FILE [--preset edge] [--budget 5m | --steps N]
 
-A number of steps, not a budget, so that the accuracy does not depend on what else the machine is doing. Training
-seconds are what they were on this machine, in this run.
+The bundles stay in the folder, and a set whose bundle is there is not built again, so that a broken-off run goes on and
+`--out` is always whole. With a budget the number of steps depends on the machine and its load; it is recorded, and
+`--steps` repeats it. Latencies are taken at the end, in turn over all bundles: medians of the engine alone, one image.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 from device import describe_device
 
+from edgead import Bundle, Detector
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.progress import ConsoleReporter
 
+ROUNDS = 60
 
-def measure(method: str, data: Path, steps: int, folder: Path) -> dict[str, Any]:
-    """Build on `data` and return the figures its bundle records."""
-    start = time.monotonic()
-    config = BuildConfig(method=method, data=str(data), steps=steps, out=str(folder / f"{data.name}.edgead"))
-    bundle = build(config, ConsoleReporter(), fresh=True).bundle
+
+def make(config: BuildConfig) -> Bundle:
+    """The bundle of that configuration, from an earlier run if it is there."""
+    if config.bundle_path.exists():
+        return Bundle.open(config.bundle_path)
+    return build(config, ConsoleReporter(), fresh=True).bundle
+
+
+def figures(bundle: Bundle) -> dict[str, Any]:
+    """What the bundle's card says of its accuracy and its training."""
     card = bundle.manifest.provenance
-    return card["measured"] | {
+    measured = {name: value for name, value in card["measured"].items() if name != "latency_ms"}
+    return measured | {
         "train": card["data"]["train"],
+        "steps": card["training"]["steps"],
         "training_seconds": card["training"]["seconds"],
-        "build_seconds": round(time.monotonic() - start, 1),
         "bundle_bytes": bundle.path.stat().st_size if bundle.path else 0,
     }
+
+
+def latencies(bundles: dict[str, Bundle], threads: int) -> dict[str, float]:
+    """Median milliseconds of one inference of each bundle, taken in turn."""
+    detectors = {name: Detector(bundle, threads=threads) for name, bundle in bundles.items()}
+    spent: dict[str, list[float]] = {name: [] for name in bundles}
+    for _ in range(ROUNDS):
+        for name, detector in detectors.items():
+            spec = detector.bundle.manifest.input
+            image = np.zeros((spec.height, spec.width, 3), np.uint8)
+            start = time.perf_counter()
+            detector.engine.infer([image])
+            spent[name].append(1e3 * (time.perf_counter() - start))
+    for detector in detectors.values():
+        detector.close()
+    return {name: round(median(times), 2) for name, times in spent.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method")
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--keep", type=Path, help="folder for the bundles; a temporary one where not given")
+    parser.add_argument("--preset", default="edge")
+    parser.add_argument("--budget", default="")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--keep", type=Path, required=True, help="folder for the bundles")
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        for data in given.data:
-            figures[data.name] = measure(given.method, data, given.steps, given.keep or Path(temporary))
-            print(json.dumps({data.name: figures[data.name]}), flush=True)
-            result = {"method": given.method, "steps": given.steps, "device": describe_device(), "sets": figures}
-            if given.out:
-                given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result: dict[str, Any] = {"method": given.method, "preset": given.preset, "device": describe_device(), "sets": {}}
+    bundles: dict[str, Bundle] = {}
+    for data in given.data:
+        config = BuildConfig(
+            method=given.method,
+            preset=given.preset,
+            data=str(data),
+            budget=given.budget,
+            steps=given.steps,
+            out=str(given.keep / f"{data.name}.edgead"),
+        )
+        bundles[data.name] = make(config)
+        result["sets"][data.name] = figures(bundles[data.name])
+        print(json.dumps({data.name: result["sets"][data.name]}), flush=True)
+    for name, spent in latencies(bundles, threads=1).items():  # more threads of so many engines would wait for another
+        result["sets"][name]["latency_ms"] = spent
+    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class FakeCapture:
-    """Delivers `images` in turn. Then it is lost, or hangs until it is told to end."""
+    """Delivers `images` in turn, None as a damaged one. Then it is lost, or hangs until it is told to end."""
 
     def __init__(self, images: Sequence[Any], *, hang: bool = False, count: float = -1.0, failure: Any = None) -> None:
         self.released = 0
@@ -22,15 +22,19 @@ class FakeCapture:
         self._count = count
         self._failure = failure
 
-    def read(self) -> tuple[bool, Any]:
+    def grab(self) -> bool:
         if self._images:
-            return True, self._images.pop(0)
+            return True
         if self._failure is not None:
             raise self._failure
         if self._hang:
             self.hung.set()
             self.end.wait(10)
-        return False, None
+        return False
+
+    def retrieve(self) -> tuple[bool, Any]:
+        image = self._images.pop(0)
+        return image is not None, image
 
     def get(self, propId: int, /) -> float:
         return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: self._count}[propId]
@@ -43,8 +47,11 @@ class FakeCapture:
 class Endless(FakeCapture):
     """A camera that never stops."""
 
-    def read(self) -> tuple[bool, Any]:
+    def grab(self) -> bool:
         threading.Event().wait(0.001)
+        return True
+
+    def retrieve(self) -> tuple[bool, Any]:
         return True, np.zeros((8, 8, 3), np.uint8)
 
 

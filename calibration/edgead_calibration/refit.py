@@ -10,6 +10,7 @@ import msgspec
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest
 from edgead.types import ImageU8
+from edgead_calibration.health import fit_health
 from edgead_calibration.thresholds import fit_thresholds
 
 # Figures of an evaluation that hold for one threshold only; a refit forgets them.
@@ -40,9 +41,9 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float) -> Manifest:
 
 
 def refit_images(bundle: Bundle, images: Callable[[], Iterable[ImageU8]], false_alarm_rate: float) -> Manifest:
-    """The bundle's manifest with thresholds fitted to good images of this site, for every precision in it.
+    """The bundle's manifest with thresholds and health profile fitted to good images of this site.
 
-    `images` is called once per precision and gives the good images anew.
+    `images` is called once for every precision in it and once more, and gives the good images anew.
     """
 
     def refit(artifact: Artifact) -> Artifact:
@@ -51,7 +52,8 @@ def refit_images(bundle: Bundle, images: Callable[[], Iterable[ImageU8]], false_
         thresholds = fit_thresholds(scores, maxima, false_alarm_rate)
         return msgspec.structs.replace(artifact, thresholds=thresholds, good_scores=scores, good_maxima=maxima)
 
-    return _with_artifacts(bundle.manifest, refit, f"refitted on site for a rate of {false_alarm_rate:g}")
+    manifest = _with_artifacts(bundle.manifest, refit, f"refitted on site for a rate of {false_alarm_rate:g}")
+    return msgspec.structs.replace(manifest, health=fit_health(images()))
 
 
 def _with_artifacts(manifest: Manifest, refit: Callable[[Artifact], Artifact], what: str) -> Manifest:

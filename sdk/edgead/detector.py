@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -14,9 +16,9 @@ from numpy.typing import NDArray
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.engines import Engine, load_engine
-from edgead.errors import DataError
+from edgead.errors import DataError, UsageError
 from edgead.images import read_image
-from edgead.types import Frame, ImageU8, Reading, Result, Timings
+from edgead.types import Frame, ImageU8, Reading, Result, Timings, Verdict
 
 
 class Detector:
@@ -37,17 +39,21 @@ class Detector:
         engine: str | Engine = "auto",
         precision: str = "auto",
         threads: int = 0,
+        rules: ops.Rules = ops.Rules(),  # noqa: B008 - frozen
     ) -> None:
         """Open `bundle` and load an engine for it.
 
         `engine` is a name (`auto`, `onnx`) or an engine of your own; `precision` is `auto`, `fp32`, `fp16` or
-        `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice). Raises BundleError,
-        EngineError or UsageError.
+        `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules` say which scores are
+        refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine
         self.artifact = self.bundle.manifest.artifact(self.engine.precision)
-        self._model = self.bundle.digest[:12]
+        self.batch: int = getattr(self.engine, "batch", 1)  # frames that are cheaper judged at once than one by one
+        self.model = self.bundle.digest[:12]
+        self.rules = rules
+        self._asked = (engine, precision, threads)
 
     def __call__(self, image: NDArray[Any], *, color: str = "bgr") -> Result:
         """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16; raises DataError for anything else."""
@@ -82,6 +88,17 @@ class Detector:
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
         return self._result(frame, self.read(frame.image))
 
+    def detect_many(self, frames: Sequence[Frame]) -> list[Result]:
+        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go."""
+        readings = self.engine.infer([frame.image for frame in frames])
+        return [self._result(frame, reading) for frame, reading in zip(frames, readings, strict=True)]
+
+    def invalid(self, frame: Frame, *reasons: str) -> Result:
+        """The result of a frame that cannot be judged: no score, an empty map, and the reasons."""
+        fusion, center = self.bundle.manifest.fusion, self.artifact.thresholds.pixel_center
+        nothing = Reading(np.full((fusion.height, fusion.width), center, np.float32), math.nan)
+        return replace(self._result(frame, nothing), verdict=Verdict.INVALID, reasons=reasons)
+
     def read(self, image: ImageU8) -> Reading:
         """The raw map and score of one frame, before any threshold: what calibration and evaluation are fitted to."""
         return self.engine.infer([image])[0]
@@ -92,27 +109,40 @@ class Detector:
         score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
         grid_map = (reading.anomaly_map - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
         size = frame.image.shape[:2]
-        regions = ops.find_regions(grid_map, size)
+        rules = self.rules  # read once: another thread may exchange them
+        regions = ops.find_regions(grid_map, size, min_area=rules.min_area)
+        specks = rules.min_area > 0 and not regions and bool((grid_map > 1.0).any())
         post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
         return Result(
-            verdict=ops.judge(score),
+            verdict=ops.judge(score, rules, specks=specks),
             score=score,
             raw_score=reading.score,
-            threshold=thresholds.image,
+            threshold=thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center),
             regions=regions,
             grid_map=grid_map,
             frame_size=size,
             timings=Timings(reading.preprocess_ms, reading.infer_ms, post),
             engine=self.engine.name,
             precision=self.engine.precision,
-            model=self._model,
+            model=self.model,
             index=frame.index,
             name=frame.name,
             time=frame.time,
+            camera=frame.camera,
         )
 
     def _image(self, image: NDArray[Any], color: str) -> ImageU8:
         return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
+
+    def reopen(self, bundle: str | os.PathLike[str]) -> Detector:
+        """A detector for another bundle, with the same wishes for its engine and the same rules.
+
+        Raises what opening a Detector raises, and UsageError where this one was given an engine of its caller's.
+        """
+        engine, precision, threads = self._asked
+        if not isinstance(engine, str):
+            raise UsageError("a detector with an engine of your own cannot change its bundle: make a new Detector")
+        return Detector(bundle, engine=engine, precision=precision, threads=threads, rules=self.rules)
 
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""

@@ -10,7 +10,13 @@ from edgead.types import ImageU8, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
 _OPACITY = 0.55  # of the hottest colour
-_COLOURS = {Verdict.OK: (80, 175, 76), Verdict.NG: (54, 67, 244)}  # BGR
+_COLOURS = {  # BGR; told apart by the colour-blind too (Okabe and Ito, 2008)
+    Verdict.OK: (115, 158, 0),
+    Verdict.REVIEW: (0, 159, 230),
+    Verdict.NG: (0, 94, 213),
+    Verdict.INVALID: (167, 121, 204),
+    Verdict.LATE: (178, 114, 0),
+}
 
 
 def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
@@ -25,16 +31,29 @@ def draw(image: ImageU8, result: Result) -> ImageU8:
     height, width = result.frame_size
     if image.shape != (height, width, 3):
         raise DataError(f"an overlay needs the judged frame, ({height}, {width}, 3) BGR, not {image.shape}")
+    canvas = tint(image, result)
+    _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLOURS[result.verdict], _unit(height, width))
+    return canvas
+
+
+def tint(image: ImageU8, result: Result) -> ImageU8:
+    """`image` (H, W, 3) BGR, the judged frame in any size, with heatmap and boxes but no words, as a new image."""
+    height, width = image.shape[:2]
     grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)
     alpha = np.clip(grid / FULL_SCALE, 0, 1).astype(np.float32)
-    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, np.newaxis] * _OPACITY
-    canvas: ImageU8 = (image * (1 - alpha) + heatmap(grid, height, width) * alpha).astype(np.uint8)
-    unit = max(1, round(min(height, width) / 300))
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(_OPACITY)
+    canvas = np.asarray(cv2.blendLinear(image, heatmap(grid, height, width), 1 - alpha, alpha), np.uint8)
+    down, across = height / result.frame_size[0], width / result.frame_size[1]
     for region in result.regions:
-        corner = (region.x + region.width - 1, region.y + region.height - 1)
-        cv2.rectangle(canvas, (region.x, region.y), corner, _COLOURS[Verdict.NG], unit)
-    _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLOURS[result.verdict], unit)
+        first = (round(region.x * across), round(region.y * down))
+        last = (round((region.x + region.width) * across) - 1, round((region.y + region.height) * down) - 1)
+        cv2.rectangle(canvas, first, last, _COLOURS[Verdict.NG], _unit(height, width))
     return canvas
+
+
+def _unit(height: int, width: int) -> int:
+    """The thickness of a line, in pixels."""
+    return max(1, round(min(height, width) / 300))
 
 
 def _banner(canvas: ImageU8, text: str, colour: tuple[int, int, int], unit: int) -> None:

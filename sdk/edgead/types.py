@@ -22,7 +22,10 @@ class Verdict(str, Enum):
     """What the line does with a part."""
 
     OK = "OK"
+    REVIEW = "REVIEW"  # between the two thresholds: a person decides
     NG = "NG"
+    INVALID = "INVALID"  # the picture cannot be judged: the camera's trouble, never the part's
+    LATE = "LATE"  # judged, but past the deadline
 
     def __str__(self) -> str:
         return self.value
@@ -36,6 +39,8 @@ class Frame:
     index: int = 0
     name: str = ""
     time: float = 0.0  # seconds since the epoch at capture; 0 where unknown
+    camera: str = ""  # which camera of the station took it
+    clock: float = 0.0  # time.monotonic() at capture, so that setting the clock ages no frame; 0 where unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,9 @@ class Result:
     index: int = 0
     name: str = ""
     time: float = 0.0
+    camera: str = ""
+    age: float = 0.0  # milliseconds from capture to judgement; 0 where the time of capture is unknown
+    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, in plain words
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,10 +132,13 @@ class Result:
             "index": self.index,
             "name": self.name,
             "time": self.time,
+            "camera": self.camera,
+            "age_ms": round(self.age, 3),
             "verdict": self.verdict.value,
             "score": self.score,
             "raw_score": self.raw_score,
             "threshold": self.threshold,
+            "reasons": list(self.reasons),
             "regions": [
                 {"x": r.x, "y": r.y, "width": r.width, "height": r.height, "score": r.score} for r in self.regions
             ],

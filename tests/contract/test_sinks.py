@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,28 @@ from edgead.stream.sinks.images import ImageFolder, name_of
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
 
-TARGETS = {"jsonl": "deep/results.jsonl", "images": "deep/seen", "video": "deep/seen.mp4"}
+DEAD = "127.0.0.1:9"  # where nobody listens
+SPECS = {  # with a folder to write to, where the sink has one
+    "jsonl": "jsonl:{folder}/results.jsonl",
+    "images": "images:{folder}",
+    "video": "video:{folder}/seen.mp4",
+    "keep": "keep:{folder}",
+    "mqtt": f"mqtt://{DEAD}/line?queue={{folder}}",
+    "mqtts": f"mqtts://{DEAD}/line?queue={{folder}}",
+    "metrics": "metrics:0",
+    "web": "web:0",
+    "http": f"http://{DEAD}/#retry=0.01&queue={{folder}}",
+    "https": f"https://{DEAD}/#retry=0.01&queue={{folder}}",
+}
 
 
 @pytest.fixture(params=sorted(SINKS))
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+def spec(kind: str, tmp_path: Path) -> str:
+    return SPECS[kind].format(folder=tmp_path / "deep/er")
 
 
 def emit(sink: object, detector: Detector, *frames: Frame) -> None:
@@ -31,25 +48,51 @@ def emit(sink: object, detector: Detector, *frames: Frame) -> None:
 
 
 def test_frames_are_taken_and_left_alone(kind: str, detector: Detector, tmp_path: Path) -> None:
-    sink = open_sink(kind, tmp_path / TARGETS[kind])
+    sink = open_sink(spec(kind, tmp_path))
     image = tiny.bad()
     emit(sink, detector, Frame(image, 0, "a"), Frame(tiny.good(2, 31, 41), 1, "b"))
     sink.close()
     sink.close()
     assert np.array_equal(image, tiny.bad())
-    assert (tmp_path / TARGETS[kind]).exists()
+    if "{folder}" in SPECS[kind]:
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
 def test_closing_without_a_frame(kind: str, tmp_path: Path) -> None:
-    sink = open_sink(kind, tmp_path / TARGETS[kind])
+    sink = open_sink(spec(kind, tmp_path))
+    sink.close()
     sink.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in sorted(SINKS) if "{folder}" in SPECS[kind]])
 def test_a_place_that_cannot_be_written_is_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("a file where a folder should be")
     with pytest.raises(EdgeadError, match="deep"):
-        open_sink(kind, tmp_path / TARGETS[kind])
+        open_sink(spec(kind, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "images", "video", "keep"])
+def test_a_path_may_be_given_apart(kind: str, detector: Detector, tmp_path: Path) -> None:
+    sink = open_sink(kind, tmp_path / "deep?a=b.mp4")
+    emit(sink, detector, Frame(tiny.bad(), 0, "a"))
+    sink.close()
+    assert (tmp_path / "deep?a=b.mp4").exists()
+
+
+def test_every_example_can_be_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr("edgead.stream.sinks.read_call", lambda *parts: made.append(parts))
+    open_sink(SINKS[kind].example)
+    assert made[0][1] == kind
+
+
+def test_no_thread_is_left_behind(kind: str, detector: Detector, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    sink = open_sink(spec(kind, tmp_path))
+    emit(sink, detector, Frame(tiny.bad(), 0, "a"))
+    sink.close()
+    assert not [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
 
 
 def test_json_lines_are_appended_and_flushed(detector: Detector, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import tiny
 from capture import FakeCapture
 
 from edgead.errors import SourceError, UsageError
-from edgead.stream.sources import SOURCES, live, open_source, parse
+from edgead.stream.sources import SOURCES, gstreamer, open_source, parse
 
 FRAMES = 5
 
@@ -39,13 +40,15 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         return str(tmp_path)
     if request.param == "video":
         return str(request.getfixturevalue("video"))
-    function = getattr(live, SOURCES[request.param].target.partition(":")[2])
-    fake = (
-        *function.__defaults__[:-1],
-        lambda target: FakeCapture([tiny.good(i) for i in range(FRAMES)], count=FRAMES),
-    )
+    if request.param == "synthetic":
+        return f"synthetic:64x48@200,frames={FRAMES}"
+    module, _, name = SOURCES[request.param].target.partition(":")
+    function = getattr(import_module(module), name)
+    monkeypatch.setattr(gstreamer, "has_element", lambda element: True)
+    fake = (lambda *_: FakeCapture([tiny.good(i) for i in range(FRAMES)], count=FRAMES),)
     monkeypatch.setattr(function, "__defaults__", fake)
-    return "camera:0" if request.param == "camera" else f"{request.param}://user:secret@host/path?token=secret"
+    specs = {"camera": "camera:0", "csi": "csi://0", "gst": "gst:rtspsrc location=rtsp://u:secret@h user-pw=secret"}
+    return specs.get(request.param, f"{request.param}://user:secret@host/path?token=secret")
 
 
 def test_frames_are_what_the_protocol_says(spec: str) -> None:
@@ -86,6 +89,9 @@ def test_closing_twice_and_in_the_middle(spec: str) -> None:
         ("parts", ("images", "parts")),
         ("parts/*.png", ("images", "parts/*.png")),
         ("part.png", ("images", "part.png")),
+        ("csi://0", ("csi", "csi://0")),
+        ("gst:a ! b,c=[1,2] ! d://e", ("gst", "a ! b,c=[1,2] ! d://e")),
+        ("synthetic:64x48@30", ("synthetic", "64x48@30")),
     ],
 )
 def test_what_a_person_writes(spec: str, expected: tuple[str, str]) -> None:

@@ -72,6 +72,8 @@ def test_the_bundle_verifies_and_says_where_it_comes_from(built: Bundle) -> None
         checks = verify(again, detector)
     assert checks
     assert all(check.passed for check in checks)
+    assert again.manifest.health is not None
+    assert again.manifest.health.images == 40
     provenance = again.manifest.provenance
     assert provenance["config"]["steps"] == STEPS
     assert provenance["training"]["steps"] == STEPS

@@ -7,7 +7,7 @@ import painted
 import pytest
 from numpy.typing import NDArray
 
-from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, augment
+from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, GREY, augment, turn
 
 
 def corners(image: NDArray[np.uint8]) -> int:
@@ -71,3 +71,32 @@ def test_switching_flips_leaves_the_other_draws_alone() -> None:
     augment(marked(), one, flips=True, rotation=2.0)
     augment(marked(), other, flips=False, rotation=2.0)
     assert one.random() == other.random()
+
+
+def test_a_turn_of_nothing_is_the_image_itself() -> None:
+    image = painted.texture(1, 40, 56)
+    turned = turn(image, np.random.default_rng(0), quarters=False, degrees=0.0)
+    assert np.array_equal(turned, image)
+    assert not np.shares_memory(turned, image)
+
+
+def test_quarter_turns_are_exact_and_all_drawn() -> None:
+    image = painted.texture(2, 32, 32)
+    quarters = [np.rot90(image, count) for count in range(4)]
+    drawn = [turn(image, np.random.default_rng(seed), quarters=True, degrees=0.0) for seed in range(40)]
+    matches = [[np.array_equal(one, quarter) for quarter in quarters] for one in drawn]
+    assert np.sum(matches) == 40
+    assert np.any(matches, axis=0).all()
+
+
+def test_a_slight_turn_fills_with_grey_and_turns_by_no_more() -> None:
+    image = np.zeros((101, 101, 3), np.uint8)
+    image[50, 90] = 255  # 40 pixels right of the centre
+    angles = []
+    for seed in range(60):
+        turned = turn(image, np.random.default_rng(seed), quarters=False, degrees=5.0)
+        y, x = np.unravel_index(np.argmax(turned[10:-10, 10:-10, 0]), (81, 81))
+        angles.append(np.degrees(np.arctan2(40 - y, x - 40)))
+        assert abs(angles[-1]) < 2 or (turned[0, 0] == GREY).all() or (turned[0, -1] == GREY).all()
+    assert 3 < np.max(np.abs(angles)) < 6
+    assert np.mean(angles) == pytest.approx(0, abs=1.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from capture import Endless, FakeCapture, grey
 
-from edgead.errors import DataError, SourceError
+from edgead.errors import SourceError
 from edgead.stream.sources.live import LiveSource, open_camera, open_stream
 
 
@@ -53,6 +53,7 @@ def test_the_newest_frame_wins_and_the_overtaken_are_counted() -> None:
         frame = next(iter(source))
         assert (frame.index, frame.name, source.dropped) == (8, "camera:0", 8)
         assert abs(frame.time - time.time()) < 10
+        assert 0 <= time.monotonic() - frame.clock < 10
         capture.end.set()
 
 
@@ -99,10 +100,25 @@ def test_a_failing_camera_is_a_source_error() -> None:
     assert ended(source)
 
 
-def test_a_camera_that_delivers_no_images() -> None:
-    capture = FakeCapture([np.zeros((4, 4, 3), np.float32)])
-    with LiveSource(capture, "camera:0") as source, pytest.raises(DataError, match="must be uint8"):
-        next(iter(source))
+def test_damaged_frames_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    source = LiveSource(FakeCapture([grey(0), None, np.zeros((4, 4, 3), np.float32), grey(3)]), "camera:0", "every")
+    assert levels(source) == [0, 3]
+    assert source.unreadable == 2
+    assert [record.message for record in caplog.records if "damaged frame" in record.message] == [
+        "camera:0 delivered a damaged frame: it cannot be decoded; it and others like it are counted"
+    ]
+
+
+def test_a_camera_that_shows_nothing_is_lost() -> None:
+    capture = FakeCapture([grey(1)], hang=True)
+    source = LiveSource(capture, "camera:0", timeout=0.05)
+    frames = iter(source)
+    assert next(frames).index == 0
+    with pytest.raises(SourceError, match=r"showed no frame for 0\.05 s"):
+        next(frames)
+    capture.end.set()
+    source.close()
+    assert ended(source)
 
 
 def test_a_recording_over_the_network_has_an_end() -> None:
@@ -113,22 +129,22 @@ def test_a_recording_over_the_network_has_an_end() -> None:
 def test_cameras_are_opened_by_number_or_device() -> None:
     asked: list[object] = []
 
-    def opener(target: int | str) -> FakeCapture:
+    def opener(target: int | str, timeout: float) -> FakeCapture:
         asked.append(target)
         return FakeCapture([])
 
     for name in ("0", "2", "/dev/video1"):
-        open_camera(name, opener=opener).close()
+        open_camera(name, "latest", 16, 5.0, opener).close()
     assert asked == [0, 2, "/dev/video1"]
     with pytest.raises(SourceError, match="'front' is no camera"):
-        open_camera("front", opener=opener)
+        open_camera("front", "latest", 16, 5.0, opener)
 
 
 @pytest.mark.parametrize(
     "url", ["rtsp://user:secret@host/a", "rtsp://user:se/c@ret@host/a", "http://host/a?token=secret"]
 )
 def test_passwords_do_not_get_out(url: str) -> None:
-    with open_stream(url, opener=lambda target: FakeCapture([grey(0)])) as source:
+    with open_stream(url, "latest", 16, 5.0, lambda *_: FakeCapture([grey(0)])) as source:
         frames = iter(source)
         name = next(frames).name
         with pytest.raises(SourceError) as caught:

@@ -30,6 +30,7 @@ class Tiny:
     name: ClassVar[str] = "tiny"
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 64
+    distils: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ()
     sigma: float = 1.0
     taps: tuple[int, ...] = (2, 4)

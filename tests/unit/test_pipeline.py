@@ -13,7 +13,8 @@ from capture import Endless, FakeCapture
 
 from edgead import Detector, Frame, Result
 from edgead.errors import SourceError
-from edgead.stream.pipeline import RunStats, run
+from edgead.stream.pipeline import run
+from edgead.stream.sinks.jsonl import SinkGone
 from edgead.stream.sources import open_source
 from edgead.stream.sources.live import LiveSource
 
@@ -44,13 +45,14 @@ class Broken:
     dropped = 0
     unreadable = 0
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException | None) -> None:
         self.closed = 0
         self._error = error
 
     def __iter__(self) -> Iterator[Frame]:
         yield Frame(tiny.good())
-        raise self._error
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         self.closed += 1
@@ -64,11 +66,11 @@ class Broken:
 
 def test_a_folder_from_end_to_end(detector: Detector, parts: Path) -> None:
     sinks = [Listing(), Listing()]
-    seen: list[RunStats] = []
-    stats = run(open_source(str(parts)), detector, sinks, on_result=lambda stats, result: seen.append(stats))
-    assert (stats.frames, stats.anomalies, stats.dropped, stats.unreadable) == (3, 1, 0, 0)
-    assert stats.seconds > 0
-    assert [s.frames for s in seen] == [1, 2, 3]
+    seen: list[Result] = []
+    status = run(open_source(str(parts)), detector, sinks, on_result=seen.append)
+    assert (status.frames, status.verdicts["NG"], status.dropped, status.unreadable) == (3, 1, 0, 0)
+    assert status.uptime > 0
+    assert [result.index for result in seen] == [0, 1, 2]
     assert [sink.names for sink in sinks] == [["part_1", "part_2", "part_10"]] * 2
     assert [sink.closed for sink in sinks] == [1, 1]
 
@@ -91,12 +93,20 @@ def test_everything_is_closed_whatever_happens(detector: Detector, error: BaseEx
     assert (source.closed, sink.closed, len(sink.names)) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("bug"), BrokenPipeError()])
-def test_everything_is_closed_when_a_sink_raises(detector: Detector, error: BaseException) -> None:
-    source, sinks = Broken(SourceError("lost")), [Listing(), Listing(lambda index: error), Listing()]
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SinkGone(32, "Broken pipe")])
+def test_everything_is_closed_when_a_sink_ends_the_line(detector: Detector, error: BaseException) -> None:
+    source, sinks = Broken(None), [Listing(), Listing(lambda index: error), Listing()]
     with pytest.raises(type(error)):
         run(source, detector, sinks)
     assert [source.closed, *(sink.closed for sink in sinks)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), BrokenPipeError(32, "Broken pipe")])
+def test_a_sink_that_raises_degrades_alone(detector: Detector, parts: Path, error: Exception) -> None:
+    sinks = [Listing(), Listing(lambda index: error if index == 1 else None)]
+    status = run(open_source(str(parts)), detector, sinks)
+    assert [len(sink.names) for sink in sinks] == [3, 2]
+    assert status.unwritten == {"Listing": 0, "Listing-2": 1}
 
 
 def test_a_full_disk_is_reported_once_and_the_line_goes_on(
@@ -106,8 +116,9 @@ def test_a_full_disk_is_reported_once_and_the_line_goes_on(
     for number in range(20, 24):
         cv2.imwrite(str(parts / f"part_{number}.png"), tiny.good(number))
     full, other = Listing(lambda index: OSError(28, "No space left on device") if 1 <= index <= 4 else None), Listing()
-    stats = run(open_source(str(parts)), detector, [full, other])
-    assert (stats.frames, len(full.names), len(other.names), stats.unwritten) == (7, 3, 7, 4)
+    status = run(open_source(str(parts)), detector, [full, other])
+    assert (status.frames, len(full.names), len(other.names)) == (7, 3, 7)
+    assert status.unwritten == {"Listing": 4, "Listing-2": 0}
     assert ["No space left" in r.message for r in caplog.records] == [True, False]
     assert "writes again" in caplog.records[1].message
 

@@ -14,8 +14,8 @@ from edgead_tools.nets import residual_map
 from edgead_tools.nets.residual_map import (
     FLOOR,
     POSITION_BLUR,
-    POSITION_IMAGES,
     SHRINKAGE,
+    TRUSTED,
     ResidualMap,
     fit_residual_maps,
 )
@@ -80,7 +80,7 @@ def plain_lengths(stack: Tensor, mean: Array, whitening: Array) -> Array:
 
 
 def plain_positions(lengths: Array) -> tuple[Array, Array]:
-    trust = len(lengths) / (len(lengths) + POSITION_IMAGES)
+    trust = len(lengths) / (len(lengths) + TRUSTED)
     usual = trust * plain_blur(lengths.mean(0)) + (1 - trust) * lengths.mean()
     variance = trust * plain_blur(lengths.var(0)) + (1 - trust) * lengths.var()
     return usual, np.sqrt(variance)
@@ -137,7 +137,7 @@ def test_many_images_give_each_cell_its_own_mean_and_spread() -> None:
     good = residuals(40, width=12)
     fitted = fit(lambda: good.split(10) * 250)  # 10 000 images
     lengths = plain_lengths(good, *plain_whitening(good))
-    trust = 10_000 / (10_000 + POSITION_IMAGES)
+    trust = 10_000 / (10_000 + TRUSTED)
     assert trust > 0.99
     np.testing.assert_allclose(fitted.usual.numpy(), plain_blur(lengths.mean(0)), rtol=0.02)
     np.testing.assert_allclose(fitted.spread.numpy(), np.sqrt(plain_blur(lengths.var(0))), rtol=0.03)
@@ -148,7 +148,7 @@ def test_few_images_lean_on_all_cells_together() -> None:
     fitted = fit(batches(good))
     lengths = plain_lengths(good, *plain_whitening(good))
     own = plain_blur(lengths.mean(0)) - lengths.mean()
-    np.testing.assert_allclose(fitted.usual.numpy() - lengths.mean(), own * 3 / (3 + POSITION_IMAGES), atol=1e-5)
+    np.testing.assert_allclose(fitted.usual.numpy() - lengths.mean(), own * 3 / (3 + TRUSTED), atol=1e-5)
     np.testing.assert_allclose(fitted.spread.numpy(), lengths.std(), rtol=0.05)
 
 

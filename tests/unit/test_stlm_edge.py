@@ -66,8 +66,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         ({"head_share": 1.0}, "head_share in"),
         ({"top": 0}, "top in"),
         ({"anomaly_rate": 1.5}, "anomaly_rate in"),
-        ({"rate": 0}, "rate must be above 0"),
-        ({"rate": math.nan}, "rate must be above 0"),
+        ({"rate": 0}, "rate and passes must be above 0"),
+        ({"rate": math.nan}, "rate and passes must be above 0"),
+        ({"passes": 0}, "rate and passes must be above 0"),
         ({"rotation": -1}, "rotation in"),
     ],
 )
@@ -149,6 +150,11 @@ def test_the_heads_map_is_standardised_over_good_images(logged: tuple[Trained, P
         logits = trained.network(from_bytes)["head"] * part.scale + part.offset
     assert logits.mean().item() == pytest.approx(0, abs=1e-3)
     assert logits.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_heads_map_counts_by_the_number_of_good_images(logged: tuple[Trained, Path]) -> None:
+    (part,) = (part for part in logged[0].fusion.maps if part.name == "head")
+    assert part.weight == pytest.approx(StlmEdge().head * 8 / (8 + 100))
 
 
 def _normalised(images: Any) -> Tensor:

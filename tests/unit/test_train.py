@@ -184,6 +184,15 @@ def test_a_budget_becomes_steps_that_repeat_it(tmp_path: Path, monkeypatch: pyte
     assert same(toy, again)
 
 
+def test_a_budget_is_spent_on_so_many_steps_at_the_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, steps in ((30, 30), (3, 3), (100, 60)):
+        toy = Toy()
+        monkeypatch.setattr(train, "time", Clock(toy, lambda number: 1.0))
+        report = toy.fit(Run(tmp_path / str(most), budget=60.0, most=most))
+        assert (report.steps, report.planned, report.stopped) == (steps, steps, "")
+    assert Toy().fit(Run(tmp_path / "steps", steps=40, most=30)).steps == 40  # what is asked for is done
+
+
 def test_a_budget_shorter_than_a_step_does_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Toy()
     monkeypatch.setattr(train, "time", Clock(toy, lambda number: 60.0))
@@ -235,6 +244,10 @@ def test_the_warm_up_does_not_know_the_plan() -> None:
     assert factors[0] == 1.0
     assert factors == sorted(factors, reverse=True)
     assert factors[-1] == pytest.approx(0.01)
+
+
+def test_a_constant_rate_is_constant_from_the_first_step() -> None:
+    assert {rate_factor(step, planned, 1.0) for step in (0, 5, 30, 999) for planned in (0, 25, 999)} == {1.0}
 
 
 def test_a_run_needs_exactly_one_limit(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgead_tools.methods.stlm_edge import COARSE, FINE, StlmEdge
-from edgead_tools.nets.efficientnet_lite import EfficientNetLite, load_efficientnet_lite, tensor_from
+from edgead_tools.methods.stlm_edge import StlmEdge, load_trunk
+from edgead_tools.nets.efficientnet_lite import EfficientNetLite, tensor_from
 from edgead_tools.nets.residual_map import ResidualMap
 from edgead_tools.nets.segmentation_head import SegmentationHead
 from edgead_tools.nets.two_streams import Disagreement, TwoStreams
@@ -35,7 +35,7 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module")
 def trunk() -> EfficientNetLite:
-    return load_efficientnet_lite(load_state(find("efficientnet-lite0")), "lite0", (FINE, COARSE))
+    return load_trunk("efficientnet-lite0", load_state(find("efficientnet-lite0")))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def streams(trunk: EfficientNetLite, images: Tensor) -> TwoStreams:
 def graph(size: int) -> Disagreement:
     """The exported graph with the default options and a head; random weights, statistics of nothing."""
     options = StlmEdge()
-    trunk = EfficientNetLite("lite0", (FINE, COARSE)).eval()
+    trunk = EfficientNetLite("lite0", (4, 10)).eval()
     streams = TwoStreams(trunk, lambda: [torch.zeros(1, 3, size, size)], width=options.width, code=options.code)
     maps = [
         ResidualMap(torch.zeros(channels), torch.eye(channels), torch.zeros(cells, cells), torch.ones(cells, cells))
@@ -68,14 +68,14 @@ class Same(nn.Module):
 
 @torch.no_grad()
 def test_taps_are_standardised_over_the_images(streams: TwoStreams, images: Tensor) -> None:
-    for tap in streams.plain(images):
+    for tap in streams.taps(images):
         torch.testing.assert_close(tap.mean((0, 2, 3)), torch.zeros(tap.shape[1]), rtol=0, atol=1e-4)
         torch.testing.assert_close(tap.std((0, 2, 3), correction=0), torch.ones(tap.shape[1]), rtol=1e-3, atol=0)
 
 
 @torch.no_grad()
 def test_the_denoising_stream_starts_at_the_mean_good_part(streams: TwoStreams, images: Tensor) -> None:
-    taps = streams.plain(images)
+    taps = streams.taps(images)
     for expected, tap in zip(streams.denoising(*taps), taps, strict=True):
         mean = tap.mean(0).expand_as(expected)
         assert (expected - mean).std() < 0.3  # the output layer's small first weights
@@ -96,7 +96,7 @@ def test_streams_that_agree_leave_nothing(streams: TwoStreams, images: Tensor) -
 
 @torch.no_grad()
 def test_the_stacked_residual_is_both_levels_on_one_grid(streams: TwoStreams, images: Tensor) -> None:
-    taps = streams.plain(images[:1])
+    taps = streams.taps(images[:1])
     expected = streams.denoising(*taps)
     stacked, coarse = streams.residuals(images[:1])
     fine = (taps[0] - expected[0])[0].numpy()

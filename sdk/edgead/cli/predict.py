@@ -9,7 +9,7 @@ import typer
 
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.errors import DataError
-from edgead.types import Frame, Result
+from edgead.types import Frame, Result, Verdict
 
 ANOMALY_FOUND = 10
 
@@ -41,12 +41,12 @@ def predict(
         sinks: list[Sink] = [JsonLines() if as_json else Lines()]
         if save is not None:
             sinks.append(open_sink("images", save))
-        stats = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, sinks)
-    if stats.unreadable:
-        raise DataError(f"{stats.unreadable} of {len(paths)} images could not be read and were not judged")
-    if stats.unwritten:
-        raise DataError(f"{stats.unwritten} results could not be written")
-    if stats.anomalies and fail_on_anomaly:
+        status = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, sinks)
+    if status.unreadable:
+        raise DataError(f"{status.unreadable} of {len(paths)} images could not be read and were not judged")
+    if unwritten := sum(status.unwritten.values()):
+        raise DataError(f"{unwritten} results could not be written")
+    if status.verdicts[Verdict.NG] and fail_on_anomaly:
         raise typer.Exit(ANOMALY_FOUND)
 
 

@@ -13,7 +13,11 @@ from edgead.types import ImageU8, Reading
 
 
 class Engine(Protocol):
-    """Frames in, readings out. An engine belongs to one thread at a time."""
+    """Frames in, readings out. An engine belongs to one thread at a time.
+
+    One that gains from batches also has `batch`, the most frames it takes at once; the line then hands it frames of
+    several cameras together.
+    """
 
     name: str
     precision: str

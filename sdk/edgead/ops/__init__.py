@@ -1,11 +1,12 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
-from edgead.ops.decide import calibrate, find_regions, judge
+from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.mask import load_mask
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
+    "Rules",
     "as_image",
     "calibrate",
     "find_regions",

@@ -1,31 +1,233 @@
-"""The line itself: frames from a source, through the detector, into the sinks."""
+"""The line itself: frames from cameras, through one detector, into the sinks, for as long as the cameras last.
+
+Each camera has a thread that keeps it open (`feeds`), each sink one that writes (`outlets`); the caller's thread
+judges. Between them are queues that cannot grow, and a word for everything that they leave out.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
+from edgead.stream.feeds import Backoff, Camera, Feed
+from edgead.stream.health import FROZEN_S, HealthCheck
+from edgead.stream.inbox import Inbox
+from edgead.stream.judge import Judge
+from edgead.stream.outlets import DRAIN_S, Outlet
 from edgead.stream.sinks import Sink
 from edgead.stream.sources import Source
-from edgead.types import Frame, Result
+from edgead.stream.status import LineStatus, Meter, rate, spread
+from edgead.stream.vote import Ballot, Vote
+from edgead.types import Frame, Result, Verdict
 
-_log = logging.getLogger(__name__)
+ONE_FRAME = Vote()
+CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
+SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
+
+_TICK = 0.2  # seconds after which an idle line looks up
 
 
 @dataclass(frozen=True, slots=True)
-class RunStats:
-    """What happened on the line."""
+class Settings:
+    """What can be asked of a line."""
 
-    frames: int = 0  # judged
-    anomalies: int = 0
-    dropped: int = 0  # overtaken by a newer frame before they were judged
-    unreadable: int = 0  # files passed over
-    seconds: float = 0.0
-    unwritten: int = 0  # results that a sink could not take
+    limit: int | None = None  # frames after which it ends
+    deadline: float | None = None  # milliseconds from capture after which a judgement is LATE
+    vote: Vote = ONE_FRAME
+    health: bool = True  # whether frames of a camera in trouble are INVALID
+    frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
+    camera_backoff: Backoff = CAMERA_BACKOFF
+    sink_backoff: Backoff = SINK_BACKOFF
+    drain: float = DRAIN_S  # seconds that a stopped line gives its sinks to finish
+
+
+class Line:
+    """Cameras, a detector and sinks at work. `run` it in one thread; every other method may be called from any."""
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        detector: Detector,
+        sinks: Sequence[Sink],
+        settings: Settings = Settings(),
+        *,
+        on_result: Callable[[Result], None] = lambda result: None,
+        on_alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make a line that is yet to run; a sink that has `attach` is given it before the first frame.
+
+        `on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
+        as long as frames are judged or every camera is known to have none.
+        """
+        self._settings = settings
+        self._on_result = on_result
+        self._on_alive = on_alive
+        self._sinks = sinks
+        self._cameras = cameras
+        self._inbox = Inbox([camera.depth for camera in cameras], [camera.overtakes for camera in cameras])
+        self._feeds = [
+            Feed(number, camera, self._inbox, settings.camera_backoff) for number, camera in enumerate(cameras)
+        ]
+        self._meters = [Meter() for _ in cameras]
+        checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
+        self._judge = Judge(detector, checks)
+        self._ballots = [Ballot(settings.vote) for _ in cameras]
+        self._outlets: list[Outlet] = []
+        self._stopping = False
+        self._finished = False  # as it should: not stopped, nothing raised
+        self._give_up_at = 0.0
+        self._started = time.monotonic()
+
+    def run(self) -> LineStatus:
+        """Judge until every camera is at its end, the limit is reached, or `stop` is called.
+
+        Sources and sinks are closed on every way out, interrupts among them; the detector stays the caller's.
+        Raises what ended a camera for good (SourceError), once the others are at their end too, and what a sink
+        raises that ends the line.
+        """
+        self._started = time.monotonic()
+        with ExitStack() as stack:
+            stack.callback(self._judge.close)
+            stack.callback(self._close_outlets)
+            self._open_outlets()
+            stack.callback(self._close_feeds)
+            for feed in self._feeds:
+                feed.start()
+            ended = self._judge_all()
+            for number, ballot in enumerate(self._ballots):
+                for frame, result in ballot.close():
+                    self._deliver(number, frame, result)
+            self._finished = not self._stopping
+        endings = [outlet.fatal for outlet in self._outlets] + [
+            feed.error for feed in self._feeds if ended and self._finished
+        ]
+        for trouble in endings:
+            if trouble is not None:
+                raise trouble
+        return self.status()
+
+    def stop(self) -> None:
+        """Let the line end after the frame at hand. It only sets a flag, so a signal's handler may call it."""
+        self._stopping = True
+
+    def set_threshold(self, factor: float) -> None:
+        """From the next frame on a part is NG above this calibrated score; 1.0 is the bundle's own threshold.
+
+        Raises UsageError for a factor that is no positive number.
+        """
+        self._judge.set_threshold(factor)
+
+    def replace_bundle(self, path: str | os.PathLike[str]) -> None:
+        """Go on with another bundle without missing a frame; see `Judge.replace_bundle`."""
+        self._judge.replace_bundle(path)
+
+    def _open_outlets(self) -> None:
+        names: dict[str, int] = {}
+        for sink in self._sinks:
+            kind = type(sink).__name__
+            names[kind] = names.get(kind, 0) + 1
+            name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
+            live = all(camera.live for camera in self._cameras)
+            self._outlets.append(Outlet(sink, name, self._settings.sink_backoff if live else None))
+        for sink in self._sinks:
+            attach = getattr(sink, "attach", None)
+            if attach is not None:
+                attach(self)
+
+    def _judge_all(self) -> bool:
+        """Judge, and say whether it was the cameras that ended it."""
+        left = self._settings.limit
+        while not self._stopping and (left is None or left > 0):
+            most = self._judge.detector.batch if left is None else min(left, self._judge.detector.batch)
+            taken = self._inbox.take(most, _TICK)
+            if not taken and self._inbox.over:
+                return True
+            for (number, frame), result in zip(taken, self._judge.judge(taken), strict=True):
+                self._count(number, frame, result)
+            left = None if left is None else left - len(taken)
+            if taken or all(feed.waiting for feed in self._feeds):
+                self._on_alive()
+        return False
+
+    def _count(self, number: int, frame: Frame, result: Result) -> None:
+        """Take a judged frame, and hand on the part that it completes."""
+        age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
+        self._meters[number].frame(age, result.timings.total)
+        for shown, voted in self._ballots[number].add(frame, replace(result, age=age)):
+            self._deliver(number, shown, self._in_time(voted, age))
+
+    def _deliver(self, number: int, frame: Frame, result: Result) -> None:
+        camera = self._cameras[number]
+        self._meters[number].result(result)
+        for outlet in self._outlets:
+            outlet.emit(frame, result, None if camera.live else self._may_wait)
+            if outlet.fatal is not None:
+                raise outlet.fatal
+        self._on_result(result)
+
+    def _in_time(self, result: Result, age: float) -> Result:
+        """The result; LATE where the newest frame it rests on was judged past the deadline, `age` ms after capture."""
+        deadline = self._settings.deadline
+        if deadline is None or age <= deadline or result.verdict is Verdict.INVALID:
+            return result
+        words = f"{result.verdict}, but judged {age:.0f} ms after capture, past the deadline of {deadline:g} ms"
+        return replace(result, verdict=Verdict.LATE, reasons=(*result.reasons, words))
+
+    def _may_wait(self) -> bool:
+        """Whether to wait for a sink that has no room; once stopped, as long as sinks are given to finish."""
+        if not self._stopping:
+            return True
+        self._give_up_at = self._give_up_at or time.monotonic() + self._settings.drain
+        return time.monotonic() < self._give_up_at
+
+    def _close_feeds(self) -> None:
+        self._inbox.close()
+        for feed in self._feeds:
+            feed.stop()
+        for feed in self._feeds:
+            feed.join()
+
+    def _close_outlets(self) -> None:
+        """Let sinks finish: what came from files is written however long it takes, unless the line was cut short."""
+        in_step = self._finished and not all(camera.live for camera in self._cameras)
+        for outlet in self._outlets:
+            outlet.close(None if in_step else self._settings.drain)
+
+    def status(self) -> LineStatus:
+        """How the line is doing now; cheap enough to be asked several times a second."""
+        uptime = time.monotonic() - self._started
+        names = [camera.name for camera in self._cameras]
+        read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
+        cameras = {
+            name: replace(feed.status(), frames=read[name].frames, fps=rate(read[name].samples, uptime))
+            for name, feed in zip(names, self._feeds, strict=True)
+        }
+        samples = [sample for one in read.values() for sample in one.samples]
+        detector = self._judge.detector
+        return LineStatus(
+            cameras=cameras,
+            counts={name: one.verdicts for name, one in read.items()},
+            verdicts={kind.value: sum(one.verdicts.get(kind.value, 0) for one in read.values()) for kind in Verdict},
+            frames=sum(camera.frames for camera in cameras.values()),
+            dropped=sum(camera.dropped for camera in cameras.values()),
+            unreadable=sum(camera.unreadable for camera in cameras.values()),
+            reconnects=sum(camera.reconnects for camera in cameras.values()),
+            unwritten={outlet.name: outlet.unwritten for outlet in self._outlets},
+            fps=rate(samples, uptime),
+            age_ms=spread(sample.age for sample in samples if sample.age),
+            latency_ms=spread(sample.latency for sample in samples),
+            engine=detector.engine.name,
+            precision=detector.engine.precision,
+            model=detector.bundle.manifest.name,
+            digest=detector.model,
+            threshold=detector.rules.threshold,
+            fault=self._judge.fault,
+            uptime=uptime,
+        )
 
 
 def run(
@@ -33,76 +235,11 @@ def run(
     detector: Detector,
     sinks: Sequence[Sink],
     limit: int | None = None,
-    on_result: Callable[[RunStats, Result], None] | None = None,
-) -> RunStats:
-    """Judge the frames of `source` until it ends or `limit` frames are judged; each result goes to every sink.
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> LineStatus:
+    """Judge the frames of one open source until it ends or `limit` frames are judged; see `Line.run`.
 
-    Source and sinks are closed on every way out, interrupts among them; the detector stays the caller's. A
-    sink that cannot write (a full disk) is reported once, tried again with every frame, and never stops the line.
-    Raises SourceError when the source is lost, and whatever the detector raises.
+    A live source that is lost is not opened again: SourceError. The camera's health is not looked at.
     """
-    with ExitStack() as stack:
-        outlets = [_Outlet(sink) for sink in sinks]
-        for outlet in outlets:
-            stack.callback(outlet.close)
-        stack.callback(source.close)  # last in, first out: no frame may come while the sinks are closing
-        return _judge_all(source, detector, outlets, limit, on_result)
-
-
-def _judge_all(
-    source: Source,
-    detector: Detector,
-    outlets: Sequence[_Outlet],
-    limit: int | None,
-    on_result: Callable[[RunStats, Result], None] | None,
-) -> RunStats:
-    start = time.perf_counter()
-    frames = anomalies = 0
-
-    def stats() -> RunStats:
-        seconds, unwritten = time.perf_counter() - start, sum(outlet.unwritten for outlet in outlets)
-        return RunStats(frames, anomalies, source.dropped, source.unreadable, seconds, unwritten)
-
-    if limit is not None and limit <= 0:
-        return stats()
-    for frame in source:
-        result = detector.detect(frame)
-        frames += 1
-        anomalies += result.is_anomalous
-        for outlet in outlets:
-            outlet.emit(frame, result)
-        if on_result is not None:
-            on_result(stats(), result)
-        if frames == limit:  # before the source is asked for a frame that nobody wants
-            break
-    return stats()
-
-
-class _Outlet:
-    """A sink whose failures to write do not stop the line."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._failing = False
-        self.unwritten = 0
-
-    def emit(self, frame: Frame, result: Result) -> None:
-        try:
-            self._sink.emit(frame, result)
-        except BrokenPipeError:  # nobody reads any more: the program's end, not a sink's trouble
-            raise
-        except OSError as error:
-            if not self._failing:
-                _log.error("%s cannot write: %s; the line goes on", type(self._sink).__name__, error)
-            self._failing = True
-            self.unwritten += 1
-            return
-        if self._failing:
-            _log.warning("%s writes again", type(self._sink).__name__)
-        self._failing = False
-
-    def close(self) -> None:
-        try:
-            self._sink.close()
-        except OSError as error:
-            _log.error("%s could not finish: %s", type(self._sink).__name__, error)
+    settings = Settings(limit=limit, health=False)
+    return Line([Camera("", source)], detector, sinks, settings, on_result=on_result).run()

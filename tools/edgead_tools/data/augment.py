@@ -11,6 +11,7 @@ SHIFT = 0.015  # of the side
 ZOOM = 0.02
 CONTRAST = 0.08
 BRIGHTNESS = 5.0  # grey levels
+GREY = (114, 114, 114)  # what `turn` fills with
 
 
 def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotation: float) -> ImageU8:
@@ -31,3 +32,15 @@ def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotatio
         np.ascontiguousarray(image), matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(cv2.addWeighted(moved, contrast, moved, 0.0, brightness), np.uint8)
+
+
+def turn(image: ImageU8, random: np.random.Generator, *, quarters: bool, degrees: float) -> ImageU8:
+    """A new image (H, W, 3), turned about its centre by up to `degrees` either way, and by 0, 90, 180 or 270 before
+    where `quarters`. What comes in from outside the frame is grey (DeSTSeg's and STLM's augmentation)."""
+    height, width = image.shape[:2]
+    angle = 90.0 * int(random.integers(4)) * quarters + random.uniform(-degrees, degrees)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    turned = cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY
+    )
+    return np.asarray(turned, np.uint8)

@@ -26,7 +26,10 @@ METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
         "edge": "edgead_tools.methods.ast_mfr_edge:AstMfrEdge",
         "paper": "edgead_tools.methods.ast_mfr_paper:AstMfrPaper",
     },
-    "stlm": {"edge": "edgead_tools.methods.stlm_edge:StlmEdge"},
+    "stlm": {
+        "edge": "edgead_tools.methods.stlm_edge:StlmEdge",
+        "paper": "edgead_tools.methods.stlm_paper:StlmPaper",
+    },
 }
 
 
@@ -36,6 +39,7 @@ class TrainingImages:
 
     train: NDArray[np.uint8]
     calibration: NDArray[np.uint8]  # to fit statistics to: the network has not seen them
+    large: NDArray[np.uint8] | None = None  # `train` at the size of the bundle that is distilled from
 
     def __post_init__(self) -> None:
         for name, images in (("train", self.train), ("calibration", self.calibration)):
@@ -79,6 +83,10 @@ class Method(Protocol):
     @property
     def size(self) -> int:
         """The side of its square input in pixels, unless a build asks for another."""
+
+    @property
+    def distils(self) -> bool:
+        """Whether it can learn the maps of another bundle (`Run.distill_from`)."""
 
     @property
     def weights(self) -> tuple[str, ...]:

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
@@ -28,16 +26,16 @@ from edgead.errors import UsageError
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr_paper import card, teach
-from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite, tensor_from
+from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
 from edgead_tools.nets.feature_regeneration import Regeneration, StudentTeacher
-from edgead_tools.nets.judged_differences import Batches, StandardisedTaps, judge_differences
+from edgead_tools.nets.judged_differences import StandardisedTaps, judge_differences
 from edgead_tools.nets.plain_resnet import PlainResNet
 from edgead_tools.session import session
 from edgead_tools.train import Optimiser, Run, TrainReport
 from edgead_tools.weights import find, load_state
 
 STRIDE = 8  # pixels a cell of the fused map
-CHUNK = 16  # images a forward pass when statistics are fitted
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class AstMfrEdge:
     name: ClassVar[str] = "ast_mfr"
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
+    distils: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 32  # channels of the student's first stage; each later stage has twice as many
@@ -70,7 +69,7 @@ class AstMfrEdge:
         source = find(self.weights[0], run.weights)
         trunk = load_efficientnet_lite(load_state(source))
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        good = _batches(images, run.device)
+        good = lite_batches(images, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             pair = self._pair(StandardisedTaps(trunk, good)).to(run.device)
@@ -95,7 +94,7 @@ class AstMfrEdge:
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
             chosen = random.integers(count, size=self.batch)
             batch = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
-            return pair.losses(_tensor(np.stack(batch), run.device))
+            return pair.losses(lite_tensor(np.stack(batch), run.device))
 
         optimiser = Optimiser(rate=self.rate, kind="adam", weight_decay=0.0)
         return teach(pair, step, optimiser, run, steps_per_epoch=count / self.batch)
@@ -104,18 +103,3 @@ class AstMfrEdge:
         maps = (MapSpec(name="stage1", weight=self.fine), MapSpec(name="stage2"), MapSpec(name="stage3"))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
         return FusionSpec(maps=maps, height=height, width=width, score=score)
-
-
-def _tensor(images: NDArray[np.uint8], device: str) -> Tensor:
-    return tensor_from(torch.from_numpy(images)).to(device=device, memory_format=torch.channels_last)
-
-
-def _batches(images: TrainingImages, device: str) -> Batches:
-    """All good images in order, those kept from the training included: statistics need every one."""
-
-    def batches() -> Iterable[Tensor]:
-        for side in (images.train, images.calibration):
-            for start in range(0, len(side), CHUNK):
-                yield _tensor(np.ascontiguousarray(side[start : start + CHUNK]), device)
-
-    return batches

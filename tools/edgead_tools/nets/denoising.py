@@ -1,9 +1,9 @@
-"""The denoising stream of the edge forms: from the trunk's taps of a damaged image to the taps of the whole one.
+"""The denoising stream of the edge forms: from the trunk's taps of a damaged image to the features of the whole one.
 
-It branches off the trunk, squeezes what the taps say of the image through a narrow code, and builds the taps anew
-from it. What a good part never showed does not pass the code (the reverse-distillation effect), and what the
-pseudo-anomalies taught it to remove is removed (DeSTSeg's denoising). Convolutions, batch norm and ReLU6 only, so
-that it quantizes.
+It branches off the trunk, squeezes what the taps say of the image through a narrow code, and builds the teacher's
+features (the taps themselves, where the trunk is the teacher) from it. What a good part never showed does not pass the
+code (the reverse-distillation effect), and what the pseudo-anomalies taught it to remove is removed (DeSTSeg's
+denoising). Convolutions, batch norm and ReLU6 only, so that it quantizes.
 """
 
 from __future__ import annotations
@@ -43,18 +43,20 @@ class Residual(nn.Module):
 
 
 class DenoisingStream(nn.Module):
-    """Taps at 1/8 and 1/16 of the image in, the same taps of the clean image out, all standardised per channel.
+    """Taps at 1/8 and 1/16 of the image in, the teacher's features of the clean image on the same grids out, all
+    standardised per channel.
 
-    `means` are the taps' means over good images, (1, C, h, w) each: they start, as parameters, what the stream adds
-    its prediction to, so that it begins at the mean good part and learns what differs from part to part.
+    `taps` are the channels of what comes in. `means` are the features' means over good images, (1, C, h, w) each:
+    they start, as parameters, what the stream adds its prediction to, so that it begins at the mean good part and
+    learns what differs from part to part.
     """
 
-    def __init__(self, means: Sequence[Tensor], *, width: int = 128, code: int = 64) -> None:
+    def __init__(self, taps: Sequence[int], means: Sequence[Tensor], *, width: int = 128, code: int = 64) -> None:
         super().__init__()
         fine, coarse = (mean.shape[1] for mean in means)
         half = width // 2
-        self.reduce = conv(fine, half, 3, 2)
-        self.encode = nn.Sequential(conv(coarse + half, width), conv(width, width, 3, 2), Residual(width))
+        self.reduce = conv(taps[0], half, 3, 2)
+        self.encode = nn.Sequential(conv(taps[1] + half, width), conv(width, width, 3, 2), Residual(width))
         self.code = nn.Conv2d(width, code, 1)
         self.decode = nn.Sequential(conv(code, width), Residual(width), Residual(width))
         self.coarse = nn.Sequential(Residual(width), Residual(width))
@@ -69,7 +71,6 @@ class DenoisingStream(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C8, H/8, W/8) and (B, C16, H/16, W/16), standardised; gives the same shapes."""
         code = self.code(self.encode(torch.cat([coarse, self.reduce(fine)], 1)))
         x = self.coarse(_double(self.decode(code)))
         y = self.fine(_double(self.narrow(x)))

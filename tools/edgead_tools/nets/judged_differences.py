@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from edgead_tools.nets.efficientnet_lite import EfficientNetLite
 from edgead_tools.nets.feature_regeneration import StudentTeacher
-from edgead_tools.nets.moments import moments
 from edgead_tools.nets.residual_map import ResidualMap, fit_residual_maps
+from edgead_tools.nets.standardised import standardise
 
 Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
 
@@ -25,20 +25,12 @@ class StandardisedTaps(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         self.channels = [trunk.channels[tap] for tap in trunk.taps]
-        with torch.no_grad():
-            taps = moments(tuple(trunk(batch).values()) for batch in images())
-        for level, (_, mean, squares) in enumerate(taps):
-            center = mean.mean((1, 2), keepdim=True)
-            spread = (squares.mean((1, 2), keepdim=True) - center**2).clamp(min=1e-12).sqrt()
-            self.register_buffer(f"center{level}", center[None].float())
-            self.register_buffer(f"spread{level}", spread[None].float())
+        self.standard, _ = standardise(lambda: (tuple(trunk(batch).values()) for batch in images()))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The taps (B, C, h, w) in the order of their blocks."""
-        return [
-            (tap - self.get_buffer(f"center{level}")) / self.get_buffer(f"spread{level}")
-            for level, tap in enumerate(self.trunk(image).values())
-        ]
+        taps: list[Tensor] = self.standard(self.trunk(image).values())
+        return taps
 
 
 class JudgedDifferences(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,17 @@ Rule = tuple[str, str]  # regular expression for a whole published key, and the 
 SHOWN = 3  # names listed in a message
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was taken of a checkpoint."""
+
+    tensors: int
+    unused: int  # tensors that were known and left
+
+
 def load_published(
     network: nn.Module, state: Mapping[str, Tensor], rules: Sequence[Rule], *, unused: str, source: str
-) -> None:
+) -> Loaded:
     """Copy `state` into `network`, each key renamed by the first rule that matches the whole of it.
 
     `unused` matches the names (after renaming) that the network may do without; `source` names the checkpoint in
@@ -37,6 +46,7 @@ def load_published(
     if wrong:
         raise WeightsError(f"{source} does not fit: other shapes for {_some(wrong)}")
     network.load_state_dict({name: renamed[name] for name in own})
+    return Loaded(tensors=len(own), unused=len(renamed) - len(own))
 
 
 def _rename(state: Mapping[str, Tensor], rules: Sequence[Rule], source: str) -> dict[str, Tensor]:

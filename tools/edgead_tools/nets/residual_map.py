@@ -3,8 +3,8 @@
 A residual is the difference between what one stream sees and what the other expects, (B, C, h, w). Its length
 means little by itself: channels differ in scale, they are correlated, and edges are harder to predict than flat
 ground. Both are learned from good images: a shared covariance of the residuals (Mahalanobis length), and the mean
-and the spread of the whitened length at every cell. Few images cannot tell cells apart, so with n images the
-statistics of a cell count n / (n + POSITION_IMAGES) and those of all cells together the rest.
+and the spread of the whitened length at every cell. Few images cannot tell cells apart, so the statistics of a cell
+count as much as `trust` in their number says and those of all cells together the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgead_tools.nets.moments import moments
 
 SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
-POSITION_IMAGES = 100  # good images that are worth as much as the assumption that all cells are alike
+TRUSTED = 100  # good images that are worth as much as what is assumed without them
 RESOLUTION = 1e-9  # of a variance, against the mean square
 FLOOR = 1e-6  # of the mean squared residual, under the root
 
@@ -58,6 +58,11 @@ class ResidualMap(nn.Module):
         return self.rate(self.whiten(residual))
 
 
+def trust(images: int) -> float:
+    """The share, 0..1, of what was learnt from so many good images against what is assumed without them."""
+    return images / (images + TRUSTED)
+
+
 def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
     """One map for each level of the residuals of good images, in two passes over the batches."""
     rows = ([_rows(level) for level in levels] for levels in residuals())
@@ -92,10 +97,10 @@ def _whitening(mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
 def _places(count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     """The usual value and its standard deviation at every cell (h, w), smoothed and shrunk."""
     variance = (squares - mean * mean).clamp(min=0)
-    trust = count / (count + POSITION_IMAGES)
+    share = trust(count)
     level, spread = mean.mean(), variance.mean() + mean.var(correction=0)  # over all cells, as if they were alike
-    usual = trust * _blur(mean) + (1 - trust) * level
-    variance = trust * _blur(variance) + (1 - trust) * spread
+    usual = share * _blur(mean) + (1 - share) * level
+    variance = share * _blur(variance) + (1 - share) * spread
     return usual, variance.clamp(min=1e-6).sqrt()
 
 

@@ -10,44 +10,54 @@ from torch.nn import functional
 
 from edgead_tools.nets.denoising import DenoisingStream
 from edgead_tools.nets.efficientnet_lite import EfficientNetLite
-from edgead_tools.nets.moments import moments
+from edgead_tools.nets.plain import PlainStream
 from edgead_tools.nets.residual_map import ResidualMap
 from edgead_tools.nets.segmentation_head import SegmentationHead
+from edgead_tools.nets.standardised import Pair, standardise
 
 Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
-Pair = tuple[Tensor, Tensor]  # at 1/8 and at 1/16 of the image
+Teacher = Callable[[Tensor], Pair]  # normalised RGB images to features at 1/8 and 1/16
 
 
 class TwoStreams(nn.Module):
-    """The frozen trunk, which is the plain stream, and the denoising stream that branches off it."""
+    """The plain and the denoising stream on one frozen trunk.
 
-    def __init__(self, trunk: EfficientNetLite, images: Batches, *, width: int, code: int) -> None:
-        """`trunk` has two taps, at 1/8 and 1/16; its channels are standardised over good `images`."""
+    Without a teacher the trunk teaches itself: a student of the teacher's architecture and weights starts at the
+    optimum of L_plain, so its own taps are the plain stream and cost nothing. With a teacher the plain stream is
+    a student on the trunk's taps, and both streams speak of the teacher's features.
+    """
+
+    def __init__(
+        self, trunk: EfficientNetLite, images: Batches, *, width: int, code: int, teacher: Teacher | None = None
+    ) -> None:
+        """`trunk` has two taps, at 1/8 and 1/16; features are standardised over good `images`."""
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
-        places = []
-        with torch.no_grad():
-            taps = moments(tuple(trunk(batch).values()) for batch in images())
-        for level, (_, mean, squares) in enumerate(taps):
-            center = mean.mean((1, 2), keepdim=True)
-            spread = (squares.mean((1, 2), keepdim=True) - center**2).clamp(min=1e-12).sqrt()
-            self.register_buffer(f"center{level}", center[None].float())
-            self.register_buffer(f"spread{level}", spread[None].float())
-            places.append(((mean - center) / spread)[None].float())
-        self.denoising = DenoisingStream(places, width=width, code=code)
+        self.standard, means = standardise(lambda: (self._raw(batch) for batch in images()))
+        self.target = self.standard  # how targets are standardised
+        self.student: PlainStream | None = None
+        taps = [mean.shape[1] for mean in means]
+        if teacher is not None:
+            taught = teacher
+            self.target, means = standardise(lambda: (taught(batch) for batch in images()))
+            self.student = PlainStream(taps, [mean.shape[1] for mean in means], width=width)
+        self.denoising = DenoisingStream(taps, means, width=width, code=code)
 
-    def plain(self, image: Tensor) -> Pair:
-        """The trunk's taps of an image (B, 3, H, W), standardised per channel."""
+    def _raw(self, image: Tensor) -> Pair:
         fine, coarse = self.trunk(image).values()
-        fine = (fine - self.get_buffer("center0")) / self.get_buffer("spread0")
-        coarse = (coarse - self.get_buffer("center1")) / self.get_buffer("spread1")
+        return fine, coarse
+
+    def taps(self, image: Tensor) -> Pair:
+        """The trunk's taps of an image (B, 3, H, W), standardised per channel."""
+        fine, coarse = self.standard(self._raw(image))
         return fine, coarse
 
     def residuals(self, image: Tensor) -> Pair:
         """What the plain stream sees less what the denoising stream expects: both levels stacked at 1/8, and the
         coarse one alone. The fine level is averaged over 3x3 cells, which its receptive field overlaps anyway."""
-        fine, coarse = self.plain(image)
-        fine_expected, coarse_expected = self.denoising(fine, coarse)
+        taps = self.taps(image)
+        fine, coarse = taps if self.student is None else self.student(*taps)
+        fine_expected, coarse_expected = self.denoising(*taps)
         fine, coarse = fine - fine_expected, coarse - coarse_expected
         smooth = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
         raised = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)

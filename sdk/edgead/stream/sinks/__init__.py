@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from edgead.errors import UsageError
+from edgead.stream.sinks.options import read_call, split_spec
 from edgead.types import Frame, Result
 
 
 class Sink(Protocol):
-    """Takes what the line has judged. An OSError from `emit` is reported and the line goes on."""
+    """Takes what the line has judged. An OSError from `emit` is reported and the line goes on.
+
+    A sink that wants to know how the line is doing, or to steer it, also has `attach(line)`, called once before
+    the first frame. One that never looks at a frame's pixels says `needs_pixels = False`, and more results can wait
+    for it.
+    """
 
     def emit(self, frame: Frame, result: Result) -> None:
         """Take one frame and its result; neither may be changed."""
@@ -22,22 +29,67 @@ class Sink(Protocol):
         ...
 
 
+class Status(Protocol):
+    """What `Line.status` gives; `edgead.stream.sinks.status` says which keys of it the sinks read."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class Line(Protocol):
+    """The running line, as a sink sees it. Every method may be called from any thread and returns at once."""
+
+    def status(self) -> Status:
+        """How the line is doing now."""
+        ...
+
+    def set_threshold(self, factor: float) -> None:
+        """Call parts NG from `factor` times the bundle's image threshold on; raises EdgeadError."""
+        ...
+
+    def replace_bundle(self, path: Path) -> None:
+        """Go on with another bundle without missing a frame; raises EdgeadError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SinkEntry:
-    """A row of the table: where a sink lives and what it is given."""
+    """A row of the table: where a sink lives and what is written to name one."""
 
-    target: str  # "module:Class", called as Class(path)
+    target: str  # "module:Class", called as Class(place, **options); its parameters are the options there are
+    example: str
+    mark: str = "?"  # begins the options; "#" for URLs, whose query is the receiver's
+    extra: str = ""  # what brings its package: edgead[extra]
 
 
 SINKS: dict[str, SinkEntry] = {
-    "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines"),
-    "images": SinkEntry("edgead.stream.sinks.images:ImageFolder"),
-    "video": SinkEntry("edgead.stream.sinks.video:VideoFile"),
+    "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines", "jsonl:results.jsonl"),
+    "images": SinkEntry("edgead.stream.sinks.images:ImageFolder", "images:seen"),
+    "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "video:seen.mp4?fps=10"),
+    "keep": SinkEntry("edgead.stream.sinks.keep:Keep", "keep:saved?quota=10GB&days=30"),
+    "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
+    "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
+    "metrics": SinkEntry("edgead.stream.sinks.metrics:Metrics", "metrics:9108"),
+    "web": SinkEntry("edgead.stream.sinks.web:Web", "web:8080", extra="web"),
+    "http": SinkEntry("edgead.stream.sinks.webhook:Webhook", "http://mes.local/parts#verdicts=all", mark="#"),
+    "https": SinkEntry("edgead.stream.sinks.webhook:Webhook", "https://mes.local/parts#verdicts=all", mark="#"),
 }
 
 
-def open_sink(kind: str, path: Path) -> Sink:
-    """The sink `kind` of the table, writing to `path`; raises UsageError or DataError when it cannot."""
-    module, _, name = SINKS[kind].target.partition(":")
-    sink: Sink = getattr(import_module(module), name)(path)
+def open_sink(spec: str, path: Path | None = None) -> Sink:
+    """Open the sink that `spec` names, such as 'video:seen.mp4?fps=10': see SINKS for what can be written.
+
+    With a `path`, `spec` is the kind alone, and the path may hold any character. Raises UsageError for a spec that
+    cannot be understood or whose package is missing, DataError for a place that cannot be written.
+    """
+    marks = {kind: entry.mark for kind, entry in SINKS.items()}
+    kind, place, options = split_spec(spec, marks) if path is None else split_spec(spec + ":", marks)
+    entry = SINKS[kind]
+    module, _, name = entry.target.partition(":")
+    try:
+        make = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not entry.extra or (error.name or "").startswith("edgead"):
+            raise
+        raise UsageError(f"the sink '{kind}' needs {error.name}: pip install 'edgead[{entry.extra}]'") from error
+    sink: Sink = make(path) if path is not None else read_call(make, kind, place, options, entry.example)
     return sink

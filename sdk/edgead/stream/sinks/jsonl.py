@@ -10,8 +10,14 @@ from edgead.errors import DataError
 from edgead.types import Frame, Result
 
 
+class SinkGone(BrokenPipeError):
+    """Nobody reads standard output any more: the line, which works for nobody else, ends."""
+
+
 class JsonLines:
     """One result a line, appended to a file, or on standard output where no path is given."""
+
+    needs_pixels = False
 
     def __init__(self, path: Path | None = None) -> None:
         """Open `path` for appending; raises DataError."""
@@ -28,8 +34,11 @@ class JsonLines:
     def emit(self, frame: Frame, result: Result) -> None:
         line = result.to_json() + "\n"
         if self._file is None:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            except BrokenPipeError as error:
+                raise SinkGone(*error.args) from error
         else:
             self._append(self._file, line.encode())
 

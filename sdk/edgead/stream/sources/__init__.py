@@ -23,7 +23,7 @@ POLICIES = ("latest", "every")
 VIDEO_EXTENSIONS = frozenset(
     {".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 )
-_LOCAL = ("images", "video", "camera")  # written camera:0; the others are URLs
+_LOCAL = ("images", "video", "camera", "gst", "synthetic")  # written camera:0; the others are URLs
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
 
 
@@ -54,33 +54,50 @@ class Source(Protocol):
 class SourceEntry:
     """A row of the table: where a source lives and what is written to name one."""
 
-    target: str  # "module:function", called as function(name, policy, bits); it opens the source or raises SourceError
+    target: str  # "module:function", called as function(name, policy, bits, timeout); opens it or raises SourceError
     example: str
+    live: bool = True  # comes when it likes, and may come back when it was lost
 
 
 SOURCES: dict[str, SourceEntry] = {
-    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png"),
-    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4"),
+    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png", live=False),
+    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4", live=False),
     "camera": SourceEntry("edgead.stream.sources.live:open_camera", "0, camera:0 or /dev/video0"),
     "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", "rtsp://camera.local/stream"),
-    "http": SourceEntry("edgead.stream.sources.live:open_stream", "http://camera.local/video"),
-    "https": SourceEntry("edgead.stream.sources.live:open_stream", "https://camera.local/video"),
+    "http": SourceEntry("edgead.stream.sources.live:open_web", "http://camera.local/video"),
+    "https": SourceEntry("edgead.stream.sources.live:open_web", "https://camera.local/video"),
+    "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", "csi://0"),
+    "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", "'gst:v4l2src device=/dev/video0'"),
+    "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", "synthetic:640x480@30"),
 }
 
 
-def open_source(spec: str, *, policy: str = "latest", bits: int = 16) -> Source:
+def open_source(spec: str, *, policy: str = "latest", bits: int = 16, timeout: float = 5.0) -> Source:
     """Open the source that `spec` names: see SOURCES for what can be written.
 
     `policy` says what happens to the frames of a live source that is faster than the detector: `latest` takes
     the newest, `every` takes each in turn, however old it has become. `bits` is the full scale of 16-bit pixels.
-    Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
+    A live source that shows nothing for `timeout` seconds is lost (0: never). Raises UsageError for a spec that
+    names no kind of source, SourceError when it cannot be opened.
     """
     if policy not in POLICIES:
         raise UsageError(f"unknown policy '{policy}': {nearest(policy, POLICIES)}")
     kind, name = parse(spec)
     module, _, function = SOURCES[kind].target.partition(":")
-    source: Source = getattr(import_module(module), function)(name, policy, bits)
+    source: Source = getattr(import_module(module), function)(name, policy, bits, timeout)
     return source
+
+
+def described(spec: str) -> str:
+    """A spec in words for messages and results, without anything secret."""
+    kind, name = parse(spec)
+    if kind == "gst":
+        from edgead.stream.sources.gstreamer import describe as describe_pipeline
+
+        return describe_pipeline(name)
+    from edgead.stream.sources.capture import describe
+
+    return describe(spec)
 
 
 def parse(spec: str) -> tuple[str, str]:
@@ -92,7 +109,9 @@ def parse(spec: str) -> tuple[str, str]:
     if spec.startswith("/dev/video"):
         return "camera", spec
     scheme = _SCHEME.fullmatch(spec)
-    if scheme is not None and (scheme[2] or not (glob.has_magic(spec) or Path(spec).exists())):
+    if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
+        return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
+    if scheme is not None and not (glob.has_magic(spec) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
     if path.suffix.lower() in VIDEO_EXTENSIONS and (path.is_file() or not (glob.has_magic(spec) or path.is_dir())):

@@ -10,14 +10,18 @@ import cv2
 
 from edgead.errors import SourceError
 
-TIMEOUT_MS = 5000  # to open a network stream, and to wait for its next frame
+TIMEOUT_S = 5.0  # to open a network stream, and to wait for its next frame
 
 
 class Capture(Protocol):
-    """What is used of cv2.VideoCapture; tests hand in their own."""
+    """What is used of cv2.VideoCapture; tests and other kinds of camera bring their own."""
 
-    def read(self) -> tuple[bool, Any]:
-        """Whether there was a frame, and its pixels."""
+    def grab(self) -> bool:
+        """Wait for the next frame, and say whether there is one."""
+        ...
+
+    def retrieve(self) -> tuple[bool, Any]:
+        """Whether the grabbed frame could be decoded, and its pixels; may raise DataError saying why not."""
         ...
 
     def get(self, propId: int, /) -> float: ...
@@ -25,12 +29,16 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-def open_capture(target: int | str) -> Capture:
-    """A camera by number or device path, a video file by path, a stream by URL; raises SourceError."""
+def open_capture(target: int | str, timeout: float = TIMEOUT_S) -> Capture:
+    """A camera by number or device path, a video file by path, a stream by URL; raises SourceError.
+
+    A stream that shows nothing for `timeout` seconds is lost; 0 waits for ever.
+    """
     if isinstance(target, int) or target.startswith("/dev/"):
         capture = cv2.VideoCapture(target, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
     else:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
+        read = [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * timeout)] if timeout else []
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * TIMEOUT_S), *read]
         capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, timeouts if "://" in target else [])
     if capture.isOpened():
         return capture
@@ -39,15 +47,24 @@ def open_capture(target: int | str) -> Capture:
 
 
 def describe(target: int | str) -> str:
-    """The target in words for messages and results: user names, passwords and queries are left out."""
+    """The target in words for messages and results: user names, passwords and queries are left out.
+
+    Of an address in which they cannot be told from the rest nothing is left but its kind.
+    """
     if isinstance(target, int):
         return f"camera:{target}"
-    return re.sub(r"://.*@", "://***@", target.partition("?")[0]) if "://" in target else target
+    kind, mark, rest = target.partition("://")
+    if not mark:
+        return target
+    secret, at, place = rest.rpartition("@")
+    if re.search(r"[?#]", secret):  # a password with a question mark, or a query with an @
+        return f"{kind}://***"
+    return f"{kind}://{'***@' if at else ''}{re.split(r'[?#]', place)[0]}"
 
 
 def _advice(target: int | str) -> str:
     if isinstance(target, int) or target.startswith("/dev/"):
-        return "check that it is plugged in, free, and yours to read (`edgead doctor` lists cameras; group 'video')"
+        return "check that it is plugged in, free, and yours to read (`edgead cameras` lists what is there)"
     if "://" in target:
         return "check the address, the password and that the network reaches it"
     return "it is damaged or no video that this OpenCV reads; try an mp4 or avi file"

@@ -54,8 +54,8 @@ class ImageSource:
         self.close()
 
 
-def open_images(name: str, policy: str = "latest", bits: int = 16) -> ImageSource:
-    """The images that `name`, a folder, a glob or a file, stands for; `policy` has no meaning for files."""
+def open_images(name: str, policy: str, bits: int, timeout: float) -> ImageSource:
+    """The images that `name`, a folder, a glob or a file, stands for; policy and time-out have no meaning for files."""
     try:
         return ImageSource(find_images(name), bits, strict=Path(name).is_file())
     except DataError as error:

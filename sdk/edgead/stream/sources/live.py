@@ -14,10 +14,11 @@ from types import TracebackType
 
 import cv2
 
-from edgead.errors import EdgeadError, SourceError
+from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
-from edgead.stream.sources.capture import TIMEOUT_MS, Capture, describe, open_capture
-from edgead.types import Frame
+from edgead.stream.sources.capture import TIMEOUT_S, Capture, describe, open_capture
+from edgead.stream.sources.mjpeg import open_http
+from edgead.types import Frame, ImageU8
 
 _log = logging.getLogger(__name__)
 
@@ -26,16 +27,20 @@ class LiveSource:
     """Frames as a device or a network delivers them.
 
     With `policy` "latest" a new frame replaces one that was not taken yet, which is counted in `dropped`; with
-    "every" the reader waits, and what the device drops meanwhile is not seen. Losing the device raises
+    "every" the reader waits, and what the device drops meanwhile is not seen. A frame that cannot be decoded is
+    counted in `unreadable`. Losing the device, or seeing nothing of it for `timeout` seconds (0: for ever), raises
     SourceError in the iteration, after the last frame it delivered.
     """
 
     live = True
-    unreadable = 0
 
-    def __init__(self, capture: Capture, name: str, policy: str = "latest", bits: int = 16) -> None:
+    def __init__(
+        self, capture: Capture, name: str, policy: str = "latest", bits: int = 16, timeout: float = TIMEOUT_S
+    ) -> None:
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
         self.dropped = 0
+        self.unreadable = 0
+        self._timeout = timeout or None
         self._capture = capture
         self._name = name
         self._every = policy == "every"
@@ -51,11 +56,13 @@ class LiveSource:
     def __iter__(self) -> Iterator[Frame]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._slot is not None or self._over)
+                awake = self._changed.wait_for(lambda: self._slot or self._over or self._closing, self._timeout)
                 frame, self._slot = self._slot, None
                 self._changed.notify_all()
             if frame is not None:
                 yield frame
+            elif not awake:
+                raise SourceError(f"{self._name} was lost: it showed no frame for {self._timeout:g} s")
             elif self._error is not None and not self._closing:
                 raise self._error
             else:
@@ -78,12 +85,28 @@ class LiveSource:
     def _read_until_over(self) -> None:
         index = 0
         while not self._closing:
-            there, image = self._capture.read()
-            if not there:
+            if not self._capture.grab():
                 self._check_end(index)
                 return
-            self._offer(Frame(as_image(image, bits=self._bits), index, self._name, time.time()))
+            taken, clock = time.time(), time.monotonic()  # before the decoding, which takes its time
+            image = self._decoded()
+            if image is not None:
+                self._offer(Frame(image, index, self._name, taken, clock=clock))
             index += 1
+
+    def _decoded(self) -> ImageU8 | None:
+        """The grabbed frame as (H, W, 3) BGR uint8, or None, counted, where it is damaged."""
+        try:
+            there, pixels = self._capture.retrieve()
+            if there:
+                return as_image(pixels, bits=self._bits)
+            reason = "it cannot be decoded"
+        except DataError as error:
+            reason = str(error)
+        if self.unreadable == 0:
+            _log.warning("%s delivered a damaged frame: %s; it and others like it are counted", self._name, reason)
+        self.unreadable += 1
+        return None
 
     def _offer(self, frame: Frame) -> None:
         with self._changed:
@@ -109,7 +132,7 @@ class LiveSource:
             self._closing = True
             self._slot = None
             self._changed.notify_all()
-        self._thread.join(2 * TIMEOUT_MS / 1000)  # a read that hangs ends at its own time-out
+        self._thread.join(2 * TIMEOUT_S)  # a read that hangs ends at its own time-out
         if self._thread.is_alive():
             _log.warning("%s does not answer; its reader is left to end by itself", self._name)
 
@@ -123,17 +146,24 @@ class LiveSource:
 
 
 def open_camera(
-    name: str, policy: str = "latest", bits: int = 16, opener: Callable[[int | str], Capture] = open_capture
+    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A camera by number or device path."""
     if not name.isdecimal() and not name.startswith("/dev/"):
-        raise SourceError(f"'{name}' is no camera: write camera:0 or /dev/video0 (`edgead doctor` lists them)")
+        raise SourceError(f"'{name}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
     target = int(name) if name.isdecimal() else name
-    return LiveSource(opener(target), describe(target), policy, bits)
+    return LiveSource(opener(target, timeout), describe(target), policy, bits, timeout)
 
 
 def open_stream(
-    name: str, policy: str = "latest", bits: int = 16, opener: Callable[[int | str], Capture] = open_capture
+    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A network stream by URL."""
-    return LiveSource(opener(name), describe(name), policy, bits)
+    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
+
+
+def open_web(
+    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
+) -> LiveSource:
+    """A stream by its HTTP address."""
+    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)

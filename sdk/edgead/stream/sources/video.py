@@ -22,10 +22,10 @@ class VideoSource:
 
     live = False
     dropped = 0
-    unreadable = 0
 
     def __init__(self, capture: Capture, name: str, bits: int = 16) -> None:
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
+        self.unreadable = 0
         self._capture: Capture | None = capture
         self._name = name
         self._bits = bits
@@ -33,11 +33,14 @@ class VideoSource:
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         while self._capture is not None:
-            there, image = self._capture.read()
-            if not there:
+            if not self._capture.grab():
                 self._check_end(self._capture, index)
                 return
-            yield Frame(as_image(image, bits=self._bits), index, self._name)
+            there, image = self._capture.retrieve()
+            if there:
+                yield Frame(as_image(image, bits=self._bits), index, self._name)
+            else:
+                self.unreadable += 1
             index += 1
 
     def _check_end(self, capture: Capture, frames: int) -> None:
@@ -64,9 +67,9 @@ class VideoSource:
 
 
 def open_video(
-    name: str, policy: str = "latest", bits: int = 16, opener: Callable[[int | str], Capture] = open_capture
+    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str], Capture] = open_capture
 ) -> VideoSource:
-    """The video file `name`; `policy` has no meaning for files."""
+    """The video file `name`; policy and time-out have no meaning for files."""
     if not Path(name).exists():
         raise SourceError(f"there is no video at {name}: check the path")
     return VideoSource(opener(name), name, bits)

@@ -1,0 +1,52 @@
+"""What the camera shows of good parts, as data for the line: the health profile of a bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgead.bundle import HealthProfile
+from edgead.bundle.manifest import Range
+from edgead.errors import DataError
+from edgead.stream.health import measure, offset, red_over_blue
+from edgead.types import ImageU8
+
+ENOUGH = 100  # images: more say little more
+_NONE = np.empty(0, np.uint8)
+SIZES = 8  # different sizes beyond which any size is taken
+
+
+def fit_health(images: Iterable[ImageU8]) -> HealthProfile:
+    """The profile of good images, (H, W, 3) BGR uint8 as the camera gives them; raises DataError without any."""
+    signs = [replace(measure(image), sample=_NONE) for image in images]  # there may be thousands
+    if not signs:
+        raise DataError("a health profile needs at least one good image: give some")
+    pictures = np.stack([one.thumbnail for one in signs])
+    reference = pictures.mean(axis=0).round().astype(np.uint8)
+    places = [offset(picture, reference) for picture in pictures]
+    sizes = Counter(one.size for one in signs)
+    return HealthProfile(
+        images=len(signs),
+        sizes=tuple(sorted(sizes)) if len(sizes) <= SIZES else (),
+        brightness=_range([one.brightness for one in signs]),
+        contrast=_range([one.contrast for one in signs]),
+        saturated=_range([one.saturated for one in signs]),
+        sharpness=_range([one.sharpness for one in signs]),
+        colour=_range([one.colour for one in signs]),
+        reach=(max(abs(right) for right, *_ in places), max(abs(down) for _, down, *_ in places)),
+        likeness=min(best for _, _, best, _ in places),
+        likeness_of_colour=min(red_over_blue(picture, reference) for picture in pictures),
+        thumbnail=reference.tobytes(),
+    )
+
+
+def spread_out(count: int) -> Sequence[int]:
+    """Which of `count` images to take: all, or `ENOUGH` evenly spread over them."""
+    return range(count) if count <= ENOUGH else [index * count // ENOUGH for index in range(ENOUGH)]
+
+
+def _range(values: Sequence[float]) -> Range:
+    return round(min(values), 4), round(max(values), 4)

@@ -1,0 +1,62 @@
+"""Where a sink listens: on loopback unless told otherwise, and beyond it only with a token."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+
+from edgead.errors import UsageError
+
+SHORTEST_TOKEN = 12  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and port to listen at, and the token that is asked for there; empty: none."""
+
+    host: str
+    port: int
+    token: str
+
+    @property
+    def loopback(self) -> bool:
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+    def listen(self) -> socket.socket:
+        """A listening socket; raises UsageError where the port is taken or may not be had."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, self.port), family=family, backlog=64)
+        except OSError as error:
+            raise UsageError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}") from error
+
+
+def read_address(text: str, kind: str) -> Address:
+    """'8080' is that port on loopback, '0.0.0.0:8080' on every network of the machine.
+
+    EDGEAD_TOKEN is asked for wherever it is set. Raises UsageError, also where it must be set and is not.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"the sink '{kind}' needs a port up to 65535, like {kind}:8080, not '{port}'")
+    token = os.environ.get("EDGEAD_TOKEN", "").strip()
+    try:
+        address = Address(host, int(port), token)
+        beyond = not address.loopback
+    except ValueError as error:
+        raise UsageError(
+            f"the sink '{kind}' listens at an IP address, like {kind}:0.0.0.0:{port}, not '{host}'"
+        ) from error
+    if beyond and not token:
+        made = secrets.token_urlsafe(18)
+        raise UsageError(
+            f"{kind}:{text} can be reached by others: set a token first, like export EDGEAD_TOKEN={made} "
+            f"(made just now), or keep to this machine with {kind}:{port}"
+        )
+    if token and len(token) < SHORTEST_TOKEN:
+        raise UsageError(f"EDGEAD_TOKEN is too short to be safe: give it {SHORTEST_TOKEN} characters or more")
+    return address

@@ -1,0 +1,282 @@
+"""A first-in, first-out queue on the disk, for results whose receiver may be away.
+
+What is promised. Once `append` has returned, a record is handed out by `peek`, in order, until `acknowledge` has
+named it: also after the program was killed, since every write has reached the system by then. It outlives a power
+cut as soon as it is on the disk, which is waited for before `append` returns where `sync_s` is 0, and otherwise
+within `sync_s` seconds, unless it was acknowledged before: a queue that is emptied at once never waits for the disk.
+After a crash an acknowledged record may be handed out again: delivery is at least once. Numbers rise by one, and tell
+a repeated record; only after a power cut may numbers of delivered records be given to new ones.
+
+What is refused. A queue that has reached its limit, or a full disk, refuses the new record with an OSError and keeps
+the old ones.
+
+On the disk: segments named by the number of their first record, each record a length, a CRC-32 and its bytes; the
+number of the last acknowledged record in a file beside them. A segment is deleted when its last record is
+acknowledged. A record cut short by a power cut is cut off when the queue is opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import struct
+import time
+import zlib
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition
+
+from edgead.errors import DataError
+from edgead.stream.sinks.folders import own_folder, sync_folder
+
+_log = logging.getLogger(__name__)
+
+_HEAD = struct.Struct(">II")  # length of the data, CRC-32 of number and data
+_MARK = struct.Struct(">QI")  # number acknowledged, its CRC-32
+_NUMBER = struct.Struct(">Q")
+_SUFFIX = ".segment"
+_MARK_NAME = "acknowledged"
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    first: int  # number of its first record
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    number: int
+    data: bytes
+
+
+class DiskQueue:
+    """Records of bytes, numbered from 1. One thread may append while another delivers."""
+
+    def __init__(self, folder: Path, limit: int = 256 * 10**6, sync_s: float = 1.0, segment: int = 10**6) -> None:
+        """Open the queue in `folder`, of at most `limit` bytes in segments of about `segment`.
+
+        Raises DataError where it cannot be read or made, UsageError where another program has it.
+        """
+        self._lock_file = own_folder(folder)
+        self._folder, self._limit, self._sync_s = folder, limit, sync_s
+        self._segment_bytes = max(1, min(segment, limit // 8))
+        self._changed = Condition()
+        self._unsynced_since: float | None = None
+        self._active: int | None = None  # descriptor of the last segment, open for writing
+        self._torn = False  # the last segment has more bytes than `bytes` says
+        try:
+            self._mark = os.open(folder / _MARK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+            self._acknowledged = _read_mark(self._mark)
+            self._segments = deque(_open_segments(folder))
+        except OSError as error:
+            self._lock_file.close()
+            raise DataError(f"the queue in {folder} cannot be opened: {error.strerror}") from error
+        ends = [segment.first + segment.count - 1 for segment in self._segments]
+        self._last = max([self._acknowledged, *ends])
+        self._cursor = (0, 0)  # number and offset in its segment of a record that was read, to go on from
+        self._drop_acknowledged()
+
+    @property
+    def next(self) -> int:
+        """The number that the next record will have."""
+        return self._last + 1
+
+    def __len__(self) -> int:
+        """How many records wait."""
+        with self._changed:
+            return sum(self._waiting(segment) for segment in self._segments)
+
+    def append(self, data: bytes) -> int:
+        """Store `data` and return its number; raises OSError and stores nothing where there is no room."""
+        with self._changed:
+            number = self._last + 1
+            record = _HEAD.pack(len(data), _crc(number, data)) + data
+            if sum(segment.bytes for segment in self._segments) + len(record) > self._limit:
+                raise OSError(errno.ENOSPC, f"the queue in {self._folder} has reached its limit of {self._limit} bytes")
+            segment, handle = self._writable(number)
+            try:
+                _write_all(handle, record)
+            except OSError:
+                self._torn = True
+                self._cut(segment, handle)
+                raise
+            segment.bytes += len(record)
+            segment.count += 1
+            self._last = number
+            self._unsynced_since = self._unsynced_since or time.monotonic()
+            self._sync_if_due()
+            self._changed.notify_all()
+            return number
+
+    def peek(self, count: int) -> list[Record]:
+        """The oldest waiting records, at most `count`; raises OSError where they cannot be read."""
+        with self._changed:
+            found: list[Record] = []
+            for segment in self._segments:
+                if len(found) < count and self._waiting(segment):
+                    found += self._read(segment, count - len(found))
+            return found
+
+    def wait(self, seconds: float) -> None:
+        """Return once a record waits, or after `seconds`."""
+        with self._changed:
+            if not any(map(self._waiting, self._segments)):
+                self._changed.wait(seconds)
+
+    def sync(self) -> None:
+        """Keep the promise about the disk while nothing is appended: call it often. Raises OSError."""
+        with self._changed:
+            self._sync_if_due()
+
+    def wake(self) -> None:
+        """End a `wait`."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def acknowledge(self, number: int) -> None:
+        """Forget every record up to `number`, which has been handed out; raises OSError."""
+        with self._changed:
+            if not self._acknowledged < number <= self._last:
+                return
+            os.pwrite(self._mark, _MARK.pack(number, _crc(number)), 0)
+            self._acknowledged = number
+            self._drop_acknowledged()
+
+    def close(self) -> None:
+        """Wait until what is left is on the disk; calling it again does nothing."""
+        with self._changed:
+            if self._lock_file.closed:
+                return
+            with suppress(OSError):
+                self._sync()
+            self._close_active()
+            os.close(self._mark)
+            self._lock_file.close()
+
+    def _waiting(self, segment: _Segment) -> int:
+        return max(0, min(segment.count, segment.first + segment.count - 1 - self._acknowledged))
+
+    def _writable(self, number: int) -> tuple[_Segment, int]:
+        """The last segment, or a new one where that is long enough or its numbers do not go on to `number`."""
+        last = self._segments[-1] if self._segments else None
+        if last is not None and last.bytes < self._segment_bytes and last.first + last.count == number:
+            if self._active is None:
+                self._active = os.open(last.path, os.O_WRONLY | os.O_APPEND)
+            if self._torn:
+                self._cut(last, self._active)
+            if not self._torn:
+                return last, self._active
+        self._sync()
+        self._close_active()
+        path = self._folder / f"{number:020d}{_SUFFIX}"
+        self._active = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._torn = False
+        self._segments.append(_Segment(path, number))
+        return self._segments[-1], self._active
+
+    def _cut(self, segment: _Segment, handle: int) -> None:
+        """Take off what a failed write left behind."""
+        with suppress(OSError):
+            os.ftruncate(handle, segment.bytes)
+            self._torn = False
+
+    def _read(self, segment: _Segment, count: int) -> list[Record]:
+        number, offset = segment.first, 0
+        start = max(segment.first, self._acknowledged + 1)
+        if segment.first <= self._cursor[0] <= start:
+            number, offset = self._cursor
+        found: list[Record] = []
+        with segment.path.open("rb") as file:
+            file.seek(offset)
+            while number < segment.first + segment.count and len(found) < count:
+                if number == start:
+                    self._cursor = (number, file.tell())
+                head = file.read(_HEAD.size)
+                length, _ = _HEAD.unpack(head) if len(head) == _HEAD.size else (1, 0)
+                if len(data := file.read(length)) < length:
+                    _log.error("%s ends at record %d: the rest of it is lost", segment.path, number)
+                    segment.count = number - segment.first
+                    break
+                if number >= start:
+                    found.append(Record(number, data))
+                number += 1
+        return found
+
+    def _drop_acknowledged(self) -> None:
+        while self._segments and not self._waiting(self._segments[0]):
+            segment = self._segments[0]
+            if len(self._segments) == 1 and segment.bytes < self._segment_bytes:
+                self._unsynced_since = None  # nothing waits
+                return
+            if len(self._segments) == 1:
+                self._close_active()
+                self._unsynced_since = None
+            segment.path.unlink(missing_ok=True)
+            self._segments.popleft()
+
+    def _sync_if_due(self) -> None:
+        since = self._unsynced_since
+        if since is not None and time.monotonic() - since >= self._sync_s:
+            self._sync()
+
+    def _sync(self) -> None:
+        if self._active is not None and self._unsynced_since is not None:
+            os.fsync(self._active)
+            sync_folder(self._folder)
+            self._unsynced_since = None
+
+    def _close_active(self) -> None:
+        if self._active is not None:
+            os.close(self._active)
+            self._active = None
+
+
+def _open_segments(folder: Path) -> list[_Segment]:
+    """The segments of a folder in order, each cut after its last whole record."""
+    paths = sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    segments = [_scan(path) for path in paths]
+    return [segment for segment in segments if segment.count]
+
+
+def _scan(path: Path) -> _Segment:
+    segment = _Segment(path, int(path.stem))
+    with path.open("rb") as file:
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            length, checksum = _HEAD.unpack(head)
+            data = file.read(length)
+            if len(data) < length or _crc(segment.first + segment.count, data) != checksum:
+                break
+            segment.count += 1
+            segment.bytes += _HEAD.size + length
+    size = path.stat().st_size
+    if size > segment.bytes:
+        _log.warning("%s: %d bytes after its last whole record are cut off", path, size - segment.bytes)
+        os.truncate(path, segment.bytes)
+    if not segment.count:
+        path.unlink()
+    return segment
+
+
+def _read_mark(handle: int) -> int:
+    """The number last acknowledged; 0 where the mark is new or damaged, which repeats records but loses none."""
+    written = os.pread(handle, _MARK.size, 0)
+    if len(written) < _MARK.size:
+        return 0
+    number, checksum = _MARK.unpack(written)
+    return int(number) if checksum == _crc(number) else 0
+
+
+def _crc(number: int, data: bytes = b"") -> int:
+    return zlib.crc32(data, zlib.crc32(_NUMBER.pack(number)))
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(handle, data[written:])

@@ -1,0 +1,115 @@
+"""The line in numbers, as Prometheus reads them: text exposition format, version 0.0.4."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+
+from edgead.stream.sinks.status import LineView
+from edgead.types import Result
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # upper, of a bucket
+
+Labels = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many values fell into each bucket, the last of which has no upper bound."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    sum: float = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect.bisect_left(BOUNDS_S, value)] += 1
+        self.sum += value
+
+
+class Tally:
+    """What is counted from the results themselves. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._scores: dict[str, float] = {}
+        self._latency, self._age = Histogram(), Histogram()
+
+    def observe(self, result: Result) -> None:
+        with self._lock:
+            self._counts[result.camera, result.verdict.value] += 1
+            self._scores[result.camera] = result.score
+            self._latency.observe(result.timings.total / 1000)
+            if result.age > 0:
+                self._age.observe(result.age / 1000)
+
+    def text(self, line: LineView | None) -> str:
+        """Everything there is to know, with what the line itself knows where there is one."""
+        with self._lock:
+            counts = [({"camera": camera, "verdict": verdict}, n) for (camera, verdict), n in self._counts.items()]
+            lines = [
+                *_family("edgead_score", "gauge", "Calibrated score of the last result.", _by("camera", self._scores)),
+                *_histogram("edgead_latency_seconds", "Time to judge a frame.", self._latency),
+                *_histogram("edgead_frame_age_seconds", "Time from capture to judgement.", self._age),
+            ]
+        if line is not None:
+            told = [
+                ({"camera": camera, "verdict": verdict}, n)
+                for camera, verdicts in line.counts.items()
+                for verdict, n in verdicts.items()
+            ]
+            counts = told or counts  # the line counts what a busy sink may have missed
+            lines += _of_line(line)
+        return "\n".join([*_family("edgead_results_total", "counter", "Results by verdict.", counts), *lines, ""])
+
+
+def _of_line(line: LineView) -> Iterator[str]:
+    about = {"engine": line.engine, "precision": line.precision, "model": line.model}
+    connected = {name: float(camera.connected) for name, camera in line.cameras.items()}
+    families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
+        ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
+        ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),
+        ("edgead_frames_per_second", "gauge", "Frames judged a second.", [({}, line.fps)]),
+        ("edgead_threshold_factor", "gauge", "The threshold, times the bundle's.", [({}, line.threshold)]),
+        ("edgead_dropped_frames_total", "counter", "Frames overtaken by newer ones.", [({}, line.dropped)]),
+        ("edgead_unreadable_frames_total", "counter", "Frames that could not be read.", [({}, line.unreadable)]),
+        ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, line.reconnects)]),
+        ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", line.unwritten)),
+        ("edgead_camera_connected", "gauge", "1 while the camera delivers, else 0.", _by("camera", connected)),
+    ]
+    for family in families:
+        yield from _family(*family)
+
+
+def _by(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:
+    return [({label: name}, value) for name, value in values.items()]
+
+
+def _family(name: str, kind: str, about: str, samples: Iterable[tuple[Labels, float]]) -> Iterator[str]:
+    yield f"# HELP {name} {about}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in samples:
+        yield _sample(name, labels, value)
+
+
+def _histogram(name: str, about: str, histogram: Histogram) -> Iterator[str]:
+    yield from _family(name, "histogram", about, [])
+    total = 0
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+        total += count
+        yield _sample(f"{name}_bucket", {"le": bound}, total)
+    yield _sample(f"{name}_sum", {}, histogram.sum)
+    yield _sample(f"{name}_count", {}, total)
+
+
+def _sample(name: str, labels: Labels, value: float) -> str:
+    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    number = str(value).replace("inf", "Inf").replace("nan", "NaN")
+    return f"{name}{{{inside}}} {number}" if inside else f"{name} {number}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,87 @@
+"""What a person will want to see again: anomalies and borderline frames, under a quota and a retention.
+
+Each is a folder with the frame as it was judged, the heatmap over it and the result as JSON; see `archive`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import cv2
+
+from edgead.errors import UsageError, nearest
+from edgead.stream.sinks import Line
+from edgead.stream.sinks.archive import Archive
+from edgead.stream.sinks.images import QUALITY, name_of
+from edgead.stream.sinks.options import Size, Verdicts
+from edgead.stream.sinks.status import ThresholdWatch
+from edgead.types import Frame, ImageU8, Result, Verdict
+
+FORMATS = ("png", "jpg")
+_JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)  # their score says something about the part
+
+
+class Keep:
+    """Keeps frames of the chosen verdicts, and those whose score lies near the threshold."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        verdicts: Verdicts = frozenset({Verdict.NG, Verdict.REVIEW}),
+        band: float = 0.1,
+        quota: Size = 10 * 10**9,
+        days: float = 30.0,
+        free: Size = 10**9,
+        format: str = "png",
+    ) -> None:
+        """Take over `folder`; raises UsageError or DataError.
+
+        `band` is in calibrated score: 0.1 keeps every part within 0.1 of the threshold (0: none for that reason).
+        At most `quota` bytes and `days` are kept, the oldest deleted first, and `free` bytes of the disk are left
+        to others. `format` of the frame: png as it was seen, jpg at a tenth of the size.
+        """
+        if format not in FORMATS:
+            raise UsageError(f"a kept frame cannot be '{format}': {nearest(format, FORMATS)}")
+        if band < 0 or days <= 0 or quota <= 0:
+            raise UsageError("of what is kept, days and quota must be more than 0, and band not less")
+        self._archive = Archive(folder, quota, days, free)
+        self._verdicts, self._band, self._format = verdicts, band, format
+        self._threshold = ThresholdWatch()
+
+    def attach(self, line: Line) -> None:
+        self._threshold.attach(line)
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        now = time.time()
+        self._archive.expire(now)
+        reason = self._reason(result)
+        if not reason:
+            return
+        dated = dataclasses.replace(frame, time=frame.time or now)
+        told = dataclasses.replace(result, extra={**result.extra, "kept_for": reason})
+        files = {
+            f"frame.{self._format}": _encode(self._format, frame.image),
+            "heatmap.jpg": _encode("jpg", result.overlay(frame.image)),
+            "result.json": told.to_json().encode() + b"\n",
+        }
+        self._archive.add(f"{name_of(dated)}_{result.verdict}", dated.time, files)
+
+    def _reason(self, result: Result) -> str:
+        if result.verdict in self._verdicts:
+            return f"verdict {result.verdict}"
+        near = self._band > 0 and abs(result.score - self._threshold.factor) <= self._band
+        return "borderline score" if near and result.verdict in _JUDGED else ""
+
+    def close(self) -> None:
+        self._archive.close()
+
+
+def _encode(format: str, image: ImageU8) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, QUALITY] if format == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    done, data = cv2.imencode(f".{format}", image, settings)
+    if not done:  # JPEG ends at 65535 pixels a side
+        raise OSError(f"a frame of {image.shape[1]}x{image.shape[0]} pixels cannot be encoded as {format}")
+    return data.tobytes()

@@ -1,0 +1,88 @@
+"""Metrics for Prometheus, at http://127.0.0.1:9108/metrics unless told otherwise."""
+
+from __future__ import annotations
+
+import hmac
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from edgead.stream.sinks import Line
+from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
+from edgead.stream.sinks.status import view
+from edgead.types import Frame, Result
+
+_TIMEOUT_S = 5.0  # for a client that says nothing
+
+
+class Metrics:
+    """Counts results and answers who asks. Beyond loopback EDGEAD_TOKEN is asked for as a bearer token."""
+
+    needs_pixels = False
+
+    def __init__(self, address: str = "9108") -> None:
+        """Listen at once; raises UsageError."""
+        where = read_address(address, "metrics")
+        self._tally = Tally()
+        self._line: Line | None = None
+        self._server = _Server(where.listen(), where.token, self)
+        self.port: int = self._server.server_address[1]
+        self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="edgead metrics", daemon=True)
+        self._thread.start()
+
+    def attach(self, line: Line) -> None:
+        self._line = line
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        self._tally.observe(result)
+
+    def text(self) -> str:
+        """The metrics now."""
+        return self._tally.text(view(self._line) if self._line is not None else None)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, listening: Any, token: str, metrics: Metrics) -> None:
+        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket, self.server_address = listening, listening.getsockname()[:2]
+        self.token, self.metrics = token, metrics
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves is nobody's trouble."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _TIMEOUT_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        given = self.headers.get("Authorization", "")
+        wanted = f"Bearer {self.server.token}"
+        if self.server.token and not hmac.compare_digest(given.encode(), wanted.encode()):
+            self._answer(401, "the token is missing or wrong\n", {"WWW-Authenticate": "Bearer"})
+        elif self.path.partition("?")[0] != "/metrics":
+            self._answer(404, "the metrics are at /metrics\n")
+        else:
+            self._answer(200, self.server.metrics.text(), {"Content-Type": CONTENT_TYPE})
+
+    def _answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "text/plain", **(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Not a line a scrape."""

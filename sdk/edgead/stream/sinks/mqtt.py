@@ -1,0 +1,213 @@
+"""Results to an MQTT broker (paho-mqtt, protocol 3.1.1, QoS 1), through a queue on the disk.
+
+What is promised: every result that `emit` took arrives at the broker at least once, in order, however long the broker
+is away and whether or not the program is restarted meanwhile; see `disk_queue` for power cuts and for the limit at
+which results are refused rather than taken. "Arrives" means that the broker has acknowledged it: a broker whose rules
+forbid the topic acknowledges too, and drops it. `sequence` in a message rises by one and tells a repeated one.
+
+A retained message on the status topic says `online`, or `offline` by the broker itself once the line is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import os
+import re
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from edgead.errors import UsageError, nearest
+from edgead.stream.sinks.courier import Courier, host_and_port, message, queue_folder
+from edgead.stream.sinks.disk_queue import DiskQueue, Record
+from edgead.stream.sinks.options import Size, Verdicts
+from edgead.types import Frame, Result, Verdict
+
+FIELDS = ("station", "camera", "verdict")
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_IN_FLIGHT = 20  # messages sent before the first of them is acknowledged
+_WAIT_S = 0.5
+_LONGEST_RECONNECT_S = 15
+
+_log = logging.getLogger(__name__)
+
+
+class Mqtt:
+    """Publishes one JSON message a result. `emit` writes to the disk and never waits for the broker."""
+
+    needs_pixels = False
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        verdicts: Verdicts = frozenset(Verdict),
+        station: str = "",
+        status: str = "",
+        user: str = "",
+        ca: Path | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+        queue: Path | None = None,
+        limit: Size = 256 * 10**6,
+        sync: float = 1.0,
+        keepalive: int = 30,
+    ) -> None:
+        """Begin to connect to mqtt://HOST:PORT/TOPIC, or mqtts:// for TLS, which verifies the broker.
+
+        The topic may hold {station}, {camera} and {verdict}; `station` is the machine's name unless given. `status`
+        is the topic of online and offline, else the topic's fixed beginning and /status. The user is `user`, the
+        URL's or EDGEAD_MQTT_USER, the password the URL's or EDGEAD_MQTT_PASSWORD. `ca` is a file of certificates to
+        trust instead of the system's, `cert` and `key` are this client's own. `queue` is the folder where results
+        wait, of at most `limit` bytes; `sync` is the promise's seconds about the disk. Raises UsageError, DataError.
+        """
+        parts = urlsplit(url)
+        host, port = host_and_port(parts, "mqtt://broker.local/edgead/{camera}", _PORTS[parts.scheme])
+        self._station = station or socket.gethostname()
+        self._topic = _checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
+        self._status = status or _status_topic(self._topic, self._station)
+        self._verdicts = verdicts
+        self._name = f"the broker {host}:{port}"
+        folder = queue_folder(queue, f"{parts.scheme}://{host}:{port}/{self._topic}")
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=_client_id(folder))
+        name = user or unquote(parts.username or "") or os.environ.get("EDGEAD_MQTT_USER", "")
+        if name:
+            password = unquote(parts.password or "") or os.environ.get("EDGEAD_MQTT_PASSWORD", "")
+            self._client.username_pw_set(name, password or None)
+        if parts.scheme == "mqtts":
+            self._trust(ca, cert, key)
+        self._connected, self._acknowledged = Event(), SimpleQueue[int]()
+        self._flight: dict[int, int] = {}  # message id of the protocol -> number in the queue
+        self._arrived: set[int] = set()
+        self._unreachable = "cannot be reached" + (" or is not trusted" if parts.scheme == "mqtts" else "")
+        self._trouble = ""
+        self._queue = DiskQueue(folder, limit, sync)
+        self._courier = Courier(self._queue, self._deliver, self._name, _WAIT_S, _IN_FLIGHT)
+        self._connect(host, port, keepalive)
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        if result.verdict not in self._verdicts:
+            return
+        values = {"station": self._station, "camera": result.camera or "camera", "verdict": result.verdict.value}
+        payload = message(self._queue.next, self._station, result)
+        self._queue.append(_fill(self._topic, values).encode() + b"\0" + payload)
+
+    def close(self) -> None:
+        """Give what waits a little time to arrive, say offline and leave."""
+        self._courier.close(drain_s=2.0 if self._connected.is_set() else 0.0)
+        if self._connected.is_set():
+            self._client.publish(self._status, "offline", qos=1, retain=True)
+        self._client.disconnect()
+        leaving = Thread(target=self._client.loop_stop, daemon=True)  # it waits for as long as a broker hangs
+        leaving.start()
+        leaving.join(2.0)
+
+    def _trust(self, ca: Path | None, cert: Path | None, key: Path | None) -> None:
+        files = {name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))}
+        try:
+            self._client.tls_set(ca_certs=files["ca"], certfile=files["cert"], keyfile=files["key"])
+        except (OSError, ValueError, ssl.SSLError) as error:
+            raise UsageError(f"the sink 'mqtt' cannot use its ca, cert or key: {error}") from error
+
+    def _connect(self, host: str, port: int, keepalive: int) -> None:
+        client = self._client
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
+        client.will_set(self._status, "offline", qos=1, retain=True)
+        client.connect_timeout = 5.0
+        client.reconnect_delay_set(1, _LONGEST_RECONNECT_S)
+        client.connect_async(host, port, keepalive)
+        client.loop_start()
+
+    def _deliver(self, records: Sequence[Record]) -> int:
+        if not self._connected.wait(_WAIT_S):  # paho connects again by itself
+            return 0
+        known = {*self._flight.values(), *self._arrived}
+        for record in records:  # those that paho has it sends again by itself when the broker is back
+            if record.number not in known:
+                topic, _, payload = record.data.partition(b"\0")
+                sent = self._client.publish(topic.decode(), payload, qos=1)
+                if sent.rc is MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                    break
+                self._flight[sent.mid] = record.number
+        self._take_acknowledged()
+        count = 0
+        while count < len(records) and records[count].number in self._arrived:
+            self._arrived.remove(records[count].number)
+            count += 1
+        return count
+
+    def _take_acknowledged(self) -> None:
+        """Note what the broker has acknowledged, waiting for the first of it."""
+        try:
+            mid = self._acknowledged.get(timeout=_WAIT_S)
+            while True:
+                if (number := self._flight.pop(mid, None)) is not None:
+                    self._arrived.add(number)
+                mid = self._acknowledged.get_nowait()
+        except Empty:
+            return
+
+    def _report(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.error("%s %s; results wait on the disk", self._name, trouble)
+        self._trouble = trouble
+
+    # Called by paho's thread. It holds its locks meanwhile: note and return.
+
+    def _on_connect(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            self._report(f"refuses the connection ({code})")
+            return
+        client.publish(self._status, "online", qos=0, retain=True)
+        self._connected.set()
+        if self._trouble:
+            _log.warning("%s takes results again", self._name)
+        self._trouble = ""
+
+    def _on_disconnect(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if self._connected.is_set() and code.is_failure:
+            self._report("is gone")
+        self._connected.clear()
+
+    def _on_connect_fail(self, client: Client, userdata: Any) -> None:
+        self._report(self._unreachable)
+
+    def _on_publish(self, client: Client, userdata: Any, mid: int, code: Any, properties: Any) -> None:
+        self._acknowledged.put(mid)
+
+
+def _checked_topic(template: str) -> str:
+    if any(sign in template for sign in "+#\0"):
+        raise UsageError(f"the topic '{template}' holds a wildcard: results can only go to one topic")
+    for field in re.findall(r"\{([^}]*)\}?", template):
+        if field not in FIELDS:
+            raise UsageError(f"the topic has an unknown field {{{field}}}: {nearest(field, FIELDS)}")
+    return template
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """The topic; what would add a level to it, or a wildcard, becomes '_' in a value."""
+    return re.sub(r"\{(\w+)\}", lambda match: re.sub(r"[+#/\0\s]", "_", values[match[1]]), template)
+
+
+def _status_topic(template: str, station: str) -> str:
+    """The levels before the first that changes from result to result, and 'status'."""
+    levels = template.replace("{station}", _fill("{station}", {"station": station})).split("/")
+    fixed = list(itertools.takewhile(lambda level: "{" not in level, levels))
+    return "/".join([*fixed, "status"])
+
+
+def _client_id(folder: Path) -> str:
+    """The same at each start, so that the broker takes a new connection for the end of the old one."""
+    return "edgead-" + hashlib.sha256(f"{socket.gethostname()} {folder.absolute()}".encode()).hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""The live page, at http://127.0.0.1:8080 unless told otherwise; `edgead.web` says what it shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+
+from edgead.errors import UsageError
+from edgead.stream.sinks import Line
+from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.exposition import Tally
+from edgead.stream.sinks.status import view
+from edgead.types import Frame, Result
+from edgead.web.bell import Bell
+from edgead.web.board import Board
+from edgead.web.guard import Guard
+from edgead.web.pages import Hooks, Pages
+from edgead.web.server import Server
+
+
+class Web:
+    """Serves the page from a thread of its own; beyond loopback only to those who have EDGEAD_TOKEN."""
+
+    def __init__(self, address: str = "8080", *, fps: float = 10.0, station: str = "", names: str = "") -> None:
+        """Listen at once; raises UsageError.
+
+        `fps` is the most pictures a second that a viewer gets of a camera, `station` the title of the page (the
+        machine's name unless given), `names` further names of this machine, with commas between, under which a
+        browser may ask for the page.
+        """
+        if not 0 < fps <= 60:
+            raise UsageError("the page's fps must be more than 0 and at most 60")
+        where = read_address(address, "web")
+        self._bell, self._hooks, self._tally = Bell(), Hooks(), Tally()
+        self._board = Board(self._bell.ring)
+        self._line: Line | None = None
+        title = station or socket.gethostname()
+        pages = Pages(self._board, self._bell, self._hooks, self._metrics, title, where.token, fps)
+        known = frozenset(filter(None, (name.strip() for name in names.split(","))))
+        listening = where.listen()
+        self.port: int = listening.getsockname()[1]
+        self._server = Server(Guard(pages.app(), where.token, known, where.loopback), listening)
+
+    def attach(self, line: Line) -> None:
+        self._line = line
+        self._hooks.status = lambda: dataclasses.asdict(view(line))
+        self._hooks.set_threshold = line.set_threshold
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        self._tally.observe(result)
+        self._board.add(frame, result)
+
+    def _metrics(self) -> str:
+        return self._tally.text(view(self._line) if self._line is not None else None)
+
+    def close(self) -> None:
+        self._bell.close()
+        self._server.close()

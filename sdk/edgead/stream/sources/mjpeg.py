@@ -1,0 +1,140 @@
+"""Motion JPEG over HTTP (multipart/x-mixed-replace), as network cameras and most bridges serve it.
+
+Read here and not by FFMPEG: a damaged picture is told from a whole one, nothing is buffered, and the time of
+capture is known before the picture is decoded.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from email.message import Message
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPBasicAuthHandler,
+    HTTPDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    OpenerDirector,
+    ProxyHandler,
+    build_opener,
+)
+
+import cv2
+import numpy as np
+
+from edgead.errors import DataError, SourceError
+from edgead.images import damage
+from edgead.stream.sources.capture import Capture, describe, open_capture
+
+LARGEST = 64 << 20  # bytes of one picture
+_LINE = 1 << 16  # bytes of one line, of a header or of a picture
+
+
+def open_http(url: str | int, timeout: float) -> Capture:
+    """A stream by its HTTP address: Motion JPEG read here, anything else through OpenCV; raises SourceError."""
+    url = str(url)
+    bare, opener = _opener(url)
+    try:
+        response = opener.open(bare, timeout=timeout or None)
+    except HTTPError as error:
+        error.close()
+        advice = "check the user name and the password" if error.code in (401, 403) else "check the address"
+        raise SourceError(f"{describe(url)} answers '{error.code} {error.reason}': {advice}") from None
+    except URLError as error:
+        if isinstance(error.reason, ssl.SSLError):  # a camera's own certificate: OpenCV does not ask who signed it
+            return open_capture(url, timeout)
+        raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
+    boundary = _boundary(response.headers)
+    if boundary is None:
+        response.close()
+        return open_capture(url, timeout)
+    return MjpegCapture(response, boundary)
+
+
+def _opener(url: str) -> tuple[str, OpenerDirector]:
+    """The address without user and password, and what opens it with them; cameras are reached without a proxy."""
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    passwords = HTTPPasswordMgrWithDefaultRealm()
+    if parts.username is not None:
+        passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
+    handlers = ProxyHandler({}), HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
+    return bare, build_opener(*handlers)
+
+
+def _words(error: Exception) -> str:
+    """The reason alone: an address in an exception may hold a password."""
+    reason = error.reason if isinstance(error, URLError) else error
+    return (reason.strerror or type(reason).__name__) if isinstance(reason, OSError) else type(reason).__name__
+
+
+def _boundary(headers: Message) -> bytes | None:
+    """What stands between two parts, or None where the answer is not in parts."""
+    if headers.get_content_maintype() != "multipart":
+        return None
+    given = headers.get_boundary()
+    return None if given is None else b"--" + given.removeprefix("--").encode()
+
+
+class MjpegCapture:
+    """A `Capture` of the pictures of one HTTP answer."""
+
+    def __init__(self, response: http.client.HTTPResponse, boundary: bytes) -> None:
+        self._response = response
+        self._boundary = boundary
+        self._raw = b""
+        self._line = b""  # the boundary, where the part before ended at it
+
+    def grab(self) -> bool:
+        try:
+            raw = self._part()
+        except (OSError, http.client.HTTPException):  # gone, or silent for longer than the time-out
+            return False
+        self._raw = raw or b""
+        return raw is not None
+
+    def _part(self) -> bytes | None:
+        """The bytes of the next part, or None at the end."""
+        while not self._line.startswith(self._boundary):
+            self._line = self._response.readline(_LINE)
+            if not self._line:
+                return None
+        length = -1
+        while header := self._response.readline(_LINE).strip():
+            name, _, value = header.partition(b":")
+            if name.strip().lower() == b"content-length" and value.strip().isdigit():
+                length = int(value)
+        self._line = b""
+        if length < 0:
+            return self._until_boundary()
+        raw = self._response.read(length) if length <= LARGEST else b""
+        return raw if len(raw) == length else None
+
+    def _until_boundary(self) -> bytes | None:
+        """The bytes up to the next boundary, for servers that do not say a part's length."""
+        raw = bytearray()
+        while len(raw) <= LARGEST:
+            self._line = self._response.readline(_LINE)
+            if not self._line:
+                return None
+            if self._line.startswith(self._boundary):
+                return bytes(raw.removesuffix(b"\n").removesuffix(b"\r"))
+            raw += self._line
+        return None
+
+    def retrieve(self) -> tuple[bool, Any]:
+        problem = damage(self._raw)
+        if problem:
+            raise DataError(f"its JPEG {problem}")
+        image = cv2.imdecode(np.frombuffer(self._raw, np.uint8), cv2.IMREAD_COLOR)
+        return image is not None, image
+
+    def get(self, propId: int, /) -> float:
+        return 0.0  # neither its rate nor its end is known
+
+    def release(self) -> None:
+        self._response.close()

@@ -1,0 +1,127 @@
+"""How the line is doing: counts since the start, and the spread of ages and times over the newest results."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgead.types import Result
+
+WINDOW = 1000  # results that the percentiles are taken over
+RATE_S = 5.0  # seconds that the rate is taken over
+
+CONNECTING, CONNECTED, LOST, ENDED = "connecting", "connected", "lost", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Percentiles, in milliseconds; 0 where nothing was measured."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One camera. Counts are since the start of the line."""
+
+    source: str  # as it was given, without user names and passwords
+    state: str = CONNECTING  # connecting, connected, lost or ended
+    since: float = 0.0  # seconds since the epoch when it came into this state
+    error: str = ""  # why it is lost
+    frames: int = 0  # judged
+    dropped: int = 0  # frames overtaken by a newer one
+    unreadable: int = 0  # frames and files that could not be decoded
+    reconnects: int = 0
+    fps: float = 0.0  # frames judged a second, lately
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatus:
+    """The whole line. Counts are since its start and are sums over the cameras."""
+
+    cameras: dict[str, CameraStatus] = field(default_factory=dict)  # by name; "" where there is but one without
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # camera -> verdict -> results
+    verdicts: dict[str, int] = field(default_factory=dict)  # every one, over all cameras
+    frames: int = 0
+    dropped: int = 0
+    unreadable: int = 0
+    reconnects: int = 0
+    unwritten: dict[str, int] = field(default_factory=dict)  # results that a sink could not take, by its name
+    fps: float = 0.0
+    age_ms: Spread = Spread()  # from capture to judgement, of live frames
+    latency_ms: Spread = Spread()  # spent on a frame by the detector
+    engine: str = ""
+    precision: str = ""
+    model: str = ""  # the bundle's name
+    digest: str = ""  # the first 12 hex digits of the bundle's digest
+    threshold: float = 1.0  # the calibrated score above which a part is NG; 1.0 is the bundle's
+    fault: str = ""  # why the last change of the bundle failed
+    uptime: float = 0.0  # seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is kept of a result for a while."""
+
+    at: float  # time.monotonic()
+    age: float
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter has counted."""
+
+    frames: int
+    verdicts: dict[str, int]  # by name
+    samples: list[Sample]  # the newest
+
+
+class Meter:
+    """Counts what one camera was judged to be. One thread writes, any may read."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._lock = threading.Lock()
+        self._frames = 0
+        self._verdicts: Counter[str] = Counter()
+        self._samples: deque[Sample] = deque(maxlen=window)
+
+    def frame(self, age: float, latency: float) -> None:
+        """Count a judged frame; milliseconds."""
+        with self._lock:
+            self._frames += 1
+            self._samples.append(Sample(time.monotonic(), age, latency))
+
+    def result(self, result: Result) -> None:
+        """Count a verdict that goes to the sinks."""
+        with self._lock:
+            self._verdicts[result.verdict.value] += 1
+
+    def read(self) -> Reading:
+        """What stands on it now."""
+        with self._lock:
+            return Reading(self._frames, dict(self._verdicts), list(self._samples))
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """The percentiles of `values`."""
+    kept = list(values)
+    return Spread(*(round(float(value), 3) for value in np.percentile(kept, (50, 95, 99)))) if kept else Spread()
+
+
+def rate(samples: Iterable[Sample], uptime: float) -> float:
+    """Samples a second over the last `RATE_S` seconds, or since the start of the line where that is less."""
+    start = time.monotonic() - RATE_S
+    return round(sum(sample.at >= start for sample in samples) / max(min(uptime, RATE_S), 1e-3), 2)

@@ -1,0 +1,210 @@
+"""What the page's server answers. Pictures and state are long polls: an answer comes as soon as there is something
+newer, so a slow viewer asks less often and nothing piles up for it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from edgead.errors import EdgeadError
+from edgead.web.bell import Bell
+from edgead.web.board import Board, picture
+from edgead.web.guard import COOKIE, same, session
+
+FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten")
+_PATIENCE_S = 5.0  # of a long poll for a picture
+_BEAT_S = 1.0  # the longest time without a word about the state
+_QUIET_S = 10.0  # without a result: not judging
+_LARGEST = 4096  # bytes of a POST
+
+
+@dataclass(slots=True)
+class Hooks:
+    """What the page asks of the line, and where. None before there is one."""
+
+    status: Callable[[], dict[str, Any]] | None = None
+    set_threshold: Callable[[float], None] | None = None
+
+
+@dataclass(slots=True)
+class _Cached:
+    number: int = 0
+    data: bytes = b""
+    time: float = -math.inf  # time.monotonic
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Pages:
+    """The answers, by path."""
+
+    def __init__(
+        self, board: Board, bell: Bell, hooks: Hooks, metrics: Callable[[], str], station: str, token: str, fps: float
+    ) -> None:
+        self._board, self._bell, self._hooks, self._metrics = board, bell, hooks, metrics
+        self._station, self._token, self._period_s = station, token, 1.0 / fps
+        self._pictures: dict[tuple[str, bool], _Cached] = {}
+        self._static = {file.name: file.read_bytes() for file in files("edgead.web").joinpath("static").iterdir()}
+        self._knocking = asyncio.Lock()
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/", self._index),
+                Route("/login", self._login_page),
+                Route("/login", self._login, methods=["POST"]),
+                Route("/static/{name}", self._file),
+                Route("/healthz", self._health),
+                Route("/metrics", self._text),
+                Route("/api/state", self._state),
+                Route("/api/picture", self._picture),
+                Route("/api/anomaly/{number:int}", self._anomaly),
+                Route("/api/threshold", self._set_threshold, methods=["POST"]),
+            ]
+        )
+
+    async def _index(self, request: Request) -> Response:
+        return self._page("index.html")
+
+    async def _file(self, request: Request) -> Response:
+        return self._page(request.path_params["name"])
+
+    def _page(self, name: str) -> Response:
+        if name not in self._static:
+            return PlainTextResponse("There is nothing here.\n", 404)
+        kind = _TYPES["." + name.rpartition(".")[2]]
+        return Response(self._static[name], media_type=kind)
+
+    async def _login_page(self, request: Request) -> Response:
+        return self._page("login.html") if self._token else RedirectResponse("/", 303)
+
+    async def _login(self, request: Request) -> Response:
+        form = parse_qs((await _body(request)).decode("utf-8", "replace"))
+        given = form.get("token", [""])[0].strip()
+        async with self._knocking:  # one guess at a time, however many knock
+            if not self._token or not same(given, self._token):
+                await asyncio.sleep(0.5)
+                return Response(
+                    self._static["login.html"].replace(b' id="wrong" hidden', b' id="wrong"'),
+                    401,
+                    media_type="text/html",
+                )
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, session(self._token), max_age=365 * 86400, httponly=True, samesite="strict")
+        return answer
+
+    async def _health(self, request: Request) -> Response:
+        trouble = self._trouble(self._status())
+        return PlainTextResponse(f"{trouble or 'judging'}\n", 503 if trouble else 200)
+
+    async def _text(self, request: Request) -> Response:
+        return PlainTextResponse(self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _state(self, request: Request) -> Response:
+        after = _integer(request.query_params.get("after"))
+        if request.query_params.get("run") != self._board.run:
+            after = 0
+        await self._bell.heard(lambda: self._board.number > after, _BEAT_S)
+        status, state = self._status(), self._board.state(after)
+        state |= {"station": self._station, "trouble": self._trouble(status), "now": time.time()}
+        state |= {"can_set": self._hooks.set_threshold is not None, "threshold": status.get("threshold", 1.0)}
+        state["line"] = {key: status[key] for key in _TOLD if status.get(key)}
+        for key in ("fps", "latency_ms", "age_ms"):  # the line's own figures, where it has them
+            state[key] = status.get(key) or state[key]
+        if counts := status.get("counts"):
+            state["counts"] = dict(sum(map(Counter, counts.values()), Counter()))
+        states = status.get("cameras", {})
+        shown = {camera["name"] for camera in state["cameras"]}
+        state["cameras"] += [{"name": name, "history": []} for name in states if name not in shown]
+        for camera in state["cameras"]:
+            camera |= {"state": "connected", "since": 0.0, **states.get(camera["name"], {})}
+        return JSONResponse(state)
+
+    async def _picture(self, request: Request) -> Response:
+        """The newest picture of a camera once it is newer than `after`; 204 when there is none for a while."""
+        name, after = request.query_params.get("camera", ""), _integer(request.query_params.get("after"))
+        heatmap = request.query_params.get("heatmap") != "0"
+
+        def newer() -> bool:
+            latest = self._board.latest(name)
+            return latest is not None and latest.number > after
+
+        if not await self._bell.heard(newer, _PATIENCE_S):
+            return Response(status_code=204)
+        cached = self._pictures.setdefault((name, heatmap), _Cached())
+        async with cached.lock:
+            if cached.number <= after:  # this viewer has the last one: wait until another is due
+                await asyncio.sleep(max(0.0, cached.time + self._period_s - time.monotonic()))
+            latest = self._board.latest(name)
+            due = time.monotonic() - cached.time >= self._period_s
+            if latest is not None and due and latest.number != cached.number:
+                cached.data = await asyncio.to_thread(picture, latest, heatmap)
+                cached.number, cached.time = latest.number, time.monotonic()
+            return Response(cached.data, media_type="image/jpeg", headers={"X-Number": str(cached.number)})
+
+    async def _anomaly(self, request: Request) -> Response:
+        anomaly = self._board.anomaly(request.path_params["number"])
+        if anomaly is None:
+            return PlainTextResponse("That anomaly is no longer kept here.\n", 404)
+        data = anomaly.thumb if "thumb" in request.query_params else anomaly.picture
+        return Response(data, media_type="image/jpeg")
+
+    async def _set_threshold(self, request: Request) -> Response:
+        if self._hooks.set_threshold is None:
+            return JSONResponse({"error": "no line is running that could take it"}, 409)
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return JSONResponse({"error": "send it as application/json"}, 415)
+        try:
+            wish = msgspec.json.decode(await _body(request), type=_Threshold)
+            if not FACTORS[0] <= wish.factor <= FACTORS[1]:
+                raise ValueError(f"the factor must lie between {FACTORS[0]} and {FACTORS[1]}")
+            await asyncio.to_thread(self._hooks.set_threshold, wish.factor)
+        except (ValueError, EdgeadError) as error:  # msgspec's are ValueErrors
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"threshold": wish.factor})
+
+    def _status(self) -> dict[str, Any]:
+        return self._hooks.status() if self._hooks.status is not None else {}
+
+    def _trouble(self, status: dict[str, Any]) -> str:
+        """Why the line is not judging, without names, since anyone may ask; empty while it is."""
+        lost = sum(camera["state"] == "lost" for camera in status.get("cameras", {}).values())
+        quiet = self._board.quiet()
+        if lost:
+            return "a camera is lost" if lost == 1 else f"{lost} cameras are lost"
+        if math.isinf(quiet):
+            return "nothing judged yet"
+        return f"nothing judged for {quiet:.0f} seconds" if quiet > _QUIET_S else ""
+
+
+class _Threshold(msgspec.Struct):
+    factor: float
+
+
+async def _body(request: Request) -> bytes:
+    """What was posted; nothing where it is too long. It is read all the same: the sender is to hear the answer."""
+    body, length = b"", 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        body = body + chunk if length <= _LARGEST else b""
+        if length > 64 * _LARGEST:
+            break
+    return body
+
+
+def _integer(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 18 else 0

@@ -1,0 +1,79 @@
+// The score history: one stroke a result, from nothing to its score, against the threshold.
+
+const MARKS = { OK: "--ok-mark", NG: "--ng-mark", REVIEW: "--review-mark", INVALID: "--invalid-mark", LATE: "--late-mark" };
+
+/** Draw `points` ([number, time, score, verdict], oldest first, at most `room`) and the thresholds into `canvas`. */
+export function drawHistory(canvas, points, room, threshold, wished) {
+  const ratio = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth, height = canvas.clientHeight;
+  if (!width || !height) return;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const style = getComputedStyle(canvas);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const unit = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const pen = canvas.getContext("2d");
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  pen.font = `${0.88 * unit}px ${style.fontFamily}`;
+  pen.textBaseline = "middle";
+
+  const left = 0, right = width - 8.2 * unit, bottom = height - 0.3 * unit, upper = 0.6 * unit;
+  const ceiling = ceilingOf(points, Math.max(threshold, wished ?? 0));
+  const y = (score) => bottom - (bottom - upper) * Math.min(Math.max(score, 0), ceiling) / ceiling;
+  const step = (right - left) / room;
+  const stroke = Math.max(1, step * 0.62);
+
+  pen.fillStyle = colour("--line");
+  pen.fillRect(left, bottom, right - left, 1);
+  points.forEach(([, , score, verdict], index) => {
+    const x = right - (points.length - index) * step;
+    pen.fillStyle = colour(MARKS[verdict] ?? "--none-mark");
+    pen.globalAlpha = verdict === "OK" ? 0.55 : 1;
+    if (score === null) {
+      pen.fillRect(x, bottom - 0.5 * unit, stroke, 0.5 * unit);
+      return;
+    }
+    const top = y(score), wide = verdict === "OK" ? stroke : Math.max(stroke, 2.5);
+    pen.fillRect(x, Math.min(top, bottom - 1), wide, Math.max(bottom - top, 1));
+    if (score > ceiling) { // beyond the scale: an arrow on top
+      pen.beginPath();
+      pen.moveTo(x - 4, upper + 1); pen.lineTo(x + wide / 2, upper - 7); pen.lineTo(x + wide + 4, upper + 1);
+      pen.fill();
+    }
+  });
+  pen.globalAlpha = 1;
+
+  rule(pen, left, right, y(threshold), colour("--ink"), []);
+  label(pen, `threshold ${threshold.toFixed(2)}`, right + 0.7 * unit, y(threshold), colour("--ink"));
+  if (wished !== null && wished !== threshold) {
+    rule(pen, left, right, y(wished), colour("--late-mark"), [6, 5]);
+    const apart = Math.abs(y(wished) - y(threshold)) < unit ? Math.sign(threshold - wished || 1) * unit : 0;
+    label(pen, `wanted ${wished.toFixed(2)}`, right + 0.7 * unit, y(wished) + apart, colour("--late-mark"));
+  }
+}
+
+/** The highest score on the scale: a little above what is usual, so that one wild score does not flatten the rest. */
+function ceilingOf(points, threshold) {
+  const scores = points.map((point) => point[2]).filter((score) => score !== null).sort((a, b) => a - b);
+  const usual = scores.length ? scores[Math.floor(0.98 * (scores.length - 1))] : 0;
+  return Math.max(1.6 * threshold, Math.min(1.15 * usual, 2.5 * threshold));
+}
+
+function rule(pen, from, to, y, colour, dash) {
+  pen.strokeStyle = colour;
+  pen.lineWidth = 2;
+  pen.setLineDash(dash);
+  pen.beginPath();
+  pen.moveTo(from, y);
+  pen.lineTo(to, y);
+  pen.stroke();
+  pen.setLineDash([]);
+}
+
+function label(pen, text, x, y, colour) {
+  pen.fillStyle = colour;
+  pen.fillText(text, x, y);
+}

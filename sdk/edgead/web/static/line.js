@@ -1,0 +1,376 @@
+// The live page. Two kinds of question to the server, each answered as soon as there is something newer:
+// /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
+
+import { drawHistory } from "./chart.js";
+
+const SIGNS = { OK: "✓", NG: "✕", REVIEW: "?", INVALID: "–", LATE: "◷" };
+const SEVERITY = ["OK", "LATE", "INVALID", "REVIEW", "NG"];
+const HOLD = { NG: 1500, REVIEW: 1000, INVALID: 1000, LATE: 500, OK: 0 }; // ms that a verdict stays to be read
+const STILLS = ["NG", "REVIEW"]; // while such a verdict is shown, so is its picture: what is read is what is seen
+const ROOM = 600; // results in the history
+const SILENCE = 3000; // ms without an answer: no contact
+const QUIET = 10; // seconds without a result: waiting
+const DIRECT = 4; // cameras that may each have a question open; a browser has six connections
+
+const $ = (id) => document.getElementById(id);
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+const ask = (url, ms = 9000) => fetch(url, { signal: AbortSignal.timeout(ms), cache: "no-store" });
+
+const tiles = new Map(); // camera's name -> what is known of it
+let state = null;
+let chosen = null; // name of the camera in the verdict panel
+let heard = performance.now();
+let wished = null; // threshold on the slider that is not applied yet
+let opened = null; // number of the anomaly in the dialog
+
+// ---- state ----
+
+async function listen() {
+  for (;;) {
+    try {
+      const answer = await ask(`/api/state?after=${state?.number ?? 0}&run=${state?.run ?? ""}`);
+      if (answer.status === 401) return location.assign("/login");
+      if (!answer.ok) throw new Error(answer.statusText);
+      const news = await answer.json();
+      if (state && news.run !== state.run) tiles.forEach(restart);
+      heard = performance.now();
+      state = news;
+      show();
+    } catch {
+      await sleep(800);
+    }
+    await sleep(150);
+  }
+}
+
+function restart(tile) {
+  tile.points = [];
+  tile.after = 0;
+}
+
+function show() {
+  for (const camera of state.cameras) {
+    const tile = tiles.get(camera.name) ?? addTile(camera.name);
+    tile.camera = camera;
+    tile.points = tile.points.concat(camera.history).slice(-ROOM);
+    judge(tile, camera.history);
+  }
+  chosen ??= state.cameras[0]?.name ?? null;
+  document.title = `${state.station} – edgead`;
+  $("station").textContent = state.station;
+  showFacts();
+  showCounts();
+  showSpeed();
+  showHealth();
+  showThreshold();
+  showAnomalies();
+}
+
+/** The severest of the new results is shown, and stays long enough to be read. */
+function judge(tile, points) {
+  const now = performance.now();
+  const severest = points.reduce((worst, point) => (worst && rank(worst[3]) >= rank(point[3]) ? worst : point), null);
+  if (severest && (now > tile.until || rank(severest[3]) >= rank(tile.verdict))) {
+    tile.verdict = severest[3];
+    tile.score = severest[2];
+    tile.reasons = tile.camera.verdict === severest[3] ? tile.camera.reasons : [];
+    tile.until = now + HOLD[severest[3]];
+    tile.still = severest[0];
+  }
+}
+
+const rank = (verdict) => SEVERITY.indexOf(verdict);
+
+function showFacts() {
+  const { line } = state;
+  const up = line.uptime ? `up ${span(line.uptime)}` : "";
+  const parts = [line.engine, line.precision, line.model && `model ${line.model}`, up];
+  for (const [key, word] of [["dropped", "overtaken"], ["unreadable", "unreadable"], ["reconnects", "reconnected"]]) {
+    if (line[key]) parts.push(`${line[key].toLocaleString("en")} ${word}`);
+  }
+  $("facts").textContent = parts.filter(Boolean).join("  ·  ");
+}
+
+function span(seconds) {
+  const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  return days ? `${days} d ${hours} h` : hours ? `${hours} h ${minutes} min` : `${minutes} min`;
+}
+
+function showCounts() {
+  const { counts } = state;
+  const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  $("judged").textContent = all.toLocaleString("en");
+  const shown = SEVERITY.filter((verdict) => counts[verdict] || verdict === "OK" || verdict === "NG");
+  shown.sort((a, b) => (a === "OK" ? -1 : b === "OK" ? 1 : rank(b) - rank(a)));
+  $("counts").replaceChildren(...shown.map((verdict) => {
+    const row = marked("div", verdict), count = counts[verdict] ?? 0;
+    const number = make("dd", count.toLocaleString("en"));
+    number.append(make("small", all ? `${(100 * count / all).toFixed(count / all < 0.1 ? 2 : 1)} %` : "–"));
+    row.append(make("dt", verdict), number);
+    return row;
+  }));
+  $("shares").replaceChildren(...shown.filter((verdict) => counts[verdict]).map((verdict) => {
+    const bar = marked("i", verdict);
+    bar.style.flexGrow = counts[verdict];
+    return bar;
+  }));
+}
+
+function showSpeed() {
+  for (const [row, values] of [["age", state.age_ms], ["latency", state.latency_ms]]) {
+    ["p50", "p95", "p99"].forEach((name, column) => {
+      const value = values[name];
+      $(row).cells[column + 1].textContent = value === undefined ? "–" : value.toFixed(value < 100 ? 1 : 0);
+    });
+    $(row).hidden = row === "age" && values.p50 === undefined;
+  }
+}
+
+function showHealth() {
+  const rows = state.cameras.map((camera) => {
+    const bad = camera.state === "lost";
+    const row = make("li", camera.name || "camera");
+    row.classList.toggle("bad", bad);
+    row.append(make("span", bad ? `lost since ${clock(camera.since)}` : camera.state));
+    return row;
+  });
+  for (const [sink, count] of Object.entries(state.line.unwritten ?? {})) {
+    if (!count) continue;
+    const row = make("li", sink);
+    row.classList.add("bad");
+    row.append(make("span", `${count.toLocaleString("en")} results not taken`));
+    rows.push(row);
+  }
+  $("health").replaceChildren(...rows);
+}
+
+// ---- what changes while nothing new comes: contact, waiting, clock ----
+
+function beat() {
+  $("clock").textContent = new Date().toLocaleTimeString("en-GB");
+  const silent = performance.now() - heard > SILENCE;
+  const lamp = $("lamp"), trouble = silent ? "no contact with the line" : state?.trouble;
+  lamp.classList.toggle("trouble", Boolean(trouble));
+  lamp.textContent = trouble || (state ? `judging ${state.fps.toFixed(1)} frames a second` : "connecting");
+  tiles.forEach((tile) => showTile(tile, silent));
+  showVerdict(tiles.get(chosen), silent);
+  const tile = tiles.get(chosen);
+  const count = tile?.points.length ?? 0;
+  $("history-of").textContent = count ? `${tiles.size > 1 ? `${tile.name}, ` : ""}last ${count} results` : "";
+  drawHistory($("chart"), tile?.points ?? [], ROOM, state?.threshold ?? 1, wished);
+}
+
+/** The word to show for a camera, and what is amiss. Never a verdict that is no longer true. */
+function standing(tile, silent) {
+  if (silent) return ["", "NO CONTACT"];
+  if (!tile || !tile.verdict) return ["", "WAITING"];
+  if (tile.camera.state === "lost") return ["", "NO PICTURE"];
+  if (tile.camera.quiet > QUIET) return ["", "WAITING"];
+  return [tile.verdict, tile.verdict];
+}
+
+function showVerdict(tile, silent) {
+  const panel = $("verdict"), [verdict, word] = standing(tile, silent);
+  const threshold = state?.threshold ?? 1;
+  panel.dataset.verdict = verdict;
+  const text = panel.querySelector(".word");
+  text.textContent = word;
+  text.className = `word ${word.length > 8 ? "longer" : word.length > 3 ? "long" : ""}`;
+  const known = verdict !== "" && tile.score !== null;
+  panel.querySelector(".which").textContent = tile && tiles.size > 1 ? tile.name : "";
+  panel.querySelector(".score b").textContent = known ? tile.score.toFixed(2) : "";
+  panel.querySelector(".score span").textContent = known ? `score, threshold ${threshold.toFixed(2)}` : "";
+  const part = known ? Math.min(1, Math.max(0, tile.score / threshold / 2)) : 0;
+  panel.querySelector(".gauge").style.setProperty("--at", `${100 * part}%`);
+  panel.querySelector(".gauge").hidden = !known;
+  const last = tile?.points.at(-1);
+  const idle = verdict === "" && last ? `last result ${last[3]} at ${clock(last[1])}` : "";
+  panel.querySelector(".why").textContent = verdict === "" ? idle : tile.reasons.join(", ");
+}
+
+function showTile(tile, silent) {
+  const [verdict, word] = standing(tile, silent), lost = silent || tile.camera.state === "lost";
+  tile.figure.dataset.verdict = verdict;
+  tile.figure.classList.toggle("lost", lost);
+  tile.figure.classList.toggle("chosen", tile.name === chosen);
+  tile.figure.querySelector(".chip").textContent = verdict ? `${SIGNS[verdict]} ${word}` : word.toLowerCase();
+  tile.figure.querySelector(".name").textContent = tile.name || "camera";
+  tile.figure.querySelector(".size").textContent = tile.camera.size ? tile.camera.size.join(" × ") : "";
+  const nothing = tile.figure.querySelector(".nothing");
+  nothing.hidden = !lost && tile.after > 0;
+  nothing.textContent = silent ? "no contact" : lost ? `lost since ${clock(tile.camera.since)}` : "no picture yet";
+}
+
+// ---- pictures ----
+
+function addTile(name) {
+  const figure = $("camera").content.firstElementChild.cloneNode(true);
+  const tile = { name, figure, camera: {}, points: [], after: 0, heatmap: true, verdict: "", score: null, reasons: [], until: 0, still: 0 };
+  const choose = () => { chosen = name; beat(); };
+  figure.addEventListener("click", choose);
+  figure.addEventListener("keydown", (event) => event.key === "Enter" && choose());
+  tiles.set(name, tile);
+  $("cameras").append(figure);
+  $("cameras").dataset.many = [1, 2, 4, 9].find((most) => tiles.size <= most) ?? 9;
+  watch(tile);
+  return tile;
+}
+
+async function watch(tile) {
+  for (let shown = 0; ; ) {
+    const heatmap = $("heatmap").getAttribute("aria-pressed") === "true";
+    const held = heatmap && STILLS.includes(tile.verdict);
+    const idle = tiles.size > DIRECT && (tile.camera.number ?? 0) <= tile.after && heatmap === tile.heatmap;
+    if (document.hidden || idle || (held && shown === tile.still)) {
+      await sleep(100);
+      continue;
+    }
+    const after = heatmap === tile.heatmap ? tile.after : 0;
+    const live = `/api/picture?camera=${encodeURIComponent(tile.name)}&after=${after}&heatmap=${heatmap ? 1 : 0}`;
+    const still = held && state.anomalies.some((anomaly) => anomaly.number === tile.still);
+    shown = tile.still;
+    try {
+      const answer = await ask(still ? `/api/anomaly/${tile.still}` : live);
+      if (answer.status !== 200) {
+        await sleep(answer.status === 204 ? 0 : 1000);
+        continue;
+      }
+      await put(tile.figure.querySelector("img"), await answer.blob());
+      tile.after = Number(answer.headers.get("X-Number") ?? tile.after);
+      tile.heatmap = heatmap;
+    } catch {
+      await sleep(1000);
+    }
+  }
+}
+
+async function put(picture, data) {
+  const old = picture.src;
+  picture.src = URL.createObjectURL(data);
+  await picture.decode().catch(() => {});
+  if (old) URL.revokeObjectURL(old);
+}
+
+// ---- threshold ----
+
+function showThreshold() {
+  const slider = $("slider");
+  slider.disabled = !state.can_set;
+  if (wished === null) slider.value = state.threshold;
+  showFactor();
+}
+
+function showFactor() {
+  const value = wished ?? state.threshold, same = Math.abs(value - state.threshold) < 0.005;
+  $("factor").textContent = `× ${value.toFixed(2)}`;
+  $("apply").disabled = same;
+  $("reset").disabled = wished === null;
+}
+
+async function apply() {
+  const factor = wished;
+  $("answer").textContent = "";
+  try {
+    const answer = await fetch("/api/threshold", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ factor }),
+      signal: AbortSignal.timeout(5000),
+    });
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.error);
+    state.threshold = said.threshold;
+    wished = null;
+    $("answer").textContent = `${said.threshold.toFixed(2)} since ${clock(Date.now() / 1000)}`;
+  } catch (error) {
+    $("answer").textContent = `not set: ${error.message}`;
+  }
+  showThreshold();
+}
+
+// ---- anomalies ----
+
+function showAnomalies() {
+  const list = $("anomalies"), there = [...list.children].map((item) => item.dataset.number).join();
+  if (there === state.anomalies.map((anomaly) => String(anomaly.number)).join()) return;
+  const old = new Map([...list.children].map((item) => [item.dataset.number, item]));
+  list.replaceChildren(...state.anomalies.map((anomaly) => old.get(String(anomaly.number)) ?? anomalyItem(anomaly)));
+}
+
+function anomalyItem(anomaly) {
+  const item = $("anomaly").content.firstElementChild.cloneNode(true);
+  item.dataset.number = anomaly.number;
+  const picture = item.querySelector("img");
+  picture.src = `/api/anomaly/${anomaly.number}?thumb&run=${state.run}`;
+  picture.alt = `${anomaly.verdict} at ${clock(anomaly.time)}`;
+  const chip = item.querySelector(".chip");
+  chip.dataset.verdict = anomaly.verdict;
+  chip.textContent = anomaly.verdict;
+  item.querySelector("b").textContent = anomaly.score === null ? "" : anomaly.score.toFixed(2);
+  item.querySelector("time").textContent = clock(anomaly.time);
+  item.querySelector("button").addEventListener("click", () => open(anomaly.number));
+  return item;
+}
+
+function open(number) {
+  const anomaly = state.anomalies.find((one) => one.number === number);
+  if (!anomaly) return;
+  opened = number;
+  const dialog = $("closer"), caption = dialog.querySelector("figcaption"), chip = marked("span", anomaly.verdict);
+  chip.className = "chip";
+  chip.textContent = anomaly.verdict;
+  dialog.querySelector("img").src = `/api/anomaly/${number}?run=${state.run}`;
+  const about = [anomaly.camera, `frame ${anomaly.index}`, clock(anomaly.time), ...anomaly.reasons].filter(Boolean);
+  caption.replaceChildren(chip, make("b", anomaly.score?.toFixed(2) ?? ""), make("span", about.join("  ·  ")));
+  if (!dialog.open) dialog.showModal();
+}
+
+function turn(by) {
+  const place = state.anomalies.findIndex((anomaly) => anomaly.number === opened);
+  const next = state.anomalies[place + by];
+  if (place >= 0 && next) open(next.number);
+}
+
+// ---- small things ----
+
+function make(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+function marked(tag, verdict) {
+  const element = document.createElement(tag);
+  element.dataset.verdict = verdict;
+  return element;
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  $("theme").textContent = theme === "dark" ? "Light" : "Dark";
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+setTheme(localStorage.getItem("theme") ?? (dark ? "dark" : "light"));
+$("theme").addEventListener("click", () => {
+  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("theme", theme);
+  setTheme(theme);
+});
+$("heatmap").addEventListener("click", (event) => {
+  const button = event.currentTarget;
+  button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+});
+$("slider").addEventListener("input", (event) => { wished = Number(event.target.value); showFactor(); });
+$("apply").addEventListener("click", apply);
+$("reset").addEventListener("click", () => { wished = null; showThreshold(); });
+$("older").addEventListener("click", () => turn(1));
+$("newer").addEventListener("click", () => turn(-1));
+$("closer").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft") turn(1);
+  if (event.key === "ArrowRight") turn(-1);
+});
+setInterval(beat, 200);
+beat();
+listen();

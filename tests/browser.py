@@ -1,0 +1,103 @@
+"""A headless Chromium that tests drive over its own protocol (Chrome DevTools Protocol, one websocket)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from programs import need, until
+from websockets.sync.client import connect
+
+_FLAGS = """
+    --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-port=0
+"""
+
+
+class Browser:
+    """One page; `urls` is everything it has asked for, `complaints` what its console said."""
+
+    def __init__(self, folder: Path, size: tuple[int, int] = (1920, 1080)) -> None:
+        command = [need("chromium"), *_FLAGS.split(), f"--window-size={size[0]},{size[1]}"]
+        self._process = subprocess.Popen(
+            [*command, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(self._stop)
+        try:
+            port_file = folder / "DevToolsActivePort"
+            until(lambda: port_file.exists() and port_file.read_text().count("\n"), 30)
+            port = port_file.read_text().split()[0]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+                page = next(target for target in json.load(answer) if target["type"] == "page")
+            self._socket = self._stack.enter_context(connect(page["webSocketDebuggerUrl"], max_size=None))
+            self._last = 0
+            self.urls: list[str] = []
+            self.complaints: list[str] = []
+            for domain in ("Page", "Network", "Log", "Runtime"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command of the protocol and its result."""
+        self._last += 1
+        self._socket.send(json.dumps({"id": self._last, "method": method, "params": parameters}))
+        deadline = time.monotonic() + 20
+        while True:
+            message = json.loads(self._socket.recv(timeout=deadline - time.monotonic()))
+            if message.get("id") == self._last:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        parameters = event.get("params", {})
+        if event["method"] == "Network.requestWillBeSent":
+            self.urls.append(parameters["request"]["url"])
+        elif event["method"] == "Log.entryAdded":
+            self.complaints.append(parameters["entry"]["text"])
+        elif event["method"] == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(parameters["exceptionDetails"]))
+
+    def open(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page; a promise is waited for."""
+        given = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        result = self.call("Runtime.evaluate", **given)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 30.0) -> None:
+        """Wait until a JavaScript expression is true in the page."""
+
+        def fact() -> bool:
+            with contextlib.suppress(AssertionError):  # the page is being exchanged for another
+                return bool(self.evaluate(expression))
+            return False
+
+        until(fact, seconds)
+
+    def screenshot(self, path: Path, **options: Any) -> None:
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.call("Browser.close")
+        self._stack.close()
+
+    def _stop(self) -> None:
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

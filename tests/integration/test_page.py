@@ -1,0 +1,268 @@
+"""The live page in a real browser: frames arrive, an anomaly appears, the threshold moves, a wrong token is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import tiny
+from browser import Browser
+from programs import until
+
+from edgead import Detector, Frame
+from edgead.errors import DataError
+from edgead.stream.sinks import open_sink
+from edgead.stream.sinks.web import Web
+from edgead.web import board, pages
+
+TOKEN = "a token of some length"
+
+
+class Line:
+    """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
+
+    def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
+        self.factor, self.lost, self.broken = 1.0, False, ""
+        self._frames = [detector.detect(Frame(image)) for image in (*map(tiny.good, range(19)), tiny.bad())]
+        self._images = [*map(tiny.good, range(19)), tiny.bad()]
+        self._sink, self._cameras, self._ending = sink, cameras, threading.Event()
+        sink.attach(self)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def status(self) -> Line:
+        return self
+
+    def to_dict(self) -> dict[str, object]:
+        state = {"state": "lost" if self.lost else "connected", "since": time.time()}
+        return {"threshold": self.factor, "engine": "onnx", "cameras": dict.fromkeys(self._cameras, state)}
+
+    def set_threshold(self, factor: float) -> None:
+        if self.broken:
+            raise DataError(self.broken)
+        self.factor = factor
+
+    def _run(self) -> None:
+        index = 0
+        while not self._ending.wait(0.1):
+            for camera in () if self.lost else self._cameras:
+                frame = Frame(self._images[index % 20], index, "part", time.time(), camera)
+                result = dataclasses.replace(self._frames[index % 20], index=index, camera=camera, age=20.0)
+                self._sink.emit(frame, result)
+            index += 1
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.delenv("EDGEAD_TOKEN", raising=False)
+    monkeypatch.setattr(pages, "_PATIENCE_S", 1.0)
+    sink = open_sink("web:0?station=Press%203")
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def line(page: Web, detector: Detector) -> Iterator[Line]:
+    line = Line(page, detector)
+    yield line
+    line.close()
+
+
+def shown(selector: str) -> str:
+    return f"(document.querySelector({selector!r})?.textContent ?? '')"
+
+
+def test_the_page_lives(browser: Browser, page: Web, line: Line) -> None:
+    browser.urls.clear()
+    browser.complaints.clear()
+    browser.open(f"http://127.0.0.1:{page.port}/")
+    browser.until("document.querySelector('.camera img').naturalWidth === 64")
+    browser.until(f"{shown('#station')} === 'Press 3'")
+    browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
+    browser.until(f"{shown('#lamp')}.startsWith('judging')")
+    assert browser.evaluate("document.querySelector('#chart').width") > 300
+
+    browser.until("document.querySelector('#anomalies img')?.naturalWidth > 0")
+    browser.evaluate("document.querySelector('#anomalies button').click()")
+    browser.until("document.querySelector('#closer').open && document.querySelector('#closer img').naturalWidth === 64")
+    assert browser.evaluate(shown("#closer .chip")) == "NG"
+    browser.evaluate("document.querySelector('#closer').close()")
+
+    before = browser.evaluate("document.querySelector('.camera img').src")
+    browser.until(f"document.querySelector('.camera img').src !== {before!r}")  # it is live
+    browser.evaluate("document.querySelector('#heatmap').click()")
+    until(lambda: browser.evaluate("1") and any("heatmap=0" in url for url in browser.urls))
+
+    ours = (f"http://127.0.0.1:{page.port}/", f"blob:http://127.0.0.1:{page.port}/")
+    assert [url for url in browser.urls if not url.startswith(ours)] == []
+    assert browser.complaints == []  # among them, what the policy has blocked
+
+
+def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: Line) -> None:
+    browser.open(f"http://127.0.0.1:{page.port}/")
+    browser.until("document.querySelector('#slider')?.disabled === false")
+    move = "(s => { s.value = 1.4; s.dispatchEvent(new Event('input')); })(document.querySelector('#slider'))"
+    browser.evaluate(move)
+    assert browser.evaluate(shown("#factor")) == "× 1.40"
+    assert line.factor == 1.0  # a touch alone changes nothing
+    browser.evaluate("document.querySelector('#reset').click()")
+    assert browser.evaluate(shown("#factor")) == "× 1.00"
+    browser.evaluate(f"{move}; document.querySelector('#apply').click()")
+    until(lambda: line.factor == 1.4)
+    browser.until(f"{shown('#answer')}.startsWith('1.40 since')")
+    line.broken = "the bundle is being exchanged"
+    browser.evaluate(f"{move.replace('1.4', '0.8')}; document.querySelector('#apply').click()")
+    browser.until(f"{shown('#answer')} === 'not set: the bundle is being exchanged'")
+    assert line.factor == 1.4
+
+
+def test_a_verdict_that_is_no_longer_true_is_not_shown(browser: Browser, page: Web, line: Line) -> None:
+    browser.open(f"http://127.0.0.1:{page.port}/")
+    browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
+    line.lost = True
+    browser.until(f"{shown('#verdict .word')} === 'NO PICTURE' && {shown('#lamp')} === 'a camera is lost'")
+    assert read(page, "/healthz") == (503, "a camera is lost\n")
+    line.lost = False
+    browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
+    assert read(page, "/healthz") == (200, "judging\n")
+    page.close()
+    browser.until(f"{shown('#verdict .word')} === 'NO CONTACT'")
+
+
+def test_a_token_is_asked_for(
+    browser: Browser, detector: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EDGEAD_TOKEN", TOKEN)
+    page = open_sink("web:0.0.0.0:0")
+    line = Line(page, detector)
+    try:
+        browser.open(f"http://127.0.0.1:{page.port}/")
+        browser.until("location.pathname === '/login' && document.querySelector('#token') !== null")
+        enter = "document.querySelector('#token').value = {!r}; document.querySelector('form').submit()"
+        browser.evaluate(enter.format("a wrong token it is"))
+        browser.until("document.querySelector('#wrong')?.hidden === false")
+        browser.evaluate(enter.format(TOKEN))
+        browser.until("location.pathname === '/' && document.querySelector('.camera img')?.naturalWidth === 64")
+        assert browser.evaluate("document.cookie") == ""  # out of reach of any script
+    finally:
+        line.close()
+        page.close()
+    assert TOKEN not in caplog.text
+
+
+def test_two_cameras_share_the_page(browser: Browser, page: Web, detector: Detector) -> None:
+    line = Line(page, detector, ("left", "ri ght/&?"))
+    try:
+        browser.open(f"http://127.0.0.1:{page.port}/")
+        browser.until("document.querySelectorAll('.camera img').length === 2")
+        browser.until("[...document.querySelectorAll('.camera img')].every(img => img.naturalWidth === 64)")
+        browser.evaluate("document.querySelectorAll('.camera')[1].click()")
+        browser.until(f"{shown('#verdict .which')} === 'ri ght/&?'")
+    finally:
+        line.close()
+
+
+def test_nothing_is_encoded_while_nobody_watches(
+    page: Web, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[object] = []
+    real = board._jpeg
+    monkeypatch.setattr(board, "_jpeg", lambda image: encoded.append(image) or real(image))
+    for index in range(30):
+        page.emit(Frame(tiny.good(), index), detector(tiny.good()))
+    assert encoded == []
+    answers = [threading.Thread(target=read, args=(page, "/api/picture?camera=")) for _ in range(8)]
+    for answer in answers:
+        answer.start()
+    for answer in answers:
+        answer.join()
+    assert len(encoded) == 1
+
+
+def read(page: Web, path: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(f"http://127.0.0.1:{page.port}{path}", data, named)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode("latin-1")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode("latin-1")
+
+
+def test_health_before_the_first_frame(page: Web) -> None:
+    assert read(page, "/healthz") == (503, "nothing judged yet\n")
+    assert read(page, "/api/picture?camera=none")[0] == 204
+
+
+def test_metrics_are_served_too(page: Web, detector: Detector) -> None:
+    page.emit(Frame(tiny.bad()), detector(tiny.bad()))
+    assert 'edgead_results_total{camera="",verdict="NG"} 1' in read(page, "/metrics")[1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "10.0.0.1"}, 421),
+        ({"Host": ""}, 421),
+    ],
+)
+def test_only_known_names_are_answered(page: Web, headers: dict[str, str], status: int) -> None:
+    assert read(page, "/", **headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b'{"factor": 1.2}', {"Content_Type": "application/json"}, 200),
+        (b'{"factor": 1.2}', {"Content_Type": "application/json", "Origin": "http://evil.example"}, 403),
+        (b'{"factor": 1.2}', {"Content_Type": "application/json", "Origin": "null"}, 403),
+        (b'{"factor": 1.2}', {"Content_Type": "text/plain"}, 415),
+        (b'{"factor": 0}', {"Content_Type": "application/json"}, 400),
+        (b'{"factor": "1"}', {"Content_Type": "application/json"}, 400),
+        (b"{}", {"Content_Type": "application/json"}, 400),
+        (b"x" * 10_000, {"Content_Type": "application/json"}, 400),
+    ],
+)
+def test_who_may_set_the_threshold(page: Web, line: Line, body: bytes, headers: dict[str, str], status: int) -> None:
+    assert read(page, "/api/threshold", body, **headers)[0] == status
+    assert line.factor == (1.2 if status == 200 else 1.0)
+
+
+def test_a_threshold_needs_a_line(page: Web) -> None:
+    assert read(page, "/api/threshold", b'{"factor": 1}', Content_Type="application/json")[0] == 409
+
+
+def test_what_the_token_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEAD_TOKEN", TOKEN)
+    page = open_sink("web:0?names=line.factory.example")
+    for path in ("/api/state", "/metrics", "/api/anomaly/1"):
+        assert read(page, path)[0] == 401
+        assert read(page, path, Authorization="Bearer a wrong one")[0] == 401
+        assert read(page, path, Cookie="edgead=a wrong one")[0] == 401
+        assert read(page, path, Cookie=f"edgead={TOKEN}")[0] == 401  # the cookie is not the token
+        assert read(page, path, Authorization=f"Bearer {TOKEN}")[0] != 401
+    assert read(page, "/api/threshold", b"{}")[0] == 401
+    assert read(page, "/healthz")[0] == 503
+    assert read(page, "/healthz", Host="line.factory.example")[0] == 503
+    assert read(page, "/healthz", Host="other.factory.example")[0] == 421
+    page.close()

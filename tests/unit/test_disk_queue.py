@@ -1,0 +1,227 @@
+"""The queue on the disk loses nothing that it has stored and keeps the order, whatever is cut short."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgead.errors import DataError, UsageError
+from edgead.stream.sinks import disk_queue
+from edgead.stream.sinks.disk_queue import DiskQueue
+
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.binary(max_size=60)),
+    st.tuples(st.just("deliver"), st.integers(1, 5)),
+    st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("kill"), st.binary(max_size=20)),
+    st.tuples(st.just("refuse"), st.integers(0, 30)),
+)
+
+
+def data(queue: DiskQueue, count: int = 1000) -> list[bytes]:
+    return [record.data for record in queue.peek(count)]
+
+
+def kill(queue: DiskQueue) -> None:
+    """What is left of a queue whose program was killed: the system closes its files, nothing else happens."""
+    queue._close_active()
+    os.close(queue._mark)
+    queue._lock_file.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(STEPS, max_size=40), st.sampled_from([1, 50, 120, 10**6]))
+def test_any_interleaving_keeps_what_was_stored_in_order(steps: list, segment: int) -> None:
+    """Appends, deliveries, restarts, kills within a write, and writes that a full disk cuts short."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        queue = DiskQueue(folder, segment=segment)
+        waiting: list[tuple[int, bytes]] = []
+        highest = 0
+        for what, value in steps:
+            if what == "append":
+                number = queue.append(value)
+                assert number > highest
+                highest = number
+                waiting.append((number, value))
+            elif what == "deliver":
+                for record in queue.peek(value):
+                    assert (record.number, record.data) == waiting.pop(0)
+                    queue.acknowledge(record.number)
+            elif what == "restart":
+                queue.close()
+                queue = DiskQueue(folder, segment=segment)
+            elif what == "kill":
+                kill(queue)
+                if paths := sorted(folder.glob("*.segment")):
+                    with paths[-1].open("ab") as file:
+                        file.write(value)  # the beginning of a record that was never acknowledged as stored
+                queue = DiskQueue(folder, segment=segment)
+            else:
+                with patch.context() as full:
+                    full.setattr(disk_queue, "_write_all", lambda handle, record, n=value: refuse(handle, record[:n]))
+                    with pytest.raises(OSError, match="No space"):
+                        queue.append(b"x" * 40)
+            assert [(record.number, record.data) for record in queue.peek(1000)] == waiting
+            assert len(queue) == len(waiting)
+        queue.close()
+
+
+def refuse(handle: int, part: bytes) -> None:
+    os.write(handle, part)
+    raise OSError(28, "No space left on device")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=30), st.integers(0, 40), st.booleans())
+def test_a_power_cut_loses_nothing_that_is_on_the_disk(deliveries: list[int], tail: int, forget: bool) -> None:
+    """Every file is cut back to what fsync has seen, or to a little more, and the mark may be an old one."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        synced: dict[Path, int] = {}
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            real(handle)
+            path = Path(f"/proc/self/fd/{handle}").readlink()
+            synced[path] = os.fstat(handle).st_size
+
+        patch.setattr(disk_queue.os, "fsync", fsync)
+        queue = DiskQueue(folder, segment=100, sync_s=0.0)
+        marks = [b""]
+        done = 0
+        for index, count in enumerate(deliveries):
+            queue.append(b"%d" % index)
+            for record in queue.peek(count):
+                queue.acknowledge(record.number)
+                done = record.number
+            marks.append((folder / "acknowledged").read_bytes())
+        kill(queue)
+        for path in folder.glob("*.segment"):
+            os.truncate(path, min(path.stat().st_size, synced.get(path.resolve(), 0) + tail))
+        if forget:
+            (folder / "acknowledged").write_bytes(marks[len(marks) // 2])
+        queue = DiskQueue(folder, segment=100)
+        numbers = [record.number for record in queue.peek(1000)]
+        assert numbers == sorted(set(numbers))
+        assert set(numbers) >= set(range(done + 1, len(deliveries) + 1))
+        assert {record.data for record in queue.peek(1000)} == {b"%d" % (number - 1) for number in numbers}
+        assert queue.append(b"new") > max(numbers, default=0)
+        assert queue.peek(1000)[-1].data == b"new"  # not taken for one that was acknowledged
+        queue.close()
+
+
+def test_a_program_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\nfrom edgead.stream.sinks.disk_queue import DiskQueue\n"
+        "queue = DiskQueue(pathlib.Path(sys.argv[1]), segment=2000)\n"
+        "while True:\n    print(queue.append(b'x' * 100), flush=True)\n"
+    )
+    stored = 0
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(50):
+            child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        rest = child.communicate()[0].splitlines()
+        stored = max(stored, int(rest[-1]) if rest and rest[-1].isdecimal() else 0)
+        queue = DiskQueue(tmp_path)
+        numbers = [record.number for record in queue.peek(10**6)]
+        queue.close()
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= stored > 0
+
+
+def test_what_is_acknowledged_leaves_the_disk(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path, segment=100)
+    for _ in range(20):
+        queue.append(b"x" * 60)
+    assert len(list(tmp_path.glob("*.segment"))) == 10
+    queue.acknowledge(19)
+    assert len(list(tmp_path.glob("*.segment"))) == 1
+    queue.acknowledge(20)
+    assert not list(tmp_path.glob("*.segment"))
+    assert queue.append(b"y") == 21
+    queue.close()
+
+
+def test_a_full_queue_keeps_the_old_and_refuses_the_new(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path, limit=1000, segment=200)
+    for _ in range(10):
+        queue.append(b"x" * 92)
+    with pytest.raises(OSError, match="has reached its limit of 1000 bytes"):
+        queue.append(b"x" * 92)
+    assert len(queue) == 10
+    queue.acknowledge(2)
+    assert queue.append(b"y") == 11
+    queue.close()
+
+
+def test_the_disk_is_waited_for_as_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(disk_queue.os, "fsync", calls.append)
+    queue = DiskQueue(tmp_path, sync_s=0.05)
+    queue.append(b"a")
+    queue.acknowledge(1)
+    time.sleep(0.06)
+    queue.sync()
+    assert not calls  # emptied at once
+    queue.append(b"b")
+    assert not calls
+    time.sleep(0.06)
+    queue.sync()
+    assert calls
+    queue.close()
+
+
+def test_a_mark_that_is_damaged_repeats_but_loses_nothing(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path)
+    for text in (b"a", b"b"):
+        queue.append(text)
+    queue.acknowledge(1)
+    queue.close()
+    (tmp_path / "acknowledged").write_bytes(b"\xff" * 12)
+    queue = DiskQueue(tmp_path)
+    assert data(queue) == [b"a", b"b"]
+    queue.close()
+
+
+def test_a_damaged_segment_costs_its_own_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    queue = DiskQueue(tmp_path, segment=40)
+    for index in range(8):
+        queue.append(b"number %d of them" % index)
+    queue.close()
+    first = sorted(tmp_path.glob("*.segment"))[0]
+    damaged = bytearray(first.read_bytes())
+    damaged[-1] ^= 1
+    first.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        queue = DiskQueue(tmp_path, segment=40)
+    assert "cut off" in caplog.text
+    assert data(queue) == [b"number %d of them" % index for index in range(8) if index != 1]
+    sorted(tmp_path.glob("*.segment"))[1].write_bytes(b"")  # while it runs
+    assert data(queue) == [b"number %d of them" % index for index in (0, 4, 5, 6, 7)]
+    queue.acknowledge(8)
+    assert len(queue) == 0
+    queue.close()
+
+
+def test_one_program_a_queue(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path / "a")
+    with pytest.raises(UsageError, match="another edgead writes to"):
+        DiskQueue(tmp_path / "a")
+    queue.close()
+    queue.close()
+    (tmp_path / "b").write_text("a file")
+    with pytest.raises(DataError, match="cannot be made"):
+        DiskQueue(tmp_path / "b")

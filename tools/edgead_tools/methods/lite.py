@@ -1,0 +1,33 @@
+"""What methods on an EfficientNet-Lite trunk share: good images as its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgead_tools.methods import TrainingImages
+from edgead_tools.nets.efficientnet_lite import tensor_from
+
+CHUNK = 16  # images a forward pass when statistics are fitted
+
+Batches = Callable[[], Iterable[Tensor]]
+
+
+def lite_tensor(images: NDArray[np.uint8], device: str) -> Tensor:
+    """The trunk's input (B, 3, H, W) on the device, from images (B, H, W, 3) uint8 BGR."""
+    return tensor_from(torch.from_numpy(images)).to(device=device, memory_format=torch.channels_last)
+
+
+def lite_batches(images: TrainingImages, device: str) -> Batches:
+    """All good images in order, those kept from the training included: statistics need every one."""
+
+    def batches() -> Iterable[Tensor]:
+        for side in (images.train, images.calibration):
+            for start in range(0, len(side), CHUNK):
+                yield lite_tensor(np.ascontiguousarray(side[start : start + CHUNK]), device)
+
+    return batches
