@@ -109,6 +109,6 @@ def _rate_at(events: int, trials: int, probability: float) -> float:
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean of the figures there are, or None."""
+    """The mean of the figures; None where one is missing, or all are."""
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -81,7 +81,7 @@ class PixelScores:
     def curve(self, kinds: Sequence[str] | None = None) -> Curve:
         """The curve of the good images and those of `kinds`, or of all. Raises DataError without both classes."""
         self._count()
-        first = [self._kinds[kind] for kind in (self._kinds if kinds is None else kinds)]
+        first = self._columns(kinds)
         columns = self._counts[:, ::-1]  # highest score first
         anomalous, weight = (columns[[place + step for place in first]].sum(axis=0) for step in (1, 2))
         good = columns[[0, *first]].sum(axis=0)
@@ -92,6 +92,17 @@ class PixelScores:
         above = good_at[used] - good[used]
         hits, coverage = np.cumsum(anomalous)[used], np.cumsum(weight)[used]
         return Curve(thresholds.astype(np.float64), above, good_at[used], hits, coverage, float(good_at[-1]))
+
+    def has_both(self, kinds: Sequence[str] | None = None) -> bool:
+        """Whether there are pixels of defects among the images of `kinds`, or of all, and pixels of none."""
+        self._count()
+        first = self._columns(kinds)
+        defective = self._counts[[place + 1 for place in first]].any()
+        return bool(defective and self._counts[[0, *first]].any())
+
+    def _columns(self, kinds: Sequence[str] | None) -> list[int]:
+        """The first columns of those kinds that there are; of all where None."""
+        return [place for kind, place in self._kinds.items() if kinds is None or kind in kinds]
 
     def auroc(self) -> float:
         return self.curve().auroc()
@@ -109,6 +120,8 @@ class PixelScores:
     def _count(self) -> None:
         """Move what waits into the table, dropping bits until it has the size it may have."""
         columns = 1 + 3 * len(self._kinds)
+        if not self._waiting:
+            return
         tallies = list(_tallied(self._waiting, self._shift))
         keys = _distinct(np.sort(np.concatenate([self._keys, *(found for _, found, _ in tallies)])))
         dropped = 0
@@ -135,12 +148,12 @@ def _tallied(waiting: list[tuple[int, Keys, F64 | None]], shift: int) -> Iterabl
             continue
         distinct, places = np.unique(keys, return_inverse=True)
         yield column, distinct, np.bincount(places).astype(np.float64)
-        yield column + 1, distinct, np.bincount(places, np.concatenate(weights))
+        yield column + 1, distinct, np.asarray(np.bincount(places, np.concatenate(weights)), np.float64)
 
 
 def _distinct(ascending: Keys) -> Keys:
     """The same without repetitions (np.unique would hash them: eighty times slower than sorting)."""
-    return ascending[np.append(True, ascending[1:] != ascending[:-1])[: len(ascending)]]
+    return np.asarray(ascending[np.append(True, ascending[1:] != ascending[:-1])[: len(ascending)]])
 
 
 def _keys(scores: MapF32) -> Keys:
