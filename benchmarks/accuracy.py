@@ -17,9 +17,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from device import describe_device
 
 from edgead import Bundle, Detector
+from edgead.device import describe_device
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.progress import ConsoleReporter

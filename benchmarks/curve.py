@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import figures, latencies, make
-from device import describe_device
 
 from edgead import Bundle
+from edgead.device import describe_device
 from edgead_tools.config import BuildConfig
 
 POINTS: dict[str, tuple[int, dict[str, Any]]] = {  # name -> size of the input, options

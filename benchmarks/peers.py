@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from device import describe_device
 
 from edgead import Bundle
+from edgead.device import OtherWork, describe_device, describe_state
 from edgead_tools.data import Dataset, open_dataset, read_mask
 from edgead_tools.metrics import PixelScores, image_auroc
 
@@ -127,7 +127,13 @@ def main() -> None:
     python = make_environment(keep / "peers", PACKAGES)
     make_environment(keep / "device", (str(ROOT),))
     result: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {"sets": {}}
-    result |= {"size": SIZE, "threads": 1, "device": describe_device(), "packages": versions(python)}
+    result |= {
+        "size": SIZE,
+        "threads": 1,
+        "device": describe_device(),
+        "state": describe_state(),
+        "packages": versions(python),
+    }
     result["install_bytes"] = {"anomalib": installed_size(keep / "peers"), OURS: installed_size(keep / "device")}
     for data in given.data:
         dataset, path = open_dataset(data), given.bundles / f"{data.name}.edgead"
@@ -135,8 +141,9 @@ def main() -> None:
         for name in given.models:
             found[name] = fit(python, dataset, name, given.seconds, keep)
             print(json.dumps({data.name: {name: found[name]}}), file=sys.stderr, flush=True)
+        others = OtherWork()
         add_latencies(python, found, path.resolve(), dataset.test[0].path, keep)
-        result["sets"][data.name] = found
+        result["sets"][data.name] = {"others": round(others.share(), 2), "models": found}
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
