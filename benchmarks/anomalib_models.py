@@ -193,7 +193,7 @@ def prepare(frame: np.ndarray, size: int) -> np.ndarray:
 
 
 def latency(job: dict[str, Any]) -> None:
-    """Medians, and the least, of the networks in turn, each alone with its input ready, and with all that a frame needs around it."""
+    """Median and least of the networks in turn, each alone with its input ready, and with all that a frame needs."""
     from edgead import Detector, Frame
 
     cv2.setNumThreads(job["threads"])

@@ -70,11 +70,12 @@ class OtherWork:
         self._start = self._read()
 
     def _read(self) -> tuple[float, float, float]:
-        """Seconds of all cores in all, seconds they were at work, and the seconds of this process."""
+        """Seconds of all cores, those at work, and those of this process and its children that have ended."""
         ticks = [int(word) for word in _text(self._root / "proc/stat").partition("\n")[0].split()[1:9]]
         second = os.sysconf("SC_CLK_TCK")
         own = os.times()
-        return sum(ticks) / second, (sum(ticks) - sum(ticks[3:5])) / second, own.user + own.system
+        idle = sum(ticks[3:5])
+        return sum(ticks) / second, (sum(ticks) - idle) / second, sum(own[:4])
 
     def share(self) -> float:
         total, busy, own = (now - then for now, then in zip(self._read(), self._start, strict=True))
