@@ -120,6 +120,37 @@ def evaluate(
         typer.echo(aligned(rows))
 
 
+def sweep(
+    data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
+    budget: Annotated[str, typer.Option(help="Training time of all candidates together, such as 30m.")] = "30m",
+    method: Annotated[list[str] | None, typer.Option(help="A method to try; repeatable.  [default: all]")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="A preset to try; repeatable.  [default: edge]")] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(help="A side of the input to try; repeatable.  [default: 128, 192, 256]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try methods, presets and sizes on a data set: a table, and a page with accuracy over latency.
+
+    Ctrl-C leaves what is finished; the same command goes on.
+    """
+    from edgead.cli.table import aligned
+    from edgead_tools.config import parse_duration
+    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
+    from edgead_tools.sweep import sweep as run_sweep
+
+    folder = out or Path(f"{data.resolve().name}.sweep")
+    candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
+    choices = run_sweep(data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed)
+    found = json.dumps(json.loads((folder / RESULT).read_text())) if as_json else ""
+    typer.echo(found or f"{aligned(rows_of(choices))}\npage: {folder / PAGE}")
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, BUDGET] = None,
