@@ -18,7 +18,7 @@ from edgead.bundle import Bundle
 from edgead.engines import Engine, load_engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
-from edgead.types import Frame, ImageU8, Reading, Result, Timings, Verdict
+from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
 
 
 class Detector:
@@ -88,9 +88,19 @@ class Detector:
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
         return self._result(frame, self.read(frame.image))
 
-    def detect_many(self, frames: Sequence[Frame]) -> list[Result]:
-        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go."""
+    def detect_many(self, frames: Sequence[Frame], masks: Sequence[MapF32 | None] = ()) -> list[Result]:
+        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go.
+
+        `masks`, where given, has for each frame the share of each cell of the map that is judged, (h, w) float32
+        in 0..1, or None for all of it.
+        """
         readings = self.engine.infer([frame.image for frame in frames])
+        if masks:
+            fusion = self.bundle.manifest.fusion
+            readings = [
+                reading if mask is None else ops.mask_reading(reading, fusion, mask)
+                for reading, mask in zip(readings, masks, strict=True)
+            ]
         return [self._result(frame, reading) for frame, reading in zip(frames, readings, strict=True)]
 
     def invalid(self, frame: Frame, *reasons: str) -> Result:

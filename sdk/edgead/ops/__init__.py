@@ -2,7 +2,7 @@
 
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
-from edgead.ops.mask import load_mask
+from edgead.ops.mask import load_mask, mask_reading
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "image_score",
     "judge",
     "load_mask",
+    "mask_reading",
     "normalise",
     "resize",
     "to_input",
