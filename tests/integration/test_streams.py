@@ -50,7 +50,8 @@ def test_an_rtsp_stream_that_is_cut_off_comes_back(quick: Detector) -> None:
     assert threads() == []
 
 
-def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector) -> None:
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector, times: int) -> None:
     program, port = need("ffmpeg"), free_port()
     url, kind = f"http://127.0.0.1:{port}/video", "multipart/x-mixed-replace;boundary=ffmpeg"
     picture = ["-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=30", "-f", "mpjpeg"]
@@ -58,14 +59,14 @@ def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector) -> None:
     line = Line([Camera("", None, lambda: open_source(url, timeout=2), url)], quick, [sink], QUICK)
     thread = threading.Thread(target=line.run)
     thread.start()
-    for again in range(3):
+    for again in range(times):
         with running(program, *picture, "-content_type", kind, "-listen", "1", url):
             until(lambda again=again: line.status().frames > 10 * (again + 1))
         until(lambda: line.status().cameras[""].state == "lost")
     line.stop()
     thread.join(15)
     assert not thread.is_alive()
-    assert (line.status().reconnects, line.status().unreadable) == (3, 0)
+    assert (line.status().reconnects, line.status().unreadable) == (times, 0)
     assert sink.results[-1].frame_size == (120, 160)
     assert threads() == []
 
