@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
+from edgead.closing import Closing
 from edgead.engines import Engine, load_engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
 
 
-class Detector:
+class Detector(Closing):
     """Judges images with one bundle.
 
     >>> with Detector("bottle.edgead") as detector:
@@ -157,11 +157,3 @@ class Detector:
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""
         self.engine.close()
-
-    def __enter__(self) -> Detector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -82,7 +82,7 @@ def test_inside_the_device_arrows_point_one_way() -> None:
 
 
 def test_sources_and_sinks_know_nobody() -> None:
-    known = {"edgead.errors", "edgead.types", "edgead.images", "edgead.ops"}
+    known = {f"edgead.{name}" for name in ("closing", "errors", "files", "images", "ops", "types")}
     rooms = {
         "sources": "edgead.stream.sources",
         "sinks": ("edgead.stream.sinks", "edgead.stream.status", "edgead.web"),

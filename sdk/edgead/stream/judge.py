@@ -37,6 +37,7 @@ class Judge:
         self._lock = threading.Lock()
         self._next: Detector | None = None
         self._loader: threading.Thread | None = None
+        self._loading = False
 
     def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order.
@@ -93,8 +94,9 @@ class Judge:
         UsageError while another change is under way.
         """
         with self._lock:
-            if self._loader is not None and self._loader.is_alive():
+            if self._loading:
                 raise UsageError("another bundle is being loaded: wait until it is in use")
+            self._loading = True
             self._loader = threading.Thread(target=self._load, args=(path,), name="edgead loader", daemon=True)
             self._loader.start()
 
@@ -102,12 +104,13 @@ class Judge:
         try:
             loaded = self.detector.reopen(path)
         except EdgeadError as error:
-            self.fault = str(error)
+            with self._lock:
+                self.fault, self._loading = str(error), False
             _log.error("the bundle is not changed: %s", error)
             return
         with self._lock:
             unused, self._next = self._next, loaded
-        self.fault = ""
+            self.fault, self._loading = "", False
         if unused is not None:
             unused.close()
 
