@@ -52,7 +52,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def detector(tiny_bundle: Path) -> Iterator[Detector]:
-    with Detector(tiny_bundle, threads=1) as detector:
+    with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
         yield detector
 
 

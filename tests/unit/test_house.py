@@ -20,6 +20,7 @@ ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
 ALLOWED = {  # what a file may import beyond the standard library and its room's packages
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
+    "sdk/edgead/engines/openvino.py": {"openvino"},
     "sdk/edgead/engines/tensorrt.py": {"tensorrt", "pycuda"},
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
@@ -30,6 +31,7 @@ HEAVY = (
     "torch",
     "onnx",
     "onnxruntime",
+    "openvino",
     "paho",
     "starlette",
     "uvicorn",

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Protocol
 
 from edgead.bundle import Bundle
-from edgead.errors import EngineError, UsageError, nearest
+from edgead.errors import BundleError, EngineError, UsageError, nearest
 from edgead.types import ImageU8, Reading
 
 
@@ -40,6 +40,7 @@ class EngineEntry:
 
 
 ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that loads
+    "openvino": EngineEntry("edgead.engines.openvino:OpenVinoEngine", "pip install 'edgead[openvino]'"),
     "onnx": EngineEntry("edgead.engines.onnx:OnnxEngine", "pip install onnxruntime"),
 }
 
@@ -48,10 +49,12 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
     """The engine `name` for the bundle's network of that precision.
 
     `threads` limits the CPU threads of one inference; 0 leaves it to the engine. Raises UsageError for an
-    unknown name, and EngineError with the reason each engine gave when none can run here.
+    unknown name, BundleError where the bundle has no such precision, and EngineError with the reason each engine
+    gave when none can run here.
     """
     if name != "auto" and name not in ENGINES:
         raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
+    bundle.manifest.check_precision(precision)
     reasons = []
     for candidate in ENGINES if name == "auto" else (name,):
         entry = ENGINES[candidate]
@@ -63,6 +66,6 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
             if error.name is not None and error.name.startswith("edgead"):
                 raise
             reasons.append(f"{candidate} needs {error.name} ({entry.install})")
-        except EngineError as error:
+        except (BundleError, EngineError) as error:  # a bundle may have a precision for other engines only
             reasons.append(f"{candidate}: {error}")
     raise EngineError(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")
