@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
 MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
+Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
 Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalised as the manifest's input spec says
 
 
@@ -67,6 +68,39 @@ class Timings:
         return self.preprocess + self.infer + self.postprocess
 
 
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One component of which a place of the picture shows more or less than good parts do."""
+
+    component: str
+    place: str  # a cell of the grid in words, such as "at the top left"; "in the whole picture"
+    share: float  # of the place's area that the component covers, 0..1
+    usual: float  # the mean of good parts
+    size: float  # the difference in standard deviations of good parts; negative where there is less
+
+    def __str__(self) -> str:
+        """Which component, where, more or less than usual, and by how much."""
+        if self.usual < NOTHING:
+            return f"{self.component}: {self.share:.1%} of the area {self.place}, where good parts have none"
+        if self.share < NOTHING:
+            return f"{self.component}: none {self.place}, where good parts have {self.usual:.1%} of the area"
+        change = self.share / self.usual - 1
+        return f"{self.component}: {abs(change):.0%} {'more' if change > 0 else 'less'} than usual {self.place}"
+
+
+NOTHING = 5e-4  # of an area: what is written as 0.0 %
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branches:
+    """What a method with components measures on one frame. The raw image score is the sum of both branches."""
+
+    logical: float  # is something missing, too many, in the wrong place
+    structural: float  # does every place look right
+    labels: Labels
+    deviations: tuple[Deviation, ...]  # the strongest first
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What an engine measures on one frame, before any threshold. Arrays are the caller's to keep."""
@@ -76,6 +110,7 @@ class Reading:
     preprocess_ms: float = 0.0
     infer_ms: float = 0.0
     postprocess_ms: float = 0.0
+    branches: Branches | None = None  # of methods that know a part's components
 
 
 @dataclass(frozen=True, slots=True, eq=False)
