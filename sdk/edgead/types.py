@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -100,6 +100,14 @@ class Branches:
     labels: Labels
     deviations: tuple[Deviation, ...]  # the strongest first
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the labels are left out."""
+        return {
+            "logical_score": self.logical,
+            "structural_score": self.structural,
+            "deviations": [asdict(one) for one in self.deviations],
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
@@ -133,7 +141,8 @@ class Result:
     time: float = 0.0
     camera: str = ""
     age: float = 0.0  # milliseconds from capture to judgement; 0 where the time of capture is unknown
-    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, in plain words
+    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, or what of its components is unusual; in plain words
+    branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -152,14 +161,15 @@ class Result:
         """Where `anomaly_map` exceeds the pixel threshold, (H, W) bool, computed anew at each access."""
         return self.anomaly_map > 1.0
 
-    def overlay(self, image: ImageU8) -> ImageU8:
+    def overlay(self, image: ImageU8, *, components: bool = False) -> ImageU8:
         """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image.
 
-        The image is the one that was judged, in BGR uint8; raises DataError for another shape.
+        With `components` these are coloured instead, where the method knows them. The image is the one that was
+        judged, in BGR uint8; raises DataError for another shape.
         """
         from edgead.overlay import draw  # it needs this module's types
 
-        return draw(image, self)
+        return draw(image, self, components=components)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; maps and masks are left out."""
@@ -174,6 +184,7 @@ class Result:
             "raw_score": self.raw_score,
             "threshold": self.threshold,
             "reasons": list(self.reasons),
+            **({} if self.branches is None else self.branches.to_dict()),
             "regions": [
                 {"x": r.x, "y": r.y, "width": r.width, "height": r.height, "score": r.score} for r in self.regions
             ],

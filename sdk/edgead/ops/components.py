@@ -23,7 +23,7 @@ from edgead.bundle.manifest import ComponentSpec, HistogramSpec, Scale
 from edgead.errors import BundleError
 from edgead.types import Branches, Deviation, Labels, MapF32
 
-OUTPUT = "components"  # of the graph
+COMPONENTS = "components"  # the output of the graph that has the logits
 NOTABLE = 3.0  # standard deviations of an entry from the mean that are worth words
 WHOLE = "in the whole picture"
 Histogram = NDArray[np.float32]  # (rows, columns, K - 1): each component's share of each cell, 0..1
