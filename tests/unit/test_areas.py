@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from lines import QUICK, Memory, Scripted, fake_detector
 
 from edgead import Detector, Frame, Verdict, ops
-from edgead.bundle import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
 from edgead.errors import DataError, UsageError
 from edgead.stream.areas import View, read_area, read_views
 from edgead.stream.feeds import Camera
 from edgead.stream.pipeline import Line
-from edgead.types import Reading
+from edgead.types import Branches, Reading
 
 SIZE = (60, 80)  # of a frame, (H, W)
 
@@ -108,6 +108,24 @@ def test_a_masked_score_is_never_larger_while_enough_cells_are_judged(
     assert seen.score == pytest.approx(np.mean(judged[:top]), rel=1e-6)
     if len(judged) >= top:
         assert seen.score <= whole.score * (1 + 1e-6)
+
+
+def test_a_masked_map_leaves_the_logical_branch_as_it_is() -> None:
+    logical, structural = Scale(center=0.0, spread=1.0), Scale(center=1.0, spread=2.0)
+    components = ComponentSpec(
+        names=("background", "screw"),
+        height=2,
+        width=2,
+        histograms=(HistogramSpec(rows=1, columns=1, statistics="h.npy", scale=logical),),
+        logical=logical,
+        structural=structural,
+    )
+    spec = FusionSpec(maps=(MapSpec(name="map"),), height=2, width=2, components=components)
+    fused = np.array([[9.0, 1.0], [3.0, 2.0]], np.float32)
+    branches = Branches(5.0, 4.0, np.zeros((2, 2), np.uint8), ())
+    seen = ops.mask_reading(Reading(fused, 9.0, branches=branches), spec, np.array([[0, 1], [1, 1]], np.float32))
+    assert seen.branches is not None
+    assert (seen.score, seen.branches.logical, seen.branches.structural) == (6.0, 5.0, 1.0)
 
 
 def test_a_defect_outside_of_what_is_judged_is_none(tiny_bundle: Path) -> None:

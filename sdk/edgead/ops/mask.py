@@ -38,8 +38,13 @@ def load_mask(bundle: Bundle) -> MapF32 | None:
 def mask_reading(reading: Reading, spec: FusionSpec, mask: MapF32) -> Reading:
     """The reading with only the cells of `mask`, (h, w) float32 in 0..1, in its map and score.
 
-    The score is taken of the cells that are judged at all, so of a map without negative values it is never larger
-    than that of the whole frame, as long as there are `spec.score.top` of them.
+    The map's score is taken of the cells that are judged at all, so of a map without negative values it is never
+    larger than that of the whole frame, as long as there are `spec.score.top` of them. Components are counted in the
+    whole frame all the same.
     """
     fused = reading.anomaly_map * mask
-    return replace(reading, anomaly_map=fused, score=image_score(fused[mask > 0], spec))
+    score, branches = image_score(fused[mask > 0], spec), reading.branches
+    if branches is not None and spec.components is not None:
+        branches = replace(branches, structural=spec.components.structural.apply(score))
+        score = branches.logical + branches.structural
+    return replace(reading, anomaly_map=fused, score=score, branches=branches)
