@@ -83,6 +83,8 @@ def measure(bundles: list[Path], rounds: int) -> dict[str, Any]:
     for path in bundles:
         bundle = Bundle.open(path)
         for artifact in bundle.manifest.artifacts:
+            if artifact.engine not in ("", "onnx"):  # in a form that is another engine's
+                continue
             preset = bundle.manifest.provenance.get("config", {}).get("preset", "")
             name = f"{bundle.manifest.method} {preset} {artifact.precision}"
             raw = bundle.read(artifact.member)
@@ -127,5 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     text = json.dumps(measure(given.bundles, given.rounds), indent=1) + "\n"
-    print(text)
     given.out.write_text(text, encoding="utf-8")
+    print(text)

@@ -13,13 +13,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
 from edgead.bundle import Bundle
+from edgead.closing import Closing
 from edgead.detector import Detector
 from edgead.device import OtherWork, describe_state, resident_mib
 from edgead.images import read_image
@@ -224,7 +224,7 @@ def _cameras(detector: Detector, frames: Sequence[ImageU8], settings: Settings) 
     return found
 
 
-class Replay:
+class Replay(Closing):
     """A source of frames in memory, as fast as they are taken: so many, or as many as a time allows."""
 
     live = False
@@ -246,11 +246,3 @@ class Replay:
     def close(self) -> None:
         """End before the next frame."""
         self._open = False
-
-    def __enter__(self) -> Replay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -96,7 +96,8 @@ def _planned(
                 "Name bundles after their categories, or give one category's folder"
             )
         bundle = Bundle.open(path)
-        chosen = [one.precision for one in bundle.manifest.artifacts] if every_precision else [precision]
+        every = list(dict.fromkeys(one.precision for one in bundle.manifest.artifacts))
+        chosen = every if every_precision else [precision]
         for one in chosen:
             yield (f"{model} {one}" if len(chosen) > 1 else model), category, bundle, one
 

@@ -49,7 +49,9 @@ def bench(
     paths = list(find_images(images)) if images else []
     engines = list(ENGINES) if engine == "auto" else [engine]
     precisions = (
-        [one.precision for one in opened.manifest.artifacts] if precision is Precision.auto else [precision.value]
+        list(dict.fromkeys(one.precision for one in opened.manifest.artifacts))
+        if precision is Precision.auto
+        else [precision.value]
     )
     found: dict[str, Any] = {
         "bundle": {"name": opened.manifest.name, "method": opened.manifest.method, "digest": opened.digest},
