@@ -26,7 +26,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
-    """A table of plain texts, which are escaped; the first column is left-aligned, the rows in `strong` are bold."""
+    """A table of plain texts, which are escaped and may have several lines; the rows in `strong` are bold."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(
         f"<tr{' class=strong' if index in strong else ''}>"
@@ -93,7 +93,8 @@ figure { margin: 0; padding: 8px; } figure img { display: block; border-radius: 
 figcaption { font-size: 12px; margin-top: 4px; overflow-wrap: anywhere; max-width: 336px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
+th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;
+  border-top: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; border-top: 0; } th:first-child, td:first-child { text-align: left; }
 tr.strong td { font-weight: 600; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }

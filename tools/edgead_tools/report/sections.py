@@ -65,10 +65,7 @@ def summary(subjects: Sequence[Subject], averages: dict[str, dict[str, float | N
 
 
 def _row(model: str, category: str, found: dict[str, Any]) -> list[str]:
-    cells = []
-    for name, (_, form) in FIGURES.items():
-        bounds = interval(found.get(INTERVALS.get(name, "")), form)
-        cells.append(shown(found[name], form) + (f" ({bounds})" if bounds and name != "image_auroc" else ""))
+    cells = [_with(found[name], found.get(INTERVALS.get(name, "")), form) for name, (_, form) in FIGURES.items()]
     return [model, category, *cells]
 
 
@@ -110,7 +107,7 @@ def defects(subjects: Sequence[Subject]) -> Section | None:
 
 
 def _with(value: float | None, bounds: Sequence[float] | None, form: str) -> str:
-    return shown(value, form) + (f" ({interval(bounds, form)})" if bounds else "")
+    return shown(value, form) + (f"\n{interval(bounds, form)}" if bounds else "")
 
 
 def pictures(subject: Subject, subjects: Sequence[Subject]) -> Section | None:
