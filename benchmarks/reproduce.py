@@ -33,6 +33,7 @@ SETS = {  # folder of the data set -> what the README calls it
 }
 SMALL = ("aliens", "screw_presence", "glass_fibre", "cubes", "bottle")  # the peers' sets
 CURVE = ("aliens", "glass_fibre")
+TRAINING = {"stlm": ("--budget", "3m"), "ast_mfr": ("--steps", "150")}  # method -> how long, at the most
 
 
 def steps(data: Path, keep: Path) -> list[list[str]]:
@@ -40,10 +41,10 @@ def steps(data: Path, keep: Path) -> list[list[str]]:
     every, small, curve = (
         [str(data / name) for name in names if (data / name).is_dir()] for names in (SETS, SMALL, CURVE)
     )
-    bundles = {method: str(keep / method) for method in ("stlm", "ast_mfr")}
+    bundles = {method: str(keep / method) for method in TRAINING}
     networks = [f"{folder}/bottle.edgead" for folder in bundles.values()]
     accuracy = [
-        ["accuracy.py", method, *every, "--budget", "3m", "--keep", folder, "--out", result(f"accuracy-{method}")]
+        ["accuracy.py", method, *every, *TRAINING[method], "--keep", folder, "--out", result(f"accuracy-{method}")]
         for method, folder in bundles.items()
     ]
     return [
