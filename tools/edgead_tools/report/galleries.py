@@ -46,7 +46,7 @@ def pick(detector: Detector, dataset: Dataset, evaluation: Evaluation, row: int)
     rows = {
         "Defects that were missed, weakest first": [one for one in bad if not one.refused],
         "False alarms, strongest first": [one for one in good[::-1] if one.refused],
-        "Defects found, strongest first": [one for one in bad[::-1] if one.refused],
+        "Defects found, weakest first": [one for one in bad if one.refused],
         "Good parts, strangest first": [one for one in good[::-1] if not one.refused],
     }
     samples = {str(sample.path): sample for sample in dataset.test}

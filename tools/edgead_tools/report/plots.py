@@ -15,6 +15,7 @@ from edgead_tools.evaluate import Evaluation, Judged
 GOOD, DEFECTIVE = "#0072b2", "#d55e00"  # told apart by the colour-blind (Okabe and Ito, 2008)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 BINS = 40
+LEAST_SPAN = 0.02  # of a plot's worth: what is nearly equal is to look so
 
 
 def colour(index: int) -> str:
@@ -104,9 +105,8 @@ def pareto(points: Sequence[Point]) -> list[Point]:
 def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool) -> str:
     """A standing-alone SVG of worth over cost, with names. A line joins each group, or, with `front`, the best."""
     width, height, margin = 760, 430, 64
-    right, low = 1.08 * max(point.x for point in points), min(point.y for point in points)
-    high = max(point.y for point in points)
-    low, high = low - 0.08 * max(high - low, 0.01), high + 0.08 * max(high - low, 0.01)
+    right, high = 1.08 * max(point.x for point in points), max(point.y for point in points)
+    low = min(high - LEAST_SPAN, *(point.y for point in points))
 
     def place(point: Point) -> tuple[float, float]:
         across = margin + point.x / right * (width - 2 * margin)
@@ -141,5 +141,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool)
             f"{html.escape(point.name)}</text>"
         )
     for index, name in enumerate(groups):
-        parts.append(f'<text x="{margin + 130 * index}" y="46" fill="{colour(index)}">● {html.escape(name)}</text>')
+        parts.append(
+            f'<text x="{margin + 130 * index}" y="46" style="fill:{colour(index)}">● {html.escape(name)}</text>'
+        )
     return "\n".join([*parts, "</svg>", ""])
