@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
     },
     "csad": {
         "edge": "edgead_tools.methods.csad_edge:CsadEdge",
+        "paper": "edgead_tools.methods.csad_paper:CsadPaper",
     },
     "stlm": {
         "edge": "edgead_tools.methods.stlm_edge:StlmEdge",

@@ -79,17 +79,20 @@ class Segmentation:
     batch: int  # labelled images a step, and as many unlabelled ones
     alone: float  # share of the steps in which labelled images alone teach
     finer: int  # labels a cell of the logits, each way
+    last: float = 0.01  # of the rate, at the end
     weight_decay: float = 1e-5
 
 
 def teach_segmentation(
     head: ComponentHead, logits: Logits, labelled: LabelledImages, to_tensor: ToTensor, how: Segmentation, run: Run
 ) -> TrainReport:
-    """Train the head of `logits`; it is at rest before and after. `run` has a number of steps, or epochs."""
+    """Train the head of `logits`; it is at rest before and after. `run` has a number of steps."""
+    assert run.steps is not None  # second_half gives them
+    alone = how.alone * run.steps
 
     def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
         pictures, maps = labelled.draw(how.batch, random)
-        more = labelled.draw_unlabelled(how.batch, random) if index >= how.alone * planned else None
+        more = labelled.draw_unlabelled(how.batch, random) if index >= alone else None
         every = pictures if more is None else np.concatenate([pictures, more[0]])
         found = logits(to_tensor(every, run.device))
         large = functional.interpolate(found, scale_factor=float(how.finer), mode="bilinear", align_corners=False)
@@ -101,13 +104,28 @@ def teach_segmentation(
             losses |= unlabelled_losses(large[how.batch :], torch.from_numpy(more[1]).to(run.device))
         return losses
 
-    per_epoch = len(labelled) / how.batch
-    planned = run.steps if run.steps is not None else (run.epochs or 1) * per_epoch
-    optimiser = Optimiser(rate=how.rate, kind="adam", weight_decay=how.weight_decay)
+    optimiser = Optimiser(rate=how.rate, kind="adam", weight_decay=how.weight_decay, last=how.last)
     head.train()
-    report = fit({"head": head}, step, optimiser, run, stage="components", steps_per_epoch=per_epoch)
+    report = fit({"head": head}, step, optimiser, run, stage="components")
     head.eval()
     return report
+
+
+def first_half(run: Run) -> Run:
+    """The students' run. The segmentation has as many steps, by count, so that `--steps` repeats a build that a budget
+    ended."""
+    return dataclasses.replace(
+        run,
+        budget=None if run.budget is None else run.budget / 2,
+        steps=None if run.steps is None else max(1, run.steps // 2),
+        epochs=None if run.epochs is None else run.epochs / 2,
+    )
+
+
+def second_half(run: Run, done: int) -> Run:
+    """The segmentation's run after `done` steps of the students."""
+    steps = done if run.steps is None else max(1, run.steps - done)
+    return dataclasses.replace(run, budget=None, epochs=None, steps=steps)
 
 
 @torch.inference_mode()

@@ -25,7 +25,16 @@ from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
 from edgead_tools.data.augment import augment, jitter
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.csad import LabelledImages, Segmentation, card, fit_branches, label, teach_segmentation
+from edgead_tools.methods.csad import (
+    LabelledImages,
+    Segmentation,
+    card,
+    first_half,
+    fit_branches,
+    label,
+    second_half,
+    teach_segmentation,
+)
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.nets.component_head import ComponentHead
 from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
@@ -77,10 +86,10 @@ class CsadEdge:
             trunk = load_efficientnet_lite(state)
             trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             students = LocalGlobal(trunk, good, images.size, self.width).to(run.device).eval()
-            reports = [self._teach_students(students, images, self._half(run))]
+            reports = [self._teach_students(students, images, first_half(run))]
             taps = (trunk.channels[trunk.taps[0]], trunk.channels[trunk.taps[2]])
             head = ComponentHead(taps, len(found.names), widths=WIDTHS, dilations=DILATIONS).to(run.device).eval()
-            rest = dataclasses.replace(run, budget=None, epochs=None, steps=self._rest(run, reports[0].steps))
+            rest = second_half(run, reports[0].steps)
             reports.append(self._teach_head(students, head, LabelledImages(images.train, found), rest))
             network = judge_students(students, head, good).to(run.device).eval()
             height, width = images.size
@@ -124,19 +133,6 @@ class CsadEdge:
 
         how = Segmentation(rate=self.rate, batch=self.batch, alone=0.4, finer=2)
         return teach_segmentation(head, logits, labelled, lite_tensor, how, run)
-
-    def _half(self, run: Run) -> Run:
-        """The students' run; the segmentation has as many steps, by count, so that `--steps` repeats a build that a
-        budget ended."""
-        return dataclasses.replace(
-            run,
-            budget=None if run.budget is None else run.budget / 2,
-            steps=None if run.steps is None else max(1, run.steps // 2),
-            epochs=None if run.epochs is None else run.epochs / 2,
-        )
-
-    def _rest(self, run: Run, done: int) -> int:
-        return max(1, run.steps - done) if run.steps is not None else done
 
     def _fusion(self, height: int, width: int) -> FusionSpec:
         maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))
