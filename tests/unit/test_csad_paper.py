@@ -108,11 +108,11 @@ def test_the_losses_are_the_published_ones() -> None:
     with torch.no_grad():
         guess = network.wide(jittered)
         squares = (network.teach(plain) - network.local(plain)[0]) ** 2
-        assert float(losses["local"]) == pytest.approx(float(hardest(squares)), rel=1e-4)
+        assert losses["local"].item() == pytest.approx(float(hardest(squares)), rel=1e-4)
         away = ((network.teach(jittered) - guess) ** 2).mean()
-        assert float(losses["global"]) == pytest.approx(float(away), rel=1e-4)
+        assert losses["global"].item() == pytest.approx(float(away), rel=1e-4)
         apart = ((guess - network.local(jittered)[1]) ** 2).mean()
-        assert float(losses["agreement"]) == pytest.approx(float(apart), rel=1e-4)
+        assert losses["agreement"].item() == pytest.approx(float(apart), rel=1e-4)
     losses["agreement"].backward()
     for part in (network.wide.last, network.local.of_global):  # it teaches both
         assert all(parameter.grad is not None for parameter in part.parameters())

@@ -52,7 +52,7 @@ def test_the_losses_are_their_definitions(students: LocalGlobal) -> None:
         wide = (students.teach(other) - guess).square().mean()
         agreement = (guess - students.local(other[0])[1]).square().mean()
     for name, expected in (("local", local), ("global", wide), ("agreement", agreement)):
-        assert float(losses[name]) == pytest.approx(float(expected), rel=1e-4)
+        assert losses[name].item() == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_agreeing_teaches_both(students: LocalGlobal) -> None:
