@@ -53,6 +53,7 @@ class Package:
 
 PACKAGES = {
     "onnxruntime": Package("judging on the CPU", "pip install onnxruntime"),
+    "openvino": Package("judging on the CPU, faster", "pip install 'edgead[openvino]'"),
     "tensorrt": Package("judging on an NVIDIA GPU", "JetPack brings it; elsewhere: pip install tensorrt"),
     "tensorrt_rtx": Package("judging on a GeForce RTX", "pip install 'edgead[tensorrt-rtx]'"),
     "pycuda": Package("the GPU's buffers and kernels", "pip install 'edgead[tensorrt]'", _PYCUDA),
