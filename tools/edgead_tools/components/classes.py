@@ -1,8 +1,9 @@
 """From described items to classes, and to the images whose classes agree (CSAD, 6.4 and 6.5).
 
-Items cluster by MeanShift; a class is a cluster with at least `ALPHA` members an image, the rest is background. Images
-cluster by how much of each class they show (HDBSCAN); of the largest cluster the half nearest to its median is
-labelled, the other images are good parts without a label. What is rare or miscut so costs labels, not correctness.
+Items cluster by MeanShift; a class is a cluster with at least `ALPHA` members an image that most images show, the rest
+is background. Images cluster by how much of each class they show (HDBSCAN); of the largest cluster, or of all images
+where none has half of them, the half nearest to the median is labelled. The other images are good parts without a
+label. What is rare or miscut so costs labels, not correctness.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ ALPHA = 0.5  # members an image that make a class
 TYPICAL = 0.75  # quantile over items of the distance within which an item finds as many others as make a class
 REACH = 1.5  # of that distance: MeanShift's bandwidth
 SMALLEST = 0.001  # mean share of the image that makes a class
+COMMON = 0.5  # share of the images that must show a class
 SHARE = 0.1  # of the images, that make a cluster of images
+MAIN = 0.5  # of the images, that the largest cluster must have: of few images the clusters say nothing
 LEAST = 4  # labelled images, where there are as many
 
 
@@ -51,7 +54,7 @@ def group(items: Sequence[Sequence[Mask]], descriptors: NDArray[np.float32]) -> 
     for masks in items:
         maps.append(_painted(masks, found[start : start + len(masks)]))
         start += len(masks)
-    maps = _without_small(maps)
+    maps = _without_rare(maps)
     count = max((int(one.max()) for one in maps if one is not None), default=0)
     if count == 0:
         raise DataError(
@@ -101,13 +104,14 @@ def alike(maps: Sequence[Labels], classes: int) -> list[int]:
 
 
 def _largest_cluster(rows: NDArray[np.float64]) -> list[int]:
-    """The rows of the largest cluster; of all where no size of a cluster, from `SHARE` of them down, gives one."""
+    """The rows of the largest cluster; all where no least size of a cluster, from `SHARE` of them down, gives one that
+    has `MAIN` of them."""
     for size in range(max(2, round(SHARE * len(rows))), 1, -1):
         if size > len(rows):
             continue
         found = HDBSCAN(min_cluster_size=size, allow_single_cluster=True, copy=True).fit(rows).labels_
         sizes = np.bincount(found[found >= 0])
-        if len(sizes):
+        if len(sizes) and sizes.max() >= MAIN * len(rows):
             return [int(index) for index in np.flatnonzero(found == sizes.argmax())]
     return list(range(len(rows)))
 
@@ -122,13 +126,15 @@ def _painted(masks: Sequence[Mask], classes: NDArray[np.int64]) -> Labels | None
     return painted
 
 
-def _without_small(maps: Sequence[Labels | None]) -> list[Labels | None]:
-    """The maps without classes that cover too little of the images, the others numbered anew."""
+def _without_rare(maps: Sequence[Labels | None]) -> list[Labels | None]:
+    """The maps without classes that cover too little of the images or that too few show, the others numbered anew."""
     filled = [one for one in maps if one is not None]
     if not filled:
         return list(maps)
-    counts = np.sum([np.bincount(one.ravel(), minlength=256) for one in filled], axis=0) / (len(maps) * filled[0].size)
-    kept = [number for number in range(1, 256) if counts[number] > SMALLEST]
+    shares = np.stack([np.bincount(one.ravel(), minlength=256) / one.size for one in filled])
+    large = shares.sum(axis=0) > SMALLEST * len(maps)
+    common = (shares > 0).sum(axis=0) >= COMMON * len(maps)
+    kept = [number for number in range(1, 256) if large[number] and common[number]]
     table = np.zeros(256, np.uint8)
     table[kept] = np.arange(1, len(kept) + 1)
     return [None if one is None else table[one] for one in maps]

@@ -30,8 +30,8 @@ def write_page(path: Path, title: str, images: NDArray[np.uint8], found: Compone
     other = [_figure(images[i]) for i in found.unlabelled[:SHOWN]]
     text = _PAGE.substitute(
         title=html.escape(title),
-        summary=f"{len(found.names) - 1} components, on {len(found.labels)} labelled images; "
-        f"{len(found.unlabelled)} more are used without labels.",
+        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labelled, {len(found.unlabelled)} more are "
+        "used without labels.",
         classes="".join(_row(number, images, found) for number in range(1, len(found.names))),
         labelled="".join(labelled),
         unlabelled="".join(other) or "<p>none</p>",
@@ -83,7 +83,7 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8p
 .row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
 .wide img { width: 340px; } .small img { width: 165px; } img { border-radius: 4px; display: block; }
 table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line); width: 100%; }
-th, td { text-align: left; padding: 8px 12px; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; padding: 8px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; height: 18px; border-radius: 4px; }
 </style></head><body>
 <h1>$title</h1><p>$summary</p>
