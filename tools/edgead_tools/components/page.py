@@ -17,8 +17,8 @@ from edgead_tools.components.classes import ComponentLabels
 from edgead_tools.data.logical import find_items
 
 SHOWN = 12  # images of each kind
-CUTS = 8  # examples of each component
-SIDE = 72  # pixels of an example
+CUTS = 7  # examples of each component
+SIDE = 64  # pixels of an example
 
 
 def write_page(path: Path, title: str, images: NDArray[np.uint8], found: ComponentLabels) -> None:
@@ -30,8 +30,8 @@ def write_page(path: Path, title: str, images: NDArray[np.uint8], found: Compone
     other = [_figure(images[i]) for i in found.unlabelled[:SHOWN]]
     text = _PAGE.substitute(
         title=html.escape(title),
-        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labelled, {len(found.unlabelled)} more are "
-        "used without labels.",
+        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labelled, "
+        f"{len(found.unlabelled)} more are used without labels.",
         classes="".join(_row(number, images, found) for number in range(1, len(found.names))),
         labelled="".join(labelled),
         unlabelled="".join(other) or "<p>none</p>",
