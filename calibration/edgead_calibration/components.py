@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from edgead.types import Labels
 FLOOR = 0.05  # of a component's mean area: what segmenting it twice may differ by
 GRAIN = 0.0005  # of a cell's area
 TRIM = (0.2, 0.8)  # quantiles between which values say what is usual (CSAD, 3.2)
+ENOUGH = 20  # images kept aside, from which quantiles can be taken
 NARROWEST = 1e-3  # a spread below it says nothing, and 1 is taken
 Rows = NDArray[np.float64]  # (images, D)
 
@@ -50,7 +50,7 @@ def fit_components(
 ) -> Fitted:
     """The spec and its statistics from the label maps (H, W) and the fused maps' scores of good images.
 
-    `aside` says which images the networks have not learnt from: the scales are fitted to those, where they are enough.
+    `aside` says which images the networks have not learnt from (`usual_scale`).
     `grids` are the cells a side of each histogram. `fit` is `shrunk_statistics` if not given. Raises DataError for
     fewer than two images.
     """
@@ -64,7 +64,7 @@ def fit_components(
         member = f"components/{side}x{side}.npy"
         members[member] = _npy(fit(rows))
         distances = left_out_distances(rows, fit)
-        scale = trimmed(_usual(distances, aside))
+        scale = trimmed(distances)
         total += (distances - scale.center) / scale.spread
         histograms.append(HistogramSpec(rows=side, columns=side, statistics=member, scale=scale))
     spec = ComponentSpec(
@@ -72,8 +72,8 @@ def fit_components(
         height=height,
         width=width,
         histograms=tuple(histograms),
-        logical=trimmed(_usual(total, aside)),
-        structural=trimmed(_usual(np.asarray(map_scores, np.float64), aside)),
+        logical=usual_scale(total, aside),
+        structural=usual_scale(np.asarray(map_scores, np.float64), aside),
     )
     return Fitted(spec, members)
 
@@ -132,17 +132,16 @@ def trimmed(values: NDArray[np.float64]) -> Scale:
     return Scale(center=float(inner.mean()), spread=spread if spread >= NARROWEST and math.isfinite(spread) else 1.0)
 
 
-def with_map_scale(spec: ComponentSpec, structural: Scale) -> ComponentSpec:
-    """The spec with another scale of the fused map's score."""
-    return msgspec.structs.replace(spec, structural=structural)
-
-
-ENOUGH = 20  # images that were kept from the training: fewer say less than all do
-
-
-def _usual(values: NDArray[np.float64], aside: Sequence[bool]) -> NDArray[np.float64]:
-    chosen = np.asarray(aside, np.bool_)
-    return values[chosen] if chosen.sum() >= ENOUGH else values
+def usual_scale(values: NDArray[np.float64], aside: Sequence[bool]) -> Scale:
+    """Where a branch's values of good images lie. Networks have learnt by heart what the others say of those they were
+    trained on, so the scale is that of the images kept aside; where they are fewer than `ENOUGH`, that of all images,
+    but at least as wide as those kept aside are away from its centre."""
+    kept = values[np.asarray(aside, np.bool_)]
+    if len(kept) >= ENOUGH:
+        return trimmed(kept)
+    scale = trimmed(values)
+    away = float(np.sqrt(np.mean((kept - scale.center) ** 2))) if len(kept) else 0.0
+    return Scale(center=scale.center, spread=max(scale.spread, away))
 
 
 def _npy(statistics: Statistics) -> bytes:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgead.bundle import Scale
 from edgead.errors import DataError
 from edgead.ops.components import Statistics, distance
 from edgead_calibration.components import (
@@ -18,6 +17,7 @@ from edgead_calibration.components import (
     published_statistics,
     shrunk_statistics,
     trimmed,
+    usual_scale,
 )
 
 Fit = pytest.mark.parametrize("fit", [shrunk_statistics, published_statistics])
@@ -136,10 +136,16 @@ def test_a_fitted_spec_holds_its_statistics_as_members() -> None:
 def test_scales_come_from_the_images_kept_aside_where_they_are_enough() -> None:
     maps, scores = labels(60), [0.0] * 30 + list(np.linspace(10, 11, 30))
     kept = fit_components(("ground", "bolt", "nut"), maps, scores, [False] * 30 + [True] * 30)
-    few = fit_components(("ground", "bolt", "nut"), maps, scores, [False] * 55 + [True] * 5)
     assert kept.spec.structural == trimmed(np.linspace(10, 11, 30))
-    assert few.spec.structural == trimmed(np.array(scores))
-    assert isinstance(few.spec.logical, Scale)
+
+
+def test_few_images_kept_aside_widen_the_scale_of_those_that_were_learnt() -> None:
+    values, aside = np.append(np.random.default_rng(0).normal(0, 0.1, 40), [3.0, 4.0]), [False] * 40 + [True] * 2
+    learnt = trimmed(values)
+    found = usual_scale(values, aside)
+    assert found.center == learnt.center
+    assert found.spread == pytest.approx(np.sqrt(np.mean((np.array([3.0, 4.0]) - learnt.center) ** 2)))
+    assert usual_scale(values, [False] * 42) == learnt
 
 
 def test_one_image_is_too_few() -> None:
