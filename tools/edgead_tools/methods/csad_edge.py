@@ -118,13 +118,13 @@ class CsadEdge:
         optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
         for part in parts.values():
             part.train()
-        return fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / batch)
+        report = fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / batch)
+        students.eval()
+        return report
 
     def _teach_head(
         self, students: LocalGlobal, head: ComponentHead, labelled: LabelledImages, run: Run
     ) -> TrainReport:
-        students.eval()
-
         def logits(batch: Tensor) -> Tensor:
             with torch.no_grad():
                 low, _, deep = students.taps(batch)
