@@ -151,6 +151,31 @@ def sweep(
     typer.echo(found or f"{aligned(rows_of(choices))}\npage: {folder / PAGE}")
 
 
+def components(
+    data: Annotated[Path, typer.Argument(help="Folder of good images, or of a data set.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
+    size: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="As in the build that is to follow.")] = 0,
+    weights: Annotated[Path | None, typer.Option(help="File or folder with pretrained weights.")] = None,
+) -> None:
+    """Find the components of good parts and write a page that shows them, before hours of training.
+
+    What is wrong there can be drawn: components/STEM.png in the data set, or beside the images, holds the label map of
+    image STEM (8-bit grey: 0 the background, 1 and up the components), components/names.txt a name a line. A handful of
+    drawn images is enough; where there is one, nothing is searched for.
+    """
+    from edgead.errors import UsageError
+    from edgead_tools.components.stage import write_components
+    from edgead_tools.progress import ConsoleReporter
+
+    if out.exists() and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
+    found = write_components(data, out, size, seed, weights, ConsoleReporter())
+    for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
+        typer.echo(f"{name:<20} {share:.2%} of the image")
+    typer.echo(f"page: {out}")
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, BUDGET] = None,
