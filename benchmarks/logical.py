@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from device import describe_device
 from torch.nn import functional
 
 from edgead import Bundle, Detector
+from edgead.device import describe_device
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead_tools.build import build

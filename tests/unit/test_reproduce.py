@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +70,8 @@ def test_every_benchmark_says_what_it_does(program: str) -> None:
     text = (BENCHMARKS / program).read_text(encoding="utf-8")
     assert text.startswith('"""')
     assert f"{program} " in text.split('"""')[1]
+    for node in ast.parse(text).body:  # what it imports is there
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for root in (name.partition(".")[0] for name in names):
+            assert (BENCHMARKS / f"{root}.py").exists() or importlib.util.find_spec(root), f"{program} imports {root}"
