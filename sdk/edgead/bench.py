@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ from edgead.bundle import Bundle
 from edgead.closing import Closing
 from edgead.detector import Detector
 from edgead.device import OtherWork, describe_state, resident_mib
+from edgead.errors import EngineError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.stream.feeds import Camera
@@ -52,10 +54,14 @@ def measure(
 ) -> dict[str, Any]:
     """The figures of one engine and precision, as plain values, from a process that does nothing else.
 
-    `images` are judged instead of the golden frames. Raises what opening a Detector raises.
+    `images` are judged instead of the golden frames. Raises what opening a Detector raises, and EngineError where the
+    process did not survive it.
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(measure_here, bundle, engine, precision, settings, images).result()
+        try:
+            return pool.submit(measure_here, bundle, engine, precision, settings, images).result()
+        except BrokenProcessPool as error:
+            raise EngineError(f"{engine} {precision} took its process with it: try it with `edgead verify`") from error
 
 
 def measure_here(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from lines import Brightness
 
 from edgead import Bundle, Detector
 from edgead import bench as module
-from edgead.bench import Replay, Settings, compare, differences, measure_here, spread, warnings
+from edgead.bench import Replay, Settings, compare, differences, measure, measure_here, spread, warnings
 from edgead.device import OtherWork, describe_device, describe_state, resident_mib
+from edgead.errors import EngineError
 
 QUICK = Settings(runs=12, warmup=2, seconds=0.5, threads=1, batches=(1, 3), cameras=(1, 2))
+
+
+def die(*_: object) -> None:
+    """Stands for an engine whose library crashes."""
+    os._exit(9)
 
 
 def write(path: Path, text: str) -> None:
@@ -115,6 +122,12 @@ def test_a_slow_engine_ends_when_its_time_is_over(tiny_bundle: Path, monkeypatch
     assert found["end_to_end_ms"]["total"]["least"] >= 5
     assert found["images_a_second"]["batch"]["2"] < 2 / 0.005
     assert found["images_a_second"]["cameras"]["2"] < 1 / 0.005
+
+
+def test_an_engine_that_takes_its_process_with_it_is_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measure_here", die)
+    with pytest.raises(EngineError, match="onnx fp32 took its process with it"):
+        measure(tiny_bundle, "onnx", "fp32", QUICK)
 
 
 def test_percentiles_are_those_of_the_times() -> None:

@@ -190,7 +190,7 @@ def test_categories_are_averaged_and_bundles_told_apart(tmp_path: Path, tiny_bun
     assert [one.model for one in both] == ["one/nut", "two/nut"]
     with pytest.raises(UsageError, match="two of the bundles are called one/nut"):
         measure([paths[0], paths[0]], tmp_path / "data/nut", Reporter())
-    with pytest.raises(UsageError, match="has the name of no category"):
+    with pytest.raises(UsageError, match="has no category 'tiny'"):
         measure([tiny_bundle], tmp_path / "data", Reporter())
 
 

@@ -92,8 +92,8 @@ def _planned(
         category = path.stem if several else next(iter(categories))
         if category not in categories:
             raise UsageError(
-                f"{path} has the name of no category of the data set: {nearest(category, categories)} "
-                "Name bundles after their categories, or give one category's folder"
+                f"the data set has no category '{category}' to measure {path} on: name the bundle after its category, "
+                f"or give one category's folder; {nearest(category, categories)}"
             )
         bundle = Bundle.open(path)
         every = list(dict.fromkeys(one.precision for one in bundle.manifest.artifacts))
