@@ -172,9 +172,9 @@ def test_a_table_that_is_full_stays_close(name: str, monkeypatch: pytest.MonkeyP
     assert (full._shift > 0) == (exact._counts.size > 40_000)
     assert exact._shift == 0
     assert full.auroc() == pytest.approx(exact.auroc(), abs=1e-5)  # of ten thousand rows, not two million
-    assert full.aupro() == pytest.approx(exact.aupro(), abs=1e-4)
+    assert full.aupro() == pytest.approx(exact.aupro(), abs=1e-3)
     assert full.average_precision() == pytest.approx(exact.average_precision(), abs=1e-3)
-    assert full.f1_max().value == pytest.approx(exact.f1_max().value, abs=1e-4)
+    assert full.f1_max().value == pytest.approx(exact.f1_max().value, abs=1e-3)
 
 
 def test_a_large_test_side_is_close_to_scikit_learn_in_bounded_memory() -> None:
