@@ -112,12 +112,18 @@ class Detector:
         rules = self.rules  # read once: another thread may exchange them
         regions = ops.find_regions(grid_map, size, min_area=rules.min_area)
         specks = rules.min_area > 0 and not regions and bool((grid_map > 1.0).any())
+        threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
+        branches = reading.branches
+        if branches is not None:
+            specks = specks and branches.logical <= threshold  # what is missing leaves no region
+        verdict = ops.judge(score, rules, specks=specks)
+        unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
         post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
         return Result(
-            verdict=ops.judge(score, rules, specks=specks),
+            verdict=verdict,
             score=score,
             raw_score=reading.score,
-            threshold=thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center),
+            threshold=threshold,
             regions=regions,
             grid_map=grid_map,
             frame_size=size,
@@ -129,6 +135,8 @@ class Detector:
             name=frame.name,
             time=frame.time,
             camera=frame.camera,
+            reasons=tuple(str(one) for one in unusual),
+            branches=branches,
         )
 
     def _image(self, image: NDArray[Any], color: str) -> ImageU8:

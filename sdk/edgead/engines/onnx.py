@@ -28,8 +28,11 @@ class OnnxEngine:
         self._input = bundle.manifest.input
         self._fusion = bundle.manifest.fusion
         self._mask = ops.load_mask(bundle)
+        self._components = ops.load_components(bundle)
         self._tensor = np.empty((1, 3, self._input.height, self._input.width), np.float32)
         self._names = [part.name for part in self._fusion.maps]
+        if self._components is not None:
+            self._names.append(ops.COMPONENTS)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -55,13 +58,20 @@ class OnnxEngine:
         inferred = time.perf_counter()
         maps = {name: out[0] for name, out in zip(self._names, outputs, strict=True)}
         fused = ops.fuse(maps, self._fusion, self._mask)
-        score = ops.image_score(fused, self._fusion)
+        score, branches = ops.image_score(fused, self._fusion), None
+        if self._components is not None:
+            score, branches = ops.judge_components(maps[ops.COMPONENTS], score, self._components)
         done = time.perf_counter()
-        return Reading(fused, score, 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred))
+        times = 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred)
+        return Reading(fused, score, *times, branches)
 
     def _check_signature(self, member: str) -> None:
-        """Compare the graph with the contract: `image` (B, 3, H, W) in, the fusion's maps (B, h, w) out, FP32."""
-        wanted = {"image": (None, *self._tensor.shape[1:])} | dict.fromkeys(self._names, (None, None, None))
+        """Compare the graph with the contract: `image` (B, 3, H, W) in, the fusion's maps (B, h, w) out and, where
+        it has components, their logits (B, K, h, w); all FP32."""
+        wanted: dict[str, tuple[int | None, ...]] = {"image": (None, *self._tensor.shape[1:])}
+        wanted |= dict.fromkeys(self._names, (None, None, None))
+        if self._components is not None:
+            wanted[ops.COMPONENTS] = (None, len(self._components.spec.names), None, None)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         faults = [f"it has no '{name}'" for name in wanted if name not in {node.name for node in (*inputs, *outputs)}]
         faults += [f"input '{node.name}' is not fed" for node in inputs if node.name != "image"]
