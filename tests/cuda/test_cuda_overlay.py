@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -19,9 +20,11 @@ from edgead.cuda.overlay import Overlay
 from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
 from edgead.ops import resize
-from edgead.overlay import tint
+from edgead.overlay import OPACITY, tint
 from edgead.types import Result
 
+PALETTE = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, np.newaxis], cv2.COLORMAP_INFERNO)[:, 0].astype(int)
+NEXT_COLOUR = int(np.ceil(OPACITY * np.abs(np.diff(PALETTE, axis=0)).max()))
 CENTER, SPAN = tiny.THRESHOLDS.pixel_center, tiny.THRESHOLDS.pixel - tiny.THRESHOLDS.pixel_center
 cells = st.floats(-2, 4, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, np.float32(CENTER)])
 
@@ -39,10 +42,10 @@ def expected(image: np.ndarray, raw: np.ndarray, result: Result) -> np.ndarray:
 
 
 def check(drawn: np.ndarray, image: np.ndarray, raw: np.ndarray, result: Result) -> None:
-    """The same nearly everywhere; a map colour may be the next one where OpenCV rounds the other way."""
+    """The same, but where OpenCV rounds a level of the map the other way: there the next colour of the map shows."""
     apart = np.abs(drawn.astype(int) - expected(image, raw, result))
-    assert apart.max() <= 5
-    assert (apart > 1).mean() <= 0.01
+    assert apart.max() <= NEXT_COLOUR
+    assert apart.size < 1000 or (apart > 0).mean() <= 0.05
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,10 +15,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from edgead.cuda.context import Gpu
 from edgead.errors import EngineError
 from edgead.files import write_file
 
@@ -70,6 +72,16 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
     package = f"nvidia-cuda-nvrtc-cu{cuda}" if cuda < 13 else "'nvidia-cuda-nvrtc<14'"
     tried = f"; tried: {'; '.join(reasons)}" if reasons else ""
     raise EngineError(f"nothing here compiles the CUDA kernels for sm_{capability}: pip install {package}{tried}")
+
+
+def describe() -> str:
+    """The GPU and what compiles for it, for `edgead doctor`; raises EngineError naming what is missing."""
+    gpu = Gpu()
+    gpu.close()
+    machine_code(SOURCES / "fuse.cu", gpu.capability, gpu.driver_version)
+    names = [compiler.name for compiler in compilers(gpu.driver_version)]
+    cuda = f"{gpu.driver_version // 1000}.{gpu.driver_version % 1000 // 10}"
+    return f"{version('pycuda')}, {gpu.name} sm_{gpu.capability}, driver for CUDA {cuda}, kernels by {names[0]}"
 
 
 def compilers(driver_version: int) -> Iterator[Compiler]:
