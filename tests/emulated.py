@@ -7,6 +7,7 @@ emulator/stand_in.py calls it as pycuda would.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from edgead.cuda.compile import SOURCES
 HERE = Path(__file__).with_name("emulator")
 FILES = sorted(path.stem for path in SOURCES.glob("*.cu"))
 KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\((\w+) task\)")
+REAL_PYCUDA = "EDGEAD_TESTS_PYCUDA"  # set by test_pycuda.py to its driver: pycuda itself is used, not the stand-in
 FLAGS = ("-std=c++17", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC")
 
 
@@ -64,7 +66,8 @@ class Emulator:
     """The emulated driver, and which library stands for each kernel file."""
 
     def __init__(self, folder: Path) -> None:
-        self.driver = ctypes.CDLL(str(build_driver(folder)))
+        self._real = os.environ.get(REAL_PYCUDA)
+        self.driver = ctypes.CDLL(self._real or str(build_driver(folder)))
         self.driver.emulator_wrong.restype = ctypes.c_char_p
         self.kernels = {file: build_kernels(file, folder) for file in FILES}
 
@@ -76,10 +79,13 @@ class Emulator:
     @contextmanager
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """edgead.cuda finds it in place of pycuda and a compiler; at the end nothing may be left or have gone wrong."""
-        package = ModuleType("pycuda")
-        package.driver = _stand_in().stand_in(self.driver)  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "pycuda", package)
-        monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
+        if self._real:
+            sys.setdlopenflags(os.RTLD_LAZY)  # this driver has only what is used
+        else:
+            package = ModuleType("pycuda")
+            package.driver = _stand_in().stand_in(self.driver)  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, "pycuda", package)
+            monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
         monkeypatch.setattr("edgead.cuda.kernels.machine_code", self.code)
         self.driver.emulator_reset()
         yield

@@ -1,4 +1,4 @@
-"""The emulator notices what a GPU would suffer from: every barrier that is left out of a kernel shows in its numbers."""
+"""The emulator notices what a GPU would suffer from: a barrier that is left out of a kernel shows in its numbers."""
 
 from __future__ import annotations
 

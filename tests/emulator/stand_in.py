@@ -1,6 +1,6 @@
 """As much of `pycuda.driver` as edgead uses, on a libcuda.so.1 of one's choice: real pycuda takes minutes to build.
 
-The real one is run on the same emulated driver by tests/integration/test_pycuda.py, which keeps this one honest.
+tests/integration/test_pycuda.py runs the same tests with the real one on the same driver, which keeps this one honest.
 """
 
 from __future__ import annotations
