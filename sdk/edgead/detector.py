@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
+from edgead.closing import Closing
 from edgead.engines import Engine, load_engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
-from edgead.types import Frame, ImageU8, Reading, Result, Timings, Verdict
+from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
 
 
-class Detector:
+class Detector(Closing):
     """Judges images with one bundle.
 
     >>> with Detector("bottle.edgead") as detector:
@@ -43,13 +43,13 @@ class Detector:
     ) -> None:
         """Open `bundle` and load an engine for it.
 
-        `engine` is a name (`auto`, `onnx`) or an engine of your own; `precision` is `auto`, `fp32`, `fp16` or
-        `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules` say which scores are
-        refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
+        `engine` is a name (`auto`, `onnx`, `openvino`) or an engine of your own; `precision` is `auto`, `fp32`, `fp16`
+        or `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules` say which scores
+        are refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine
-        self.artifact = self.bundle.manifest.artifact(self.engine.precision)
+        self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.name)
         self.batch: int = getattr(self.engine, "batch", 1)  # frames that are cheaper judged at once than one by one
         self.model = self.bundle.digest[:12]
         self.rules = rules
@@ -88,9 +88,19 @@ class Detector:
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
         return self._result(frame, self.read(frame.image))
 
-    def detect_many(self, frames: Sequence[Frame]) -> list[Result]:
-        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go."""
+    def detect_many(self, frames: Sequence[Frame], masks: Sequence[MapF32 | None] = ()) -> list[Result]:
+        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go.
+
+        `masks`, where given, has for each frame the share of each cell of the map that is judged, (h, w) float32
+        in 0..1, or None for all of it.
+        """
         readings = self.engine.infer([frame.image for frame in frames])
+        if masks:
+            fusion = self.bundle.manifest.fusion
+            readings = [
+                reading if mask is None else ops.mask_reading(reading, fusion, mask)
+                for reading, mask in zip(readings, masks, strict=True)
+            ]
         return [self._result(frame, reading) for frame, reading in zip(frames, readings, strict=True)]
 
     def invalid(self, frame: Frame, *reasons: str) -> Result:
@@ -155,11 +165,3 @@ class Detector:
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""
         self.engine.close()
-
-    def __enter__(self) -> Detector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

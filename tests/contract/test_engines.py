@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
@@ -11,7 +12,7 @@ from onnx import TensorProto
 
 from edgead import Bundle, Detector
 from edgead.engines import ENGINES, Engine, EngineEntry, load_engine
-from edgead.errors import EngineError
+from edgead.errors import BundleError, EngineError
 from edgead.verify import verify
 
 
@@ -95,6 +96,23 @@ def test_a_graph_outside_the_contract_is_an_engine_error(name: str, network: byt
 def test_auto_gives_every_engines_reason(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
     table = {"first": EngineEntry("surely_absent:Engine", "pip install first"), **ENGINES}
     monkeypatch.setattr("edgead.engines.ENGINES", table)
-    assert load_engine(Bundle.open(tiny_bundle)).name == "onnx"
-    with pytest.raises(EngineError, match=r"first needs surely_absent \(pip install first\); onnx: onnxruntime"):
+    assert load_engine(Bundle.open(tiny_bundle)).name == next(iter(ENGINES))
+    reasons = "; ".join(["first needs surely_absent \\(pip install first\\)", *(f"{name}: .*" for name in ENGINES)])
+    with pytest.raises(EngineError, match=reasons):
         load_engine(broken(b"no onnx"))
+
+
+def test_an_artifact_of_one_engine_is_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.manifest().artifacts[0]
+    int8 = msgspec.structs.replace(network, precision="int8", engine="onnx")
+    bundle = Bundle(tiny.manifest(artifacts=(int8, network)), {"fp32.onnx": tiny.graph()}, "0" * 64, None)
+    assert load_engine(bundle, "onnx").precision == "int8"
+    assert load_engine(bundle, "onnx", "fp32").precision == "fp32"
+    assert load_engine(bundle, "auto", "int8").name == "onnx"
+    monkeypatch.setitem(ENGINES, "other", ENGINES["onnx"])
+    monkeypatch.setattr("edgead.engines.onnx.OnnxEngine.name", "other")
+    assert load_engine(bundle, "other").precision == "fp32"
+    with pytest.raises(EngineError, match="no int8 network for other; it has one for onnx"):
+        load_engine(bundle, "other", "int8")
+    with pytest.raises(BundleError, match="no fp16 network; it has int8, fp32"):
+        load_engine(bundle, "auto", "fp16")

@@ -76,6 +76,10 @@ class Scale(Struct, frozen=True):
         if not self.spread > 0:
             raise ValueError(f"a spread must be above 0, not {self.spread}")
 
+    def apply(self, value: float) -> float:
+        """The value in spreads from the center."""
+        return (value - self.center) / self.spread
+
 
 class HistogramSpec(Struct, frozen=True):
     """How much of each component lies in each cell of a grid, against what is usual of good parts.
@@ -171,7 +175,11 @@ class Thresholds(Struct, frozen=True):
 
 
 class Artifact(Struct, frozen=True):
-    """One network file, and the numbers that hold for its precision alone."""
+    """One network file, and the numbers that hold for it in this precision on this engine alone.
+
+    Engines want INT8 in different forms and round differently, so that a quantized network is fitted through the one
+    that will run it. Two artifacts may share a file.
+    """
 
     member: str
     precision: Precision
@@ -180,6 +188,7 @@ class Artifact(Struct, frozen=True):
     good_maxima: tuple[float, ...]  # the same images' largest raw map values
     golden: tuple[str, ...]  # members with the expected fused map (.npy, float32), one per golden frame
     tolerance: float  # largest difference allowed between an engine's map and a golden map
+    engine: str = ""  # the only engine that may run it; empty: any
 
 
 class HealthProfile(Struct, frozen=True):
@@ -240,13 +249,24 @@ class Manifest(Struct, frozen=True):
             if name not in self.members:
                 raise ValueError(f"member '{name}' is used but not listed")
 
-    def artifact(self, precision: str = "auto") -> Artifact:
-        """The network of that precision; `auto` is the first, which the build puts there as the best."""
+    def artifact(self, precision: str = "auto", engine: str = "") -> Artifact:
+        """The network of that precision for that engine (empty: one of any engine's).
+
+        `auto` is the first, which the build puts there as the best. Raises BundleError where there is none.
+        """
+        self.check_precision(precision)
         for artifact in self.artifacts:
-            if precision in ("auto", artifact.precision):
+            if precision in ("auto", artifact.precision) and (not engine or artifact.engine in ("", engine)):
                 return artifact
-        have = ", ".join(a.precision for a in self.artifacts)
-        raise BundleError(f"bundle '{self.name}' has no {precision} network; it has {have}")
+        fits = ", ".join(dict.fromkeys(a.engine for a in self.artifacts if precision in ("auto", a.precision)))
+        network = "network" if precision == "auto" else f"{precision} network"
+        raise BundleError(f"bundle '{self.name}' has no {network} for {engine}; it has one for {fits}")
+
+    def check_precision(self, precision: str) -> None:
+        """Raise BundleError unless there is a network of that precision for some engine."""
+        have = dict.fromkeys(artifact.precision for artifact in self.artifacts)
+        if precision != "auto" and precision not in have:
+            raise BundleError(f"bundle '{self.name}' has no {precision} network; it has {', '.join(have)}")
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -49,6 +49,7 @@ class Package:
 
 PACKAGES = {
     "onnxruntime": Package("judging on the CPU", "pip install onnxruntime"),
+    "openvino": Package("judging on the CPU, faster", "pip install 'edgead[openvino]'"),
     "tensorrt": Package("judging on an NVIDIA GPU", "JetPack brings it; elsewhere: pip install tensorrt"),
     "tensorrt_rtx": Package("judging on a GeForce RTX", "pip install 'edgead[tensorrt-rtx]'"),
     "pycuda": Package("the GPU's buffers and kernels", "pip install 'edgead[tensorrt]'", _PYCUDA),
@@ -98,7 +99,7 @@ def _packages() -> Iterator[Check]:
     for name, package in PACKAGES.items():
         if name in trials:
             found, detail = _finish(trials[name])
-            told, _, reason = detail.partition("EngineError: ")  # our own names the fix itself
+            told, _, reason = detail.partition("edgead.errors.EngineError: ")  # our own names the fix itself
             advice = "" if found or reason else package.install
             yield Check(name, found, told + reason or _installed(name), package.purpose, advice)
         else:

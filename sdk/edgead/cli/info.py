@@ -34,7 +34,8 @@ def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells{judged}"
     for index, artifact in enumerate(manifest.artifacts):
         best = " (taken unless --precision says otherwise)" if index == 0 else ""
-        yield "network", f"{artifact.precision}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"
+        only = f" on {shown(artifact.engine)}" if artifact.engine else ""
+        yield "network", f"{artifact.precision}{only}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"
         yield "", threshold_in_words(artifact)
     yield "checked by", f"{len(manifest.golden_frames)} golden frames (`edgead verify`)"
     yield from _provenance(manifest.provenance)

@@ -7,6 +7,7 @@ import sys
 
 from edgead.bundle import Bundle
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, shown
+from edgead.engines import ENGINES, load_engine
 from edgead.errors import GateError
 
 
@@ -18,9 +19,15 @@ def verify(
 ) -> None:
     """Check every digest, then every golden frame on this machine's engine in every precision (or the one named)."""
     opened = Bundle.open(bundle)
-    names = [a.precision for a in opened.manifest.artifacts] if precision is Precision.auto else [precision.value]
+    have = dict.fromkeys(artifact.precision for artifact in opened.manifest.artifacts)
     print(f"edgead: {bundle}: {len(opened.members())} members match their digests", file=sys.stderr)
-    failed = sum(_check(opened, engine, name, as_json) for name in names)
+    if precision is Precision.auto:
+        runs = [_check(opened, engine, name, as_json) for name in have if _runs_here(opened, engine, name)]
+        if not runs:
+            load_engine(opened, engine).close()  # says why none can
+        failed = sum(runs)
+    else:
+        failed = _check(opened, engine, precision.value, as_json)
     if not opened.manifest.golden_frames:
         print("edgead: the bundle has no golden frames, so no engine was checked", file=sys.stderr)
     if failed:
@@ -28,6 +35,15 @@ def verify(
             f"{failed} golden frames differ by more than their tolerance: do not judge parts with this engine here; "
             "try another --precision or --engine, and report it with the output of `edgead doctor`"
         )
+
+
+def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:
+    """Whether there is an engine for the precision here; a network for others is said and left out."""
+    names = {a.engine for a in opened.manifest.artifacts if a.precision == precision}
+    if names & ({"", *ENGINES} if engine == "auto" else {"", engine}):
+        return True
+    print(f"edgead: {precision} is for {shown(', '.join(sorted(names)))} and was not checked", file=sys.stderr)
+    return False
 
 
 def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:

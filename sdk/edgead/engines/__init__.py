@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Protocol
 
 from edgead.bundle import Bundle
-from edgead.errors import EngineError, UsageError, nearest
+from edgead.errors import BundleError, EngineError, UsageError, nearest
 from edgead.types import ImageU8, Reading
 
 
@@ -40,6 +40,7 @@ class EngineEntry:
 
 
 ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that loads
+    "openvino": EngineEntry("edgead.engines.openvino:OpenVinoEngine", "pip install 'edgead[openvino]'"),
     "onnx": EngineEntry("edgead.engines.onnx:OnnxEngine", "pip install onnxruntime"),
 }
 
@@ -48,14 +49,21 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
     """The engine `name` for the bundle's network of that precision.
 
     `threads` limits the CPU threads of one inference; 0 leaves it to the engine. Raises UsageError for an
-    unknown name, and EngineError with the reason each engine gave when none can run here.
+    unknown name, BundleError where the bundle has no such precision, and EngineError with the reason each engine
+    gave when none can run here.
     """
     if name != "auto" and name not in ENGINES:
         raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
+    bundle.manifest.check_precision(precision)
     reasons = []
     for candidate in ENGINES if name == "auto" else (name,):
         entry = ENGINES[candidate]
         module, _, attribute = entry.target.partition(":")
+        try:
+            bundle.manifest.artifact(precision, candidate)
+        except BundleError as error:  # that precision is there for other engines only
+            reasons.append(f"{candidate}: {error}")
+            continue
         try:
             engine: Engine = getattr(import_module(module), attribute)(bundle, precision, threads)
             return engine

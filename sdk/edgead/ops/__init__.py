@@ -3,7 +3,7 @@
 from edgead.ops.components import COMPONENTS, Components, judge_components, load_components
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
-from edgead.ops.mask import load_mask
+from edgead.ops.mask import load_mask, mask_reading
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "judge_components",
     "load_components",
     "load_mask",
+    "mask_reading",
     "normalise",
     "resize",
     "to_input",

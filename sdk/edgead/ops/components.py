@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
-from edgead.bundle.manifest import ComponentSpec, HistogramSpec, Scale
+from edgead.bundle.manifest import ComponentSpec, HistogramSpec
 from edgead.errors import BundleError
 from edgead.types import Branches, Deviation, Labels, MapF32
 
@@ -62,9 +62,9 @@ def judge_components(logits: MapF32, map_score: float, components: Components) -
     total, found = 0.0, []
     for one, statistics in zip(spec.histograms, components.statistics, strict=True):
         histogram = count_components(labels, len(spec.names), one.rows, one.columns)
-        total += _scaled(distance(histogram, statistics), one.scale)
+        total += one.scale.apply(distance(histogram, statistics))
         found += _deviations(histogram, statistics, spec.names[1:])
-    logical, structural = _scaled(total, spec.logical), _scaled(map_score, spec.structural)
+    logical, structural = spec.logical.apply(total), spec.structural.apply(map_score)
     return logical + structural, Branches(logical, structural, labels, _notable(found))
 
 
@@ -96,10 +96,6 @@ def count_components(labels: Labels, classes: int, rows: int, columns: int) -> H
 def distance(histogram: Histogram, statistics: Statistics) -> float:
     """The Mahalanobis distance ||U (v - mean)|| of a histogram (rows, columns, K - 1) from good parts, 0 or more."""
     return float(np.linalg.norm(statistics.factor @ (histogram.ravel() - statistics.mean)))
-
-
-def _scaled(value: float, scale: Scale) -> float:
-    return (value - scale.center) / scale.spread
 
 
 def _deviations(histogram: Histogram, statistics: Statistics, names: Sequence[str]) -> list[Deviation]:
