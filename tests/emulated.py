@@ -52,7 +52,8 @@ def build_kernels(file: str, folder: Path, text: str | None = None, *, flags: tu
 
 def build_driver(folder: Path) -> Path:
     """A libcuda.so.1 without a GPU."""
-    return _compiled([*FLAGS, "-O1", f"-I{toolkit()}/include"], HERE / "driver.cpp", folder / "libcuda.so.1")
+    options = [*FLAGS, "-O1", "-Wl,-soname,libcuda.so.1", f"-I{toolkit()}/include"]
+    return _compiled(options, HERE / "driver.cpp", folder / "libcuda.so.1")
 
 
 def _compiled(options: list[str], source: Path, library: Path) -> Path:
@@ -67,7 +68,8 @@ class Emulator:
 
     def __init__(self, folder: Path) -> None:
         self._real = os.environ.get(REAL_PYCUDA)
-        self.driver = ctypes.CDLL(self._real or str(build_driver(folder)))
+        mode = ctypes.RTLD_GLOBAL if self._real else ctypes.RTLD_LOCAL  # so that pycuda finds it loaded
+        self.driver = ctypes.CDLL(self._real or str(build_driver(folder)), mode)
         self.driver.emulator_wrong.restype = ctypes.c_char_p
         self.kernels = {file: build_kernels(file, folder) for file in FILES}
 

@@ -62,7 +62,7 @@ def paint(image: ImageU8, labels: Labels) -> ImageU8:
     """
     height, width = image.shape[:2]
     large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    coloured = cv2.addWeighted(image, 1 - _OPACITY, component_colours()[large], _OPACITY, 0)
+    coloured = cv2.addWeighted(image, 1 - OPACITY, component_colours()[large], OPACITY, 0)
     return np.asarray(np.where(large[:, :, None] > 0, coloured, image), np.uint8)
 
 

@@ -265,6 +265,7 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
   functions[launch] = {(void (*)(const void *, const unsigned *, const unsigned *))launch, ((unsigned (*)())size)()};
   return *function = (CUfunction)&functions[launch], CUDA_SUCCESS;
 }
+CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { return CUDA_SUCCESS; }  // pycuda still calls it
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute, CUfunction) { return *value = 0, CUDA_SUCCESS; }
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                         unsigned, CUstream stream, void **, void **extra) {

@@ -242,7 +242,11 @@ def test_doctor_survives_broken_packages(probe: str, reason: str) -> None:
     [
         ({}, "not installed", "pip install 'edgead[tensorrt]'"),
         ({"driver.py": "import pytools"}, "pytools is not installed: pip install 'edgead[tensorrt]'", ""),
-        ({"driver.py": "raise ImportError('libcuda.so.1: cannot open')"}, "(libcuda.so.1: cannot open): install it", ""),
+        (
+            {"driver.py": "raise ImportError('libcuda.so.1: cannot open')"},
+            "(libcuda.so.1: cannot open): install it",
+            "",
+        ),
         ({"driver.py": NO_GPU}, "finds no GPU to use (no device): see what nvidia-smi says", ""),
         ({"driver.py": NO_GPU + "init = int"}, "finds no GPU: pass one to the container", ""),
     ],
