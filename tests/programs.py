@@ -17,6 +17,7 @@ import pytest
 
 PACKAGES = {  # program -> what brings it on Debian
     "chromium": "chromium",
+    "compute-sanitizer": "cuda-sanitizer-13-0, from NVIDIA's repository",
     "ffmpeg": "ffmpeg",
     "g++": "g++",
     "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base",

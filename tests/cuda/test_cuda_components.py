@@ -45,6 +45,7 @@ def check(gpu: Gpu, kernels: Kernels, stream: Stream, logits: np.ndarray, judged
     histograms = ComponentHistograms(gpu, kernels, judged, batch, output, stream)
     for _ in range(2):  # counts begin anew each time
         histograms.launch(batch, stream)
+    histograms.fetch(batch, stream)
     stream.synchronize()
     size = judged.spec.height, judged.spec.width
     for frame in range(batch):

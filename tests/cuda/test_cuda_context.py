@@ -148,10 +148,13 @@ def test_marks_order_streams_and_take_the_time(machine: emulated.Emulator) -> No
         second.synchronize()
         assert (target == 5).all()
         assert end.ms_since(start) >= 0
+        other = Buffer(gpu, 8)
+        second.copy(other.address, mirror.address, 8)
         second.zero(mirror.address, 2)
+        second.copy(mirror.address, other.address, 4)
         second.download(target, mirror.address)
         second.synchronize()
-        assert (target == 0).all()
+        assert target.tolist() == [5, 0]
     gpu.close()
 
 

@@ -41,6 +41,7 @@ class Bench:
             outputs[name] = DeviceMap(mirror.address, *values.shape[1:], half=values.dtype == np.float16)
         fuse = Fuse(self.gpu, self.kernels, spec, count, outputs, self.stream, mask)
         fuse.launch(count, self.stream)
+        fuse.fetch(count, self.stream)
         self.stream.synchronize()
         return fuse.maps.host.copy(), fuse.scores.host.copy()
 

@@ -38,6 +38,7 @@ def scores_are_right(gpu: Gpu, stream: Stream) -> bool:
         spec = FusionSpec(maps=(MapSpec(name="a"),), height=SIZE[0], width=SIZE[1], score=ScoreSpec(top=top))
         fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream)
         fuse.launch(FRAMES, stream)
+        fuse.fetch(FRAMES, stream)
         stream.synchronize()
         right &= np.allclose(fuse.scores.host, [ops.image_score(one, spec) for one in maps], rtol=1e-9, atol=0)
     return right
@@ -55,6 +56,7 @@ def histograms_are_right(gpu: Gpu, stream: Stream) -> bool:
         gpu, Kernels(gpu), Components(spec, (statistics,)), FRAMES, sent(gpu, logits, stream), stream
     )
     judged.launch(FRAMES, stream)
+    judged.fetch(FRAMES, stream)
     stream.synchronize()
     expected = [distance(count_components(label_cells(one, *SIZE), 3, 2, 2), statistics) for one in logits]
     return np.allclose(judged.distances.host[:, 0], expected, rtol=1e-5, atol=0)

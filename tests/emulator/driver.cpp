@@ -181,6 +181,13 @@ CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream 
   NEEDS_CONTEXT;
   return copy_later((void *)from, to, to, (void *)from, size, stream);
 }
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
+  NEEDS_CONTEXT;
+  if (!lies_in(memory, (void *)to, size) || !lies_in(memory, (void *)from, size))
+    return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
+  stream_of(stream)->work.push_back([=] { memcpy((void *)to, (void *)from, size); });
+  return CUDA_SUCCESS;
+}
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {
   NEEDS_CONTEXT;
   if (!lies_in(memory, (void *)to, 4 * count)) return refuse("a memset leaves its buffer", CUDA_ERROR_INVALID_VALUE);

@@ -187,6 +187,9 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         places = pointer(array.ctypes.data), pointer(source)
         call("cuMemcpyDtoHAsync_v2", *places, size(array.nbytes), pointer(stream.handle))
 
+    def memcpy_dtod_async(to: int, source: int, count: int, stream: Stream) -> None:
+        call("cuMemcpyDtoDAsync_v2", pointer(to), pointer(source), size(count), pointer(stream.handle))
+
     def memset_d32_async(to: int, value: int, count: int, stream: Stream) -> None:
         call("cuMemsetD32Async", pointer(to), value, size(count), pointer(stream.handle))
 
@@ -196,8 +199,8 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         return version.value
 
     module = ModuleType("pycuda.driver")
-    functions = (get_driver_version, memcpy_dtoh_async, memcpy_htod_async, memset_d32_async, pagelocked_empty)
-    for named in (Error, Context, Device, Stream, Event, *functions):
+    copies = (memcpy_htod_async, memcpy_dtoh_async, memcpy_dtod_async, memset_d32_async)
+    for named in (Error, Context, Device, Stream, Event, get_driver_version, pagelocked_empty, *copies):
         setattr(module, named.__name__, named)
     module.init = lambda: call("cuInit", 0)  # type: ignore[attr-defined]
     module.mem_alloc = lambda count: holder("cuMemAlloc_v2", "cuMemFree_v2", size(count))  # type: ignore[attr-defined]

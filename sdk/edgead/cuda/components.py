@@ -99,10 +99,13 @@ class ComponentHistograms:
         self._grid = rows * columns, slices
 
     def launch(self, count: int, stream: Stream) -> None:
-        """Count the first `count` frames and fetch all three, which are there after `synchronize`."""
+        """Count the first `count` frames; all three stay on the device."""
         for counts in self.counts:
             stream.zero(counts.address, counts.host[:count].size)
         stream.launch(self._label, (*self._grid, count), THREADS, self._labelling)
         stream.launch(self._distance, (len(self.counts), 1, count), THREADS, self._measuring)
+
+    def fetch(self, count: int, stream: Stream) -> None:
+        """Download all three of the first `count` frames; they are there after `stream.synchronize()`."""
         for mirror in (self.labels, self.distances, *self.counts):
             mirror.download(stream, count)

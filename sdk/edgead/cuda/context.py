@@ -136,6 +136,10 @@ class Stream:
         """Copy from the device into a pinned array, which is filled after `synchronize`."""
         self._driver.memcpy_dtoh_async(target, address, self._stream)
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy bytes within the device."""
+        self._driver.memcpy_dtod_async(target, source, size, self._stream)
+
     def zero(self, address: int, words: int) -> None:
         """Set so many 32-bit words to 0."""
         self._driver.memset_d32_async(address, 0, words, self._stream)

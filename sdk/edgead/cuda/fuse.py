@@ -110,12 +110,15 @@ class Fuse:
         self._scoring = np.array((self.maps.address, self.scores.address, spec.height * spec.width, top), SCORING)
 
     def launch(self, count: int, stream: Stream) -> None:
-        """Fuse the first `count` frames and fetch their maps and scores, which are there after `synchronize`."""
+        """Fuse the first `count` frames; maps and scores stay on the device."""
         grid = blocks(*self._size, count)
         stream.launch(self._combine, grid, TILE, self._combination)
         for blurring in self._blurrings:
             stream.launch(self._blur, grid, TILE, blurring)
         stream.launch(self._score, (count, 1, 1), THREADS, self._scoring)
+
+    def fetch(self, count: int, stream: Stream) -> None:
+        """Download maps and scores of the first `count` frames; they are there after `stream.synchronize()`."""
         self.maps.download(stream, count)
         self.scores.download(stream, count)
 

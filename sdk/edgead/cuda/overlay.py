@@ -51,7 +51,14 @@ class Overlay:
         self._is_sent = False
 
     def draw(self, picture: Any, map_address: int, stream: Stream) -> ImageU8:
-        """The preview, (height, width, 3) BGR, of one entry of `Frames.pictures` or of `Resize.launch`'s frames."""
+        """The preview, (height, width, 3) BGR, of one entry of `Frames.pictures` or of what `Resize.launch` gives."""
+        self.launch(picture, map_address, stream)
+        self._picture.download(stream)
+        stream.synchronize()
+        return self._picture.host.copy()
+
+    def launch(self, picture: Any, map_address: int, stream: Stream) -> None:
+        """Draw it and leave it on the device."""
         height, width, _ = self._picture.host.shape
         assert (picture["height"], picture["width"]) == (height, width)
         if not self._is_sent:
@@ -59,6 +66,3 @@ class Overlay:
             self._is_sent = True
         self._record["frame"], self._record["map"] = picture, map_address
         stream.launch(self._overlay, blocks(height, width, 1), TILE, self._record)
-        self._picture.download(stream)
-        stream.synchronize()
-        return self._picture.host.copy()
