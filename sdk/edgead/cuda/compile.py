@@ -31,7 +31,7 @@ CAPABILITIES = {  # of the GPUs the kernels are built for in the tests; newer on
     80: "A100",
     86: "RTX 30, A10",
     87: "Jetson Orin",
-    88: "Ampere successor",
+    88: "Ampere",
     89: "RTX 40, L4",
     90: "H100, H200",
     100: "B200",

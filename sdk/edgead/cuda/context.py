@@ -65,13 +65,14 @@ class Gpu:
         """The context is this thread's current one inside; what fails there is an EngineError."""
         if self._context is None:
             raise EngineError("the GPU is closed: make a new Detector")
-        self._context.push()
         try:
-            yield
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._driver.Context.pop()
         except self._driver.Error as error:
             raise EngineError(f"{self.name} failed: {error}") from error
-        finally:
-            self._driver.Context.pop()
 
     def own(self, release: Callable[[], object]) -> None:
         """Have `release` called by `close`, before that of everything older."""
@@ -115,8 +116,9 @@ class Gpu:
 
     def _release(self) -> None:
         """On a thread of its own: pycuda leaves the context that it releases current on the thread that does it."""
-        self._context.push()
-        self._context.detach()
+        with suppress(self._driver.Error):
+            self._context.push()
+            self._context.detach()
 
 
 class Stream:
