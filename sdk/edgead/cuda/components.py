@@ -100,6 +100,7 @@ class ComponentHistograms:
 
     def launch(self, count: int, stream: Stream) -> None:
         """Count the first `count` frames; all three stay on the device."""
+        assert 1 <= count <= len(self.labels.host)
         for counts in self.counts:
             stream.zero(counts.address, counts.host[:count].size)
         stream.launch(self._label, (*self._grid, count), THREADS, self._labelling)

@@ -111,6 +111,7 @@ class Fuse:
 
     def launch(self, count: int, stream: Stream) -> None:
         """Fuse the first `count` frames; maps and scores stay on the device."""
+        assert 1 <= count <= len(self.maps.host)
         grid = blocks(*self._size, count)
         stream.launch(self._combine, grid, TILE, self._combination)
         for blurring in self._blurrings:

@@ -40,7 +40,7 @@ class Resize:
     """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from pictures of any sizes."""
 
     def __init__(self, gpu: Gpu, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
-        self._size = spec.height, spec.width
+        self._size, self._batch = (spec.height, spec.width), batch
         self._halve = kernels.get("resize", "halve", HALVINGS)
         self._sample = kernels.get("resize", "sample_f16" if half else "sample_f32", SAMPLING)
         self.tensor = Buffer(gpu, batch * 3 * spec.height * spec.width * (2 if half else 4))
@@ -51,6 +51,7 @@ class Resize:
 
     def launch(self, pictures: Pictures, stream: Stream) -> Pictures:
         """Fill the tensor's first entries; gives the frames as halved, to draw a preview on while this batch lasts."""
+        assert 1 <= len(pictures) <= self._batch
         halved = pictures.copy()
         passes, size = _plan(halved, *self._size)
         self._scratch.reserve(size)

@@ -25,7 +25,7 @@ struct Tap {
 };
 
 // Half-pixel centres, edges replicated. The place (cell + 1/2) * source / target - 1/2 is kept as a fraction of
-// integers, so that it is exact for sizes up to 8192.
+// integers, so that it is exact; source * target must be below 2^30.
 __device__ inline Tap tap(int cell, int source, int target) {
   int numerator = (2 * cell + 1) * source - target, denominator = 2 * target;
   if (numerator <= 0) return {0, 0, 0.0f};
