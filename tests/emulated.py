@@ -52,8 +52,8 @@ def build_kernels(file: str, folder: Path, text: str | None = None, *, flags: tu
 
 def build_driver(folder: Path) -> Path:
     """A libcuda.so.1 without a GPU."""
-    options = [*FLAGS, "-O1", "-Wl,-soname,libcuda.so.1", f"-I{toolkit()}/include"]
-    return _compiled(options, HERE / "driver.cpp", folder / "libcuda.so.1")
+    # without a soname: NVRTC asks a libcuda.so.1 that is loaded for more than this one has
+    return _compiled([*FLAGS, "-O1", f"-I{toolkit()}/include"], HERE / "driver.cpp", folder / "libcuda.so.1")
 
 
 def _compiled(options: list[str], source: Path, library: Path) -> Path:

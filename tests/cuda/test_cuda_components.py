@@ -62,7 +62,7 @@ def check(gpu: Gpu, kernels: Kernels, stream: Stream, logits: np.ndarray, judged
             assert histograms.distances.host[frame, index] == pytest.approx(far, rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.integers(2, 7),
     st.tuples(st.integers(1, 12), st.integers(1, 12)),

@@ -61,7 +61,7 @@ def check(bench: Bench, spec: FusionSpec, maps: dict[str, np.ndarray], mask: np.
         assert scores[index] == pytest.approx(ops.image_score(fused[index], spec), rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(parts, min_size=1, max_size=4),
     sizes,
@@ -114,7 +114,7 @@ few_values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-42, 3.4e38, -3.4e38, 0.1,
 values = few_values | st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(values, min_size=1, max_size=90), st.data())
 def test_the_mean_of_the_largest_with_ties_and_extremes(bench: Bench, some: list[float], data: st.DataObject) -> None:
     top = data.draw(st.integers(1, len(some)))

@@ -1,9 +1,9 @@
 // A libcuda.so.1 without a GPU, against the real cuda.h: the functions that pycuda calls for us.
 //
 // Device memory is host memory between two pages that nobody may touch, filled with 0xCD. A module is a shared library
-// made of a kernel file with kernels.hpp; what is loaded is its path. Whatever is asynchronous happens as late as it may:
-// when its stream is waited for. It refuses, as a real driver would, whatever is done without a current context, and
-// counts what was never given back.
+// made of a kernel file with kernels.hpp; what is loaded is its path. Whatever is asynchronous happens as late as it
+// may: when its stream is waited for. It refuses, as a real driver would, whatever is done without a current context,
+// and counts what was never given back.
 #include <cuda.h>
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -274,8 +274,8 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
 }
 CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { return CUDA_SUCCESS; }  // pycuda still calls it
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute, CUfunction) { return *value = 0, CUDA_SUCCESS; }
-CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                        unsigned, CUstream stream, void **, void **extra) {
+CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                        unsigned bz, unsigned, CUstream stream, void **, void **extra) {
   NEEDS_CONTEXT;
   if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || !by || !bz || bx * by * bz > 1024)
     return refuse("a launch of an impossible shape", CUDA_ERROR_INVALID_VALUE);

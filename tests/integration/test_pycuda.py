@@ -55,6 +55,7 @@ def test_real_pycuda_passes_the_same_tests(tmp_path: Path) -> None:
     installed, driver = build_pycuda(tmp_path), emulated.build_driver(tmp_path)
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(installed)])),
+        "LD_LIBRARY_PATH": str(tmp_path),
         emulated.REAL_PYCUDA: str(driver),
     }
     names = ("context", "resize", "fuse", "components", "overlay")

@@ -44,8 +44,10 @@ template <class T>
 __device__ float interpolated(const Map &map, Tap down, Tap across) {
   const T *values = static_cast<const T *>(map.values) + (size_t)blockIdx.z * map.height * map.width;
   const T *above = values + (size_t)down.first * map.width, *below = values + (size_t)down.second * map.width;
-  float a = widen(above[across.first]) * map.scale + map.offset, b = widen(above[across.second]) * map.scale + map.offset;
-  float c = widen(below[across.first]) * map.scale + map.offset, d = widen(below[across.second]) * map.scale + map.offset;
+  float a = widen(above[across.first]) * map.scale + map.offset;
+  float b = widen(above[across.second]) * map.scale + map.offset;
+  float c = widen(below[across.first]) * map.scale + map.offset;
+  float d = widen(below[across.second]) * map.scale + map.offset;
   return between(between(a, b, across.share), between(c, d, across.share), down.share);
 }
 

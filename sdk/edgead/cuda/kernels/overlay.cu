@@ -32,9 +32,10 @@ extern "C" __global__ void overlay(Overlay task) {
   float a = shown(task, down.first, across.first), b = shown(task, down.first, across.second);
   float c = shown(task, down.second, across.first), d = shown(task, down.second, across.second);
   float full = task.full_scale, levels = 255.0f / full;
-  float alpha = between(between(a / full, b / full, across.share), between(c / full, d / full, across.share), down.share);
-  alpha *= task.opacity;
-  int level = between_levels(a * levels, b * levels, c * levels, d * levels, down, across);
+  float upper = between(a / full, b / full, across.share), lower = between(c / full, d / full, across.share);
+  float alpha = between(upper, lower, down.share) * task.opacity;
+  int level = between_levels(static_cast<int>(a * levels), static_cast<int>(b * levels),  // cut off, not rounded
+                             static_cast<int>(c * levels), static_cast<int>(d * levels), down, across);
   const unsigned char *hot = task.palette + 3 * level;
   Pixel pixel = pixel_at(task.frame, y, x);
   unsigned char *out = task.out + 3 * ((size_t)y * task.frame.width + x);
