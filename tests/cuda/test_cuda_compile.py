@@ -108,6 +108,13 @@ def test_what_was_built_from_another_text_is_not_taken(
     assert len(calls) == 2
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch, "first")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    assert [machine_code(SOURCES / "fuse.cu", 87, CUDA_13) for _ in range(2)] == [b"first", b"first"]
+    assert len(calls) == 2
+
+
 def test_the_next_compiler_is_asked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch, "broken one", "second")
     assert machine_code(SOURCES / "fuse.cu", 121, CUDA_13) == b"second"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgead.cuda.context import Gpu
-from edgead.errors import EngineError
+from edgead.errors import EdgeadError, EngineError
 from edgead.files import write_file
 
 SOURCES = Path(__file__).with_name("kernels")
@@ -64,9 +64,10 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
         try:
             code = compiler.compile(source, f"sm_{capability}")
         except EngineError as error:
-            reasons.append(str(error))
+            reasons.append(" ".join(str(error).split()))  # on one line
             continue
-        write_file(cached, code)
+        with suppress(EdgeadError):  # a device whose disk is read-only compiles at every start
+            write_file(cached, code)
         return code
     cuda = driver_version // 1000
     package = f"nvidia-cuda-nvrtc-cu{cuda}" if cuda < 13 else "'nvidia-cuda-nvrtc<14'"
