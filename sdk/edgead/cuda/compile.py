@@ -80,9 +80,9 @@ def describe() -> str:
     gpu = Gpu()
     gpu.close()
     machine_code(SOURCES / "fuse.cu", gpu.capability, gpu.driver_version)
-    names = [compiler.name for compiler in compilers(gpu.driver_version)]
+    names = " or ".join(compiler.name for compiler in compilers(gpu.driver_version))
     cuda = f"{gpu.driver_version // 1000}.{gpu.driver_version % 1000 // 10}"
-    return f"{version('pycuda')}, {gpu.name} sm_{gpu.capability}, driver for CUDA {cuda}, kernels by {names[0]}"
+    return f"{version('pycuda')}, {gpu.name} sm_{gpu.capability}, driver for CUDA {cuda}, kernels by {names}"
 
 
 def compilers(driver_version: int) -> Iterator[Compiler]:
