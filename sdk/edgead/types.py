@@ -16,6 +16,7 @@ ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
 MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
 Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
+NOTHING = 5e-4  # of an area: what is written as 0.0 %
 Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalised as the manifest's input spec says
 
 
@@ -86,9 +87,6 @@ class Deviation:
             return f"{self.component}: none {self.place}, where good parts have {self.usual:.1%} of the area"
         change = self.share / self.usual - 1
         return f"{self.component}: {abs(change):.0%} {'more' if change > 0 else 'less'} than usual {self.place}"
-
-
-NOTHING = 5e-4  # of an area: what is written as 0.0 %
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,8 +70,21 @@ def test_who_may_import_whom(room: str) -> None:
 
 
 def test_inside_the_device_arrows_point_one_way() -> None:
-    order = ["errors", "types", "bundle", "ops", "images", "cuda", "engines", "detector", "verify", "web", "stream"]
-    order += ["cli"]
+    order = [
+        "errors",
+        "types",
+        "bundle",
+        "ops",
+        "images",
+        "cuda",
+        "engines",
+        "detector",
+        "verify",
+        "web",
+        "stream",
+        "bench",
+        "cli",
+    ]
     exceptions = {("types", "overlay"), ("detector", "stream")}  # inside functions: drawing, and Detector.stream
     for rank, room in enumerate(order):
         folder = ROOT / "sdk/edgead" / room

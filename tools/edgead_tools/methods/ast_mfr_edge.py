@@ -46,6 +46,7 @@ class AstMfrEdge:
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 32  # channels of the student's first stage; each later stage has twice as many
