@@ -20,7 +20,6 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-from device import describe_device
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec, Thresholds
@@ -32,6 +31,7 @@ from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
 from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
+from edgead.device import describe_device
 from edgead.errors import EngineError
 from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
 from edgead.overlay import tint
