@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 PACKAGES = {  # program -> what brings it on Debian
     "chromium": "chromium",
+    "compute-sanitizer": "cuda-sanitizer-13-0, from NVIDIA's repository",
     "ffmpeg": "ffmpeg",
+    "g++": "g++",
     "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base",
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
@@ -25,12 +28,16 @@ PACKAGES = {  # program -> what brings it on Debian
 
 
 def need(program: str) -> str:
-    """The program's path. Without it the test fails where CI is set, and is skipped, by the same words, elsewhere."""
+    """The program's path; without it the test is `lacking` it."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        words = f"{program} is missing: apt-get install {PACKAGES[program]}"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
+        lacking(f"{program} is missing: apt-get install {PACKAGES[program]}")
     return str(found)
+
+
+def lacking(words: str) -> NoReturn:
+    """End a test that lacks something: it fails where CI is set, and is skipped, by the same words, elsewhere."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
 
 
 def free_port() -> int:

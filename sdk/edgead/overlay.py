@@ -9,7 +9,7 @@ from edgead.errors import DataError
 from edgead.types import ImageU8, Labels, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
-_OPACITY = 0.55  # of the hottest colour
+OPACITY = 0.55  # of the hottest colour
 _COLOURS = {  # BGR; told apart by the colour-blind too (Okabe and Ito, 2008)
     Verdict.OK: (115, 158, 0),
     Verdict.REVIEW: (0, 159, 230),
@@ -45,7 +45,7 @@ def tint(image: ImageU8, result: Result) -> ImageU8:
     height, width = image.shape[:2]
     grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)
     alpha = np.clip(grid / FULL_SCALE, 0, 1).astype(np.float32)
-    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(_OPACITY)
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(OPACITY)
     canvas = np.asarray(cv2.blendLinear(image, heatmap(grid, height, width), 1 - alpha, alpha), np.uint8)
     down, across = height / result.frame_size[0], width / result.frame_size[1]
     for region in result.regions:
@@ -62,7 +62,7 @@ def paint(image: ImageU8, labels: Labels) -> ImageU8:
     """
     height, width = image.shape[:2]
     large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    coloured = cv2.addWeighted(image, 1 - _OPACITY, component_colours()[large], _OPACITY, 0)
+    coloured = cv2.addWeighted(image, 1 - OPACITY, component_colours()[large], OPACITY, 0)
     return np.asarray(np.where(large[:, :, None] > 0, coloured, image), np.uint8)
 
 

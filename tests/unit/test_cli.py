@@ -11,7 +11,14 @@ import cv2
 import pytest
 import tiny
 
+from edgead.cli import doctor
 from edgead.cli.doctor import _finish, _start
+
+NO_GPU = """
+class Error(Exception): pass
+class Device: count = staticmethod(lambda: 0)
+def init(): raise Error('no device')
+"""
 
 
 def test_help_and_version(edgead) -> None:
@@ -228,6 +235,39 @@ def test_doctor_survives_broken_packages(probe: str, reason: str) -> None:
     found, detail = _finish(_start("broken", probe))
     assert not found
     assert detail.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("files", "detail", "fix"),
+    [
+        ({}, "not installed", "pip install 'edgead[tensorrt]'"),
+        ({"driver.py": "import pytools"}, "pytools is not installed: pip install 'edgead[tensorrt]'", ""),
+        (
+            {"driver.py": "raise ImportError('libcuda.so.1: cannot open')"},
+            "(libcuda.so.1: cannot open): install it",
+            "",
+        ),
+        ({"driver.py": NO_GPU}, "finds no GPU to use (no device): see what nvidia-smi says", ""),
+        ({"driver.py": NO_GPU + "init = int"}, "finds no GPU: pass one to the container", ""),
+    ],
+)
+def test_doctor_names_what_a_gpu_lacks(
+    edgead, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], detail: str, fix: str
+) -> None:
+    for name, text in files.items():
+        package = tmp_path / "packages/pycuda"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / name).write_text(text)
+    packages = {name: doctor.PACKAGES[name] for name in ("pycuda",)}
+    monkeypatch.setattr(doctor, "PACKAGES", packages)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name if files else None)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'packages'}:{os.environ.get('PYTHONPATH', '')}")
+    (check,) = (one for one in map(json.loads, edgead("doctor", "--json")[1].splitlines()) if one["name"] == "pycuda")
+    assert not check["found"]
+    assert detail in check["detail"]
+    assert "EngineError" not in check["detail"]
+    assert check["install"] == fix
 
 
 def test_an_interrupt_says_how_to_go_on(edgead, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

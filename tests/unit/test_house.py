@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
 ALLOWED = {  # what a file may import beyond the standard library and its room's packages
+    "sdk/edgead/cuda/context.py": {"pycuda"},
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
     "sdk/edgead/engines/openvino.py": {"openvino"},
-    "sdk/edgead/engines/tensorrt.py": {"tensorrt", "pycuda"},
+    "sdk/edgead/engines/tensorrt.py": {"tensorrt"},
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
     "sdk/edgead/web/server.py": {"uvicorn"},
@@ -64,14 +65,26 @@ def test_who_may_import_whom(room: str) -> None:
     for path in files(room):
         here = path.relative_to(ROOT).as_posix()
         extra = ALLOWED.get(here, set())
-        if here.startswith("sdk/edgead/cuda/"):
-            extra = {"pycuda"}
         odd = set(imported(path)) - allowed - extra
         assert not odd, f"{here} imports {odd}"
 
 
 def test_inside_the_device_arrows_point_one_way() -> None:
-    order = ["errors", "types", "bundle", "ops", "images", "engines", "detector", "verify", "web", "stream", "cli"]
+    order = [
+        "errors",
+        "types",
+        "bundle",
+        "ops",
+        "images",
+        "cuda",
+        "engines",
+        "detector",
+        "verify",
+        "web",
+        "stream",
+        "bench",
+        "cli",
+    ]
     exceptions = {("types", "overlay"), ("detector", "stream")}  # inside functions: drawing, and Detector.stream
     for rank, room in enumerate(order):
         folder = ROOT / "sdk/edgead" / room
@@ -96,7 +109,9 @@ def test_sources_and_sinks_know_nobody() -> None:
                     assert node.module in known or str(node.module).startswith(rooms[kind]), path
 
 
-@pytest.mark.parametrize("module", ["edgead", "edgead.cli", "edgead.stream.pipeline", "edgead.verify"])
+@pytest.mark.parametrize(
+    "module", ["edgead", "edgead.cli", "edgead.stream.pipeline", "edgead.verify", "edgead.cuda.compile"]
+)
 def test_importing_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)

@@ -282,7 +282,7 @@ def _measure(
 ) -> tuple[Manifest, Evaluation | None]:
     """The manifest with what the detector achieves on the data set's labelled images, where it has any.
 
-    Labelled images that cannot be judged are said and cost the figures, not the bundle.
+    Labelled images that cannot be read are said and left out; where none can, that costs the figures, not the bundle.
     """
     if not images.dataset.test:
         return manifest, None
@@ -292,6 +292,8 @@ def _measure(
         except DataError as error:
             reporter.say(f"the bundle was not measured: {error}")
             return manifest, None
+    for one in measured.left_out:
+        reporter.say(f"left out {one.path}: {one.reason}")
     provenance = manifest.provenance | {"measured": measured.to_dict()}
     return _replaced(manifest, members, provenance=provenance), measured
 

@@ -24,11 +24,7 @@ from edgead.cli.options import Json, shown
 
 _TIMEOUT_S = 60
 _VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
-_PYCUDA = (
-    "import pycuda, pycuda.driver as d; d.init(); v = d.get_driver_version(); print(pycuda.VERSION_TEXT, "
-    "'driver for CUDA %d.%d' % (v // 1000, v % 1000 // 10), *[d.Device(i).name() + ' sm_%d%d' "
-    "% d.Device(i).compute_capability() for i in range(d.Device.count())], sep=', ')"
-)
+_PYCUDA = "import edgead.cuda.compile as c; print(c.describe())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,9 @@ def _packages() -> Iterator[Check]:
     for name, package in PACKAGES.items():
         if name in trials:
             found, detail = _finish(trials[name])
-            yield Check(name, found, detail or _installed(name), package.purpose, "" if found else package.install)
+            told, _, reason = detail.partition("edgead.errors.EngineError: ")  # our own names the fix itself
+            advice = "" if found or reason else package.install
+            yield Check(name, found, told + reason or _installed(name), package.purpose, advice)
         else:
             yield Check(name, False, "not installed", package.purpose, package.install)
 

@@ -1,0 +1,198 @@
+"""The CUDA kernels: the time of each, the time that its bytes take at the GPU's measured bandwidth, and the host's.
+
+    python benchmarks/kernels.py [--out FILE]
+
+Milliseconds are medians; the GPU's by its own clock, without uploads and downloads; the host's of one thread of
+`edgead.ops` and `edgead.overlay` for as many frames. Without a GPU it says so and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from device import describe_device
+
+from edgead import ops
+from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec, Thresholds
+from edgead.cuda.buffers import Buffer, Mirror
+from edgead.cuda.components import ComponentHistograms
+from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.fuse import DeviceMap, Fuse
+from edgead.cuda.kernels import Kernels
+from edgead.cuda.overlay import Overlay
+from edgead.cuda.pictures import Frames
+from edgead.cuda.resize import Resize
+from edgead.errors import EngineError
+from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
+from edgead.overlay import tint
+from edgead.types import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The same work on the GPU and on the host, and the bytes that it must read and write at least."""
+
+    launch: Callable[[], object]
+    host: Callable[[], object]
+    size: int
+
+
+def sent(gpu: Gpu, values: np.ndarray, stream: Stream) -> DeviceMap:
+    mirror = Mirror(gpu, values.shape, values.dtype)
+    mirror.host[...] = values
+    mirror.upload(stream)
+    return DeviceMap(mirror.address, *values.shape[-2:], half=values.dtype == np.float16)
+
+
+def resizing(gpu: Gpu, kernels: Kernels, stream: Stream, frames: np.ndarray, side: int) -> Case:
+    spec = InputSpec(height=side, width=side, scale=(0.017, 0.018, 0.017), offset=(-1.8, -2.0, -2.1))
+    resize = Resize(gpu, kernels, spec, len(frames), half=True)
+    pictures = Frames(gpu, len(frames)).upload(list(frames), stream)
+    out = np.empty((3, side, side), np.float32)
+
+    def host() -> None:
+        for frame in frames:
+            ops.to_input(frame, spec, out)
+
+    return Case(lambda: resize.launch(pictures, stream), host, frames.nbytes + resize.tensor.size)
+
+
+def fusing(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
+    rng = np.random.default_rng(0)
+    maps = {name: rng.random((batch, side // n, side // n), np.float32) for name, n in {"a": 4, "b": 8}.items()}
+    parts = tuple(MapSpec(name=name) for name in maps)
+    spec = FusionSpec(maps=parts, height=side, width=side, sigma=4.0, score=ScoreSpec(top=100))
+    fuse = Fuse(gpu, kernels, spec, batch, {name: sent(gpu, one, stream) for name, one in maps.items()}, stream)
+
+    def host() -> None:
+        for index in range(batch):
+            ops.image_score(ops.fuse({name: one[index] for name, one in maps.items()}, spec), spec)
+
+    return Case(lambda: fuse.launch(batch, stream), host, sum(m.nbytes for m in maps.values()) + fuse.maps.host.nbytes)
+
+
+def counting(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((batch, 6, side // 4, side // 4)).astype(np.float32)
+    unit = Scale(center=0.0, spread=1.0)
+    specs, statistics = [], []
+    for cells in (1, 2):
+        entries = 5 * cells**2
+        specs.append(HistogramSpec(rows=cells, columns=cells, statistics="s.npy", scale=unit))
+        factor = rng.standard_normal((entries, entries)).astype(np.float32)
+        statistics.append(Statistics(rng.random(entries, np.float32), np.ones(entries, np.float32), factor))
+    spec = ComponentSpec(
+        names=tuple("abcdef"), height=side, width=side, histograms=tuple(specs), logical=unit, structural=unit
+    )
+    components = Components(spec, tuple(statistics))
+    histograms = ComponentHistograms(gpu, kernels, components, batch, sent(gpu, logits, stream), stream)
+
+    def host() -> None:
+        for one in logits:
+            labels = label_cells(one, side, side)
+            for grid, fitted in zip(specs, statistics, strict=True):
+                distance(count_components(labels, 6, grid.rows, grid.columns), fitted)
+
+    return Case(lambda: histograms.launch(batch, stream), host, logits.nbytes + histograms.labels.host.nbytes)
+
+
+def drawing(gpu: Gpu, kernels: Kernels, stream: Stream, frame: np.ndarray, side: int) -> Case:
+    grid = np.random.default_rng(0).random((side, side), np.float32)
+    rate = {"false_alarm_rate": 0.01, "images": 99, "interval": (0.0, 1.0), "promised": True}
+    limits = Thresholds(image=1.0, image_center=0.0, pixel=1.0, pixel_center=0.0, **rate)
+    overlay = Overlay(gpu, kernels, *frame.shape[:2], grid.shape, limits)
+    picture, place = Frames(gpu, 1).upload([frame], stream)[0], sent(gpu, grid, stream)
+    result = cast(Result, SimpleNamespace(grid_map=grid, frame_size=frame.shape[:2], regions=()))
+    size = 2 * frame.nbytes + grid.nbytes
+    return Case(lambda: overlay.launch(picture, place.address, stream), lambda: tint(frame, result), size)
+
+
+def gpu_ms(gpu: Gpu, stream: Stream, work: Callable[[], object], rounds: int) -> float:
+    """The median of `rounds` runs by the GPU's clock, after a few that do not count."""
+    start, end = gpu.mark(), gpu.mark()
+    spent = []
+    for number in range(rounds + 3):
+        start.record(stream)
+        work()
+        end.record(stream)
+        stream.synchronize()
+        if number >= 3:
+            spent.append(end.ms_since(start))
+    return float(np.median(spent))
+
+
+def host_ms(work: Callable[[], object], rounds: int) -> float:
+    spent = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        work()
+        spent.append(1e3 * (time.thread_time() - start))
+    return float(np.median(spent))
+
+
+def bytes_per_ms(gpu: Gpu, stream: Stream, size: int, rounds: int) -> float:
+    """What a copy within the device reads and writes in a millisecond."""
+    source, target = Buffer(gpu, size), Buffer(gpu, size)
+    return 2 * size / gpu_ms(gpu, stream, lambda: stream.copy(target.address, source.address, size), rounds)
+
+
+def measure(
+    gpu: Gpu, *, batch: int = 8, frame: tuple[int, int] = (1080, 1920), side: int = 256, rounds: int = 100
+) -> dict[str, Any]:
+    cv2.setNumThreads(1)
+    with gpu.current():
+        kernels, stream = Kernels(gpu), gpu.stream()
+        frames = np.random.default_rng(0).integers(0, 256, (batch, *frame, 3), dtype=np.uint8)
+        cases = {
+            "resize": resizing(gpu, kernels, stream, frames, side),
+            "fuse": fusing(gpu, kernels, stream, batch, side),
+            "components": counting(gpu, kernels, stream, batch, side),
+            "overlay": drawing(gpu, kernels, stream, frames[0], side),
+        }
+        bandwidth = bytes_per_ms(gpu, stream, max(case.size for case in cases.values()), rounds)
+        figures = {}
+        for name, case in cases.items():
+            spent, least = gpu_ms(gpu, stream, case.launch, rounds), case.size / bandwidth
+            figures[name] = {
+                "ms": round(spent, 4),
+                "least_ms": round(least, 4),
+                "times_least": round(spent / least, 2),
+                "host_ms": round(host_ms(case.host, max(3, rounds // 10)), 3),
+            }
+        return {
+            "batch": batch,
+            "frame": list(frame),
+            "side": side,
+            "gigabytes_per_s": round(bandwidth / 1e6, 1),
+            "kernels": figures,
+            "gpu": {"name": gpu.name, "capability": gpu.capability, "driver": gpu.driver_version},
+            "device": describe_device(),
+        }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    try:
+        found = Gpu()
+    except EngineError as error:
+        sys.exit(f"nothing was measured: {error}")
+    try:
+        text = json.dumps(measure(found, rounds=given.rounds), indent=1)
+    finally:
+        found.close()
+    print(text)
+    if given.out:
+        given.out.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,7 @@
+"""The GPU: pycuda's context, memory and streams, and the kernels around the network. `ops` is their reference.
+
+Frames are uploaded once (`Frames`) and become the network's input (`Resize`); the network's maps become one map and one
+score (`Fuse`), and only these are downloaded. That map is as small as the network's grid, and a `Reading` needs it on
+the host anyway, which is why regions are found there, by `ops.find_regions`. `Overlay` draws a preview where frame and
+map lie. An engine holds one `Gpu`, makes the rest in it, and closes it; every call stands inside `gpu.current()`.
+"""

@@ -1,0 +1,69 @@
+"""Memory made once: on the device, and in pairs of a pinned array and its twin on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import DTypeLike, NDArray
+
+from edgead.cuda.context import Gpu, Stream
+
+
+class Buffer:
+    """Device memory. It grows only when `reserve` asks for more than ever before."""
+
+    def __init__(self, gpu: Gpu, size: int = 0) -> None:
+        self._gpu = gpu
+        self._memory: Any = None
+        self.size = 0
+        gpu.own(self._free)
+        self.reserve(size)
+
+    @property
+    def address(self) -> int:
+        return int(self._memory)
+
+    def reserve(self, size: int) -> None:
+        """Have room for `size` bytes; what is inside is lost when that takes new memory."""
+        if size <= self.size and self._memory is not None:
+            return
+        self._free()
+        self._memory = self._gpu.allocate(size)
+        self.size = size
+
+    def _free(self) -> None:
+        if self._memory is not None:
+            self._memory.free()  # waits for whatever still uses it
+            self._memory = None
+
+
+class Mirror:
+    """A pinned array `host` of the host and memory of the same size on the device."""
+
+    def __init__(self, gpu: Gpu, shape: Sequence[int], dtype: DTypeLike) -> None:
+        self.host: NDArray[Any] = gpu.pinned(shape, dtype)
+        gpu.own(self.host.base.free)  # type: ignore[union-attr]
+        self._buffer = Buffer(gpu, self.host.nbytes)
+
+    @property
+    def address(self) -> int:
+        return self._buffer.address
+
+    def upload(self, stream: Stream, count: int | None = None) -> None:
+        """Send the first `count` entries, or all."""
+        stream.upload(self.address, self.host[:count])
+
+    def download(self, stream: Stream, count: int | None = None) -> None:
+        """Fetch the first `count` entries, or all; they are there after `stream.synchronize()`."""
+        stream.download(self.host[:count], self.address)
+
+
+def blocks(height: int, width: int, frames: int) -> tuple[int, int, int]:
+    """The grid of blocks of TILE threads that covers `frames` planes."""
+    across, down, _ = TILE
+    return math.ceil(width / across), math.ceil(height / down), frames
+
+
+TILE = (32, 8, 1)  # threads of a block: a warp reads along a row

@@ -1,0 +1,112 @@
+"""`ops.components` on the GPU: class logits to labels, histograms and distances from good parts, frame by frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgead.cuda.buffers import Mirror
+from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.fuse import DeviceMap
+from edgead.cuda.kernels import Kernels
+from edgead.errors import EngineError
+from edgead.ops import Components
+
+HISTOGRAMS = 8  # as in components.cu
+THREADS = (256, 1, 1)
+SLICE = 4096  # labels of a block, about
+_HISTOGRAM = np.dtype(  # struct Histogram of components.cu
+    [
+        ("counts", "u8"),
+        ("statistics", "u8"),
+        ("rows", "i4"),
+        ("columns", "i4"),
+        ("factors", "i4"),
+        ("unused", "i4"),
+    ]
+)
+LABELLING = np.dtype(  # struct Labelling
+    [
+        ("histograms", _HISTOGRAM, HISTOGRAMS),
+        ("logits", "u8"),
+        ("labels", "u8"),
+        ("histogram_count", "i4"),
+        ("classes", "i4"),
+        ("source_height", "i4"),
+        ("source_width", "i4"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("rows", "i4"),
+        ("columns", "i4"),
+        ("slices", "i4"),
+        ("is_half", "i4"),
+    ]
+)
+MEASURING = np.dtype(  # struct Measuring
+    [
+        ("histograms", _HISTOGRAM, HISTOGRAMS),
+        ("distances", "u8"),
+        ("histogram_count", "i4"),
+        ("classes", "i4"),
+        ("cells", "i4"),
+        ("unused", "i4"),
+    ]
+)
+
+
+class ComponentHistograms:
+    """Gives `labels` (batch, height, width) uint8, `distances` (batch, histograms) float32 and `counts`.
+
+    `counts` holds one array for each histogram, (batch, rows, columns, K) uint32 with the background first; divided by
+    a cell's labels they are `ops.count_components`. Scales and words are the host's.
+    """
+
+    def __init__(
+        self, gpu: Gpu, kernels: Kernels, components: Components, batch: int, logits: DeviceMap, stream: Stream
+    ) -> None:
+        """`logits` is the network's output, (batch, K, h, w). The stream is waited for."""
+        spec, classes = components.spec, len(components.spec.names)
+        if len(spec.histograms) > HISTOGRAMS:
+            raise EngineError(
+                f"the CUDA kernels count {HISTOGRAMS} histograms, not {len(spec.histograms)}: use --engine onnx"
+            )
+        self._label = kernels.get("components", "label", LABELLING)
+        self._distance = kernels.get("components", "distance", MEASURING)
+        self.labels = Mirror(gpu, (batch, spec.height, spec.width), np.uint8)
+        self.distances = Mirror(gpu, (batch, len(spec.histograms)), np.float32)
+        self.counts = [Mirror(gpu, (batch, one.rows, one.columns, classes), np.uint32) for one in spec.histograms]
+        self._labelling, self._measuring = record(LABELLING), record(MEASURING)
+        for index, (one, fitted) in enumerate(zip(spec.histograms, components.statistics, strict=True)):
+            statistics = Mirror(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
+            statistics.host[0], statistics.host[1:] = fitted.mean, fitted.factor
+            statistics.upload(stream)
+            entry = (self.counts[index].address, statistics.address, one.rows, one.columns, len(fitted.factor), 0)
+            self._labelling["histograms"][index] = self._measuring["histograms"][index] = entry
+        stream.synchronize()
+        rows = math.lcm(*(one.rows for one in spec.histograms))  # both divide the labels, as every histogram's do
+        columns = math.lcm(*(one.columns for one in spec.histograms))
+        cells = spec.height * spec.width
+        slices = math.ceil(cells / (rows * columns) / SLICE)
+        for task in (self._labelling, self._measuring):
+            task["histogram_count"], task["classes"] = len(spec.histograms), classes
+        self._labelling["logits"], self._labelling["labels"] = logits.address, self.labels.address
+        self._labelling["source_height"], self._labelling["source_width"] = logits.height, logits.width
+        self._labelling["height"], self._labelling["width"] = spec.height, spec.width
+        self._labelling["rows"], self._labelling["columns"] = rows, columns
+        self._labelling["slices"], self._labelling["is_half"] = slices, logits.half
+        self._measuring["distances"], self._measuring["cells"] = self.distances.address, cells
+        self._grid = rows * columns, slices
+
+    def launch(self, count: int, stream: Stream) -> None:
+        """Count the first `count` frames; all three stay on the device."""
+        assert 1 <= count <= len(self.labels.host)
+        for counts in self.counts:
+            stream.zero(counts.address, counts.host[:count].size)
+        stream.launch(self._label, (*self._grid, count), THREADS, self._labelling)
+        stream.launch(self._distance, (len(self.counts), 1, count), THREADS, self._measuring)
+
+    def fetch(self, count: int, stream: Stream) -> None:
+        """Download all three of the first `count` frames; they are there after `stream.synchronize()`."""
+        for mirror in (self.labels, self.distances, *self.counts):
+            mirror.download(stream, count)

@@ -1,0 +1,216 @@
+"""The one place that knows pycuda: a GPU's primary context, and what is made in it.
+
+The primary context is the one that TensorRT and ONNX Runtime use too. It is pushed and popped around each use, so that
+any thread may use it, one at a time, and nothing stays behind on a thread that ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from edgead.errors import EngineError
+
+Shape = tuple[int, int, int]
+Record = NDArray[Any]  # (), what a kernel is told: a numpy struct laid out as the one in the kernel's file
+
+
+def load_driver() -> Any:
+    """`pycuda.driver`, initialised, with a GPU to use; raises EngineError naming what is missing and how to get it."""
+    try:
+        import pycuda.driver as driver
+    except ModuleNotFoundError as error:
+        raise EngineError(f"{error.name} is not installed: pip install 'edgead[tensorrt]'") from error
+    except ImportError as error:
+        raise EngineError(
+            f"pycuda does not find NVIDIA's driver ({error}): install it; start a container with --gpus all, on a "
+            "Jetson with --runtime nvidia"
+        ) from error
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise EngineError(f"NVIDIA's driver finds no GPU to use ({error}): see what nvidia-smi says") from error
+    if driver.Device.count() == 0:
+        raise EngineError("NVIDIA's driver finds no GPU: pass one to the container, or unset CUDA_VISIBLE_DEVICES")
+    return driver
+
+
+class Gpu:
+    """A GPU whose primary context is retained until `close`, which gives back everything made in it, newest first.
+
+    All else stands inside `with gpu.current():`. One thread at a time.
+    """
+
+    def __init__(self, ordinal: int = 0) -> None:
+        """Raises EngineError where there is no pycuda, no driver or no such GPU."""
+        self._driver = load_driver()
+        try:
+            device = self._driver.Device(ordinal)
+            self.name: str = device.name()
+            major, minor = device.compute_capability()
+            self._context: Any = device.retain_primary_context()
+        except self._driver.Error as error:
+            raise EngineError(f"GPU {ordinal} cannot be used: {error}") from error
+        self.capability: int = 10 * major + minor  # 87 is a Jetson Orin
+        self.driver_version: int = self._driver.get_driver_version()  # 13000 is CUDA 13.0
+        self._made = ExitStack()
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """The context is this thread's current one inside; what fails there is an EngineError."""
+        if self._context is None:
+            raise EngineError("the GPU is closed: make a new Detector")
+        try:
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._driver.Context.pop()
+        except self._driver.Error as error:
+            raise EngineError(f"{self.name} failed: {error}") from error
+
+    def own(self, release: Callable[[], object]) -> None:
+        """Have `release` called by `close`, before that of everything older."""
+
+        def quietly() -> None:
+            with suppress(self._driver.Error):  # after a fault of the GPU nothing can be freed, and all of it is
+                release()
+
+        self._made.callback(quietly)
+
+    def allocate(self, size: int) -> Any:
+        """`size` bytes of device memory as pycuda gives it: `int` is its address, `free` gives it back."""
+        return self._driver.mem_alloc(max(size, 1))
+
+    def pinned(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """An array of the host that the GPU copies from and to by itself; its `base.free` gives it back."""
+        array: NDArray[Any] = self._driver.pagelocked_empty(tuple(shape), dtype)
+        return array
+
+    def stream(self) -> Stream:
+        return Stream(self, self._driver)
+
+    def mark(self) -> Mark:
+        return Mark(self, self._driver)
+
+    def load(self, code: bytes) -> Module:
+        return Module(self, self._driver.module_from_buffer(code))
+
+    def close(self) -> None:
+        """Wait for the GPU, give everything back, and release the context; again does nothing."""
+        if self._context is None:
+            return
+        with self.current():
+            with suppress(self._driver.Error):
+                self._driver.Context.synchronize()
+            self._made.close()
+        releasing = threading.Thread(target=self._release)
+        releasing.start()
+        releasing.join()
+        self._context = None
+
+    def _release(self) -> None:
+        """On a thread of its own: pycuda leaves the context that it releases current on the thread that does it."""
+        with suppress(self._driver.Error):
+            self._context.push()
+            self._context.detach()
+
+
+class Stream:
+    """Work that the GPU does in order. `handle` is the CUstream, for TensorRT."""
+
+    def __init__(self, gpu: Gpu, driver: Any) -> None:
+        self._driver = driver
+        self._stream = driver.Stream()
+        self.handle: int = self._stream.handle
+        gpu.own(self._forget)
+
+    def upload(self, address: int, source: NDArray[Any]) -> None:
+        """Copy a pinned array to the device; it must stay as it is until the copy is done."""
+        self._driver.memcpy_htod_async(address, source, self._stream)
+
+    def download(self, target: NDArray[Any], address: int) -> None:
+        """Copy from the device into a pinned array, which is filled after `synchronize`."""
+        self._driver.memcpy_dtoh_async(target, address, self._stream)
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy bytes within the device."""
+        self._driver.memcpy_dtod_async(target, source, size, self._stream)
+
+    def zero(self, address: int, words: int) -> None:
+        """Set so many 32-bit words to 0."""
+        self._driver.memset_d32_async(address, 0, words, self._stream)
+
+    def launch(self, kernel: Kernel, grid: Shape, block: Shape, record: Record) -> None:
+        """Run a kernel; what it is told is copied at once."""
+        kernel.function.prepared_async_call(grid, block, self._stream, record.tobytes())
+
+    def wait_for(self, mark: Mark) -> None:
+        """Have what follows in this stream wait for a mark in another."""
+        self._stream.wait_for_event(mark.event)
+
+    def synchronize(self) -> None:
+        """Wait until all of it is done."""
+        self._stream.synchronize()
+
+    def _forget(self) -> None:
+        self._stream = None
+
+
+class Mark:
+    """A place in a stream, to wait for or to take the time of."""
+
+    def __init__(self, gpu: Gpu, driver: Any) -> None:
+        self.event = driver.Event()
+        gpu.own(self._forget)
+
+    def record(self, stream: Stream) -> None:
+        self.event.record(stream._stream)
+
+    def synchronize(self) -> None:
+        """Wait until the stream has come here; a mark that was never recorded does not wait."""
+        self.event.synchronize()
+
+    def ms_since(self, earlier: Mark) -> float:
+        """Milliseconds of the GPU between two marks that were both reached."""
+        return float(self.event.time_since(earlier.event))
+
+    def _forget(self) -> None:
+        self.event = None
+
+
+class Module:
+    """A compiled file of kernels."""
+
+    def __init__(self, gpu: Gpu, module: Any) -> None:
+        self._gpu, self._module = gpu, module
+        gpu.own(self._forget)
+
+    def kernel(self, name: str, told: np.dtype[Any]) -> Kernel:
+        """The kernel of that name, launched with records of the dtype `told`."""
+        return Kernel(self._gpu, self._module.get_function(name), told)
+
+    def _forget(self) -> None:
+        self._module = None
+
+
+class Kernel:
+    """One kernel; it keeps its module loaded."""
+
+    def __init__(self, gpu: Gpu, function: Any, told: np.dtype[Any]) -> None:
+        self.function = function
+        self.function.prepare(f"{told.itemsize}s")
+        gpu.own(self._forget)
+
+    def _forget(self) -> None:
+        self.function = None
+
+
+def record(dtype: np.dtype[Any]) -> Record:
+    """An empty record of a kernel."""
+    return np.zeros((), dtype)

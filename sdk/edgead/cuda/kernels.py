@@ -1,0 +1,25 @@
+"""The compiled kernels of one GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgead.cuda.compile import SOURCES, machine_code
+from edgead.cuda.context import Gpu, Kernel, Module
+
+
+class Kernels:
+    """Kernels by file and name; a file is compiled and loaded once."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self._modules: dict[str, Module] = {}
+
+    def get(self, file: str, name: str, told: np.dtype[Any]) -> Kernel:
+        """The kernel `name` of kernels/`file`.cu, to be launched with records of the dtype `told`."""
+        if file not in self._modules:
+            code = machine_code(SOURCES / f"{file}.cu", self._gpu.capability, self._gpu.driver_version)
+            self._modules[file] = self._gpu.load(code)
+        return self._modules[file].kernel(name, told)

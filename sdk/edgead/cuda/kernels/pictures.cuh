@@ -1,0 +1,59 @@
+// Pictures in device memory as cameras and decoders give them, read pixel by pixel as BGR.
+#pragma once
+#include "numbers.cuh"
+
+enum Format { BGR, GREY, NV12 };
+
+// A frame, or a region of one. Mirrored by edgead.cuda.pictures.PICTURE.
+struct Picture {
+  const unsigned char *pixels;  // of the whole frame: (., ., 3) BGR, (., .) grey, or the luma of NV12
+  const unsigned char *chroma;  // NV12 alone: a row of U, V pairs for every two rows
+  int pitch, chroma_pitch;      // bytes from one row to the next
+  int top, left, height, width; // the region, in pixels of the frame
+  int format;
+  int unused;
+};
+
+struct Pixel {
+  int blue, green, red;
+};
+
+__device__ inline int clamp_level(int value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
+
+// Each source gives a pixel of the region by row and column.
+struct Bgr {
+  const Picture &picture;
+  __device__ Pixel at(int y, int x) const {
+    const unsigned char *p = picture.pixels + (size_t)(picture.top + y) * picture.pitch + 3 * (picture.left + x);
+    return {p[0], p[1], p[2]};
+  }
+};
+
+struct Grey {
+  const Picture &picture;
+  __device__ Pixel at(int y, int x) const {
+    int level = picture.pixels[(size_t)(picture.top + y) * picture.pitch + picture.left + x];
+    return {level, level, level};
+  }
+};
+
+// BT.601 in limited range, in 20-bit fixed point: what cv2.COLOR_YUV2BGR_NV12 computes.
+struct Nv12 {
+  const Picture &picture;
+  __device__ Pixel at(int y, int x) const {
+    int row = picture.top + y, column = picture.left + x;
+    const unsigned char *pair = picture.chroma + (size_t)(row / 2) * picture.chroma_pitch + column / 2 * 2;
+    int luma = picture.pixels[(size_t)row * picture.pitch + column] - 16, u = pair[0] - 128, v = pair[1] - 128;
+    int base = (luma < 0 ? 0 : luma) * 1220542 + (1 << 19);
+    return {clamp_level((base + 2116026 * u) >> 20), clamp_level((base - 409993 * u - 852492 * v) >> 20),
+            clamp_level((base + 1673527 * v) >> 20)};
+  }
+};
+
+__device__ inline Pixel pixel_at(const Picture &picture, int y, int x) {
+  switch (picture.format) {
+    case GREY: return Grey{picture}.at(y, x);
+    case NV12: return Nv12{picture}.at(y, x);
+    default: return Bgr{picture}.at(y, x);
+  }
+}

@@ -1,0 +1,104 @@
+"""`ops.to_input` on the GPU: frames to the network's normalised input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgead.bundle.manifest import InputSpec
+from edgead.cuda.buffers import TILE, Buffer, blocks
+from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.kernels import Kernels
+from edgead.cuda.pictures import FRAMES, PICTURE, Format, Pictures
+
+LEVELS = 3  # halvings in one launch
+_HALVING = np.dtype(  # struct Halving of resize.cu
+    [
+        ("source", PICTURE),
+        ("target", "u8"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("levels", "i4"),
+        ("unused", "i4"),
+    ]
+)
+HALVINGS = np.dtype([("frames", _HALVING, FRAMES)])
+SAMPLING = np.dtype(  # struct Sampling
+    [
+        ("frames", PICTURE, FRAMES),
+        ("tensor", "u8"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("scale", "f4", 3),
+        ("offset", "f4", 3),
+    ]
+)
+
+
+class Resize:
+    """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from pictures of any sizes."""
+
+    def __init__(self, gpu: Gpu, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
+        self._size, self._batch = (spec.height, spec.width), batch
+        self._halve = kernels.get("resize", "halve", HALVINGS)
+        self._sample = kernels.get("resize", "sample_f16" if half else "sample_f32", SAMPLING)
+        self.tensor = Buffer(gpu, batch * 3 * spec.height * spec.width * (2 if half else 4))
+        self._scratch = Buffer(gpu)  # halved frames; grows as `Frames` does
+        self._halvings, self._sampling = record(HALVINGS), record(SAMPLING)
+        self._sampling["height"], self._sampling["width"] = self._size
+        self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset
+
+    def launch(self, pictures: Pictures, stream: Stream) -> Pictures:
+        """Fill the tensor's first entries; gives the frames as halved, to draw a preview on while this batch lasts."""
+        assert 1 <= len(pictures) <= self._batch
+        halved = pictures.copy()
+        passes, size = _plan(halved, *self._size)
+        self._scratch.reserve(size)
+        for steps in passes:
+            for slot, step in enumerate(steps):
+                target = self._scratch.address + step.start
+                task = (halved[step.index], target, step.height, step.width, step.levels, 0)
+                self._halvings["frames"][slot] = task
+                halved[step.index] = (target, 0, 3 * step.width, 0, 0, 0, step.height, step.width, Format.BGR, 0)
+            grid = blocks(max(step.height for step in steps), max(step.width for step in steps), len(steps))
+            stream.launch(self._halve, grid, TILE, self._halvings)
+        self._sampling["frames"][: len(halved)] = halved
+        self._sampling["tensor"] = self.tensor.address
+        stream.launch(self._sample, blocks(*self._size, len(halved)), TILE, self._sampling)
+        return halved
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What happens to one frame in one launch of `halve`."""
+
+    index: int  # of the frame
+    levels: int
+    height: int  # after it
+    width: int
+    start: int  # in the scratch memory, bytes
+
+
+def _plan(pictures: Pictures, height: int, width: int) -> tuple[list[list[_Step]], int]:
+    """The launches that halve every frame as often as `ops.resize` does, and the bytes of scratch memory they need."""
+    passes: list[list[_Step]] = []
+    size = 0
+    for index, (high, wide) in enumerate(zip(pictures["height"].tolist(), pictures["width"].tolist(), strict=True)):
+        number = 0
+        while levels := _halvings(high, wide, height, width):
+            high, wide = high >> levels, wide >> levels
+            if number == len(passes):
+                passes.append([])
+            passes[number].append(_Step(index, levels, high, wide, size))
+            size += -(-3 * high * wide // 4) * 4
+            number += 1
+    return passes, size
+
+
+def _halvings(high: int, wide: int, height: int, width: int) -> int:
+    """How often a frame is still to be halved, as far as one launch can."""
+    levels = 0
+    while levels < LEVELS and high >> levels >= 2 * height and wide >> levels >= 2 * width:
+        levels += 1
+    return levels

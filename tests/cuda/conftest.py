@@ -1,0 +1,43 @@
+"""Every test of a kernel runs on the emulated GPU, and, with `-m gpu`, the same test on this machine's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import emulated
+import pytest
+
+from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.kernels import Kernels
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> emulated.Emulator:
+    return emulated.Emulator(tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.fixture(scope="module", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
+    """A GPU whose context is current; the emulated one says at the end what went wrong or is left."""
+    if request.param == "real":
+        yield from _opened()
+        return
+    with pytest.MonkeyPatch.context() as monkeypatch, request.getfixturevalue("emulator").installed(monkeypatch):
+        yield from _opened()
+
+
+def _opened() -> Iterator[Gpu]:
+    gpu = Gpu()
+    with gpu.current():
+        yield gpu
+    gpu.close()
+
+
+@pytest.fixture(scope="module")
+def kernels(gpu: Gpu) -> Kernels:
+    return Kernels(gpu)
+
+
+@pytest.fixture(scope="module")
+def stream(gpu: Gpu) -> Stream:
+    return gpu.stream()

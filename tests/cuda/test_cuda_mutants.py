@@ -1,0 +1,100 @@
+"""The emulator notices what a GPU would suffer from: a barrier that is left out of a kernel shows in its numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import emulated
+import numpy as np
+import pytest
+
+from edgead import ops
+from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
+from edgead.cuda.buffers import Mirror
+from edgead.cuda.compile import SOURCES
+from edgead.cuda.components import ComponentHistograms
+from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.fuse import DeviceMap, Fuse
+from edgead.cuda.kernels import Kernels
+from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
+
+FRAMES, SIZE = 4, (12, 16)
+BARRIER = re.compile(r"__syncthreads\(\);")
+ANY = Scale(center=0.0, spread=1.0)
+
+
+def sent(gpu: Gpu, values: np.ndarray, stream: Stream) -> DeviceMap:
+    mirror = Mirror(gpu, values.shape, values.dtype)
+    mirror.host[...] = values
+    mirror.upload(stream)
+    return DeviceMap(mirror.address, *values.shape[-2:])
+
+
+def scores_are_right(gpu: Gpu, stream: Stream) -> bool:
+    maps = np.random.default_rng(0).standard_normal((FRAMES, *SIZE)).astype(np.float32)
+    right = True
+    for top in (1, 20):
+        spec = FusionSpec(maps=(MapSpec(name="a"),), height=SIZE[0], width=SIZE[1], score=ScoreSpec(top=top))
+        fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream)
+        fuse.launch(FRAMES, stream)
+        fuse.fetch(FRAMES, stream)
+        stream.synchronize()
+        right &= np.allclose(fuse.scores.host, [ops.image_score(one, spec) for one in maps], rtol=1e-9, atol=0)
+    return right
+
+
+def histograms_are_right(gpu: Gpu, stream: Stream) -> bool:
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((FRAMES, 3, *SIZE)).astype(np.float32)
+    statistics = Statistics(rng.random(8, np.float32), np.ones(8, np.float32), rng.random((8, 8), np.float32))
+    one = HistogramSpec(rows=2, columns=2, statistics="s.npy", scale=ANY)
+    spec = ComponentSpec(
+        names=("a", "b", "c"), height=SIZE[0], width=SIZE[1], histograms=(one,), logical=ANY, structural=ANY
+    )
+    judged = ComponentHistograms(
+        gpu, Kernels(gpu), Components(spec, (statistics,)), FRAMES, sent(gpu, logits, stream), stream
+    )
+    judged.launch(FRAMES, stream)
+    judged.fetch(FRAMES, stream)
+    stream.synchronize()
+    expected = [distance(count_components(label_cells(one, *SIZE), 3, 2, 2), statistics) for one in logits]
+    return np.allclose(judged.distances.host[:, 0], expected, rtol=1e-5, atol=0)
+
+
+CHECKS = {"fuse": scores_are_right, "components": histograms_are_right}
+
+
+def outcome(file: str, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> bool:
+    with emulator.installed(monkeypatch):
+        gpu = Gpu()
+        with gpu.current():
+            right = CHECKS[file](gpu, gpu.stream())
+        gpu.close()
+    return right
+
+
+@pytest.mark.parametrize("file", emulated.FILES)
+def test_kernels_with_barriers_have_a_check(file: str) -> None:
+    assert (file in CHECKS) == bool(BARRIER.search((SOURCES / f"{file}.cu").read_text()))
+
+
+@pytest.mark.parametrize("file", CHECKS)
+def test_with_all_its_barriers_it_is_right(
+    file: str, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outcome(file, emulator, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("file", "number"),
+    [(file, n) for file in CHECKS for n in range(len(BARRIER.findall((SOURCES / f"{file}.cu").read_text())))],
+)
+def test_without_one_of_its_barriers_it_is_wrong(
+    file: str, number: int, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (SOURCES / f"{file}.cu").read_text()
+    start, end = [found.span() for found in BARRIER.finditer(text)][number]
+    mutant = emulated.build_kernels(file, tmp_path, text[:start] + text[end:], flags=("-O0",))
+    monkeypatch.setitem(emulator.kernels, file, mutant)
+    assert not outcome(file, emulator, monkeypatch)

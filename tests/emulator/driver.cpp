@@ -1,0 +1,299 @@
+// A libcuda.so.1 without a GPU, against the real cuda.h: the functions that pycuda calls for us.
+//
+// Device memory is host memory between two pages that nobody may touch, filled with 0xCD. A module is a shared library
+// made of a kernel file with kernels.hpp; what is loaded is its path. Whatever is asynchronous happens as late as it
+// may: when its stream is waited for. It refuses, as a real driver would, whatever is done without a current context,
+// and counts what was never given back.
+#include <cuda.h>
+#include <dlfcn.h>
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace {
+using Clock = std::chrono::steady_clock;
+constexpr size_t PAGE = 4096;
+
+struct Stream {
+  std::deque<std::function<void()>> work;
+  void drain() {
+    while (!work.empty()) {
+      auto next = work.front();
+      work.pop_front();
+      next();
+    }
+  }
+};
+struct Event {
+  Stream *stream = nullptr;  // in which it is recorded and has not happened yet
+  Clock::time_point time;
+};
+struct Function {
+  void (*launch)(const void *, const unsigned *, const unsigned *);
+  unsigned size;
+};
+struct Block {
+  char *base;
+  size_t mapped, size;
+};
+
+int primary;        // its address is the context's handle
+int retained = 0;   // times
+thread_local std::vector<CUcontext> stack;
+Stream default_stream;
+std::map<Stream *, bool> streams;
+std::map<Event *, bool> events;
+std::map<char *, Block> memory, pinned;
+std::map<void *, bool> modules;
+std::string wrong;  // the first thing that a program must not do
+
+CUresult refuse(const char *what, CUresult code) {
+  if (wrong.empty()) wrong = what;
+  return code;
+}
+bool no_context() { return stack.empty() || retained == 0; }
+#define NEEDS_CONTEXT \
+  if (no_context()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT)
+
+Stream *stream_of(CUstream handle) { return handle ? reinterpret_cast<Stream *>(handle) : &default_stream; }
+
+void drain_all() {
+  default_stream.drain();
+  for (auto &entry : streams) entry.first->drain();
+}
+
+// Ends at a page's end (but for 16 bytes of alignment), so that the first byte beyond is a fault.
+char *guarded(std::map<char *, Block> &from, size_t size) {
+  size_t used = (size + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE, mapped = (pages + 2) * PAGE;
+  char *base = (char *)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return nullptr;
+  mprotect(base + PAGE, pages * PAGE, PROT_READ | PROT_WRITE);
+  memset(base + PAGE, 0xCD, pages * PAGE);
+  char *start = base + PAGE + pages * PAGE - used;
+  from[start] = {base, mapped, size};
+  return start;
+}
+
+CUresult release(std::map<char *, Block> &from, void *start) {
+  auto found = from.find((char *)start);
+  if (found == from.end()) return refuse("memory is freed that is not allocated", CUDA_ERROR_INVALID_VALUE);
+  drain_all();  // as cuMemFree does
+  Block block = found->second;
+  for (char *past = (char *)start + block.size; past < block.base + block.mapped - PAGE; past++)
+    if ((unsigned char)*past != 0xCD) refuse("something was written past the end of a buffer", CUDA_SUCCESS);
+  munmap(block.base, block.mapped);
+  from.erase(found);
+  return CUDA_SUCCESS;
+}
+
+// Whether [address, address + size) lies in one allocation.
+bool lies_in(const std::map<char *, Block> &where, const void *address, size_t size) {
+  auto next = where.upper_bound((char *)address);
+  if (next == where.begin()) return false;
+  --next;
+  return (char *)address + size <= next->first + next->second.size;
+}
+
+CUresult copy_later(const void *device, const void *host, void *to, const void *from, size_t size, CUstream stream) {
+  if (!lies_in(memory, device, size)) return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
+  if (!lies_in(pinned, host, size)) return refuse("an asynchronous copy of memory that is not pinned", CUDA_SUCCESS);
+  stream_of(stream)->work.push_back([=] { memcpy(to, from, size); });
+  return CUDA_SUCCESS;
+}
+}  // namespace
+
+extern "C" {
+// For the tests: what went wrong, and how many things are not given back.
+const char *emulator_wrong() { return wrong.c_str(); }
+int emulator_left() {
+  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size()) + retained;
+}
+int emulator_depth() { return (int)stack.size(); }
+void emulator_reset() { wrong.clear(); }
+
+CUresult cuInit(unsigned) { return getenv("EMULATOR_NO_GPU") ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS; }
+CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+  return *device = 0, ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+CUresult cuDeviceGetName(char *name, int size, CUdevice) { return snprintf(name, size, "Emulated GPU"), CUDA_SUCCESS; }
+CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice) { return *major = 8, *minor = 7, CUDA_SUCCESS; }
+CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
+  bool major = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+  return *value = major ? 8 : attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? 7 : 1024, CUDA_SUCCESS;
+}
+CUresult cuGetErrorString(CUresult, const char **text) { return *text = "the emulated driver refuses", CUDA_SUCCESS; }
+CUresult cuGetErrorName(CUresult, const char **text) { return *text = "CUDA_ERROR", CUDA_SUCCESS; }
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) {
+  retained++;
+  return *context = (CUcontext)&primary, CUDA_SUCCESS;
+}
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
+  if (retained == 0) return refuse("a context is released that is not retained", CUDA_ERROR_INVALID_CONTEXT);
+  return retained--, CUDA_SUCCESS;
+}
+CUresult cuCtxPushCurrent_v2(CUcontext context) { return stack.push_back(context), CUDA_SUCCESS; }
+CUresult cuCtxPopCurrent_v2(CUcontext *context) {
+  if (stack.empty()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT);
+  *context = stack.back();
+  return stack.pop_back(), CUDA_SUCCESS;
+}
+CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
+CUresult cuCtxSynchronize() {
+  NEEDS_CONTEXT;
+  return drain_all(), CUDA_SUCCESS;
+}
+
+CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size) {
+  NEEDS_CONTEXT;
+  if (size == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (size > (1ull << 32)) return CUDA_ERROR_OUT_OF_MEMORY;
+  return *address = (CUdeviceptr)guarded(memory, size), CUDA_SUCCESS;
+}
+CUresult cuMemFree_v2(CUdeviceptr address) {
+  NEEDS_CONTEXT;
+  return release(memory, (void *)address);
+}
+CUresult cuMemHostAlloc(void **address, size_t size, unsigned) {
+  NEEDS_CONTEXT;
+  return *address = guarded(pinned, size), CUDA_SUCCESS;
+}
+CUresult cuMemAllocHost_v2(void **address, size_t size) { return cuMemHostAlloc(address, size, 0); }
+CUresult cuMemFreeHost(void *address) {
+  NEEDS_CONTEXT;
+  return release(pinned, address);
+}
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
+  NEEDS_CONTEXT;
+  return copy_later((void *)to, from, (void *)to, from, size, stream);
+}
+CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream stream) {
+  NEEDS_CONTEXT;
+  return copy_later((void *)from, to, to, (void *)from, size, stream);
+}
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
+  NEEDS_CONTEXT;
+  if (!lies_in(memory, (void *)to, size) || !lies_in(memory, (void *)from, size))
+    return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
+  stream_of(stream)->work.push_back([=] { memcpy((void *)to, (void *)from, size); });
+  return CUDA_SUCCESS;
+}
+CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {
+  NEEDS_CONTEXT;
+  if (!lies_in(memory, (void *)to, 4 * count)) return refuse("a memset leaves its buffer", CUDA_ERROR_INVALID_VALUE);
+  stream_of(stream)->work.push_back([=] { std::fill_n((unsigned *)to, count, value); });
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamCreate(CUstream *stream, unsigned) {
+  NEEDS_CONTEXT;
+  Stream *made = new Stream;
+  streams[made] = true;
+  return *stream = (CUstream)made, CUDA_SUCCESS;
+}
+CUresult cuStreamDestroy_v2(CUstream stream) {
+  NEEDS_CONTEXT;
+  stream_of(stream)->drain();
+  streams.erase((Stream *)stream);
+  return delete (Stream *)stream, CUDA_SUCCESS;
+}
+CUresult cuStreamSynchronize(CUstream stream) {
+  NEEDS_CONTEXT;
+  return stream_of(stream)->drain(), CUDA_SUCCESS;
+}
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+  NEEDS_CONTEXT;
+  Stream *other = ((Event *)event)->stream;
+  if (other) stream_of(stream)->work.push_back([=] { other->drain(); });
+  return CUDA_SUCCESS;
+}
+CUresult cuEventCreate(CUevent *event, unsigned) {
+  NEEDS_CONTEXT;
+  Event *made = new Event;
+  events[made] = true;
+  return *event = (CUevent)made, CUDA_SUCCESS;
+}
+CUresult cuEventDestroy_v2(CUevent event) {
+  NEEDS_CONTEXT;
+  if (((Event *)event)->stream) ((Event *)event)->stream->drain();
+  events.erase((Event *)event);
+  return delete (Event *)event, CUDA_SUCCESS;
+}
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  NEEDS_CONTEXT;
+  Event *one = (Event *)event;
+  one->stream = stream_of(stream);
+  one->stream->work.push_back([=] { one->time = Clock::now(), one->stream = nullptr; });
+  return CUDA_SUCCESS;
+}
+CUresult cuEventSynchronize(CUevent event) {
+  NEEDS_CONTEXT;
+  if (((Event *)event)->stream) ((Event *)event)->stream->drain();
+  return CUDA_SUCCESS;
+}
+CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
+  NEEDS_CONTEXT;
+  if (((Event *)start)->stream || ((Event *)end)->stream) return CUDA_ERROR_NOT_READY;
+  *ms = std::chrono::duration<float, std::milli>(((Event *)end)->time - ((Event *)start)->time).count();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned, CUjit_option *, void **) {
+  NEEDS_CONTEXT;
+  void *library = dlopen((const char *)image, RTLD_NOW | RTLD_LOCAL);
+  if (!library) return refuse(dlerror(), CUDA_ERROR_INVALID_IMAGE);
+  modules[library] = true;
+  return *module = (CUmodule)library, CUDA_SUCCESS;
+}
+CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+  return cuModuleLoadDataEx(module, image, 0, nullptr, nullptr);
+}
+CUresult cuModuleUnload(CUmodule module) {
+  NEEDS_CONTEXT;
+  modules.erase((void *)module);  // stays open: others may have loaded the same library
+  return CUDA_SUCCESS;
+}
+CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+  NEEDS_CONTEXT;
+  void *launch = dlsym((void *)module, (std::string(name) + "__launch").c_str());
+  void *size = dlsym((void *)module, (std::string(name) + "__size").c_str());
+  if (!launch || !size) return CUDA_ERROR_NOT_FOUND;
+  static std::map<void *, Function> functions;
+  functions[launch] = {(void (*)(const void *, const unsigned *, const unsigned *))launch, ((unsigned (*)())size)()};
+  return *function = (CUfunction)&functions[launch], CUDA_SUCCESS;
+}
+CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { return CUDA_SUCCESS; }  // pycuda still calls it
+CUresult cuFuncGetAttribute(int *value, CUfunction_attribute, CUfunction) { return *value = 0, CUDA_SUCCESS; }
+CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                        unsigned bz, unsigned, CUstream stream, void **, void **extra) {
+  NEEDS_CONTEXT;
+  if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || !by || !bz || bx * by * bz > 1024)
+    return refuse("a launch of an impossible shape", CUDA_ERROR_INVALID_VALUE);
+  const char *buffer = nullptr;
+  size_t size = 0;
+  for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
+    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = (const char *)extra[i + 1];
+    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE) size = *(size_t *)extra[i + 1];
+  }
+  Function *what = (Function *)function;
+  if (size != what->size) return refuse("a kernel is told more or less than it reads", CUDA_ERROR_INVALID_VALUE);
+  std::string record(buffer, size);
+  stream_of(stream)->work.push_back([=] {
+    alignas(16) char copy[4096];
+    memcpy(copy, record.data(), record.size());
+    unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+    what->launch(copy, grid, block);
+  });
+  return CUDA_SUCCESS;
+}
+}
