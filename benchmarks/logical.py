@@ -15,7 +15,6 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -82,12 +81,11 @@ def of_bundle(config: BuildConfig, dataset: Dataset, structural: set[str]) -> di
     """The figures of the bundle of that configuration, from an earlier run if it is there; of its branches too."""
     path = config.bundle_path
     bundle = Bundle.open(path) if path.exists() else build(config, ConsoleReporter()).bundle
-    seen: dict[str, list[float]] = {"logical": [], "structural": [], "milliseconds": []}
+    seen: dict[str, list[float]] = {"logical": [], "structural": []}
     with Detector(bundle, threads=1) as detector:
 
         def score(image: np.ndarray) -> float:
             result = detector(image)
-            seen["milliseconds"].append(result.timings.total)
             if result.branches is not None:
                 seen["logical"].append(result.branches.logical)
                 seen["structural"].append(result.branches.structural)
@@ -104,7 +102,6 @@ def of_bundle(config: BuildConfig, dataset: Dataset, structural: set[str]) -> di
         "steps": training["steps"],
         "training_seconds": training["seconds"],
         "components": training.get("components"),
-        "latency_ms": round(median(seen["milliseconds"]), 1),
     }
 
 

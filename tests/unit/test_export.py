@@ -21,7 +21,7 @@ from edgead.errors import GateError
 from edgead.ops.resize import to_input
 from edgead_tools import export as export_module
 from edgead_tools.export import export
-from edgead_tools.graph import FLIP, check_operators, finish
+from edgead_tools.graph import FLIP, _scale, check_operators, finish
 from edgead_tools.methods import Trained
 from edgead_tools.nets.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
 from edgead_tools.weights import find, load_state
@@ -212,3 +212,11 @@ def test_operators_outside_onnx_are_refused() -> None:
     value = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1])
     with pytest.raises(GateError, match=r"FusedMatMul \(fused\)"):
         check_operators(helper.make_model(helper.make_graph([node], "made", [value], [value])))
+
+
+@pytest.mark.parametrize("before", [1, 9, 16, 33, 64, 100])
+def test_a_resizes_scale_gives_its_size_however_it_is_multiplied(before: int) -> None:
+    """9 to 15 was exported with a scale of which shape inference made 14."""
+    for after in range(1, 200):
+        scale = _scale(before, after)
+        assert int(before * float(scale)) == int(np.float32(before) * scale) == after

@@ -52,14 +52,20 @@ def _fix_resizes(graph: GraphProto) -> None:
         if before[2:] == after[2:]:
             _replace(graph, node.output[0], node.input[0])
             continue
-        scales = np.array([1, 1, after[2] / before[2], after[3] / before[3]], np.float32)
-        if [int(size * scale) for size, scale in zip(before[2:], scales[2:], strict=True)] != after[2:]:
-            continue  # rounding would give another size
+        sides = [_scale(*pair) for pair in zip(before[2:], after[2:], strict=True)]
+        scales = np.array([1, 1, *sides], np.float32)
         name = f"{node.output[0]}_scales"
         graph.initializer.append(numpy_helper.from_array(scales, name))
         source = node.input[0]
         del node.input[:]
         node.input.extend([source, "", name])
+
+
+def _scale(before: int, after: int) -> np.float32:
+    """The FP32 scale by which every runtime resizes `before` to `after`: times `before` it is no less than `after`,
+    also where the product is not rounded to FP32. 9 times float32(15 / 9) is 14.9999997, of which 14 would be left."""
+    scale = np.float32(after / before)
+    return scale if int(before * float(scale)) == after else np.nextafter(scale, np.float32(np.inf))
 
 
 def _fold_channel_order(graph: GraphProto) -> None:
