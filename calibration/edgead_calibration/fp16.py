@@ -127,6 +127,37 @@ def to_fp16(network: bytes, kept: Collection[str]) -> bytes:
     return bytes(onnx.shape_inference.infer_shapes(model).SerializeToString(deterministic=True))
 
 
+def in_fp32(network: bytes) -> bytes:
+    """The network computed in FP32 with every FP16 tensor rounded to FP16 and back, for runtimes without FP16 kernels.
+
+    ONNX Runtime on a CPU would compute whole chains of FP16 nodes in FP32, so that no overflow shows. A network
+    without FP16 is given back as it is.
+    """
+    model = onnx.load_from_string(network)
+    graph = model.graph
+    half = {name for name, kind in float_tensors(model).items() if kind == TensorProto.FLOAT16}
+    if not half:
+        return network
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        rounded = [name for name in node.output if name in half]
+        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT16:
+            node.attribute[0].i = TensorProto.FLOAT
+        for position, name in enumerate(node.output):
+            node.output[position] = f"{name}_exact" if name in half else name
+        nodes.append(node)
+        for name in rounded:
+            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [f"{name}_half"], to=TensorProto.FLOAT16))
+            nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return bytes(model.SerializeToString(deterministic=True))
+
+
 def _name_outputs(model: ModelProto, nodes: list[NodeProto], half: set[str]) -> None:
     """Give every output of the graph in FP32 under its own name."""
     for output in model.graph.output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from edgead.types import ImageU8
 
 ENOUGH = 16  # images below which ranges depend on which they are
+T = TypeVar("T")
 Features = NDArray[np.float32]  # (N, columns), one row an image
 
 
@@ -50,9 +52,9 @@ def digest(image: ImageU8) -> str:
     return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:16]
 
 
-def spread(items: Sequence[ImageU8], count: int) -> list[ImageU8]:
+def spread(items: Sequence[T], count: int) -> Sequence[T]:
     """At most `count` of the items, evenly spread over them."""
-    return list(items) if len(items) <= count else [items[index * len(items) // count] for index in range(count)]
+    return items if len(items) <= count else [items[index * len(items) // count] for index in range(count)]
 
 
 def _distances(features: Features, row: Features) -> NDArray[np.float64]:

@@ -305,3 +305,10 @@ def _sentence(trial: Trial) -> str:
         text += f", {trial.milliseconds:.1f} ms where FP32 takes {trial.milliseconds_fp32:.1f}"
         text += "" if trial.is_faster else ": not faster here, so `auto` stays with FP32"
     return text
+
+
+def table(trials: Sequence[Trial], *, as_json: bool = False) -> list[str]:
+    """The trials as lines for a person, or as one JSON object a line."""
+    if as_json:
+        return [msgspec.json.encode(trial).decode() for trial in trials]
+    return [f"{t.precision:<5} {t.engine:<9} {_sentence(t) if t.shipped else f'left out: {t.reason}'}" for t in trials]

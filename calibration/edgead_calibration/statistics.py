@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, numpy_helper
 
 from edgead_calibration.activations import Inputs, tapped
+from edgead_calibration.fp16 import in_fp32
 from edgead_calibration.layers import after_comparison
 
 SAMPLES = 10  # cells times images for each dimension of a covariance; with fewer it is left alone
@@ -79,6 +80,7 @@ class Statistics:
         """The tensors' values on all inputs, one below the other."""
         if not tensors:
             return []
+        network = in_fp32(network) if self._as_written else network
         rows = list(tapped(network, tensors, self._inputs, as_written=self._as_written))
         return [np.concatenate([row[index] for row in rows]).astype(np.float64) for index in range(len(tensors))]
 

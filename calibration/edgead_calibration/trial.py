@@ -15,9 +15,10 @@ from edgead.engines import ENGINES, Engine, load_engine
 from edgead.engines.onnx import OnnxEngine
 from edgead.errors import EngineError
 from edgead.types import ImageU8
+from edgead_calibration.fp16 import in_fp32
 from edgead_calibration.gate import Readings
 
-SIMULATED = "simulated in floating point by onnxruntime"  # where the engine is another machine's
+SIMULATED = "simulated by onnxruntime"  # where the engine is another machine's
 TRIAL = "trial.onnx"
 WARM_UP = 3
 TIMED = 20  # frames
@@ -45,16 +46,13 @@ def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
 
     On one thread, so that sums are taken in one order and a busy machine measures the same network.
     """
+    here = runs_here(bundle, engine)
     artifact = msgspec.structs.replace(like, member=TRIAL, golden=(), engine="")
-    members = bundle.members() | {TRIAL: network}
+    members = bundle.members() | {TRIAL: network if here else in_fp32(network)}
     listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
     manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)
     draft = Bundle(manifest, members, "0" * 64, None)
-    runner: Engine = (
-        load_engine(draft, engine, threads=1)
-        if runs_here(bundle, engine)
-        else OnnxEngine(draft, threads=1, as_written=True)
-    )
+    runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, as_written=True)
     return Detector(draft, engine=runner)
 
 

@@ -19,7 +19,11 @@ from edgead.errors import UsageError
 
 GROUP = "edgead.commands"
 PACKAGES = ("edgead", "edgead_calibration", "edgead_tools")
-INSTALL = {"demo": "edgead[demo]", "threshold": "edgead"}  # of the others: edgead[build]
+INSTALL = {
+    "demo": "edgead[demo]",
+    "quantize": "edgead[quantize]",
+    "threshold": "edgead",
+}  # of the others: edgead[build]
 
 
 def mount(app: typer.Typer, reserved: Iterable[str] = (), found: Iterable[EntryPoint] | None = None) -> None:
