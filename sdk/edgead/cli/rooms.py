@@ -19,11 +19,12 @@ from edgead.errors import UsageError
 
 GROUP = "edgead.commands"
 PACKAGES = ("edgead", "edgead_calibration", "edgead_tools")
-INSTALL = {
+INSTALL = {  # of the others: edgead[build]
+    "calibrate": "edgead",
     "demo": "edgead[demo]",
     "quantize": "edgead[quantize]",
     "threshold": "edgead",
-}  # of the others: edgead[build]
+}
 
 
 def mount(app: typer.Typer, reserved: Iterable[str] = (), found: Iterable[EntryPoint] | None = None) -> None:
