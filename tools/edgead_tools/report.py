@@ -17,6 +17,7 @@ from edgead.images import read_image
 from edgead.ops import resize
 from edgead_calibration.thresholds import describe
 from edgead_tools.evaluate import Evaluation, Judged
+from edgead_tools.precision_report import precision_section
 
 SIDE = 220  # pixels of a picture in the gallery
 GALLERY = 8  # pictures a row
@@ -41,6 +42,7 @@ def write_report(path: Path, evaluation: Evaluation, detector: Detector, *, titl
         histogram=_histogram(good, bad),
         roc=_roc(evaluation),
         sections="".join(_section(name, ones, detector) for name, ones in sections if ones),
+        precisions=precision_section(detector.bundle.manifest.provenance),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in notes),
     )
     write_file(path, page.encode())
@@ -151,6 +153,7 @@ small, figcaption, .tile span, li { color: var(--dim); }
 .tile, .plots > div, figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .tile { padding: 12px 18px; flex: 1; min-width: 110px; } .tile b { display: block; font-size: 24px; }
 .plots > div { padding: 14px; } .plots svg { display: block; height: 240px; }
+table { border-collapse: collapse; } td, th { padding: 3px 10px 3px 0; text-align: left; font-size: 13px; }
 svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var(--line); }
 .roc { fill: none; stroke: #2f7de1; stroke-width: 2.5; } .mark { stroke: var(--fg); stroke-dasharray: 4 3; }
 .dot { fill: #e0533d; } figure { margin: 0; padding: 8px; } figure img { display: block; border-radius: 4px; }
@@ -163,6 +166,7 @@ figcaption { font-size: 12px; margin-top: 4px; } .key i { display: inline-block;
 <div class="plots"><div>$histogram<span class="key"><i style="background:#2e9e6b"></i>good
 <i style="background:#e0533d"></i>defective (each scaled to its own height)</span></div><div>$roc</div></div>
 $sections
+$precisions
 <h2>Notes</h2><ul>$notes</ul>
 </body></html>
 """)
