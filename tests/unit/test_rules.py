@@ -9,6 +9,7 @@ import onnx
 import pytest
 import twins
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from rtx_parser import parse
 
 from edgead.ops import to_input
 from edgead_calibration import networks
@@ -140,18 +141,6 @@ def test_each_violation_is_named_with_its_node(good: bytes, break_it: Callable[[
 
 def test_the_cpus_form_is_not_tensorrts(network: bytes) -> None:
     assert violations(quantize(observe(network, INPUTS, "minmax"), "cpu"))
-
-
-def parse(network: bytes) -> list[str]:
-    """What TensorRT-RTX's ONNX parser has against a network; it needs no GPU."""
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx-cu13-bindings is not installed here")
-    logger = trt.Logger(trt.ILogger.Severity.INTERNAL_ERROR)
-    definition = trt.Builder(logger).create_network(0)
-    parser = trt.OnnxParser(definition, logger)
-    parsed = parser.parse(network)
-    faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-    assert parsed == (not faults)
-    return faults
 
 
 @pytest.mark.parametrize("depthwise", [True, False])
