@@ -63,7 +63,7 @@ def islands(network: bytes, inputs: Inputs) -> dict[str, str]:
                 found[node.name] = f"underflow: {node.op_type} of {least[name]:.2g}"
         for name in _constants(node, constants):
             if not _fits(constants[name]):
-                found[node.name] = f"its constant {name} does not fit into FP16"
+                found[node.name] = f"constant: {name} does not fit into FP16"
     return found
 
 

@@ -115,7 +115,6 @@ class _Work:
         self.network = bundle.read(self.exact.member)
         self.rate = self.exact.thresholds.false_alarm_rate
         self.engines = [name for name in recipe.engines if name not in _INSTALLABLE or runs_here(bundle, name)]
-        self.chosen: list[int] = []
         self.frames, self.inputs = self._calibration(frames, seed)
         self.detectors: dict[str, Detector] = {}
         self.references: dict[str, Readings] = {}
@@ -126,11 +125,11 @@ class _Work:
         inputs = [to_input(image, spec)[None] for image in frames.calibration]
         others = [to_input(image, spec)[None] for image in spread(frames.good, len(inputs))]
         rows = features(self.network, [*inputs, *others])
-        self.chosen = choose(rows[: len(inputs)], self.recipe.int8.images, seed)
-        for warning in warnings(rows[self.chosen], rows[len(inputs) :]):
+        chosen = choose(rows[: len(inputs)], self.recipe.int8.images, seed)
+        for warning in warnings(rows[chosen], rows[len(inputs) :]):
             self.watcher.say(warning)
-        taken = [frames.calibration[index] for index in self.chosen]
-        return Frames(taken, frames.good, frames.anomalous), [inputs[index] for index in self.chosen]
+        taken = [frames.calibration[index] for index in chosen]
+        return Frames(taken, frames.good, frames.anomalous), [inputs[index] for index in chosen]
 
     def reference(self, engine: str) -> tuple[Detector, Readings]:
         """FP32 on an engine, and what it measures there."""
@@ -289,7 +288,7 @@ def _rank(artifact: Artifact, trials: Sequence[dict[str, Any]]) -> tuple[int, fl
 
 
 def _counted(islands: dict[str, str]) -> dict[str, int]:
-    kinds = [reason.partition(":")[0].partition(" val")[0] for reason in islands.values()]
+    kinds = [reason.partition(":")[0] for reason in islands.values()]
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 

@@ -21,7 +21,8 @@ from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 from edgead_tools.progress import Reporter
 
 RANGES = 200  # good images at most, of which a coreset sets the ranges
-JUDGED = 64  # good images at most, and as many anomalous ones, on which precisions are compared
+GOOD = 256  # held-out images at most, to which thresholds are fitted and on which precisions are compared
+ANOMALOUS = 64  # planted anomalies at most, and as many labelled ones
 KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
@@ -44,9 +45,9 @@ def fill(
     chosen = load_recipe(recipe)
     with reporter.stage("reading for INT8"):
         calibration = _read(bundle, (*parts.calibration, *parts.train), RANGES)
-        held = _read(bundle, parts.held_out, JUDGED)
-        bad = _read(bundle, [sample for sample in dataset.test if not sample.is_good], JUDGED)
-    frames = Frames(calibration, held, [*planted(held, seed), *bad])
+        held = _read(bundle, parts.held_out, GOOD)
+        bad = _read(bundle, [sample for sample in dataset.test if not sample.is_good], ANOMALOUS)
+    frames = Frames(calibration, held, [*planted(spread(held, ANOMALOUS), seed), *bad])
     return add_precisions(bundle, frames, chosen, reporter, precisions=precisions, seed=seed)
 
 
