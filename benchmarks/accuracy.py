@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-from device import describe_device
-
-from edgead import Bundle, Detector
+from edgead import Bundle
+from edgead.device import describe_device
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.progress import ConsoleReporter
-
-ROUNDS = 60
+from edgead_tools.sweep import latencies
 
 
 def make(config: BuildConfig) -> Bundle:
@@ -44,22 +39,6 @@ def figures(bundle: Bundle) -> dict[str, Any]:
         "training_seconds": card["training"]["seconds"],
         "bundle_bytes": bundle.path.stat().st_size if bundle.path else 0,
     }
-
-
-def latencies(bundles: dict[str, Bundle], threads: int) -> dict[str, float]:
-    """Median milliseconds of one inference of each bundle, taken in turn."""
-    detectors = {name: Detector(bundle, threads=threads) for name, bundle in bundles.items()}
-    spent: dict[str, list[float]] = {name: [] for name in bundles}
-    for _ in range(ROUNDS):
-        for name, detector in detectors.items():
-            spec = detector.bundle.manifest.input
-            image = np.zeros((spec.height, spec.width, 3), np.uint8)
-            start = time.perf_counter()
-            detector.engine.infer([image])
-            spent[name].append(1e3 * (time.perf_counter() - start))
-    for detector in detectors.values():
-        detector.close()
-    return {name: round(median(times), 2) for name, times in spent.items()}
 
 
 def main() -> None:

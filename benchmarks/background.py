@@ -17,9 +17,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from device import describe_device
 
 from edgead import Detector
+from edgead.device import describe_device
 from edgead.images import read_image
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig

@@ -17,9 +17,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from device import describe_device
 
 from edgead import Detector, Frame
+from edgead.device import describe_device
 from edgead.ops import resize, to_input
 from edgead.types import ImageU8
 

@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from device import describe_device
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+
+from edgead.device import describe_device
 
 EVERY = 5.0  # seconds between two looks at the process
 STOP_S = 60.0

@@ -2,7 +2,7 @@
 
 python examples/make_parts.py parts/flange
 edgead build --data parts/flange --budget 2m
-edgead eval flange.edgead parts/flange --html report.html
+edgead eval flange.edgead parts/flange --report report.html
 """
 
 import sys

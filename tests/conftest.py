@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import tiny
+from lines import fake_detector, threads
 
 from edgead import Detector, cli
 
@@ -79,3 +80,17 @@ def edgead(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         return (left.value.code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def quick(tiny_bundle: Path) -> Iterator[Detector]:
+    """A detector that takes no time: its network is `lines.Brightness`."""
+    with fake_detector(tiny_bundle) as detector:
+        yield detector
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """The line leaves no thread behind."""
+    yield
+    assert threads() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgead import Detector, Frame, Result
+from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.stream.feeds import Backoff
 from edgead.stream.pipeline import Line, Settings
@@ -51,7 +52,7 @@ def fake_detector(bundle: Path, seconds: float = 0.0, batch: int = 1, poison: in
     return Detector(bundle, engine=Brightness(seconds, batch, poison))
 
 
-class Scripted:
+class Scripted(Closing):
     """A source of given frames; then it ends, or raises what it was given."""
 
     fps = 0.0
@@ -74,12 +75,6 @@ class Scripted:
 
     def close(self) -> None:
         self.closed.set()
-
-    def __enter__(self) -> Scripted:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def paced(fps: float, count: int = 10**9, level: int = 50) -> Iterator[ImageU8]:
@@ -132,6 +127,6 @@ def images(count: int, level: int = 50) -> list[ImageU8]:
 
 def background(line: Line) -> threading.Thread:
     """The line at work in a thread of its own."""
-    thread = threading.Thread(target=line.run)
+    thread = threading.Thread(target=line.run, daemon=True)  # a test that fails must not keep the others waiting
     thread.start()
     return thread

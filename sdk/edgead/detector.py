@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
+from edgead.closing import Closing
 from edgead.engines import Engine, load_engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
-from edgead.types import Frame, ImageU8, Reading, Result, Timings, Verdict
+from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
 
 
-class Detector:
+class Detector(Closing):
     """Judges images with one bundle.
 
     >>> with Detector("bottle.edgead") as detector:
@@ -88,9 +88,19 @@ class Detector:
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
         return self._result(frame, self.read(frame.image))
 
-    def detect_many(self, frames: Sequence[Frame]) -> list[Result]:
-        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go."""
+    def detect_many(self, frames: Sequence[Frame], masks: Sequence[MapF32 | None] = ()) -> list[Result]:
+        """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go.
+
+        `masks`, where given, has for each frame the share of each cell of the map that is judged, (h, w) float32
+        in 0..1, or None for all of it.
+        """
         readings = self.engine.infer([frame.image for frame in frames])
+        if masks:
+            fusion = self.bundle.manifest.fusion
+            readings = [
+                reading if mask is None else ops.mask_reading(reading, fusion, mask)
+                for reading, mask in zip(readings, masks, strict=True)
+            ]
         return [self._result(frame, reading) for frame, reading in zip(frames, readings, strict=True)]
 
     def invalid(self, frame: Frame, *reasons: str) -> Result:
@@ -112,12 +122,18 @@ class Detector:
         rules = self.rules  # read once: another thread may exchange them
         regions = ops.find_regions(grid_map, size, min_area=rules.min_area)
         specks = rules.min_area > 0 and not regions and bool((grid_map > 1.0).any())
+        threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
+        branches = reading.branches
+        if branches is not None:
+            specks = specks and branches.logical <= threshold  # what is missing leaves no region
+        verdict = ops.judge(score, rules, specks=specks)
+        unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
         post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
         return Result(
-            verdict=ops.judge(score, rules, specks=specks),
+            verdict=verdict,
             score=score,
             raw_score=reading.score,
-            threshold=thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center),
+            threshold=threshold,
             regions=regions,
             grid_map=grid_map,
             frame_size=size,
@@ -129,6 +145,8 @@ class Detector:
             name=frame.name,
             time=frame.time,
             camera=frame.camera,
+            reasons=tuple(str(one) for one in unusual),
+            branches=branches,
         )
 
     def _image(self, image: NDArray[Any], color: str) -> ImageU8:
@@ -147,11 +165,3 @@ class Detector:
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""
         self.engine.close()
-
-    def __enter__(self) -> Detector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

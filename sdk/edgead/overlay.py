@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.types import ImageU8, Result, Verdict
+from edgead.types import ImageU8, Labels, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
 _OPACITY = 0.55  # of the hottest colour
@@ -26,12 +26,16 @@ def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
 
 
-def draw(image: ImageU8, result: Result) -> ImageU8:
-    """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image."""
+def draw(image: ImageU8, result: Result, *, components: bool = False) -> ImageU8:
+    """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image.
+
+    With `components` these are coloured in place of heatmap and boxes, where the method knows them.
+    """
     height, width = result.frame_size
     if image.shape != (height, width, 3):
         raise DataError(f"an overlay needs the judged frame, ({height}, {width}, 3) BGR, not {image.shape}")
-    canvas = tint(image, result)
+    branches = result.branches if components else None
+    canvas = tint(image, result) if branches is None else paint(image, branches.labels)
     _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLOURS[result.verdict], _unit(height, width))
     return canvas
 
@@ -49,6 +53,26 @@ def tint(image: ImageU8, result: Result) -> ImageU8:
         last = (round((region.x + region.width) * across) - 1, round((region.y + region.height) * down) - 1)
         cv2.rectangle(canvas, first, last, _COLOURS[Verdict.NG], _unit(height, width))
     return canvas
+
+
+def paint(image: ImageU8, labels: Labels) -> ImageU8:
+    """`image` (H, W, 3) BGR in any size with every component of `labels` (h, w) in a colour of its own, as a new image.
+
+    The background stays as it is.
+    """
+    height, width = image.shape[:2]
+    large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    coloured = cv2.addWeighted(image, 1 - _OPACITY, component_colours()[large], _OPACITY, 0)
+    return np.asarray(np.where(large[:, :, None] > 0, coloured, image), np.uint8)
+
+
+def component_colours() -> ImageU8:
+    """The colour of each label, (256, 3) BGR: hues a golden angle apart, so that neighbours differ; 0 is black."""
+    hues = np.arange(256) * 111.246 % 180  # of OpenCV's 180 steps around, rounded down
+    plain = np.stack([hues, np.full(256, 200), np.full(256, 255)], axis=1).astype(np.uint8)
+    colours = np.asarray(cv2.cvtColor(plain[None], cv2.COLOR_HSV2BGR)[0], np.uint8)
+    colours[0] = 0
+    return colours
 
 
 def _unit(height: int, width: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
 MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
+Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
+NOTHING = 5e-4  # of an area: what is written as 0.0 %
 Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalised as the manifest's input spec says
 
 
@@ -67,6 +69,44 @@ class Timings:
         return self.preprocess + self.infer + self.postprocess
 
 
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One component of which a place of the picture shows more or less than good parts do."""
+
+    component: str
+    place: str  # a cell of the grid in words, such as "at the top left"; "in the whole picture"
+    share: float  # of the place's area that the component covers, 0..1
+    usual: float  # the mean of good parts
+    size: float  # the difference in standard deviations of good parts; negative where there is less
+
+    def __str__(self) -> str:
+        """Which component, where, more or less than usual, and by how much."""
+        if self.usual < NOTHING:
+            return f"{self.component}: {self.share:.1%} of the area {self.place}, where good parts have none"
+        if self.share < NOTHING:
+            return f"{self.component}: none {self.place}, where good parts have {self.usual:.1%} of the area"
+        change = self.share / self.usual - 1
+        return f"{self.component}: {abs(change):.0%} {'more' if change > 0 else 'less'} than usual {self.place}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branches:
+    """What a method with components measures on one frame. The raw image score is the sum of both branches."""
+
+    logical: float  # is something missing, too many, in the wrong place
+    structural: float  # does every place look right
+    labels: Labels
+    deviations: tuple[Deviation, ...]  # the strongest first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the labels are left out."""
+        return {
+            "logical_score": self.logical,
+            "structural_score": self.structural,
+            "deviations": [asdict(one) for one in self.deviations],
+        }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What an engine measures on one frame, before any threshold. Arrays are the caller's to keep."""
@@ -76,6 +116,7 @@ class Reading:
     preprocess_ms: float = 0.0
     infer_ms: float = 0.0
     postprocess_ms: float = 0.0
+    branches: Branches | None = None  # of methods that know a part's components
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +139,8 @@ class Result:
     time: float = 0.0
     camera: str = ""
     age: float = 0.0  # milliseconds from capture to judgement; 0 where the time of capture is unknown
-    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, in plain words
+    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, or what of its components is unusual; in plain words
+    branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,14 +159,15 @@ class Result:
         """Where `anomaly_map` exceeds the pixel threshold, (H, W) bool, computed anew at each access."""
         return self.anomaly_map > 1.0
 
-    def overlay(self, image: ImageU8) -> ImageU8:
+    def overlay(self, image: ImageU8, *, components: bool = False) -> ImageU8:
         """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image.
 
-        The image is the one that was judged, in BGR uint8; raises DataError for another shape.
+        With `components` these are coloured instead, where the method knows them. The image is the one that was
+        judged, in BGR uint8; raises DataError for another shape.
         """
         from edgead.overlay import draw  # it needs this module's types
 
-        return draw(image, self)
+        return draw(image, self, components=components)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; maps and masks are left out."""
@@ -139,6 +182,7 @@ class Result:
             "raw_score": self.raw_score,
             "threshold": self.threshold,
             "reasons": list(self.reasons),
+            **({} if self.branches is None else self.branches.to_dict()),
             "regions": [
                 {"x": r.x, "y": r.y, "width": r.width, "height": r.height, "score": r.score} for r in self.regions
             ],

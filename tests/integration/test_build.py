@@ -22,6 +22,7 @@ from edgead_tools.data import open_dataset
 from edgead_tools.evaluate import evaluate
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
+from edgead_tools.subjects import means, measure
 
 STEPS = 30  # the log of the first stage is written at step 20
 
@@ -144,9 +145,10 @@ def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> No
 
 def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    with Detector(built) as detector:
-        figures = evaluate(detector, open_dataset(data))
-        write_report(page, figures, detector, title="Washers <1>", notes=["a & b"])
+    assert built.path is not None
+    subjects = measure([built.path], data, Reporter(), pictures=True)
+    figures = subjects[0].evaluation
+    write_report(page, subjects, averages=means(subjects), title="Washers <1>", notes=["a & b"])
     text = page.read_text()
     assert "Washers &lt;1&gt;" in text
     assert "a &amp; b" in text
@@ -155,7 +157,7 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle,
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_a_labelled_image_that_cannot_be_read_costs_the_figures_not_the_bundle(data: Path, tmp_path: Path) -> None:
+def test_a_labelled_image_that_cannot_be_read_is_left_out_of_the_figures(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "50% é"
     shutil.copytree(data, copy)
     (copy / "test/good/000.png").write_bytes(b"broken")
@@ -167,5 +169,6 @@ def test_a_labelled_image_that_cannot_be_read_costs_the_figures_not_the_bundle(d
 
     small = {"steps": 2, "size": 64, "options": {"width": 16, "code": 8}}
     bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard()).bundle
-    assert "measured" not in bundle.manifest.provenance
-    assert any(text.startswith("the bundle was not measured: ") and "000.png" in text for text in said)
+    measured = bundle.manifest.provenance["measured"]
+    assert (measured["good"], measured["defective"], measured["left_out"]) == (7, 8, 1)
+    assert any(text.startswith("left out ") and "000.png" in text for text in said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +95,9 @@ def test_results_arrive_under_their_topics(
     late.close()
 
 
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_broker_is_away_for_a_while(
-    broker: Broker, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    broker: Broker, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     caplog.set_level(logging.WARNING)
     listener = Listener(broker.port)
@@ -105,10 +107,11 @@ def test_the_broker_is_away_for_a_while(
     broker.stop()
     emit(sink, detector, *range(5, 60))
     until(lambda: "results wait on the disk" in caplog.text)
+    time.sleep(seconds)
     listener.close()
     broker.start()
     listener = Listener(broker.port)
-    until(lambda: len(set(listener.numbers())) == 55, 20)
+    until(lambda: len(set(listener.numbers())) == 55, 60)
     assert list(dict.fromkeys(listener.numbers())) == list(range(6, 61))
     emit(sink, detector, 60)
     until(lambda: listener.numbers()[-1] == 61)

@@ -18,6 +18,7 @@ from edgead import Detector, Frame
 from edgead.errors import DataError
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
+from edgead.stream.status import CONNECTED, LOST, CameraStatus, LineStatus
 from edgead.web import board, pages
 
 TOKEN = "a token of some length"
@@ -35,12 +36,11 @@ class Line:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def status(self) -> Line:
-        return self
-
-    def to_dict(self) -> dict[str, object]:
-        state = {"state": "lost" if self.lost else "connected", "since": time.time()}
-        return {"threshold": self.factor, "engine": "onnx", "cameras": dict.fromkeys(self._cameras, state)}
+    def status(self) -> LineStatus:
+        error = "the cable is out" if self.lost else ""
+        camera = CameraStatus("camera:0", LOST if self.lost else CONNECTED, time.time(), error)
+        cameras = dict.fromkeys(self._cameras, camera)
+        return LineStatus(threshold=self.factor, engine="onnx", cameras=cameras, fault=self.broken, fps=10.0)
 
     def set_threshold(self, factor: float) -> None:
         if self.broken:
@@ -129,6 +129,7 @@ def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: L
     line.broken = "the bundle is being exchanged"
     browser.evaluate(f"{move.replace('1.4', '0.8')}; document.querySelector('#apply').click()")
     browser.until(f"{shown('#answer')} === 'not set: the bundle is being exchanged'")
+    browser.until(f"{shown('#health .bad em')} === 'the bundle is being exchanged'")
     assert line.factor == 1.4
 
 
@@ -138,6 +139,7 @@ def test_a_verdict_that_is_no_longer_true_is_not_shown(browser: Browser, page: W
     line.lost = True
     browser.until(f"{shown('#verdict .word')} === 'NO PICTURE' && {shown('#lamp')} === 'a camera is lost'")
     assert read(page, "/healthz") == (503, "a camera is lost\n")
+    browser.until(f"{shown('#health .bad em')} === 'the cable is out'")
     line.lost = False
     browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
     assert read(page, "/healthz") == (200, "judging\n")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from lines import QUICK, Memory, fake_detector, threads
+from lines import QUICK, Memory, threads
 from programs import free_port, need, running, until
 from rtsp import RtspCamera
 
@@ -19,19 +17,13 @@ from edgead.stream.pipeline import Line
 from edgead.stream.sources import open_source
 
 
-@pytest.fixture
-def quick(tiny_bundle: Path) -> Iterator[Detector]:
-    with fake_detector(tiny_bundle) as detector:
-        yield detector
-
-
 def test_an_rtsp_stream_that_is_cut_off_comes_back(quick: Detector) -> None:
     need("ffmpeg")
     camera, sink = RtspCamera(), Memory()
     try:
         cameras = open_cameras([f"left=rtsp://user:secret@127.0.0.1:{camera.port}/live"], timeout=2)
         line = Line(cameras, quick, [sink], QUICK)
-        thread = threading.Thread(target=line.run)
+        thread = threading.Thread(target=line.run, daemon=True)
         thread.start()
         for again in range(1):
             seen = line.status().frames
@@ -50,22 +42,23 @@ def test_an_rtsp_stream_that_is_cut_off_comes_back(quick: Detector) -> None:
     assert threads() == []
 
 
-def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector) -> None:
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector, times: int) -> None:
     program, port = need("ffmpeg"), free_port()
     url, kind = f"http://127.0.0.1:{port}/video", "multipart/x-mixed-replace;boundary=ffmpeg"
     picture = ["-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=30", "-f", "mpjpeg"]
     sink = Memory()
     line = Line([Camera("", None, lambda: open_source(url, timeout=2), url)], quick, [sink], QUICK)
-    thread = threading.Thread(target=line.run)
+    thread = threading.Thread(target=line.run, daemon=True)
     thread.start()
-    for again in range(3):
+    for again in range(times):
         with running(program, *picture, "-content_type", kind, "-listen", "1", url):
             until(lambda again=again: line.status().frames > 10 * (again + 1))
         until(lambda: line.status().cameras[""].state == "lost")
     line.stop()
     thread.join(15)
     assert not thread.is_alive()
-    assert (line.status().reconnects, line.status().unreadable) == (3, 0)
+    assert (line.status().reconnects, line.status().unreadable) == (times, 0)
     assert sink.results[-1].frame_size == (120, 160)
     assert threads() == []
 
@@ -99,7 +92,7 @@ def test_a_killed_pipeline_is_started_again(quick: Detector) -> None:
     need("gst-launch-1.0")
     cameras = open_cameras(["gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=60/1"])
     line = Line(cameras, quick, [], QUICK)
-    thread = threading.Thread(target=line.run)
+    thread = threading.Thread(target=line.run, daemon=True)
     thread.start()
     until(lambda: line.status().frames > 3)
     child = line._feeds[0]._source._capture._child  # type: ignore[union-attr]

@@ -48,7 +48,6 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, 
         ({"width": 4}, "width must be at least 8"),
         ({"batch": 1}, "batch at least 2"),
         ({"mask_rate": 1.0}, "mask_rate must lie in"),
-        ({"fine": -0.1}, "fine be at least 0"),
         ({"top": 0}, "top in"),
         ({"rate": 0}, "rate must be above 0"),
         ({"rotation": 181}, "rotation in"),
@@ -60,8 +59,8 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(options: dict[str, obj
 
 
 def test_options_come_as_text_from_the_command_line() -> None:
-    options = {"flips": "true", "fine": "0", "mask_rate": "0.5"}
-    assert create_method("ast_mfr", "edge", options) == AstMfrEdge(flips=True, fine=0.0, mask_rate=0.5)
+    options = {"flips": "true", "top": "0.02", "mask_rate": "0.5"}
+    assert create_method("ast_mfr", "edge", options) == AstMfrEdge(flips=True, top=0.02, mask_rate=0.5)
 
 
 @pytest.mark.parametrize("loss", ["stage1", "stage2", "stage3"])
@@ -71,9 +70,9 @@ def test_every_loss_falls(logged: tuple[Trained, Path], loss: str) -> None:
     assert lines[-1][loss] < 0.9 * lines[0][loss]
 
 
-def test_the_fusion_weighs_the_finest_map_less(logged: tuple[Trained, Path]) -> None:
+def test_the_fusion_weighs_all_maps_alike(logged: tuple[Trained, Path]) -> None:
     fusion = logged[0].fusion
-    assert [(part.name, part.weight) for part in fusion.maps] == [("stage1", 0.25), ("stage2", 1), ("stage3", 1)]
+    assert [(part.name, part.weight) for part in fusion.maps] == [("stage1", 1), ("stage2", 1), ("stage3", 1)]
     assert (fusion.height, fusion.width, fusion.score.top) == (8, 8, 1)
 
 

@@ -68,8 +68,8 @@ def files(tmp_path: Path, tiny_bundle: Path) -> Path:
         ("eval tiny.edgead empty", 1, "there are no images"),
         ("eval tiny.edgead DATA/train", 1, "there are no test images"),
         ("eval tiny.edgead DATA --precision int4", 2, "int4"),
-        ("eval tiny.edgead DATA --html empty", 2, "would be overwritten"),
-        ("eval tiny.edgead DATA --html notes.txt", 2, "would be overwritten"),
+        ("eval tiny.edgead DATA --report empty", 2, "would be overwritten"),
+        ("eval tiny.edgead DATA --report notes.txt", 2, "would be overwritten"),
         ("threshold tiny.edgead --false-alarm-rate 0", 2, "must lie in (0, 0.5]"),
         ("calibrate tiny.edgead --data DATA/train/good/1.png", 1, "at least 3 good images"),
         ("calibrate tiny.edgead --data DATA/train/good --out notes.txt", 2, "would be overwritten"),
@@ -125,9 +125,9 @@ def test_every_figure_that_a_threshold_changes_is_forgotten(labelled: Path, tiny
 def test_a_page_of_one_kind_of_part(edgead, labelled: Path, files: Path, absent: str) -> None:
     for path in (labelled / absent).iterdir():
         path.unlink()
-    code, out, _ = edgead("eval", "tiny.edgead", labelled, "--html", "a b/50%.html")
+    code, out, _ = edgead("eval", "tiny.edgead", labelled, "--report", "a b/50%.html")
     assert code == 0
-    assert "image_auroc        -" in out
+    assert out.startswith("image AUROC           –")
     assert "<svg" in (files / "a b/50%.html").read_text()
 
 

@@ -72,7 +72,20 @@ def test_who_may_import_whom(room: str) -> None:
 
 
 def test_inside_the_device_arrows_point_one_way() -> None:
-    order = ["errors", "types", "bundle", "ops", "images", "engines", "detector", "verify", "web", "stream", "cli"]
+    order = [
+        "errors",
+        "types",
+        "bundle",
+        "ops",
+        "images",
+        "engines",
+        "detector",
+        "verify",
+        "web",
+        "stream",
+        "bench",
+        "cli",
+    ]
     exceptions = {("types", "overlay"), ("detector", "stream")}  # inside functions: drawing, and Detector.stream
     for rank, room in enumerate(order):
         folder = ROOT / "sdk/edgead" / room
@@ -85,8 +98,11 @@ def test_inside_the_device_arrows_point_one_way() -> None:
 
 
 def test_sources_and_sinks_know_nobody() -> None:
-    known = {"edgead.errors", "edgead.types", "edgead.images", "edgead.ops"}
-    rooms = {"sources": "edgead.stream.sources", "sinks": ("edgead.stream.sinks", "edgead.web")}
+    known = {f"edgead.{name}" for name in ("closing", "errors", "files", "images", "ops", "types")}
+    rooms = {
+        "sources": "edgead.stream.sources",
+        "sinks": ("edgead.stream.sinks", "edgead.stream.status", "edgead.web"),
+    }
     for kind in ("sources", "sinks"):
         for path in files(f"sdk/edgead/stream/{kind}"):
             for node in ast.walk(ast.parse(path.read_text())):

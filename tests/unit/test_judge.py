@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced, threads
+from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced
 from programs import until
 
 from edgead import Detector, Verdict
@@ -18,17 +17,7 @@ from edgead.errors import UsageError
 from edgead.stream.feeds import Camera
 from edgead.stream.pipeline import Line
 
-
-@pytest.fixture(autouse=True)
-def _no_thread_left_behind() -> Iterator[None]:
-    yield
-    assert threads() == []
-
-
-@pytest.fixture
-def quick(tiny_bundle: Path) -> Iterator[Detector]:
-    with fake_detector(tiny_bundle) as detector:
-        yield detector
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def test_a_crash_of_the_network_costs_one_frame(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from edgead.stream.sinks import archive as archive_module
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.archive import FILES, Archive
 from edgead.stream.sinks.keep import Keep
+from edgead.stream.status import LineStatus
 
 BLOCK = 4096
 NOON = 1_750_000_000.0  # some day
@@ -79,11 +80,8 @@ def test_what_is_kept(detector: Detector, tmp_path: Path, verdict: Verdict, scor
 
 def test_the_band_follows_the_threshold(detector: Detector, tmp_path: Path) -> None:
     class Line:
-        def status(self) -> Line:
-            return self
-
-        def to_dict(self) -> dict[str, float]:
-            return {"threshold": 2.0}
+        def status(self) -> LineStatus:
+            return LineStatus(threshold=2.0)
 
     sink = Keep(tmp_path, verdicts=frozenset())
     sink.attach(Line())

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,17 +24,7 @@ from edgead.stream.pipeline import Line, run
 from edgead.stream.sources.live import LiveSource
 from edgead.stream.status import LineStatus
 
-
-@pytest.fixture(autouse=True)
-def _no_thread_left_behind() -> Iterator[None]:
-    yield
-    assert threads() == []
-
-
-@pytest.fixture
-def quick(tiny_bundle: Path) -> Iterator[Detector]:
-    with fake_detector(tiny_bundle) as detector:
-        yield detector
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def test_a_stream_killed_and_restarted_twenty_times(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:

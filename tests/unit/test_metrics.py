@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import beta
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from edgead.errors import DataError
@@ -20,7 +19,6 @@ from edgead_tools.metrics import (
     f1_max,
     image_auroc,
     pixel_auroc,
-    rate_interval,
     region_weights,
 )
 
@@ -163,53 +161,6 @@ def test_swapping_labels_mirrors_the_auroc(ranking: Ranking) -> None:
 
 def test_the_largest_of_equally_good_thresholds_is_taken() -> None:
     assert f1_max([4, 3, 2, 1], [1, 0, 0, 1]) == (pytest.approx(2 / 3), 4)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_binned_metrics_are_close_to_the_exact_ones(seed: int) -> None:
-    pairs = blobs(seed, images=8, size=48)
-    exact, binned = PixelScores.of(pairs), PixelScores(exact=3 * 48 * 48)
-    for scale, (anomaly_map, mask) in enumerate(pairs, 1):
-        binned.add(anomaly_map, mask)
-        assert sum(len(part) for part in binned._good) <= 3 * 48 * 48, f"memory grows at image {scale}"
-    assert binned._bins is not None
-    assert binned.auroc() == pytest.approx(exact.auroc(), abs=1e-4)
-    assert binned.aupro() == pytest.approx(exact.aupro(), abs=1e-4)
-    assert binned.average_precision() == pytest.approx(exact.average_precision(), abs=1e-3)
-    assert binned.f1_max().value == pytest.approx(exact.f1_max().value, abs=1e-3)
-
-
-def test_bins_grow_to_later_scores_in_both_directions() -> None:
-    mask = np.array([[True, False]])
-    pixels = PixelScores(exact=0)
-    for low, high in ((0.0, 1.0), (-50.0, 2.0), (-1.0, 900.0)):
-        pixels.add(np.array([[high, low]], np.float32), mask)
-    assert pixels.auroc() == 1
-    assert pixels._bins is not None
-    assert pixels._bins.counts[:2].sum() == 6
-
-
-@pytest.mark.parametrize(("events", "trials"), [(0, 1), (0, 50), (1, 1), (3, 10), (7, 200), (199, 200), (40, 5000)])
-@pytest.mark.parametrize("confidence", [0.95, 0.99])
-def test_the_interval_of_a_rate_is_clopper_and_pearsons(events: int, trials: int, confidence: float) -> None:
-    tail = (1 - confidence) / 2
-    low, high = rate_interval(events, trials, confidence)
-    assert low == pytest.approx(beta.ppf(tail, events, trials - events + 1) if events else 0, abs=1e-9)
-    assert high == pytest.approx(beta.ppf(1 - tail, events + 1, trials - events) if events < trials else 1, abs=1e-9)
-
-
-@given(st.integers(0, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-@settings(max_examples=50, deadline=None)
-def test_an_interval_holds_its_rate_and_mirrors(counts: tuple[int, int]) -> None:
-    events, trials = counts
-    low, high = rate_interval(events, trials)
-    assert 0 <= low <= (events / trials if trials else 0.5) <= high <= 1
-    assert rate_interval(trials - events, trials) == (pytest.approx(1 - high), pytest.approx(1 - low))
-
-
-def test_impossible_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="6 events cannot come from 5"):
-        rate_interval(6, 5)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import tiny
 from capture import Endless, FakeCapture
 
 from edgead import Detector, Frame, Result
+from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.stream.pipeline import run
 from edgead.stream.sinks.jsonl import SinkGone
@@ -37,7 +38,7 @@ class Listing:
         self.closed += 1
 
 
-class Broken:
+class Broken(Closing):
     """A source that fails after one frame."""
 
     live = False
@@ -56,12 +57,6 @@ class Broken:
 
     def close(self) -> None:
         self.closed += 1
-
-    def __enter__(self) -> Broken:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def test_a_folder_from_end_to_end(detector: Detector, parts: Path) -> None:

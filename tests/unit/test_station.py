@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
+from programs import until
 
 from edgead.cli import cameras
 from edgead.errors import SourceError
@@ -26,6 +27,7 @@ def test_a_station_of_two_cameras(edgead, tiny_bundle: Path, tmp_path: Path) -> 
         "bundle": str(tiny_bundle),
         "cameras": {"left": "synthetic:64x48,frames=4,defects=2", "right": "synthetic:80x64,frames=3"},
         "sinks": ["jsonl:deep/results.jsonl"],
+        "judge": ["0,0,640,480"],
         "min-area": 3,
         "review": 0.5,
         "health": False,
@@ -56,6 +58,8 @@ def test_a_station_of_two_cameras(edgead, tiny_bundle: Path, tmp_path: Path) -> 
         ("station: other.yaml", "unknown option 'station'"),
         ("policy: newest", "policy"),
         ("sinks: ['mongo:x']", "no "),
+        ("cameras: {left: parts, right: parts}\nignore: ['lefd=0,0,9,9']", "did you mean 'left'?"),
+        ("source: parts\njudge: ['1,2,3']", "'1,2,3' is no area"),
         ("password: 'secret\n", "line"),
     ],
 )
@@ -162,3 +166,43 @@ def test_a_signal_under_load_ends_the_line_in_order(tmp_path: Path, number: int,
         indices = [one["index"] for one in lines if one["camera"] == name]
         assert indices == sorted(set(indices))
     assert all(one["age_ms"] > 0 for one in lines)
+
+
+def test_hangup_has_the_line_go_on_with_the_new_bundle(tmp_path: Path) -> None:
+    tiny.write_tiny(tmp_path / "tiny.edgead")
+    results = tmp_path / "r.jsonl"
+
+    def models() -> list[str]:
+        return [json.loads(line)["model"] for line in results.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "edgead",
+            "run",
+            "--source",
+            "synthetic:64x48@100",
+            "--policy",
+            "every",
+            "--jsonl",
+            "r.jsonl",
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until(lambda: results.exists() and len(models()) > 5, 60)
+        (tmp_path / "tiny.edgead").write_bytes(b"PK")
+        process.send_signal(signal.SIGHUP)
+        seen = len(models())
+        until(lambda: len(models()) > seen + 20)
+        tiny.write_tiny(tmp_path / "tiny.edgead", name="next")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: len(set(models())) == 2)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the bundle is not changed" in err
+    assert "parts are judged with next" in err
+    assert [json.loads(line)["index"] for line in results.read_text().splitlines()] == list(range(len(models())))

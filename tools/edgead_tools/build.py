@@ -31,6 +31,7 @@ from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
+from edgead_tools.components import Drawn, read_drawn
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
@@ -64,16 +65,18 @@ class Images:
     checked: Checked
     parts: Split
 
-    def training(self, large: Rows | None = None) -> TrainingImages:
-        """What a method learns from, in memory at network size; `large` has the checked images at another."""
+    def training(self, large: Rows | None = None, drawn: Drawn | None = None) -> TrainingImages:
+        """What a method learns from, in memory at network size; `large` has the checked images at another, `drawn` the
+        label maps of training images."""
         assert self.checked.images is not None  # the check was given a cache
         train, calibration = (
             np.asarray(self.checked.images[self.checked.rows(side)])
             for side in (self.parts.train, self.parts.calibration)
         )
-        if large is None:
-            return TrainingImages(train, calibration)
-        return TrainingImages(train, calibration, np.asarray(large[self.checked.rows(self.parts.train)]))
+        bigger = None if large is None else np.asarray(large[self.checked.rows(self.parts.train)])
+        if drawn is None:
+            return TrainingImages(train, calibration, bigger)
+        return TrainingImages(train, calibration, bigger, drawn.names, drawn.labels)
 
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image as it is on disk."""
@@ -129,6 +132,8 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         MapTeacher(Path(config.distill_from)).close()
     if config.textures:
         FolderTextures.open(Path(config.textures))
+    if config.mask and method.segments:
+        raise UsageError(f"method '{config.method}' takes no mask: leave what does not matter undrawn in label maps")
     if config.mask:
         read_image(Path(config.mask))
 
@@ -139,13 +144,15 @@ def _build(
     images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
     foreground = read_foreground(Path(config.mask), images.frame_size()) if config.mask else None
-    training = images.training(_at_teachers_size(config, images, folder, reporter))
+    side = config.size or method.size
+    drawn = read_drawn(dataset.root, images.parts.train, side, side) if method.segments else None
+    training = images.training(_at_teachers_size(config, images, folder, reporter), drawn)
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     provenance = _provenance(config, images, trained) | {"export": exported.card()}
-    members = {NETWORK: (folder / NETWORK).read_bytes()}
+    members = {NETWORK: (folder / NETWORK).read_bytes(), **trained.members}
     fusion = trained.fusion
     if foreground is not None:
         fusion, members[MASK] = _masked(fusion, foreground)
@@ -283,7 +290,7 @@ def _measure(
 ) -> tuple[Manifest, Evaluation | None]:
     """The manifest with what the detector achieves on the data set's labelled images, where it has any.
 
-    Labelled images that cannot be judged are said and cost the figures, not the bundle.
+    Labelled images that cannot be read are said and left out; where none can, that costs the figures, not the bundle.
     """
     if not images.dataset.test:
         return manifest, None
@@ -293,6 +300,8 @@ def _measure(
         except DataError as error:
             reporter.say(f"the bundle was not measured: {error}")
             return manifest, None
+    for one in measured.left_out:
+        reporter.say(f"left out {one.path}: {one.reason}")
     provenance = manifest.provenance | {"measured": measured.to_dict()}
     return _replaced(manifest, members, provenance=provenance), measured
 

@@ -77,36 +77,108 @@ def build(
 
 
 def evaluate(
-    bundle: BundlePath,
-    data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="One or more .edgead files.")],
+    data: Annotated[
+        Path, typer.Argument(help="A data set with labelled test images, or a folder of several (categories).")
+    ],
     precision: PrecisionName = Precision.auto,
+    every_precision: Annotated[
+        bool, typer.Option("--every-precision", help="Measure each precision in the bundles, side by side.")
+    ] = False,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Pixel figures at the images' size, not the network's.")
+    ] = False,
     engine: EngineName = "auto",
     as_json: Json = False,
-    html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
 ) -> None:
-    """Measure a bundle on labelled images."""
-    from edgead import Detector
+    """Measure bundles on labelled images, and compare them.
+
+    On a folder of categories each bundle is measured on the one that has its file name. Images that cannot be read are
+    named and left out.
+    """
+    from edgead.cli.table import aligned
     from edgead.errors import UsageError
-    from edgead_tools.data import open_dataset
-    from edgead_tools.evaluate import evaluate as run_evaluation
     from edgead_tools.progress import ConsoleReporter
     from edgead_tools.report import write_report
+    from edgead_tools.report.text import comparison, details, kinds
+    from edgead_tools.subjects import means, measure
 
-    if html is not None and html.exists() and html.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{html} is no page and would be overwritten: end the name in .html")
-    dataset = open_dataset(data)
-    with Detector(bundle, engine=engine, precision=precision.value) as detector:
-        with ConsoleReporter().stage("evaluating") as on_progress:
-            evaluation = run_evaluation(detector, dataset, on_progress)
-        if html is not None:
-            notes = [f"Data set: {data}", f"Bundle: {bundle} ({detector.bundle.digest[:12]})"]
-            write_report(html, evaluation, detector, title=f"{bundle.stem} on {data.name}", notes=notes)
+    if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
+    subjects = measure(
+        bundles, data, ConsoleReporter(), engine=engine, precision=precision.value, every_precision=every_precision,
+        full_size=full_size, pictures=report is not None,
+    )  # fmt: skip
+    averages = means(subjects)
+    if report is not None:
+        title = f"{subjects[0].model} on {data.name}" if len(subjects) == 1 else f"Compared on {data.name}"
+        write_report(report, subjects, averages=averages, title=title, notes=[f"Data set: {data}"])
     if as_json:
-        typer.echo(json.dumps(evaluation.to_dict()))
+        for one in subjects:
+            typer.echo(json.dumps(one.to_dict()))
+        for model, figures in averages.items():
+            typer.echo(json.dumps({"model": model, "category": "mean", **figures}))
         return
-    for name, value in evaluation.to_dict().items():
-        shown = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else value
-        typer.echo(f"{name:<18} {shown}")
+    tables = [details(subjects[0]), kinds(subjects[0])] if len(subjects) == 1 else [comparison(subjects, averages)]
+    for rows in filter(None, tables):
+        typer.echo(aligned(rows))
+
+
+def sweep(
+    data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
+    budget: Annotated[str, typer.Option(help="Training time of all candidates together, such as 30m.")] = "30m",
+    method: Annotated[list[str] | None, typer.Option(help="A method to try; repeatable.  [default: all]")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="A preset to try; repeatable.  [default: edge]")] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(help="A side of the input to try; repeatable.  [default: 128, 192, 256]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try methods, presets and sizes on a data set: a table, and a page with accuracy over latency.
+
+    Ctrl-C leaves what is finished; the same command goes on.
+    """
+    from edgead.cli.table import aligned
+    from edgead_tools.config import parse_duration
+    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
+    from edgead_tools.sweep import sweep as run_sweep
+
+    folder = out or Path(f"{data.resolve().name}.sweep")
+    candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
+    choices = run_sweep(data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed)
+    found = json.dumps(json.loads((folder / RESULT).read_text())) if as_json else ""
+    typer.echo(found or f"{aligned(rows_of(choices))}\npage: {folder / PAGE}")
+
+
+def components(
+    data: Annotated[Path, typer.Argument(help="Folder of good images, or of a data set.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
+    size: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="As in the build that is to follow.")] = 0,
+    weights: Annotated[Path | None, typer.Option(help="File or folder with pretrained weights.")] = None,
+) -> None:
+    """Find the components of good parts and write a page that shows them, before hours of training.
+
+    What is wrong there can be drawn: components/STEM.png in the data set, or beside the images, holds the label map of
+    image STEM (8-bit grey: 0 the background, 1 and up the components), components/names.txt a name a line. A handful of
+    drawn images is enough; where there is one, nothing is searched for.
+    """
+    from edgead.errors import UsageError
+    from edgead_tools.components.stage import write_components
+    from edgead_tools.progress import ConsoleReporter
+
+    if out.exists() and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
+    found = write_components(data, out, size, seed, weights, ConsoleReporter())
+    for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
+        typer.echo(f"{name:<20} {share:.2%} of the image")
+    typer.echo(f"page: {out}")
 
 
 def quantize(

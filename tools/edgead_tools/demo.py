@@ -18,8 +18,11 @@ from edgead import Detector
 from edgead.errors import DataError
 from edgead_tools.build import Built, build
 from edgead_tools.config import BuildConfig
+from edgead_tools.data import open_dataset
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
+from edgead_tools.report.galleries import pick
+from edgead_tools.subjects import ROW, Subject
 
 LICENCE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
 TRAIN_SHARE = 0.8
@@ -53,16 +56,11 @@ def run_demo(
     if built.evaluation is None:
         raise DataError(f"the images in {config.data} cannot be judged: delete the folder and run the demo again")
     page = folder / "report.html"
-    card = built.bundle.manifest.provenance
     with Detector(built.bundle) as detector:
-        notes = [
-            LICENCE,
-            f"Trained on {card['data']['train']} good cells, {card['training']['steps']} steps, "
-            f"{card['training']['seconds']:.0f} s; no defective cell was used.",
-            f"Judged by {detector.engine.name} in {detector.engine.precision}, bundle {built.bundle.digest[:12]}.",
-            "Left of each pair the cell, right the same cell with its anomaly map on a fixed colour scale.",
-        ]
-        write_report(page, built.evaluation, detector, title="Solar cells, judged from good cells alone", notes=notes)
+        galleries = pick(detector, open_dataset(config.data), built.evaluation, ROW)
+        subject = Subject("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
+    title = "Solar cells, judged from good cells alone"
+    write_report(page, [subject], averages={}, title=title, notes=[LICENCE, "No defective cell was used to train."])
     return built, page
 
 

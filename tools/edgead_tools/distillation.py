@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import Bundle, Detector
+from edgead.closing import Closing
 
 
-class MapTeacher:
+class MapTeacher(Closing):
     """The anomaly maps of a bundle, in its own calibration: 0 a typical good part, 1 the pixel threshold."""
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
@@ -42,11 +42,3 @@ class MapTeacher:
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""
         self._detector.close()
-
-    def __enter__(self) -> MapTeacher:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

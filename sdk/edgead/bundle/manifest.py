@@ -66,6 +66,65 @@ class ScoreSpec(Struct, frozen=True):
             raise ValueError(f"top must be at least 1, not {self.top}")
 
 
+class Scale(Struct, frozen=True):
+    """Where a branch's values lie over good parts; `(value - center) / spread` is what counts."""
+
+    center: float
+    spread: float
+
+    def __post_init__(self) -> None:
+        if not self.spread > 0:
+            raise ValueError(f"a spread must be above 0, not {self.spread}")
+
+    def apply(self, value: float) -> float:
+        """The value in spreads from the center."""
+        return (value - self.center) / self.spread
+
+
+class HistogramSpec(Struct, frozen=True):
+    """How much of each component lies in each cell of a grid, against what is usual of good parts.
+
+    `statistics` names a .npy member, float32 (2 + R, D) with D = rows * columns * (K - 1), an entry for each cell (row
+    by row) and in it each component but the background: the mean and the standard deviation of every entry over good
+    parts, then the R rows of a factor U of the inverse covariance, U^T U, which holds no entry too large for FP32.
+    """
+
+    rows: int
+    columns: int
+    statistics: str
+    scale: Scale  # of the distance ||U (v - mean)||
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1:
+            raise ValueError(f"a grid of {self.rows} rows and {self.columns} columns has no cell")
+
+
+class ComponentSpec(Struct, frozen=True):
+    """From the graph's `components` (B, K, h, w), class logits, to the logical branch (`edgead.ops.components`).
+
+    The image score is the sum of both branches, each `(value - center) / spread`: `logical`, the sum of the histograms'
+    distances, and `structural`, the score of the fused map.
+    """
+
+    names: tuple[str, ...]  # of the K classes; the first is the background and counts nowhere
+    height: int  # the grid on which every cell gets the label of its largest logit, in cells
+    width: int
+    histograms: tuple[HistogramSpec, ...]
+    logical: Scale
+    structural: Scale
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) <= 255 or len(set(self.names)) != len(self.names):
+            raise ValueError("components need 2 to 255 names, all different, of which the first is the background's")
+        if not (1 <= self.height <= 8192 and 1 <= self.width <= 8192):
+            raise ValueError(f"a grid of {self.width}x{self.height} is outside 1..8192")
+        if not self.histograms:
+            raise ValueError("components need at least one histogram")
+        for one in self.histograms:
+            if self.height % one.rows or self.width % one.columns:
+                raise ValueError(f"{self.width}x{self.height} labels do not divide into {one.columns}x{one.rows} cells")
+
+
 class FusionSpec(Struct, frozen=True):
     """From the graph's maps to one map and one score (carried out by `edgead.ops.fuse`)."""
 
@@ -76,6 +135,7 @@ class FusionSpec(Struct, frozen=True):
     sigma: float = 0.0  # Gaussian smoothing of the combined map, in cells; 0 is none
     mask: str | None = None  # PNG member of the grid's size, 255 where the part is judged and 0 where nothing counts
     score: ScoreSpec = ScoreSpec()
+    components: ComponentSpec | None = None  # the logical branch, of methods that have one
 
     def __post_init__(self) -> None:
         if not self.maps:
@@ -84,6 +144,12 @@ class FusionSpec(Struct, frozen=True):
             raise ValueError(f"a grid of {self.width}x{self.height} is outside 1..8192")
         if not 0 <= self.sigma <= 100:
             raise ValueError(f"sigma must be in 0..100 cells, not {self.sigma}")
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The bundle's members that it names."""
+        histograms = () if self.components is None else self.components.histograms
+        return (*(() if self.mask is None else (self.mask,)), *(one.statistics for one in histograms))
 
 
 class Thresholds(Struct, frozen=True):
@@ -175,8 +241,11 @@ class Manifest(Struct, frozen=True):
         for artifact in self.artifacts:
             if len(artifact.golden) != len(self.golden_frames):
                 raise ValueError(f"{artifact.member} must have one golden map per golden frame")
-        mask = () if self.fusion.mask is None else (self.fusion.mask,)
-        for name in (*self.golden_frames, *mask, *(n for a in self.artifacts for n in (a.member, *a.golden))):
+        for name in (
+            *self.golden_frames,
+            *self.fusion.members,
+            *(n for a in self.artifacts for n in (a.member, *a.golden)),
+        ):
             if name not in self.members:
                 raise ValueError(f"member '{name}' is used but not listed")
 

@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 import edgead
+from edgead.cli.bench import bench
 from edgead.cli.cameras import cameras
 from edgead.cli.doctor import doctor
 from edgead.cli.info import info
@@ -50,7 +51,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_before)
-    own = (run, predict, info, verify, cameras, doctor)
+    own = (run, predict, info, verify, bench, cameras, doctor)
     for command in own:
         app.command()(command)
     mount(app, reserved={command.__name__ for command in own})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -17,7 +20,8 @@ from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threa
 from edgead.cli.show import Show, counts
 from edgead.cli.station import read_station
 from edgead.detector import Detector
-from edgead.errors import DataError, UsageError
+from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.stream.areas import read_views
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.feeds import Camera
 from edgead.stream.health import FROZEN_S
@@ -44,6 +48,7 @@ class VoteRule(str, Enum):
     majority = "majority"
 
 
+_log = logging.getLogger(__name__)
 _RANKS = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")  # where an option's value came from, strongest first
 _SOURCE = "EDGEAD_SOURCE"  # read here: the parser would split a path at its spaces
 
@@ -96,6 +101,17 @@ def run(
     min_area: Annotated[
         float, typer.Option("--min-area", metavar="PIXELS", help="A part whose defects are all smaller is OK.")
     ] = 0.0,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            metavar="[NAME=]AREA",
+            help="Judge only this: X,Y,WIDTH,HEIGHT or corners 'X,Y X,Y X,Y' in pixels, or a picture, white there.",
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="[NAME=]AREA", help="Do not judge this; as --judge.")
+    ] = None,
     vote: Annotated[
         str,
         typer.Option("--vote", metavar="N|name", help="Frames of one part; name: files that differ in a last number."),
@@ -123,7 +139,8 @@ def run(
     """Judge frame after frame until the sources end, the limit is reached, or Ctrl-C.
 
     A lost camera is opened again for ever; results go on in order, each with the age of its frame. Verdicts are OK,
-    REVIEW, NG, INVALID (the camera's trouble, said in words) and LATE. A signal ends the line in order: 130 or 143.
+    REVIEW, NG, INVALID (the camera's trouble, said in words) and LATE. SIGINT and SIGTERM end the line in order (130,
+    143); with SIGHUP it goes on with the bundle as that now is, without missing a frame.
 
     \b
     edgead run --camera 0 --jsonl results.jsonl
@@ -132,6 +149,7 @@ def run(
     """
     specs = _specs(ctx, source, camera)
     _check_files(specs, vote, video)
+    views = read_views(judge or [], ignore or [], [name for name, _ in named(specs)])
     settings = Settings(limit, deadline, Vote(_frames(vote), vote_rule.value), health, frozen)
     with ExitStack() as stack:
         rules = ops.Rules(threshold, review, min_area)
@@ -140,6 +158,7 @@ def run(
         bits = detector.bundle.manifest.input.bits
         cameras = open_cameras(specs, policy=policy.value, bits=bits, timeout=timeout, give_up=give_up)
         stack.callback(close_cameras, cameras)
+        cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
         sinks = _sinks(stack, as_json, jsonl, save, video, sink or [], _fps(cameras))
         show, systemd = Show(), Systemd()
         line = Line(
@@ -152,15 +171,27 @@ def run(
         )
         stack.callback(lambda: show.close(line))  # the summary, on every way out
         systemd.ready(f"{len(cameras)} cameras")
-        stopped = run_until_told(line, systemd)
+        stopped = run_until_told(line, systemd, lambda: line.replace_bundle(_bundle(bundle)))
     _complain(line, specs)
     if stopped:
         raise typer.Exit(128 + stopped)
 
 
-def run_until_told(line: Line, systemd: Systemd) -> int:
-    """Run the line; SIGINT and SIGTERM let it end in order, a second one at once. Gives the signal's number, or 0."""
+def run_until_told(line: Line, systemd: Systemd, reload: Callable[[], None]) -> int:
+    """Run the line; SIGINT and SIGTERM let it end in order, a second one at once. Gives the signal's number, or 0.
+
+    SIGHUP has `reload` called, in a thread of its own, since the line's locks may be held where a signal is handled.
+    """
     told: list[int] = []
+
+    def reload_or_say() -> None:
+        try:
+            reload()
+        except EdgeadError as error:
+            _log.error("the bundle is not changed: %s", error)
+
+    def read_again(number: int, frame: object) -> None:
+        Thread(target=reload_or_say, name="edgead reload", daemon=True).start()
 
     def tell(number: int, frame: object) -> None:
         told.append(number)
@@ -172,7 +203,8 @@ def run_until_told(line: Line, systemd: Systemd) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: tell, signal.SIGTERM: tell, signal.SIGHUP: read_again}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         line.run()
     finally:

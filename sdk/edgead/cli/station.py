@@ -11,7 +11,8 @@ import yaml
 
 from edgead.errors import UsageError, nearest
 
-LISTS = {"cameras": "source", "sinks": "sink"}  # a key of the file, and the option that each of its entries is
+# A key of the file, and the option that each of its entries is.
+LISTS = {"cameras": "source", "sinks": "sink", "judge": "judge", "ignore": "ignore"}
 
 
 class Lists(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,8 @@ class Lists(msgspec.Struct, frozen=True, kw_only=True):
 
     cameras: dict[str, str] = {}  # name: source
     sinks: list[str] = []  # kind:place
+    judge: list[str] = []  # [camera=]area
+    ignore: list[str] = []  # [camera=]area
 
 
 def read_station(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -68,7 +71,12 @@ def _lists(path: Path, given: dict[Any, Any], defaults: dict[str, Any]) -> dict[
     except msgspec.ValidationError as error:
         words = "cameras are lines like 'left: rtsp://camera.local/1', sinks a list like '- jsonl:results.jsonl'"
         raise UsageError(f"{path}: {error}; {words}") from None
-    found = {"source": [f"{name}={source}" for name, source in lists.cameras.items()], "sink": lists.sinks}
+    found = {
+        "source": [f"{name}={source}" for name, source in lists.cameras.items()],
+        "sink": lists.sinks,
+        "judge": lists.judge,
+        "ignore": lists.ignore,
+    }
     for key, option in LISTS.items():
         if key in given and option in defaults:
             raise UsageError(f"{path} has '{key}' and '{option}': give one of them")

@@ -60,12 +60,17 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
         entry = ENGINES[candidate]
         module, _, attribute = entry.target.partition(":")
         try:
+            bundle.manifest.artifact(precision, candidate)
+        except BundleError as error:  # that precision is there for other engines only
+            reasons.append(f"{candidate}: {error}")
+            continue
+        try:
             engine: Engine = getattr(import_module(module), attribute)(bundle, precision, threads)
             return engine
         except ModuleNotFoundError as error:
             if error.name is not None and error.name.startswith("edgead"):
                 raise
             reasons.append(f"{candidate} needs {error.name} ({entry.install})")
-        except (BundleError, EngineError) as error:  # a bundle may have a precision for other engines only
+        except EngineError as error:
             reasons.append(f"{candidate}: {error}")
     raise EngineError(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")

@@ -34,6 +34,9 @@ class Frames:
         self._input = bundle.manifest.input
         self._fusion = bundle.manifest.fusion
         self._mask = ops.load_mask(bundle)
+        self._components = ops.load_components(bundle)
+        if self._components is not None:
+            self.names.append(ops.COMPONENTS)
         self._tensor = np.empty((1, 3, self._input.height, self._input.width), np.float32)
 
     @property
@@ -42,7 +45,7 @@ class Frames:
         return self._tensor.shape
 
     def read(self, image: ImageU8, run: Callable[[Tensor], Sequence[Tensor]]) -> Reading:
-        """The reading of one frame; `run` takes the input and gives the outputs `names`, each (1, h, w) FP32."""
+        """The reading of one frame; `run` takes the input and gives the outputs `names`, each (1, ...) FP32."""
         start = time.perf_counter()
         ops.to_input(image, self._input, self._tensor[0])
         prepared = time.perf_counter()
@@ -50,13 +53,20 @@ class Frames:
         inferred = time.perf_counter()
         maps = {name: out[0] for name, out in zip(self.names, outputs, strict=True)}
         fused = ops.fuse(maps, self._fusion, self._mask)
-        score = ops.image_score(fused, self._fusion)
+        score, branches = ops.image_score(fused, self._fusion), None
+        if self._components is not None:
+            score, branches = ops.judge_components(maps[ops.COMPONENTS], score, self._components)
         done = time.perf_counter()
-        return Reading(fused, score, 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred))
+        times = 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred)
+        return Reading(fused, score, *times, branches)
 
     def check(self, member: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
-        """Raise EngineError unless the graph takes `image` (B, 3, H, W) and gives the fusion's maps (B, h, w), FP32."""
-        wanted = {"image": (None, *self._tensor.shape[1:])} | dict.fromkeys(self.names, (None, None, None))
+        """Raise EngineError unless the graph takes `image` (B, 3, H, W) and gives the fusion's maps (B, h, w) and,
+        where it has components, their logits (B, K, h, w); all FP32."""
+        wanted: dict[str, tuple[int | None, ...]] = {"image": (None, *self._tensor.shape[1:])}
+        wanted |= dict.fromkeys(self.names, (None, None, None))
+        if self._components is not None:
+            wanted[ops.COMPONENTS] = (None, len(self._components.spec.names), None, None)
         have = {port.name for port in (*inputs, *outputs)}
         faults = [f"it has no '{name}'" for name in wanted if name not in have]
         faults += [f"input '{port.name}' is not fed" for port in inputs if port.name != "image"]

@@ -1,11 +1,14 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
+from edgead.ops.components import COMPONENTS, Components, judge_components, load_components
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
-from edgead.ops.mask import load_mask
+from edgead.ops.mask import load_mask, mask_reading
 from edgead.ops.resize import as_image, normalise, resize, to_input
 
 __all__ = [
+    "COMPONENTS",
+    "Components",
     "Rules",
     "as_image",
     "calibrate",
@@ -13,7 +16,10 @@ __all__ = [
     "fuse",
     "image_score",
     "judge",
+    "judge_components",
+    "load_components",
     "load_mask",
+    "mask_reading",
     "normalise",
     "resize",
     "to_input",

@@ -6,12 +6,16 @@ the score. Where it is 0 the map is 0, which no threshold fitted with the same m
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from edgead.bundle import Bundle
+from edgead.bundle.manifest import FusionSpec
 from edgead.errors import BundleError
-from edgead.types import MapF32
+from edgead.ops.fuse import image_score
+from edgead.types import MapF32, Reading
 
 
 def load_mask(bundle: Bundle) -> MapF32 | None:
@@ -29,3 +33,18 @@ def load_mask(bundle: Bundle) -> MapF32 | None:
             f"mask '{spec.mask}' is no grey picture of {spec.width}x{spec.height} cells: build the bundle again"
         )
     return np.asarray(pixels, np.float32) / np.float32(255)
+
+
+def mask_reading(reading: Reading, spec: FusionSpec, mask: MapF32) -> Reading:
+    """The reading with only the cells of `mask`, (h, w) float32 in 0..1, in its map and score.
+
+    The map's score is taken of the cells that are judged at all, so of a map without negative values it is never
+    larger than that of the whole frame, as long as there are `spec.score.top` of them. Components are counted in the
+    whole frame all the same.
+    """
+    fused = reading.anomaly_map * mask
+    score, branches = image_score(fused[mask > 0], spec), reading.branches
+    if branches is not None and spec.components is not None:
+        branches = replace(branches, structural=spec.components.structural.apply(score))
+        score = branches.logical + branches.structural
+    return replace(reading, anomaly_map=fused, score=score, branches=branches)

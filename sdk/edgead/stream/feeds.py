@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgead.errors import SourceError
+from edgead.stream.areas import View
 from edgead.stream.inbox import Inbox
 from edgead.stream.sources import Source
 from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatus
@@ -49,6 +50,7 @@ class Camera:
     policy: str = "latest"  # of live frames: `latest` or `every`
     quiet: bool = False  # whether it may show nothing for any time without being lost
     give_up: float | None = None  # seconds without it after which it is lost for good; None: never
+    view: View | None = None  # what of its frames is judged; None: everything
 
     @property
     def live(self) -> bool:

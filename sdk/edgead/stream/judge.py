@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
+from edgead.stream.areas import View
 from edgead.stream.health import HealthCheck
-from edgead.types import Frame, Result
+from edgead.types import Frame, MapF32, Result
 
 _log = logging.getLogger(__name__)
 
@@ -19,19 +20,24 @@ _log = logging.getLogger(__name__)
 class Judge:
     """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
 
-    def __init__(self, detector: Detector, checks: Sequence[HealthCheck] = ()) -> None:
+    def __init__(
+        self, detector: Detector, checks: Sequence[HealthCheck] = (), views: Sequence[View | None] = ()
+    ) -> None:
         """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
-        `checks` has one for each camera, or none where their health is not looked at.
+        `checks` has one for each camera, or none where their health is not looked at; so has `views`, which say
+        what of their frames is judged.
         """
         self.detector = detector
         self._checks = checks
+        self._views = views
         self.fault = ""  # why the last change of the bundle failed
         self._given = detector
         self._failing = False
         self._lock = threading.Lock()
         self._next: Detector | None = None
         self._loader: threading.Thread | None = None
+        self._loading = False
 
     def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order.
@@ -41,24 +47,30 @@ class Judge:
         self._exchange()
         profile = self.detector.bundle.manifest.health
         troubles = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
-        sound = [frame for (_, frame), words in zip(taken, troubles, strict=True) if not words]
+        sound = [one for one, words in zip(taken, troubles, strict=True) if not words]
         results = iter(self._detect(sound) if sound else [])
         return [
             self.detector.invalid(frame, *words) if words else next(results)
             for (_, frame), words in zip(taken, troubles, strict=True)
         ]
 
-    def _detect(self, frames: Sequence[Frame]) -> list[Result]:
+    def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         try:
-            results = self.detector.detect_many(frames)
+            masks = [self._mask(number, frame) for number, frame in taken] if self._views else ()
+            results = self.detector.detect_many([frame for _, frame in taken], masks)
         except Exception as error:
-            if len(frames) > 1:
-                return [result for frame in frames for result in self._detect([frame])]
-            return [self._unjudged(frames[0], error)]
+            if len(taken) > 1:
+                return [result for one in taken for result in self._detect([one])]
+            return [self._unjudged(taken[0][1], error)]
         if self._failing:
             _log.warning("frames are judged again")
             self._failing = False
         return results
+
+    def _mask(self, number: int, frame: Frame) -> MapF32 | None:
+        """What of the frame's map counts; None where all of it does."""
+        view, fusion = self._views[number], self.detector.bundle.manifest.fusion
+        return None if view is None else view.cells(frame.image.shape[:2], (fusion.height, fusion.width))
 
     def _unjudged(self, frame: Frame, error: Exception) -> Result:
         words = f"it could not be judged: {type(error).__name__}: {error}"
@@ -82,8 +94,9 @@ class Judge:
         UsageError while another change is under way.
         """
         with self._lock:
-            if self._loader is not None and self._loader.is_alive():
+            if self._loading:
                 raise UsageError("another bundle is being loaded: wait until it is in use")
+            self._loading = True
             self._loader = threading.Thread(target=self._load, args=(path,), name="edgead loader", daemon=True)
             self._loader.start()
 
@@ -91,12 +104,13 @@ class Judge:
         try:
             loaded = self.detector.reopen(path)
         except EdgeadError as error:
-            self.fault = str(error)
+            with self._lock:
+                self.fault, self._loading = str(error), False
             _log.error("the bundle is not changed: %s", error)
             return
         with self._lock:
             unused, self._next = self._next, loaded
-        self.fault = ""
+            self.fault, self._loading = "", False
         if unused is not None:
             unused.close()
 

@@ -74,7 +74,7 @@ class Line:
         ]
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._judge = Judge(detector, checks)
+        self._judge = Judge(detector, checks, [camera.view for camera in cameras])
         self._ballots = [Ballot(settings.vote) for _ in cameras]
         self._outlets: list[Outlet] = []
         self._stopping = False

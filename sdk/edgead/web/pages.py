@@ -26,7 +26,7 @@ from edgead.web.guard import COOKIE, same, session
 
 FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten")
+_TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten", "fault")
 _PATIENCE_S = 5.0  # of a long poll for a picture
 _BEAT_S = 1.0  # the longest time without a word about the state
 _QUIET_S = 10.0  # without a result: not judging
@@ -123,8 +123,9 @@ class Pages:
         state |= {"station": self._station, "trouble": self._trouble(status), "now": time.time()}
         state |= {"can_set": self._hooks.set_threshold is not None, "threshold": status.get("threshold", 1.0)}
         state["line"] = {key: status[key] for key in _TOLD if status.get(key)}
-        for key in ("fps", "latency_ms", "age_ms"):  # the line's own figures, where it has them
-            state[key] = status.get(key) or state[key]
+        if status:  # the line's own figures; of times, 0 means that none was measured
+            state["fps"] = status["fps"]
+            state |= {key: {p: ms for p, ms in status[key].items() if ms} for key in ("latency_ms", "age_ms")}
         if counts := status.get("counts"):
             state["counts"] = dict(sum(map(Counter, counts.values()), Counter()))
         states = status.get("cameras", {})

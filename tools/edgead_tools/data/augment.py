@@ -44,3 +44,18 @@ def turn(image: ImageU8, random: np.random.Generator, *, quarters: bool, degrees
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY
     )
     return np.asarray(turned, np.uint8)
+
+
+JITTER = 0.2  # of brightness, contrast or saturation
+
+
+def jitter(image: ImageU8, random: np.random.Generator) -> ImageU8:
+    """A new image (H, W, 3) with another brightness, contrast or saturation (one of the three; CSAD, 4.4)."""
+    factor = float(random.uniform(1 - JITTER, 1 + JITTER))
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    base = (
+        np.zeros_like(image),
+        np.full_like(image, round(float(grey.mean()))),
+        cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR),
+    )[random.integers(3)]
+    return np.asarray(cv2.addWeighted(image, factor, base, 1 - factor, 0.0), np.uint8)

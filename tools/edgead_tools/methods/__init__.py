@@ -19,12 +19,17 @@ from torch import nn
 
 from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
+from edgead.types import Labels
 from edgead_tools.train import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
     "ast_mfr": {
         "edge": "edgead_tools.methods.ast_mfr_edge:AstMfrEdge",
         "paper": "edgead_tools.methods.ast_mfr_paper:AstMfrPaper",
+    },
+    "csad": {
+        "edge": "edgead_tools.methods.csad_edge:CsadEdge",
+        "paper": "edgead_tools.methods.csad_paper:CsadPaper",
     },
     "stlm": {
         "edge": "edgead_tools.methods.stlm_edge:StlmEdge",
@@ -40,6 +45,8 @@ class TrainingImages:
     train: NDArray[np.uint8]
     calibration: NDArray[np.uint8]  # to fit statistics to: the network has not seen them
     large: NDArray[np.uint8] | None = None  # `train` at the size of the bundle that is distilled from
+    names: tuple[str, ...] = ()  # of components that a person drew, the background first
+    labels: Mapping[int, Labels] = dataclasses.field(default_factory=dict)  # (H, W), by index in `train`
 
     def __post_init__(self) -> None:
         for name, images in (("train", self.train), ("calibration", self.calibration)):
@@ -68,6 +75,7 @@ class Trained:
     network: nn.Module
     input: InputSpec
     fusion: FusionSpec
+    members: Mapping[str, bytes] = dataclasses.field(default_factory=dict, kw_only=True)  # that the fusion names
     report: dict[str, Any]  # plain values for the bundle's card; steps, seconds and weights (WeightsFile.card) at least
 
 
@@ -87,6 +95,10 @@ class Method(Protocol):
     @property
     def distils(self) -> bool:
         """Whether it can learn the maps of another bundle (`Run.distill_from`)."""
+
+    @property
+    def segments(self) -> bool:
+        """Whether it learns the components of a part, and takes label maps of them (`TrainingImages.labels`)."""
 
     @property
     def weights(self) -> tuple[str, ...]:

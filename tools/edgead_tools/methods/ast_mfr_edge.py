@@ -46,6 +46,7 @@ class AstMfrEdge:
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 32  # channels of the student's first stage; each later stage has twice as many
@@ -54,14 +55,13 @@ class AstMfrEdge:
     batch: int = 8
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
-    fine: float = 0.25  # weight of the map at 1/4 of the image; those at 1/8 and 1/16 have 1
     top: float = 0.01  # share of the map's cells whose mean is the score
 
     def __post_init__(self) -> None:
         if self.width < 8 or self.batch < 2:
             raise UsageError("width must be at least 8 and batch at least 2")
-        if not (0 <= self.mask_rate < 1 and 0 < self.top <= 1 and 0 <= self.fine < math.inf):
-            raise UsageError("mask_rate must lie in [0, 1), top in (0, 1] and fine be at least 0")
+        if not (0 <= self.mask_rate < 1 and 0 < self.top <= 1):
+            raise UsageError("mask_rate must lie in [0, 1) and top in (0, 1]")
         if not (0 < self.rate < math.inf and 0 <= self.rotation <= 180):
             raise UsageError("rate must be above 0 and rotation in 0..180 degrees")
 
@@ -100,6 +100,6 @@ class AstMfrEdge:
         return teach(pair, step, optimiser, run, steps_per_epoch=count / self.batch)
 
     def _fusion(self, height: int, width: int) -> FusionSpec:
-        maps = (MapSpec(name="stage1", weight=self.fine), MapSpec(name="stage2"), MapSpec(name="stage3"))
+        maps = (MapSpec(name="stage1"), MapSpec(name="stage2"), MapSpec(name="stage3"))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
         return FusionSpec(maps=maps, height=height, width=width, score=score)

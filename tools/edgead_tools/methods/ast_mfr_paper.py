@@ -41,6 +41,7 @@ class AstMfrPaper:
     preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
 
     mask_rate: float = 0.3  # share of cells masked in training; 0.5 is as good in the paper
     rate: float = 1e-3

@@ -64,6 +64,7 @@ class StlmEdge:
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = True
+    segments: ClassVar[bool] = False
 
     trunk: Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"] = "efficientnet-lite0"
     teacher: str = ""  # weights of the backbone whose features are learnt; the trunk itself where empty

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgead.errors import UsageError
 from edgead.stream.sinks.options import read_call, split_spec
+from edgead.stream.status import LineStatus
 from edgead.types import Frame, Result
 
 
@@ -29,16 +30,10 @@ class Sink(Protocol):
         ...
 
 
-class Status(Protocol):
-    """What `Line.status` gives; `edgead.stream.sinks.status` says which keys of it the sinks read."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
 class Line(Protocol):
     """The running line, as a sink sees it. Every method may be called from any thread and returns at once."""
 
-    def status(self) -> Status:
+    def status(self) -> LineStatus:
         """How the line is doing now."""
         ...
 

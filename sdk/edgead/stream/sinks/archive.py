@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgead.stream.sinks.folders import own_folder, sync_folder, write_synced
+from edgead.files import sync_folder, write_synced
+from edgead.stream.sinks.folders import own_folder
 
 FILES = ("frame.png", "frame.jpg", "heatmap.jpg", "result.json")
 LAST = "result.json"  # an event has it; an emptied folder has not

@@ -30,7 +30,8 @@ from pathlib import Path
 from threading import Condition
 
 from edgead.errors import DataError
-from edgead.stream.sinks.folders import own_folder, sync_folder
+from edgead.files import sync_folder
+from edgead.stream.sinks.folders import own_folder
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from edgead.stream.sinks.status import LineView
+from edgead.stream.status import CONNECTED, LineStatus
 from edgead.types import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,7 +46,7 @@ class Tally:
             if result.age > 0:
                 self._age.observe(result.age / 1000)
 
-    def text(self, line: LineView | None) -> str:
+    def text(self, line: LineStatus | None) -> str:
         """Everything there is to know, with what the line itself knows where there is one."""
         with self._lock:
             counts = [({"camera": camera, "verdict": verdict}, n) for (camera, verdict), n in self._counts.items()]
@@ -66,9 +66,9 @@ class Tally:
         return "\n".join([*_family("edgead_results_total", "counter", "Results by verdict.", counts), *lines, ""])
 
 
-def _of_line(line: LineView) -> Iterator[str]:
+def _of_line(line: LineStatus) -> Iterator[str]:
     about = {"engine": line.engine, "precision": line.precision, "model": line.model}
-    connected = {name: float(camera.connected) for name, camera in line.cameras.items()}
+    connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
         ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),

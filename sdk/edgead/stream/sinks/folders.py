@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import IO
 
@@ -28,20 +27,3 @@ def own_folder(folder: Path) -> IO[bytes]:
         lock.close()
         raise UsageError(f"another edgead writes to {folder}: stop it, or give each a folder of its own") from error
     return lock
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was made, renamed or removed in the folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it; raises OSError."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

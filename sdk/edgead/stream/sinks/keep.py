@@ -6,6 +6,7 @@ Each is a folder with the frame as it was judged, the heatmap over it and the re
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from edgead.stream.sinks import Line
 from edgead.stream.sinks.archive import Archive
 from edgead.stream.sinks.images import QUALITY, name_of
 from edgead.stream.sinks.options import Size, Verdicts
-from edgead.stream.sinks.status import ThresholdWatch
 from edgead.types import Frame, ImageU8, Result, Verdict
 
 FORMATS = ("png", "jpg")
@@ -49,10 +49,11 @@ class Keep:
             raise UsageError("of what is kept, days and quota must be more than 0, and band not less")
         self._archive = Archive(folder, quota, days, free)
         self._verdicts, self._band, self._format = verdicts, band, format
-        self._threshold = ThresholdWatch()
+        self._line: Line | None = None
+        self._threshold, self._asked = 1.0, -math.inf  # times the bundle's; when it was asked for
 
     def attach(self, line: Line) -> None:
-        self._threshold.attach(line)
+        self._line = line
 
     def emit(self, frame: Frame, result: Result) -> None:
         now = time.time()
@@ -72,8 +73,15 @@ class Keep:
     def _reason(self, result: Result) -> str:
         if result.verdict in self._verdicts:
             return f"verdict {result.verdict}"
-        near = self._band > 0 and abs(result.score - self._threshold.factor) <= self._band
+        near = self._band > 0 and abs(result.score - self._factor()) <= self._band
         return "borderline score" if near and result.verdict in _JUDGED else ""
+
+    def _factor(self) -> float:
+        """The threshold in force, asked for at most once a second; 1.0 without a line."""
+        now = time.monotonic()
+        if self._line is not None and now >= self._asked + 1.0:
+            self._threshold, self._asked = self._line.status().threshold, now
+        return self._threshold
 
     def close(self) -> None:
         self._archive.close()

@@ -10,7 +10,6 @@ from typing import Any
 from edgead.stream.sinks import Line
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
-from edgead.stream.sinks.status import view
 from edgead.types import Frame, Result
 
 _TIMEOUT_S = 5.0  # for a client that says nothing
@@ -39,7 +38,7 @@ class Metrics:
 
     def text(self) -> str:
         """The metrics now."""
-        return self._tally.text(view(self._line) if self._line is not None else None)
+        return self._tally.text(self._line.status() if self._line is not None else None)
 
     def close(self) -> None:
         if self._thread.is_alive():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 
 from edgead.errors import UsageError
 from edgead.stream.sinks import Line
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import Tally
-from edgead.stream.sinks.status import view
 from edgead.types import Frame, Result
 from edgead.web.bell import Bell
 from edgead.web.board import Board
@@ -43,7 +41,7 @@ class Web:
 
     def attach(self, line: Line) -> None:
         self._line = line
-        self._hooks.status = lambda: dataclasses.asdict(view(line))
+        self._hooks.status = lambda: line.status().to_dict()
         self._hooks.set_threshold = line.set_threshold
 
     def emit(self, frame: Frame, result: Result) -> None:
@@ -51,7 +49,7 @@ class Web:
         self._board.add(frame, result)
 
     def _metrics(self) -> str:
-        return self._tally.text(view(self._line) if self._line is not None else None)
+        return self._tally.text(self._line.status() if self._line is not None else None)
 
     def close(self) -> None:
         self._bell.close()

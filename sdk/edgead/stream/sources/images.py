@@ -6,8 +6,8 @@ import glob
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
+from edgead.closing import Closing
 from edgead.errors import DataError, SourceError
 from edgead.images import EXTENSIONS, natural, read_image
 from edgead.stream.sources import VIDEO_EXTENSIONS
@@ -16,7 +16,7 @@ from edgead.types import Frame
 _log = logging.getLogger(__name__)
 
 
-class ImageSource:
+class ImageSource(Closing):
     """Frames from image files. A broken one is reported, counted and passed over; where `strict`, it is an error."""
 
     live = False
@@ -44,14 +44,6 @@ class ImageSource:
     def close(self) -> None:
         """End the iteration before the next file."""
         self._paths = ()
-
-    def __enter__(self) -> ImageSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_images(name: str, policy: str, bits: int, timeout: float) -> ImageSource:

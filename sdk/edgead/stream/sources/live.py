@@ -10,10 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 import cv2
 
+from edgead.closing import Closing
 from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, describe, open_capture
@@ -23,7 +23,7 @@ from edgead.types import Frame, ImageU8
 _log = logging.getLogger(__name__)
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Frames as a device or a network delivers them.
 
     With `policy` "latest" a new frame replaces one that was not taken yet, which is counted in `dropped`; with
@@ -135,14 +135,6 @@ class LiveSource:
         self._thread.join(2 * TIMEOUT_S)  # a read that hangs ends at its own time-out
         if self._thread.is_alive():
             _log.warning("%s does not answer; its reader is left to end by itself", self._name)
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_camera(

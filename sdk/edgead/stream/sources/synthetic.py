@@ -11,12 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
+from edgead.closing import Closing
 from edgead.errors import SourceError, nearest
 from edgead.stream.sources.live import LiveSource
 from edgead.types import Frame, ImageU8
@@ -125,7 +125,7 @@ class SceneCapture:
         pass
 
 
-class SceneSource:
+class SceneSource(Closing):
     """The frames of a scene one after the other, as fast as they are taken."""
 
     live = False
@@ -146,14 +146,6 @@ class SceneSource:
     def close(self) -> None:
         """End the iteration before the next frame."""
         self._open = False
-
-    def __enter__(self) -> SceneSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_synthetic(name: str, policy: str, bits: int, timeout: float) -> LiveSource | SceneSource:

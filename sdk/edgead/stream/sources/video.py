@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
+from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.ops import as_image
 from edgead.stream.sources.capture import Capture, open_capture
@@ -17,7 +17,7 @@ from edgead.types import Frame
 _log = logging.getLogger(__name__)
 
 
-class VideoSource:
+class VideoSource(Closing):
     """The frames of a video file."""
 
     live = False
@@ -56,14 +56,6 @@ class VideoSource:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
-
-    def __enter__(self) -> VideoSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_video(

@@ -133,8 +133,15 @@ function showHealth() {
     const row = make("li", camera.name || "camera");
     row.classList.toggle("bad", bad);
     row.append(make("span", bad ? `lost since ${clock(camera.since)}` : camera.state));
+    if (bad && camera.error) row.append(make("em", camera.error));
     return row;
   });
+  if (state.line.fault) {
+    const row = make("li", "the bundle was not changed");
+    row.classList.add("bad");
+    row.append(make("em", state.line.fault));
+    rows.push(row);
+  }
   for (const [sink, count] of Object.entries(state.line.unwritten ?? {})) {
     if (!count) continue;
     const row = make("li", sink);

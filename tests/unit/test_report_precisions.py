@@ -6,7 +6,7 @@ import msgspec
 
 from edgead_calibration.gate import Comparison
 from edgead_calibration.precisions import Trial, table
-from edgead_tools.precision_report import precision_section
+from edgead_tools.report.precisions import section
 
 FOUND = Comparison(
     map_mean=0.031, map_largest=0.4, spearman=0.997, false_alarms=0.05, false_alarms_fp32=0.04,
@@ -24,11 +24,13 @@ def record(*trials: Trial) -> dict[str, object]:
 
 
 def test_a_bundle_in_fp32_alone_has_no_such_part() -> None:
-    assert precision_section({"seed": 0}) == ""
+    assert section({"seed": 0}) is None
 
 
 def test_the_page_has_a_row_for_each_trial_and_bars_for_each_block() -> None:
-    text = precision_section(record(SHIPPED, REFUSED))
+    made = section(record(SHIPPED, REFUSED))
+    assert made is not None
+    text = made.body
     assert text.count("<tr>") == 3
     assert "left out: its maps are not finite numbers" in text
     assert "not faster here, so auto takes FP32; put back: trunk.&lt;1&gt;" in text

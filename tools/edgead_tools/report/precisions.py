@@ -9,47 +9,42 @@ from typing import Any
 import msgspec
 
 from edgead_calibration.precisions import Trial
+from edgead_tools.report.page import Section, plots, table
 
 BARS = 16  # blocks shown, most sensitive first
-_HEAD = (
-    "precision", "engine", "maps differ", "rank corr.", "false alarms", "misses", "AUROC", "MB", "ms", "",
-)  # fmt: skip
+_HEAD = ("", "maps differ", "rank correlation", "false alarms", "misses", "AUROC", "MB", "ms", "")
 
 
-def precision_section(provenance: Mapping[str, Any]) -> str:
-    """An HTML fragment about a bundle's precisions; empty for a bundle that was built in FP32 alone."""
+def section(provenance: Mapping[str, Any]) -> Section | None:
+    """What a bundle's provenance says of its precisions; None for one that was built in FP32 alone."""
     record = provenance.get("precisions")
     if not record:
-        return ""
+        return None
     trials = [msgspec.convert(one, Trial) for one in record["trials"]]
-    rows = "".join(_row(trial) for trial in trials)
-    head = "".join(f"<th>{name}</th>" for name in _HEAD)
-    plots = "".join(_plot(trial) for trial in _measured(trials))
-    return (
-        f"<h2>Precisions</h2><p>Beside FP32, on {record['good']} good images kept aside and {record['anomalous']} "
-        "anomalous ones, most of them planted. Maps are calibrated: 1 is the threshold. After a slash stands FP32.</p>"
-        f"<table><tr>{head}</tr>{rows}</table>{plots}"
+    intro = (
+        f"<p>Beside FP32, on {record['good']} good images kept aside and {record['anomalous']} anomalous ones, most of "
+        "them planted. Maps are calibrated: 1 is the threshold. After a slash stands FP32.</p>"
+    )
+    return Section(
+        "Precisions", intro + table(_HEAD, [_row(t) for t in trials]) + plots([_plot(t) for t in _measured(trials)])
     )
 
 
-def _row(trial: Trial) -> str:
+def _row(trial: Trial) -> list[str]:
     found = trial.comparison
-    cells = [trial.precision, trial.engine]
-    if found is None:
-        cells += ["–"] * 5
-    else:
-        cells += [
+    costs = ["–"] * 5
+    if found is not None:
+        costs = [
             f"{found.map_mean:.3f}, at most {found.map_largest:.2f}",
             f"{found.spearman:.4f}",
             f"{found.false_alarms:.1%} / {found.false_alarms_fp32:.1%}",
             f"{found.misses:.1%} / {found.misses_fp32:.1%}",
             f"{found.auroc:.4f} / {found.auroc_fp32:.4f}",
         ]
-    cells.append(f"{trial.size / 1e6:.2f} / {trial.size_fp32 / 1e6:.2f}")
+    size = f"{trial.size / 1e6:.2f} / {trial.size_fp32 / 1e6:.2f}"
     timed = trial.milliseconds is not None and trial.milliseconds_fp32 is not None
-    cells.append(f"{trial.milliseconds:.1f} / {trial.milliseconds_fp32:.1f}" if timed else "not timed here")
-    cells.append(_verdict(trial))
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    time = f"{trial.milliseconds:.1f} / {trial.milliseconds_fp32:.1f}" if timed else "not timed here"
+    return [f"{trial.precision} {trial.engine}", *costs, size, time, _verdict(trial)]
 
 
 def _verdict(trial: Trial) -> str:
@@ -79,6 +74,6 @@ def _plot(trial: Trial) -> str:
     )
     return (
         f"<h3>{trial.precision}: the effect of each block alone on the map <small>(red: put back)</small></h3>"
-        f'<svg viewBox="0 0 640 {18 * len(ordered) + 4}" width="640" role="img" aria-label="effect of each block">'
+        f'<svg viewBox="0 0 640 {18 * len(ordered) + 4}" style="height: auto" role="img" aria-label="block by block">'
         f"{bars}</svg>"
     )

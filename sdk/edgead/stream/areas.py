@@ -1,0 +1,117 @@
+"""Which part of a camera's picture is judged: boxes, polygons and painted pictures, in pixels of the frame.
+
+What is not judged is taken out of the anomaly map before the score, as the bundle's own mask is (`edgead.ops.mask`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import UsageError, nearest
+from edgead.images import read_image
+from edgead.types import MapF32
+
+Painted = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
+
+_OF_CAMERA = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
+_NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Area:
+    """A polygon, or what is painted white in a picture of the frame."""
+
+    corners: NDArray[np.int32] | None = None  # (N, 2), x and y
+    painting: Painted | None = None  # of any size, stretched over the frame
+
+    def paint(self, frame_size: tuple[int, int]) -> Painted:
+        """The area in a frame of (H, W)."""
+        if self.painting is not None:
+            return np.asarray(cv2.resize(self.painting, frame_size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        painted = np.zeros(frame_size, np.uint8)
+        assert self.corners is not None  # an area is one or the other
+        cv2.fillPoly(painted, [self.corners], 255)
+        return painted
+
+
+class View:
+    """What of one camera's frames is judged: what lies in `judged` (everything, if empty) and not in `ignored`."""
+
+    def __init__(self, judged: Sequence[Area], ignored: Sequence[Area]) -> None:
+        self._judged, self._ignored = judged, ignored
+        self._key: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self._cells = np.zeros((0, 0), np.float32)
+
+    def cells(self, frame_size: tuple[int, int], grid: tuple[int, int]) -> MapF32:
+        """The share of each cell of a (h, w) grid that is judged, 0..1, for frames of (H, W).
+
+        Kept for frames of the same size. Raises UsageError where nothing of such a frame is judged.
+        """
+        if self._key != (frame_size, grid):
+            painted = np.full(frame_size, 0 if self._judged else 255, np.uint8)
+            for area in self._judged:
+                np.maximum(painted, area.paint(frame_size), out=painted)
+            for area in self._ignored:
+                np.minimum(painted, 255 - area.paint(frame_size), out=painted)
+            cells = cv2.resize(painted, grid[::-1], interpolation=cv2.INTER_AREA)
+            if not cells.any():
+                height, width = frame_size
+                raise UsageError(f"of {width}x{height} pixels nothing is left to judge: see --judge and --ignore")
+            self._cells = np.asarray(cells, np.float32) / np.float32(255)
+            self._key = (frame_size, grid)
+        return self._cells
+
+
+def read_views(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[View | None]:
+    """For each of the named cameras what of its frames is judged; None where everything is.
+
+    Each text is [CAMERA=]AREA, without a camera for all of them; see `read_area`. Raises UsageError or DataError.
+    """
+    judged, ignored = ([_of_camera(text, cameras) for text in texts] for texts in (judge, ignore))
+    views: list[View | None] = []
+    for camera in cameras:
+        mine, others = ([area for name, area in areas if name in ("", camera)] for areas in (judged, ignored))
+        views.append(View(mine, others) if mine or others else None)
+    return views
+
+
+def _of_camera(text: str, cameras: Sequence[str]) -> tuple[str, Area]:
+    match = None if Path(text).exists() else _OF_CAMERA.fullmatch(text)
+    if match is None:
+        return "", read_area(text)
+    if match[1] not in cameras:
+        named = [name for name in cameras if name]
+        words = nearest(match[1], named) if named else "name the camera, as in --source left=camera:0"
+        raise UsageError(f"there is no camera '{match[1]}' for the area '{text}': {words}")
+    return match[1], read_area(match[2])
+
+
+def read_area(text: str) -> Area:
+    """An area as a person writes it: 'X,Y,WIDTH,HEIGHT', the corners 'X,Y X,Y X,Y ...', or a picture's file.
+
+    Numbers are pixels of the frame; of a picture what is white counts, whatever its size. Raises UsageError, or
+    DataError for a picture that cannot be read.
+    """
+    parts = text.split()
+    if not parts or not all(_NUMBERS.fullmatch(part) for part in parts):
+        path = Path(text)
+        if not path.is_file():
+            raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, corners as 'X,Y X,Y X,Y', or a picture")
+        return Area(painting=np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY), np.uint8))
+    numbers = [[int(number) for number in part.split(",")] for part in parts]
+    if len(numbers) == 1 and len(numbers[0]) == 4:
+        x, y, width, height = numbers[0]
+        if width < 1 or height < 1:
+            raise UsageError(f"the area '{text}' is empty: its last two numbers are a width and a height")
+        right, bottom = x + width - 1, y + height - 1
+        numbers = [[x, y], [right, y], [right, bottom], [x, bottom]]
+    elif len(numbers) < 3 or any(len(corner) != 2 for corner in numbers):
+        raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, or three corners and more as 'X,Y X,Y X,Y'")
+    return Area(corners=np.array(numbers, np.int32))

@@ -1,0 +1,95 @@
+"""The page on which a person sees the components that were found, before anything is trained on them."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from string import Template
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.files import write_file
+from edgead.overlay import component_colours, paint
+from edgead_tools.components.classes import ComponentLabels
+from edgead_tools.data.logical import find_items
+
+SHOWN = 12  # images of each kind
+CUTS = 7  # examples of each component
+SIDE = 64  # pixels of an example
+
+
+def write_page(path: Path, title: str, images: NDArray[np.uint8], found: ComponentLabels) -> None:
+    """Write a self-contained page: each class with its area and examples, then images with and without labels.
+
+    `images` (N, H, W, 3) uint8 BGR are those whose indices `found` has.
+    """
+    labelled = [_figure(np.hstack([images[i], paint(images[i], found.labels[i])])) for i in list(found.labels)[:SHOWN]]
+    other = [_figure(images[i]) for i in found.unlabelled[:SHOWN]]
+    text = _PAGE.substitute(
+        title=html.escape(title),
+        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labelled, "
+        f"{len(found.unlabelled)} more are used without labels.",
+        classes="".join(_row(number, images, found) for number in range(1, len(found.names))),
+        labelled="".join(labelled),
+        unlabelled="".join(other) or "<p>none</p>",
+    )
+    write_file(path, text.encode())
+
+
+def _row(number: int, images: NDArray[np.uint8], found: ComponentLabels) -> str:
+    """A class: its colour, its name, how much of the picture it covers, how often it is there, and examples."""
+    shares = found.shares()[:, number]
+    pieces = [len(find_items(np.where(one == number, one, 0).astype(np.uint8))) for one in found.labels.values()]
+    blue, green, red = (int(value) for value in component_colours()[number])
+    cuts = "".join(_figure(cut) for cut in _examples(number, images, found))
+    return (
+        f'<tr><td><i style="background:rgb({red},{green},{blue})"></i></td><td>{html.escape(found.names[number])}</td>'
+        f"<td>{np.median(pieces):g} ({min(pieces)} to {max(pieces)})</td>"
+        f"<td>{shares.mean():.2%} ± {shares.std():.2%}</td><td><div class=row>{cuts}</div></td></tr>"
+    )
+
+
+def _examples(number: int, images: NDArray[np.uint8], found: ComponentLabels) -> list[NDArray[np.uint8]]:
+    cuts = []
+    for index, labels in found.labels.items():
+        for item in find_items(np.where(labels == number, labels, 0).astype(np.uint8))[:1]:
+            x, y, width, height = cv2.boundingRect(item.mask.astype(np.uint8))
+            piece = images[index][max(0, y - 4) : y + height + 4, max(0, x - 4) : x + width + 4]
+            scale = SIDE / max(piece.shape[:2])
+            size = (max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale)))
+            cuts.append(np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8))
+        if len(cuts) == CUTS:
+            break
+    return cuts
+
+
+def _figure(image: NDArray[np.uint8]) -> str:
+    raw = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(raw).decode()}" alt="">'
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title><style>
+:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #6b7785; --line: #d9dee4; }
+@media (prefers-color-scheme: dark) {
+  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #93a0ae; --line: #2c343e; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
+  max-width: 1080px; padding: 32px 24px 64px; }
+h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8px; } p { color: var(--dim); }
+.row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
+.wide img { width: 340px; } .small img { width: 165px; } img { border-radius: 4px; display: block; }
+table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line); width: 100%; }
+th, td { text-align: left; padding: 8px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; height: 18px; border-radius: 4px; }
+</style></head><body>
+<h1>$title</h1><p>$summary</p>
+<table><tr><th></th><th>component</th><th>pieces an image</th><th>share of the image</th><th>examples</th></tr>
+$classes</table>
+<h2>Labelled images</h2><div class="row wide">$labelled</div>
+<h2>Images used without labels</h2><div class="row small">$unlabelled</div>
+</body></html>
+""")
