@@ -140,7 +140,7 @@ class _Work:
         return self.detectors[engine], self.references[engine]
 
     def attempt(self, precision: Precision) -> list[tuple[Artifact | None, dict[str, bytes], Trial]]:
-        """Make a precision, repair it on the first engine, and try it on each."""
+        """Make a precision, repair it until every engine keeps the tolerances, and try it on each."""
         with self.watcher.stage(f"{precision} ranges"):
             if precision == "int8":
                 maker = networks.int8(self.network, self.inputs, self.recipe.int8)
@@ -150,7 +150,7 @@ class _Work:
         kept: frozenset[str] = frozenset()
         effects: dict[str, float] = {}
         network = maker.make(kept)
-        if self.repair and self._faults(maker, like, network, self.engines[0])[1]:
+        if self.repair and not self._holds(maker, like, network):
             effects = self._effects(maker, like)
             kept = self._repaired(maker, like, order(effects)) or kept
             network = maker.make(kept)
@@ -217,6 +217,10 @@ class _Work:
             return None, ["its maps are not finite numbers"]
         return found, faults(compare(self.reference(engine)[1], found, self.rate), self.recipe.tolerances)
 
+    def _holds(self, maker: networks.Maker, like: Artifact, network: bytes) -> bool:
+        """Whether a network keeps every tolerance on every engine: they round differently."""
+        return not any(self._faults(maker, like, network, engine)[1] for engine in self.engines)
+
     def _effects(self, maker: networks.Maker, like: Artifact) -> dict[str, float]:
         """The effect on the map of each block alone in the low precision, on a few frames."""
         few = Frames((), spread(self.frames.good, PROBES), spread(self.frames.anomalous, PROBES))
@@ -239,7 +243,7 @@ class _Work:
                 nonlocal tried
                 tried += 1
                 on_progress(tried, tried + 1)
-                return not self._faults(maker, like, maker.make(kept), self.engines[0])[1]
+                return self._holds(maker, like, maker.make(kept))
 
             return fewest(ordered, passes)
 
