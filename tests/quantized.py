@@ -1,47 +1,29 @@
-"""An exported graph in INT8: what shows that a method's convolutions quantize, without a tool that ships it."""
+"""An exported graph in INT8, and whether it orders cells as FP32 does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from edgead_calibration.networks import int8
+from edgead_calibration.recipe import Int8
 
 Inputs = NDArray[np.float32]  # (N, 3, H, W)
 
 
-class Reader(CalibrationDataReader):
-    """Inputs one by one."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        self._feeds: Iterator[dict[str, Inputs]] = iter([{"image": one[None]} for one in inputs])
-
-    def get_next(self) -> dict[str, Inputs] | None:  # type: ignore[override]
-        return next(self._feeds, None)
-
-
 def quantize(source: Path, target: Path, inputs: Inputs, kept: Sequence[str] = ()) -> int:
-    """Write `source` with Q/DQ around its convolutions, ranges from `inputs`; gives their number.
+    """Write `source` in INT8, ranges and statistics from `inputs`; gives the number of convolutions that are INT8.
 
-    Those whose weights have one of `kept` in their name stay in FP32.
+    Blocks with one of `kept` in their name stay in FP32.
     """
-    nodes = [node for node in onnx.load(source).graph.node if node.op_type == "Conv"]
-    excluded = [node.name for node in nodes if any(part in node.input[1] for part in kept)]
-    quantize_static(
-        source,
-        target,
-        Reader(inputs),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv"],
-        nodes_to_exclude=excluded,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        activation_type=QuantType.QUInt8,
-    )
+    maker = int8(source.read_bytes(), [one[None] for one in inputs], Int8(form="cpu", reduce_range=True))
+    left = [block.name for block in maker.blocks if any(part in block.name for part in kept)]
+    target.write_bytes(maker.make(left))
     written = onnx.load(target).graph.node
     made = {output for node in written if node.op_type == "DequantizeLinear" for output in node.output}
     return sum(node.op_type == "Conv" and set(node.input[:2]) <= made for node in written)

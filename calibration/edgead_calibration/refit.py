@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from typing import Any
 
 import msgspec
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest
+from edgead.engines import ENGINES, load_engine
+from edgead.errors import EngineError
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health
 from edgead_calibration.thresholds import fit_thresholds
@@ -30,36 +35,84 @@ def read_good(
     return tuple(scores), tuple(maxima)
 
 
-def refit_rate(bundle: Bundle, false_alarm_rate: float) -> Manifest:
+def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "") -> Manifest:
     """The bundle's manifest with thresholds for another rate, from the scores of good images kept in it."""
 
     def refit(artifact: Artifact) -> Artifact:
         thresholds = fit_thresholds(artifact.good_scores, artifact.good_maxima, false_alarm_rate)
         return msgspec.structs.replace(artifact, thresholds=thresholds)
 
-    return _with_artifacts(bundle.manifest, refit, f"rate set to {false_alarm_rate:g}")
+    artifacts = tuple(refit(artifact) for artifact in bundle.manifest.artifacts)
+    return _replaced(bundle.manifest, artifacts, {"what": f"rate set to {false_alarm_rate:g}", "who": who})
 
 
-def refit_images(bundle: Bundle, images: Callable[[], Iterable[ImageU8]], false_alarm_rate: float) -> Manifest:
-    """The bundle's manifest with thresholds and health profile fitted to good images of this site.
+def refit_images(
+    bundle: Bundle, images: Iterable[ImageU8], false_alarm_rate: float, who: str = "", source: str = ""
+) -> Manifest:
+    """The bundle's manifest with thresholds and health profile fitted to good images of this site, read once.
 
-    `images` is called once for every precision in it and once more, and gives the good images anew.
+    Every network is read through its own engine; those whose engine is not here keep their thresholds, and the
+    history names them. `who` and `source` go into that history. Raises EngineError where no engine is here.
     """
+    manifest = bundle.manifest
+    scores: dict[int, list[float]] = {}
+    maxima: dict[int, list[float]] = {}
+    digest = hashlib.sha256()
 
-    def refit(artifact: Artifact) -> Artifact:
-        with Detector(bundle, precision=artifact.precision) as detector:
-            scores, maxima = read_good(detector, images())
-        thresholds = fit_thresholds(scores, maxima, false_alarm_rate)
-        return msgspec.structs.replace(artifact, thresholds=thresholds, good_scores=scores, good_maxima=maxima)
+    def through(detectors: dict[int, Detector]) -> Iterator[ImageU8]:
+        for image in images:
+            digest.update(image.tobytes())
+            for index, detector in detectors.items():
+                reading = detector.read(image)
+                scores[index].append(reading.score)
+                maxima[index].append(float(reading.anomaly_map.max()))
+            yield image
 
-    manifest = _with_artifacts(bundle.manifest, refit, f"refitted on site for a rate of {false_alarm_rate:g}")
-    return msgspec.structs.replace(manifest, health=fit_health(images()))
+    with ExitStack() as stack:
+        detectors = _detectors(bundle, stack)
+        scores, maxima = {index: [] for index in detectors}, {index: [] for index in detectors}
+        health = fit_health(through(detectors))
+    artifacts = list(manifest.artifacts)
+    for index in detectors:
+        artifacts[index] = msgspec.structs.replace(
+            artifacts[index],
+            thresholds=fit_thresholds(scores[index], maxima[index], false_alarm_rate),
+            good_scores=tuple(scores[index]),
+            good_maxima=tuple(maxima[index]),
+        )
+    left = [f"{a.precision} for {a.engine}" for index, a in enumerate(artifacts) if index not in detectors]
+    entry = {
+        "what": f"refitted on site for a rate of {false_alarm_rate:g}",
+        "who": who,
+        "source": source,
+        "images": health.images,
+        "digest": digest.hexdigest(),
+        "left": left,
+    }
+    return msgspec.structs.replace(_replaced(manifest, tuple(artifacts), entry), health=health)
 
 
-def _with_artifacts(manifest: Manifest, refit: Callable[[Artifact], Artifact], what: str) -> Manifest:
-    artifacts = tuple(refit(artifact) for artifact in manifest.artifacts)
-    entry = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds"), "what": what}
-    history = [*manifest.provenance.get("thresholds", []), entry]
+def _detectors(bundle: Bundle, stack: ExitStack) -> dict[int, Detector]:
+    """A detector for every artifact that can be run here, by its place; raises EngineError where there is none."""
+    found: dict[int, Detector] = {}
+    for index, artifact in enumerate(bundle.manifest.artifacts):
+        alone = Bundle(
+            msgspec.structs.replace(bundle.manifest, artifacts=(artifact,)), bundle.members(), bundle.digest, None
+        )
+        if not artifact.engine or artifact.engine in ENGINES:
+            try:
+                found[index] = stack.enter_context(Detector(alone, engine=artifact.engine or "auto"))
+            except EngineError:
+                continue
+    if not found:
+        load_engine(bundle)  # says why there is none
+    return found
+
+
+def _replaced(manifest: Manifest, artifacts: tuple[Artifact, ...], entry: dict[str, Any]) -> Manifest:
+    """The manifest with new artifacts, the entry in its history, and no figure that held for the old thresholds."""
+    when = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    history = [*manifest.provenance.get("thresholds", []), when | {k: v for k, v in entry.items() if v}]
     provenance = {**manifest.provenance, "thresholds": history}
     if isinstance(measured := provenance.get("measured"), dict):
         provenance["measured"] = measured | dict.fromkeys(OF_THE_THRESHOLD & measured.keys())

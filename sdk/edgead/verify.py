@@ -34,8 +34,8 @@ def verify(bundle: Bundle, detector: Detector) -> list[GoldenCheck]:
     artifact = detector.artifact
     checks = []
     for frame, golden in zip(bundle.manifest.golden_frames, artifact.golden, strict=True):
-        expected = _golden_map(bundle, golden)
-        error = _largest_difference(detector.read(_golden_frame(bundle, frame)).anomaly_map, expected)
+        expected = golden_map(bundle, golden)
+        error = _largest_difference(detector.read(golden_frame(bundle, frame)).anomaly_map, expected)
         checks.append(GoldenCheck(frame, error, artifact.tolerance, error <= artifact.tolerance))
     return checks
 
@@ -47,7 +47,8 @@ def _largest_difference(actual: MapF32, expected: MapF32) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def _golden_frame(bundle: Bundle, name: str) -> ImageU8:
+def golden_frame(bundle: Bundle, name: str) -> ImageU8:
+    """A golden frame, (H, W, 3) BGR uint8; raises BundleError for one that is no image."""
     raw = np.frombuffer(bundle.read(name), np.uint8)
     image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
     if image is None:
@@ -55,7 +56,8 @@ def _golden_frame(bundle: Bundle, name: str) -> ImageU8:
     return np.asarray(image, np.uint8)
 
 
-def _golden_map(bundle: Bundle, name: str) -> MapF32:
+def golden_map(bundle: Bundle, name: str) -> MapF32:
+    """A golden map, (h, w) float32; raises BundleError for a member that is none."""
     try:
         values = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

@@ -15,9 +15,13 @@ import published
 import pytest
 import torch
 from numpy.typing import NDArray
+from rtx_parser import parse
 
 from edgead.bundle.manifest import FusionSpec
 from edgead.ops import fuse, image_score, to_input
+from edgead_calibration import networks
+from edgead_calibration.recipe import load_recipe
+from edgead_calibration.rules import violations
 from edgead_tools.export import TOLERANCE, ExportReport, export
 from edgead_tools.methods import METHODS, Method, Trained, create_method
 from edgead_tools.train import Run
@@ -158,6 +162,16 @@ def test_the_map_is_highest_at_the_defect(made: Made) -> None:
     cell = SIZE / spec.height
     assert SIZE / 4 - cell <= (y + 0.5) * cell <= SIZE / 3 + cell  # where boards.board scratches
     assert SIZE / 3 - cell <= (x + 0.5) * cell <= 3 * SIZE / 4 + cell
+
+
+@pytest.mark.parametrize("made", PRETRAINED, ids=" ".join, indirect=True)
+def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made) -> None:
+    network, inputs = made.report.path.read_bytes(), [one[None] for one in made.inputs(boards.boards(4, SIZE))]
+    for maker in (networks.int8(network, inputs, load_recipe("rtx").int8), networks.fp16(network, inputs)):
+        quantized = maker.sketch(())
+        assert violations(quantized) == []
+        assert parse(quantized) == []
+        assert len(quantized) < 0.7 * len(network)
 
 
 def test_the_report_goes_into_a_bundles_card(made: Made) -> None:

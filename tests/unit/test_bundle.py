@@ -203,6 +203,10 @@ def test_precisions_are_found_by_name(tiny_bundle: Path) -> None:
     both = msgspec.structs.replace(manifest, artifacts=(int8, *manifest.artifacts))
     assert both.artifact().precision == "int8"
     assert both.artifact("fp32").precision == "fp32"
+    assert both.precisions(["onnx"]) == ["int8", "fp32"]
+    away = msgspec.structs.replace(int8, engine="tensorrt")
+    some = msgspec.structs.replace(manifest, artifacts=(away, *manifest.artifacts))
+    assert (some.precisions(["onnx"]), some.precisions(["onnx", "tensorrt"])) == (["fp32"], ["int8", "fp32"])
     with pytest.raises(BundleError, match="no fp16 network; it has int8, fp32"):
         both.artifact("fp16")
 

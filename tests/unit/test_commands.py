@@ -71,9 +71,9 @@ def files(tmp_path: Path, tiny_bundle: Path) -> Path:
         ("eval tiny.edgead DATA --report empty", 2, "would be overwritten"),
         ("eval tiny.edgead DATA --report notes.txt", 2, "would be overwritten"),
         ("threshold tiny.edgead --false-alarm-rate 0", 2, "must lie in (0, 0.5]"),
-        ("threshold tiny.edgead --data DATA/train/good/1.png", 1, "at least 3 good images"),
-        ("threshold tiny.edgead --data DATA/train/good --out notes.txt", 2, "would be overwritten"),
-        ("threshold tiny.edgead --data DATA/train/good --out empty", 2, "is a folder"),
+        ("calibrate tiny.edgead --data DATA/train/good/1.png", 1, "at least 3 good images"),
+        ("calibrate tiny.edgead --data DATA/train/good --out notes.txt", 2, "would be overwritten"),
+        ("calibrate tiny.edgead --data DATA/train/good --out empty", 2, "is a folder"),
         ("threshold tiny.edgead --out other.edgead", 2, "nothing to write"),
         ("weights get none", 2, "no weights are called"),
     ],
@@ -93,14 +93,14 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 def test_threshold_does_not_wait_for_a_camera_to_end(edgead, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = LiveSource(Endless([tiny.good()]), "camera:0")
     monkeypatch.setattr("edgead.stream.sources.open_source", lambda *_, **__: source)
-    code, _, err = edgead("threshold", "tiny.edgead", "--data", "0")
+    code, _, err = edgead("calibrate", "tiny.edgead", "--data", "0")
     assert (code, "has no end to fit to" in err) == (2, True)
 
 
 def test_a_refit_forgets_the_figures_of_the_old_threshold(edgead, labelled: Path, tmp_path: Path) -> None:
     provenance = {"measured": {"image_auroc": 0.9, "miss_rate": 0.1, "false_alarm_rate": 0.2}}
     tiny.write_tiny(tmp_path / "b.edgead", provenance=provenance)
-    assert edgead("threshold", "b.edgead", "--data", labelled / "train/good", "--out", "new.edgead")[0] == 0
+    assert edgead("calibrate", "b.edgead", "--data", labelled / "train/good", "--out", "new.edgead")[0] == 0
     measured = Bundle.open(tmp_path / "new.edgead").manifest.provenance["measured"]
     assert measured == {"image_auroc": 0.9, "miss_rate": None, "false_alarm_rate": None}
 

@@ -170,7 +170,7 @@ def test_the_profile_is_part_of_the_manifest(tiny_bundle: Path) -> None:
 
 def test_a_refit_on_site_renews_the_profile(tiny_bundle: Path) -> None:
     images = [tiny.good(number, 60, 90) for number in range(5)]
-    renewed = refit_images(Bundle.open(tiny_bundle), lambda: images, 0.2).health
+    renewed = refit_images(Bundle.open(tiny_bundle), images, 0.2).health
     assert renewed is not None
     assert (renewed.images, renewed.sizes) == (5, ((90, 60),))
 

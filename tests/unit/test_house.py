@@ -18,6 +18,7 @@ import edgead.stream.sources
 ROOT = Path(__file__).parents[2]
 ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
+GRAPH_FILES = ("activations", "fp16", "layers", "networks", "ranges", "rules", "statistics")
 ALLOWED = {  # what a file may import beyond the standard library and its room's packages
     "sdk/edgead/cuda/context.py": {"pycuda"},
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
@@ -26,7 +27,7 @@ ALLOWED = {  # what a file may import beyond the standard library and its room's
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
     "sdk/edgead/web/server.py": {"uvicorn"},
-    "calibration/edgead_calibration/ranges.py": {"onnx", "onnxruntime"},
+    **{f"calibration/edgead_calibration/{name}.py": {"onnx", "onnxruntime"} for name in GRAPH_FILES},
 }
 HEAVY = (
     "torch",

@@ -92,7 +92,8 @@ def test_the_installing_line_fits_the_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgead.cli.rooms.PACKAGES", ("edgead", "edgead_absent"))
-    for name, install in {"build": "edgead[build]", "demo": "edgead[demo]", "threshold": "edgead"}.items():
+    extras = {"build": "edgead[build]", "quantize": "edgead[quantize]", "demo": "edgead[demo]", "calibrate": "edgead"}
+    for name, install in extras.items():
         with pytest.raises(UsageError, match=r"pip install '{}'".format(install.replace("[", r"\["))):
             call(capsys, {name: "edgead_absent.commands:run"}, name)
 

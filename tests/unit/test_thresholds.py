@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -102,3 +102,16 @@ def test_a_good_image_that_is_far_out_is_found() -> None:
 def test_unusable_input_is_refused(values: list[float], rate: float, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         fit_thresholds(values, values, rate)
+
+
+@given(st.floats(0.2, 5.0), st.floats(-3.0, 3.0), st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_thresholds_refitted_in_another_light_keep_their_promise(contrast: float, shift: float, seed: int) -> None:
+    """Scores change with the light, by a monotone law; the rate after a refit lies in its interval as often as said."""
+    random = np.random.default_rng(seed)
+    inside = []
+    for _ in range(40):
+        fitted = fit_thresholds(contrast * np.exp(random.normal(size=120)) + shift, np.arange(3.0), 0.05)
+        true = stats.norm.sf(np.log((fitted.image - shift) / contrast))
+        inside.append(fitted.interval[0] <= true <= fitted.interval[1])
+    assert np.mean(inside) >= 0.8  # 0.95 expected; under 0.8 of 40 is one chance in 4000

@@ -1,8 +1,8 @@
 """The recipe: from a folder of good images to a verified bundle.
 
 images -> checked and split -> trained -> exported (torch ends here) -> thresholds through the same detector the
-line runs -> golden frames -> bundle. Stages talk through files in the run's folder beside the bundle, so a
-build that was stopped goes on where it was.
+line runs -> golden frames -> lower precisions where a recipe asks for them -> bundle. Stages talk through files in the
+run's folder beside the bundle, so a build that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
+from edgead_calibration.recipe import load_recipe
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
 from edgead_tools.components import Drawn, read_drawn
@@ -41,6 +42,7 @@ from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
 from edgead_tools.golden import record_golden
 from edgead_tools.methods import Method, Trained, TrainingImages, create_method
+from edgead_tools.precisions import fill
 from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.runs import has_training, open_run, pin_images
 from edgead_tools.session import check_device
@@ -50,6 +52,7 @@ from edgead_tools.weights import find
 NETWORK = "model.fp32.onnx"
 MASK = "mask.png"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
+REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
 UNWRITTEN = "0" * 64  # the digest of a bundle that is still being made
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 
@@ -115,6 +118,8 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
 def _check_needs(config: BuildConfig, method: Method) -> None:
     """Find out before the first image is read what would stop the build after the last."""
     check_target(config.bundle_path)
+    if config.recipe:
+        load_recipe(config.recipe)
     check_device(config.device)
     given = Path(config.weights) if config.weights else None
     if len(method.weights) > 1 and given is not None and given.is_file():
@@ -154,6 +159,9 @@ def _build(
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
     manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
     manifest = _observe(images, manifest, reporter)
+    if config.recipe:
+        bundle = Bundle(manifest, members, UNWRITTEN, None)
+        manifest, members, _ = fill(bundle, config.recipe, images.dataset, images.parts, reporter, seed=config.seed)
     manifest, measured = _measure(images, manifest, members, reporter)
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
@@ -240,7 +248,7 @@ def _calibrate(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest and members with thresholds and golden maps, both read through the detector the line runs."""
     held_out = images.parts.held_out
-    with Detector(Bundle(manifest, members, UNWRITTEN, None)) as detector:
+    with Detector(Bundle(manifest, members, UNWRITTEN, None), engine=REFERENCE) as detector:
         with reporter.stage("fitting thresholds") as on_progress:
             count = iter(range(1, len(held_out) + 1))
             frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)

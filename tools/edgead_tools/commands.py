@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgead.cli.options import EngineName, Json, Precision, PrecisionName
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName
 
 DATA = typer.Option(help="Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders).")
 BUDGET = typer.Option(help="Training time, such as 5m, 90s or 1h30m.  [default: 5m]")
@@ -42,6 +42,10 @@ def build(
     distill_from: Annotated[
         str | None, typer.Option(metavar="BUNDLE", help="Teach a small network the maps of this bigger one.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Add INT8 and FP16 for: cpu, jetson-orin, jetson-thor, rtx.  [default: FP32 alone]"),
+    ] = None,
     mask: Annotated[
         str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
     ] = None,
@@ -58,6 +62,7 @@ def build(
         "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
         "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
         "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
+        "recipe": recipe,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options
 
@@ -174,6 +179,42 @@ def components(
     for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
         typer.echo(f"{name:<20} {share:.2%} of the image")
     typer.echo(f"page: {out}")
+
+
+def quantize(
+    bundle: BundlePath,
+    data: Annotated[Path, typer.Option(help="The good images, or data set, it was built from; or others of the part.")],
+    recipe: Annotated[str, typer.Option(help="What for: cpu, jetson-orin, jetson-thor, rtx.")] = "cpu",
+    precision: Annotated[
+        list[Precision] | None, typer.Option(help="Only this one: int8 or fp16; repeatable.  [default: the recipe's]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add networks of lower precision to a bundle, each tried beside FP32 and left out where it loses too much.
+
+    Ranges are set by some of the images; thresholds are fitted to, and precisions compared on, others, and on
+    anomalies planted in these. Given the images of the build, they are divided as in the build.
+    """
+    from edgead import Bundle
+    from edgead.bundle.store import check_target, write_bundle
+    from edgead.errors import UsageError
+    from edgead_calibration.precisions import table
+    from edgead_tools.data import open_dataset, split
+    from edgead_tools.precisions import fill
+    from edgead_tools.progress import ConsoleReporter
+
+    wanted = [one.value for one in precision or ()]
+    if {"auto", "fp32"} & set(wanted):
+        raise UsageError("--precision takes int8 and fp16 here: FP32 is what the others are made from")
+    check_target(out or bundle)
+    opened, dataset = Bundle.open(bundle), open_dataset(data)
+    seed = opened.manifest.provenance.get("config", {}).get("seed", 0)
+    parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
+    manifest, members, trials = fill(opened, recipe, dataset, parts, ConsoleReporter(), precisions=wanted, seed=seed)
+    write_bundle(out or bundle, manifest, members)
+    for line in table(trials, as_json=as_json):
+        typer.echo(line)
 
 
 def demo(

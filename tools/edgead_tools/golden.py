@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import cv2
@@ -12,12 +11,12 @@ from edgead import Detector
 from edgead.errors import GateError
 from edgead.images import read_image
 from edgead.ops import resize
-from edgead.types import ImageU8, MapF32
+from edgead.types import ImageU8
+from edgead_calibration.golden import TOLERANCE, encode_map
 from edgead_tools.data import Sample
 
 FRAMES = 4
 SIDE = 512  # pixels; frames are stored no larger
-TOLERANCE = 1e-4  # of a map, times its largest value where that exceeds 1
 
 
 def record_golden(detector: Detector, samples: Sequence[Sample]) -> tuple[dict[str, bytes], dict[str, bytes], float]:
@@ -27,7 +26,7 @@ def record_golden(detector: Detector, samples: Sequence[Sample]) -> tuple[dict[s
         frame = _frame(read_image(sample.path, bits=detector.bundle.manifest.input.bits), damaged=index % 2 == 1)
         expected = detector.read(frame).anomaly_map
         frames[f"golden/{index:02d}.png"] = _png(frame)
-        maps[f"golden/{index:02d}.npy"] = _npy(expected)
+        maps[f"golden/{index:02d}.npy"] = encode_map(expected)
         largest = max(largest, float(np.abs(expected).max()))
     return frames, maps, TOLERANCE * largest
 
@@ -47,9 +46,3 @@ def _png(image: ImageU8) -> bytes:
     if not done:
         raise GateError("a golden frame could not be encoded as PNG")
     return encoded.tobytes()
-
-
-def _npy(array: MapF32) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact
+from edgead.engines import ENGINES
 from edgead.errors import UsageError, nearest
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.data.files import folders_in
@@ -96,7 +97,7 @@ def _planned(
                 f"or give one category's folder; {nearest(category, categories)}"
             )
         bundle = Bundle.open(path)
-        every = list(dict.fromkeys(one.precision for one in bundle.manifest.artifacts))
+        every = bundle.manifest.precisions(ENGINES)
         chosen = every if every_precision else [precision]
         for one in chosen:
             yield (f"{model} {one}" if len(chosen) > 1 else model), category, bundle, one

@@ -7,6 +7,7 @@ map and one score, at which score a part is refused, and where all of it came fr
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -261,6 +262,10 @@ class Manifest(Struct, frozen=True):
         fits = ", ".join(dict.fromkeys(a.engine for a in self.artifacts if precision in ("auto", a.precision)))
         network = "network" if precision == "auto" else f"{precision} network"
         raise BundleError(f"bundle '{self.name}' has no {network} for {engine}; it has one for {fits}")
+
+    def precisions(self, engines: Collection[str]) -> list[str]:
+        """The precisions that one of the engines can run, best first."""
+        return list(dict.fromkeys(a.precision for a in self.artifacts if a.engine in ("", *engines)))
 
     def check_precision(self, precision: str) -> None:
         """Raise BundleError unless there is a network of that precision for some engine."""

@@ -32,13 +32,17 @@ def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "input", f"{spec.width} x {spec.height} pixels, frames of any size; 16-bit images with {spec.bits} bits"
     judged = "" if mask is None else f", {mask.mean():.0%} of them judged ({shown(manifest.fusion.mask)})"
     yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells{judged}"
-    for index, artifact in enumerate(manifest.artifacts):
-        best = " (taken unless --precision says otherwise)" if index == 0 else ""
+    for artifact in manifest.artifacts:
         only = f" on {shown(artifact.engine)}" if artifact.engine else ""
+        is_best = artifact == manifest.artifact("auto", artifact.engine)
+        best = f" (taken{only} unless --precision says otherwise)" if is_best else ""
         yield "network", f"{artifact.precision}{only}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"
         yield "", threshold_in_words(artifact)
     yield "checked by", f"{len(manifest.golden_frames)} golden frames (`edgead verify`)"
-    yield from _provenance(manifest.provenance)
+    for trial in manifest.provenance.get("precisions", {}).get("trials", []):
+        if trial["reason"]:
+            yield "left out", shown(f"{trial['precision']} on {trial['engine']}: {trial['reason']}")
+    yield from _provenance({k: v for k, v in manifest.provenance.items() if k != "precisions"})  # a page of figures
 
 
 def threshold_in_words(artifact: Artifact) -> str:

@@ -19,7 +19,12 @@ from edgead.errors import UsageError
 
 GROUP = "edgead.commands"
 PACKAGES = ("edgead", "edgead_calibration", "edgead_tools")
-INSTALL = {"demo": "edgead[demo]", "threshold": "edgead"}  # of the others: edgead[build]
+INSTALL = {  # of the others: edgead[build]
+    "calibrate": "edgead",
+    "demo": "edgead[demo]",
+    "quantize": "edgead[quantize]",
+    "threshold": "edgead",
+}
 
 
 def mount(app: typer.Typer, reserved: Iterable[str] = (), found: Iterable[EntryPoint] | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgead.files import write_file
-from edgead_tools.report import sections
+from edgead_tools.report import precisions, sections
 from edgead_tools.report.page import Section, page
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def write_report(
         sections.curves(subjects),
         sections.defects(subjects),
         *(sections.pictures(one, subjects) for one in subjects),
+        *(precisions.section(one.bundle.manifest.provenance) for one in subjects),
         sections.provenance(subjects),
         sections.notes(subjects, notes),
     ]

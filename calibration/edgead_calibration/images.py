@@ -1,0 +1,61 @@
+"""Which good images stand for the line when ranges are set, and what to say where they cannot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.types import ImageU8
+
+ENOUGH = 16  # images below which ranges depend on which they are
+T = TypeVar("T")
+Features = NDArray[np.float32]  # (N, columns), one row an image
+
+
+def choose(features: Features, count: int, seed: int) -> list[int]:
+    """The rows of a coreset of at most `count`: begun at random, each next one the farthest from all taken.
+
+    The greedy k-centre algorithm (Gonzalez 1985), which is within a factor two of the best cover. In ascending order.
+    """
+    total = len(features)
+    if total <= count:
+        return list(range(total))
+    taken = [int(np.random.default_rng(seed).integers(total))]
+    nearest = _distances(features, features[taken[0]])
+    while len(taken) < count:
+        taken.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, _distances(features, features[taken[-1]]))
+    return sorted(taken)
+
+
+def warnings(chosen: Features, others: Features) -> Iterator[str]:
+    """What is wrong with a set of calibration images, beside other good images of the line, in plain sentences."""
+    if len(chosen) < ENOUGH:
+        yield f"{len(chosen)} images set the ranges and at least {ENOUGH} should: give more good images"
+    if len(chosen) < 3 or not len(others):
+        return
+    gaps = np.array([np.delete(_distances(chosen, row), index).min() for index, row in enumerate(chosen)])
+    far = sum(float(_distances(chosen, row).min()) > 1.5 * float(gaps.max()) for row in others)
+    if far > max(1, len(others) // 10):
+        yield (
+            f"{far} of {len(others)} other good images are unlike every image that sets the ranges: these show one "
+            "side of the line only; give images of every light and every batch"
+        )
+
+
+def digest(image: ImageU8) -> str:
+    """SHA-256 of an image's size and pixels, 16 hex digits of it."""
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:16]
+
+
+def spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """At most `count` of the items, evenly spread over them."""
+    return items if len(items) <= count else [items[index * len(items) // count] for index in range(count)]
+
+
+def _distances(features: Features, row: Features) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(features.astype(np.float64) - row, axis=1))

@@ -1,0 +1,161 @@
+"""Which layers of an exported graph may be quantized, and in which blocks they are put back. A rule about the graph.
+
+Quantized are convolutions and matrix products with constant weights, and the sums of two activations between them
+(residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison of two
+activations (their difference is small against both, and what follows is the distance, its normalisation and the
+score), products of two activations (attention), and all operators that are not in the list above.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+ACTIVATIONS = ("Clip", "Relu")  # taken up by the quantization of the layer before them
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One node that may be quantized."""
+
+    name: str
+    weights: int  # bytes in FP32; 0 of a sum
+    depthwise: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Layers up to the next linear one or sum, as networks are built: what is quantized or put back together."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def weights(self) -> int:
+        return sum(layer.weights for layer in self.layers)
+
+
+def named(network: bytes) -> ModelProto:
+    """The parsed network with a unique name for every node."""
+    model = onnx.load_from_string(network)
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
+    return model
+
+
+def blocks(model: ModelProto) -> list[Block]:
+    """The layers that may be quantized, in blocks, in the order of computation."""
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    tail = after_comparison(graph)
+    readers = _readers(graph)
+    found: list[Block] = []
+    held: list[tuple[Layer, str]] = []
+    taken: Counter[str] = Counter()
+
+    def close() -> None:
+        if held:
+            label = _label([label for _, label in held])
+            taken[label] += 1
+            name = label if taken[label] == 1 else f"{label}#{taken[label]}"
+            found.append(Block(name, tuple(layer for layer, _ in held)))
+            held.clear()
+
+    for node in graph.node:
+        if node.name in tail:
+            continue
+        if _is_weighted(node, constants):
+            weight = constants[node.input[1]]
+            held.append((Layer(node.name, _size(weight), _is_depthwise(node, weight)), weight.name))
+            if not all(r.op_type in ACTIVATIONS or _is_sum(r, constants) for r in readers.get(node.output[0], [])):
+                close()  # linear, and read by more than the sum that ends a residual block
+        elif _is_sum(node, constants):
+            close()
+            if found:
+                found[-1] = replace(found[-1], layers=(*found[-1].layers, Layer(node.name, 0, False)))
+        elif node.op_type in ("Concat", "Resize"):
+            close()
+    close()
+    return found
+
+
+def after_comparison(graph: GraphProto) -> set[str]:
+    """The names of all comparisons and of every node that one of them reaches."""
+    constants = {tensor.name for tensor in graph.initializer}
+    reached: set[str] = set()
+    names: set[str] = set()
+    makers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if not reached.isdisjoint(node.input) or _is_comparison(node, constants, makers):
+            names.add(node.name)
+            reached.update(node.output)
+    return names
+
+
+def activations_of(graph: GraphProto, layers: set[str]) -> list[str]:
+    """The names of the activation functions that are the only readers of one of the layers."""
+    read = _readers(graph)
+    outputs = [output for node in graph.node if node.name in layers for output in node.output]
+    alone = [read[name][0] for name in outputs if len(read.get(name, [])) == 1]
+    return [node.name for node in alone if node.op_type in ACTIVATIONS]
+
+
+def _readers(graph: GraphProto) -> dict[str, list[NodeProto]]:
+    """The nodes that read each tensor."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _is_weighted(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    return node.op_type in WEIGHTED and node.input[1] in constants and node.input[0] not in constants
+
+
+def _is_sum(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    return node.op_type == "Add" and constants.keys().isdisjoint(node.input)
+
+
+def _is_comparison(node: NodeProto, constants: set[str], makers: dict[str, NodeProto]) -> bool:
+    """A difference of two activations, unless one is the other's mean: that is a normalisation."""
+    if node.op_type != "Sub" or not constants.isdisjoint(node.input):
+        return False
+    first, second = node.input
+    mean = makers.get(second)
+    return mean is None or not (mean.op_type == "ReduceMean" and mean.input[0] == first)
+
+
+def _is_depthwise(node: NodeProto, weight: onnx.TensorProto) -> bool:
+    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return group > 1 and group == weight.dims[0]
+
+
+def _size(weight: onnx.TensorProto) -> int:
+    size = 4
+    for side in weight.dims:
+        size *= side
+    return size
+
+
+def _label(weights: list[str]) -> str:
+    """The module that the weights belong to: the parts their names begin with alike, the last of one name left out."""
+    paths = [weight.split(".")[:-1] for weight in weights]
+    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return ".".join(parts[0] for parts in alike).removeprefix("network.") or weights[0]
+
+
+def chosen(all_blocks: list[Block], kept: set[str], *, depthwise: bool) -> Iterator[str]:
+    """The names of the layers to quantize: those of blocks that are not `kept`, depthwise ones only if asked."""
+    for block in all_blocks:
+        if block.name not in kept:
+            yield from (layer.name for layer in block.layers if depthwise or not layer.depthwise)

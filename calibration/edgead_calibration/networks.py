@@ -1,0 +1,87 @@
+"""The networks of lower precision that can be made of an FP32 one, with any of its blocks put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edgead_calibration.activations import Inputs
+from edgead_calibration.fp16 import islands, to_fp16
+from edgead_calibration.layers import Block, activations_of, blocks, chosen, named
+from edgead_calibration.ranges import observe, quantize
+from edgead_calibration.recipe import Int8
+from edgead_calibration.rules import violations
+from edgead_calibration.statistics import Statistics
+
+STATISTICS = 16  # images to which the statistics of a quantized network are refitted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maker:
+    """Makes networks of one precision. Both functions take the names of the blocks that stay as they are."""
+
+    blocks: list[Block]
+    make: Callable[[Collection[str]], bytes]  # what may be shipped
+    sketch: Callable[[Collection[str]], bytes]  # the same without refitted statistics, in a fraction of the time
+    islands: dict[str, str]  # nodes that stay FP32 for their values' sake, and why
+    is_tensorrt: bool
+
+    def share(self, kept: Collection[str]) -> float:
+        """The share of the weights, in bytes of FP32, that is not in a kept block."""
+        total = sum(block.weights for block in self.blocks)
+        return sum(block.weights for block in self.blocks if block.name not in kept) / total if total else 0.0
+
+
+def int8(network: bytes, inputs: Inputs, settings: Int8) -> Maker:
+    """INT8 in the form the settings say, ranges from `inputs`. What is not INT8 is FP16 for TensorRT, else FP32."""
+    observed = observe(network, inputs, settings.method)
+    is_tensorrt = settings.form == "tensorrt"
+    found = islands(network, inputs) if is_tensorrt else {}
+    statistics = Statistics(network, inputs[:STATISTICS], as_written=is_tensorrt)
+
+    def sketch(kept: Collection[str]) -> bytes:
+        made = quantize(observed, settings.form, kept, depthwise=settings.depthwise, reduce_range=settings.reduce_range)
+        return to_fp16(made, found) if is_tensorrt else made
+
+    def make(kept: Collection[str]) -> bytes:
+        return statistics.refit(sketch(kept))
+
+    return Maker(observed.blocks, make, sketch, found, is_tensorrt)
+
+
+def fp16(network: bytes, inputs: Inputs) -> Maker:
+    """FP16 with FP32 islands as `inputs` show them; kept blocks are islands too."""
+    found = islands(network, inputs)
+    model = named(network)
+    parts = blocks(model)
+
+    def make(kept: Collection[str]) -> bytes:
+        held = set(chosen([part for part in parts if part.name in kept], set(), depthwise=True))
+        return to_fp16(network, found.keys() | held | set(activations_of(model.graph, held)))
+
+    return Maker(parts, make, make, found, is_tensorrt=True)
+
+
+def broken(maker: Maker, network: bytes, inputs: Inputs, batches: Collection[int]) -> list[str]:
+    """What keeps a network from being run at all, in words: TensorRT's rules, and batches that give other maps."""
+    faults = (
+        [f"TensorRT would reject it: {violation}" for violation in violations(network)] if maker.is_tensorrt else []
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session: Any = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    for batch in batches:
+        several = [inputs[index % len(inputs)] for index in range(batch)]
+        alone = [session.run(None, {"image": one}) for one in several]
+        together = session.run(None, {"image": np.concatenate(several)})
+        for output, values in zip(session.get_outputs(), zip(together, *alone, strict=True), strict=True):
+            one, *others = values
+            expected = np.concatenate(others)
+            if one.shape != expected.shape or not np.allclose(one, expected, rtol=1e-3, atol=1e-3 * np.abs(one).max()):
+                faults.append(f"it gives other '{output.name}' maps in a batch of {batch}")
+    return faults

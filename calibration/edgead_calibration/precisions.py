@@ -1,0 +1,317 @@
+"""Lower precisions for a bundle: made, tried, repaired; shipped with what they cost, or left out with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from edgead import Bundle, Detector
+from edgead.bundle import Artifact, Manifest, Member
+from edgead.bundle.manifest import Precision
+from edgead.ops import to_input
+from edgead_calibration import networks
+from edgead_calibration.activations import Inputs, features
+from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
+from edgead_calibration.golden import record_maps
+from edgead_calibration.images import choose, digest, spread, warnings
+from edgead_calibration.recipe import Recipe
+from edgead_calibration.repair import fewest, order
+from edgead_calibration.trial import Frames, milliseconds, open_trial, read, runs_here, runtime
+
+LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
+FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take another precision
+PROBES = 4  # good and anomalous images each, on which the effect of every block is measured
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def say(self, text: str) -> None: ...
+
+    def stage(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one precision on one engine; a bundle records it under provenance `precisions`."""
+
+    precision: Precision
+    engine: str
+    reason: str = ""  # why it was left out; empty: it is in the bundle
+    kept: tuple[str, ...] = ()  # blocks that were put back
+    effects: dict[str, float] = {}  # of each block alone: mean difference of the calibrated maps; empty: not needed
+    islands: dict[str, int] = {}  # how many nodes stay FP32 for their values' sake, by kind of reason
+    share: float = 0.0  # of the weights that may be quantized, in this precision
+    comparison: Comparison | None = None
+    size: int = 0  # bytes of the network
+    size_fp32: int = 0
+    milliseconds: float | None = None  # the network on one frame, here; None where the engine is another machine's
+    milliseconds_fp32: float | None = None
+    runtime: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        return not self.reason
+
+    @property
+    def is_faster(self) -> bool | None:
+        """Whether it is worth its name for speed; None where that cannot be measured here."""
+        if self.milliseconds is None or self.milliseconds_fp32 is None:
+            return None
+        return self.milliseconds < FASTER * self.milliseconds_fp32
+
+
+def add_precisions(
+    bundle: Bundle,
+    frames: Frames,
+    recipe: Recipe,
+    watcher: Watcher,
+    *,
+    precisions: Collection[str] = (),
+    seed: int = 0,
+    repair: bool = True,
+) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
+    """The bundle's manifest and members with the recipe's precisions (or those named), and a record of each trial.
+
+    A precision that was there for the same engine is replaced. `repair` puts back blocks until the tolerances hold;
+    without it what does not hold is left out. Raises BundleError for a bundle without an FP32 network.
+    """
+    work = _Work(bundle, frames, recipe, watcher, seed, repair)
+    artifacts, members = list(bundle.manifest.artifacts), bundle.members()
+    trials: list[Trial] = []
+    try:
+        for precision in [p for p in recipe.precisions if p != "fp32" and (p in precisions or not precisions)]:
+            for artifact, added, trial in work.attempt(precision):
+                trials.append(trial)
+                artifacts = [one for one in artifacts if (one.precision, one.engine) != (precision, trial.engine)]
+                if artifact is not None:
+                    artifacts.append(artifact)
+                    members |= added
+    finally:
+        work.close()
+    gone = _names(bundle.manifest.artifacts) - _names(artifacts)
+    members = {name: data for name, data in members.items() if name not in gone}
+    record = _record(bundle.manifest.provenance, trials, work)
+    manifest = msgspec.structs.replace(
+        bundle.manifest,
+        artifacts=tuple(sorted(artifacts, key=lambda one: _rank(one, record["trials"]))),
+        provenance={**bundle.manifest.provenance, "precisions": record},
+        members=dict.fromkeys(members, Member(sha256="", size=0)),  # `write_bundle` fills them in
+    )
+    return manifest, members, trials
+
+
+class _Work:
+    """One bundle's FP32 network and its readings, beside which every precision is put."""
+
+    def __init__(
+        self, bundle: Bundle, frames: Frames, recipe: Recipe, watcher: Watcher, seed: int, repair: bool
+    ) -> None:
+        self.bundle, self.recipe, self.watcher, self.repair = bundle, recipe, watcher, repair
+        self.exact = bundle.manifest.artifact("fp32")
+        self.network = bundle.read(self.exact.member)
+        self.rate = self.exact.thresholds.false_alarm_rate
+        self.engines = [name for name in recipe.engines if name not in _INSTALLABLE or runs_here(bundle, name)]
+        self.frames, self.inputs = self._calibration(frames, seed)
+        self.detectors: dict[str, Detector] = {}
+        self.references: dict[str, Readings] = {}
+
+    def _calibration(self, frames: Frames, seed: int) -> tuple[Frames, Inputs]:
+        """The frames with a coreset of the calibration images, and these as inputs."""
+        spec = self.bundle.manifest.input
+        inputs = [to_input(image, spec)[None] for image in frames.calibration]
+        others = [to_input(image, spec)[None] for image in spread(frames.good, len(inputs))]
+        rows = features(self.network, [*inputs, *others])
+        chosen = choose(rows[: len(inputs)], self.recipe.int8.images, seed)
+        for warning in warnings(rows[chosen], rows[len(inputs) :]):
+            self.watcher.say(warning)
+        taken = [frames.calibration[index] for index in chosen]
+        return Frames(taken, frames.good, frames.anomalous), [inputs[index] for index in chosen]
+
+    def reference(self, engine: str) -> tuple[Detector, Readings]:
+        """FP32 on an engine, and what it measures there."""
+        if engine not in self.references:
+            self.detectors[engine] = open_trial(self.bundle, self.network, self.exact, engine)
+            with self.watcher.stage(f"fp32 on {engine}") as on_progress:
+                self.references[engine] = read(self.detectors[engine], self.frames, on_progress)
+        return self.detectors[engine], self.references[engine]
+
+    def attempt(self, precision: Precision) -> list[tuple[Artifact | None, dict[str, bytes], Trial]]:
+        """Make a precision, repair it until every engine keeps the tolerances, and try it on each."""
+        with self.watcher.stage(f"{precision} ranges"):
+            if precision == "int8":
+                maker = networks.int8(self.network, self.inputs, self.recipe.int8)
+            else:
+                maker = networks.fp16(self.network, self.inputs)
+        like = msgspec.structs.replace(self.exact, precision=precision)
+        kept: frozenset[str] = frozenset()
+        effects: dict[str, float] = {}
+        network = maker.make(kept)
+        if self.repair and not self._holds(maker, like, network):
+            effects = self._effects(maker, like)
+            kept = self._repaired(maker, like, order(effects)) or kept
+            network = maker.make(kept)
+        results = []
+        for engine in self.engines:
+            trial = Trial(
+                precision=precision,
+                engine=engine,
+                kept=tuple(sorted(kept)),
+                effects={name: round(effect, 6) for name, effect in effects.items()},
+                islands=_counted(maker.islands),
+                share=maker.share(kept),
+                size=len(network),
+                size_fp32=len(self.network),
+                runtime=runtime(self.bundle, engine),
+            )
+            results.append(self._try(maker, like, network, trial))
+        return results
+
+    def _try(
+        self, maker: networks.Maker, like: Artifact, network: bytes, trial: Trial
+    ) -> tuple[Artifact | None, dict[str, bytes], Trial]:
+        found, wrong = self._faults(maker, like, network, trial.engine)
+        if found is not None:
+            _, reference = self.reference(trial.engine)
+            trial = msgspec.structs.replace(trial, comparison=compare(reference, found, self.rate))
+        if not wrong and trial.share < LEAST:
+            wrong = [f"only {trial.share:.0%} of its weights can be {trial.precision}"]
+        if found is None or wrong:
+            trial = msgspec.structs.replace(trial, reason="; ".join(wrong))
+            self.watcher.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
+            return None, {}, trial
+        exact, _ = self.reference(trial.engine)
+        tag = f"{trial.precision}-{trial.engine}"
+        with open_trial(self.bundle, network, like, trial.engine) as detector:
+            if runs_here(self.bundle, trial.engine):
+                times = milliseconds([detector, exact], self.frames.judged())
+                trial = msgspec.structs.replace(trial, milliseconds=times[0], milliseconds_fp32=times[1])
+            maps, tolerance = record_maps(self.bundle, detector, self.exact, tag)
+        form = f".{self.recipe.int8.form}" if trial.precision == "int8" else ""
+        artifact = msgspec.structs.replace(
+            like,
+            member=f"model.{trial.precision}{form}.onnx",
+            engine=trial.engine,
+            thresholds=found.thresholds(self.rate),
+            good_scores=found.good_scores,
+            good_maxima=found.good_maxima,
+            golden=tuple(maps),
+            tolerance=tolerance,
+        )
+        self.watcher.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
+        return artifact, {artifact.member: network, **maps}, trial
+
+    def _faults(
+        self, maker: networks.Maker, like: Artifact, network: bytes, engine: str
+    ) -> tuple[Readings | None, list[str]]:
+        """What a network measures, and every tolerance it breaks; no readings where it cannot be run."""
+        wrong = networks.broken(maker, network, self.inputs, self.recipe.batches)
+        if wrong:
+            return None, wrong
+        with open_trial(self.bundle, network, like, engine) as detector:
+            found = read(detector, self.frames)
+        if not np.isfinite(found.maps).all():
+            return None, ["its maps are not finite numbers"]
+        return found, faults(compare(self.reference(engine)[1], found, self.rate), self.recipe.tolerances)
+
+    def _holds(self, maker: networks.Maker, like: Artifact, network: bytes) -> bool:
+        """Whether a network keeps every tolerance on every engine: they round differently."""
+        return not any(self._faults(maker, like, network, engine)[1] for engine in self.engines)
+
+    def _effects(self, maker: networks.Maker, like: Artifact) -> dict[str, float]:
+        """The effect on the map of each block alone in the low precision, on a few frames."""
+        few = Frames((), spread(self.frames.good, PROBES), spread(self.frames.anomalous, PROBES))
+        engine, every = self.engines[0], {block.name for block in maker.blocks}
+        reference = read(self.reference(engine)[0], few)
+        effects = {}
+        with self.watcher.stage(f"{like.precision} block by block") as on_progress:
+            for count, block in enumerate(maker.blocks, start=1):
+                with open_trial(self.bundle, maker.sketch(every - {block.name}), like, engine) as detector:
+                    effects[block.name] = map_error(reference, read(detector, few), self.exact.thresholds)
+                on_progress(count, len(maker.blocks))
+        return {name: effect if np.isfinite(effect) else _WORST for name, effect in effects.items()}
+
+    def _repaired(self, maker: networks.Maker, like: Artifact, ordered: Sequence[str]) -> frozenset[str] | None:
+        """The fewest blocks that must be put back, or None."""
+        tried = 0
+        with self.watcher.stage(f"{like.precision} repaired") as on_progress:
+
+            def passes(kept: frozenset[str]) -> bool:
+                nonlocal tried
+                tried += 1
+                on_progress(tried, tried + 1)
+                return self._holds(maker, like, maker.make(kept))
+
+            return fewest(ordered, passes)
+
+    def close(self) -> None:
+        for detector in self.detectors.values():
+            detector.close()
+
+
+_WORST = 1e9  # the effect of a block whose maps are no numbers
+_INSTALLABLE = ("onnx", "openvino")  # engines of this kind of machine: where one is absent it is not simulated
+
+
+def _names(artifacts: Sequence[Artifact]) -> set[str]:
+    """The members that artifacts name."""
+    return {name for artifact in artifacts for name in (artifact.member, *artifact.golden)}
+
+
+def _record(provenance: dict[str, Any], trials: list[Trial], work: _Work) -> dict[str, Any]:
+    """What the bundle keeps of all trials: the new ones, and older ones of other precisions and engines."""
+    new = {(one.precision, one.engine) for one in trials}
+    old = provenance.get("precisions", {}).get("trials", [])
+    return {
+        "recipe": msgspec.to_builtins(work.recipe),
+        "images": [digest(image) for image in work.frames.calibration],
+        "good": len(work.frames.good),
+        "anomalous": len(work.frames.anomalous),
+        "trials": [
+            *(one for one in old if (one["precision"], one["engine"]) not in new),
+            *(msgspec.to_builtins(one) for one in trials),
+        ],
+    }
+
+
+def _rank(artifact: Artifact, trials: Sequence[dict[str, Any]]) -> tuple[int, float]:
+    """Where an artifact stands in its bundle: the fastest first, and before FP32 only what is faster than it.
+
+    What could not be timed here stands before FP32, INT8 before FP16.
+    """
+    if artifact.precision == "fp32":
+        return 1, 0.0
+    key = artifact.precision, artifact.engine
+    trial = next((msgspec.convert(one, Trial) for one in trials if (one["precision"], one["engine"]) == key), None)
+    if trial is None or trial.is_faster is None or trial.milliseconds is None:
+        return 0, float(("int8", "fp16").index(artifact.precision))
+    return (0 if trial.is_faster else 2), trial.milliseconds
+
+
+def _counted(islands: dict[str, str]) -> dict[str, int]:
+    kinds = [reason.partition(":")[0] for reason in islands.values()]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def _sentence(trial: Trial) -> str:
+    """What a shipped precision costs and gains."""
+    text = f"{trial.size / 1e6:.1f} MB of {trial.size_fp32 / 1e6:.1f}"
+    if trial.comparison is not None:
+        text += f", maps differ by {trial.comparison.map_mean:.3f} on average"
+        text += f", scores' rank correlation {trial.comparison.spearman:.4f}"
+    if trial.kept:
+        text += f", {len(trial.kept)} blocks put back"
+    if trial.milliseconds is not None and trial.milliseconds_fp32 is not None:
+        text += f", {trial.milliseconds:.1f} ms where FP32 takes {trial.milliseconds_fp32:.1f}"
+        text += "" if trial.is_faster else ": not faster here, so `auto` stays with FP32"
+    return text
+
+
+def table(trials: Sequence[Trial], *, as_json: bool = False) -> list[str]:
+    """The trials as lines for a person, or as one JSON object a line."""
+    if as_json:
+        return [msgspec.json.encode(trial).decode() for trial in trials]
+    return [f"{t.precision:<5} {t.engine:<9} {_sentence(t) if t.shipped else f'left out: {t.reason}'}" for t in trials]

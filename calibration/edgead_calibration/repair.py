@@ -1,0 +1,32 @@
+"""Mixed precision: which blocks a low precision hurts, and the fewest of them that must be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+Passes = Callable[[frozenset[str]], bool]
+
+
+def order(effects: Mapping[str, float]) -> list[str]:
+    """The blocks, most sensitive first."""
+    return sorted(effects, key=lambda name: (-effects[name], name))
+
+
+def fewest(blocks: Sequence[str], passes: Passes) -> frozenset[str] | None:
+    """The blocks to put back, of `blocks` in order of their effect; None where even all of them do not help.
+
+    The shortest beginning that passes is found by halving, then each of its blocks but the last is taken out again
+    where it passes without. What remains cannot spare any one block, given the ones before it.
+    """
+    if not passes(frozenset(blocks)):
+        return None
+    low, high = 0, len(blocks)  # all of `high` pass; fewer than `low + 1` are known not to, or were not tried
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(frozenset(blocks[:middle])) else (middle + 1, high)
+    kept = list(blocks[:high])
+    for name in kept[-2::-1]:
+        without = frozenset(kept) - {name}
+        if passes(without):
+            kept.remove(name)
+    return frozenset(kept)

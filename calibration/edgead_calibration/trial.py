@@ -1,0 +1,99 @@
+"""A network on trial: run as the line would run it, before it is in any bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import msgspec
+import numpy as np
+
+from edgead import Bundle, Detector
+from edgead.bundle import Artifact, Member
+from edgead.engines import ENGINES, Engine, load_engine
+from edgead.engines.onnx import OnnxEngine
+from edgead.errors import EngineError
+from edgead.types import ImageU8
+from edgead_calibration.fp16 import in_fp32
+from edgead_calibration.gate import Readings
+
+SIMULATED = "simulated by onnxruntime"  # where the engine is another machine's
+TRIAL = "trial.onnx"
+WARM_UP = 3
+TIMED = 20  # frames
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The images of one trial, (H, W, 3) BGR uint8."""
+
+    calibration: Sequence[ImageU8]  # good ones, that set ranges and statistics
+    good: Sequence[ImageU8]  # good ones that no other stage has seen
+    anomalous: Sequence[ImageU8]
+
+    def judged(self) -> list[ImageU8]:
+        """What every network is compared on."""
+        return [*self.good, *self.anomalous]
+
+    def labels(self) -> np.ndarray:
+        """Which of them are anomalous."""
+        return np.arange(len(self.good) + len(self.anomalous)) >= len(self.good)
+
+
+def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> Detector:
+    """A detector that runs `network` in place of the bundle's, on `engine` or, where that is not here, a simulation.
+
+    On one thread, so that sums are taken in one order and a busy machine measures the same network.
+    """
+    here = runs_here(bundle, engine)
+    artifact = msgspec.structs.replace(like, member=TRIAL, golden=(), engine="")
+    members = bundle.members() | {TRIAL: network if here else in_fp32(network)}
+    listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
+    manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)
+    draft = Bundle(manifest, members, "0" * 64, None)
+    runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, as_written=True)
+    return Detector(draft, engine=runner)
+
+
+def runs_here(bundle: Bundle, engine: str) -> bool:
+    """Whether this machine has the engine; a package that is absent is noticed without loading a network."""
+    if engine not in ENGINES:
+        return False
+    try:
+        load_engine(bundle, engine, "fp32").close()
+    except EngineError:
+        return False
+    return True
+
+
+def runtime(bundle: Bundle, engine: str) -> str:
+    """What stands for the engine here, with its version."""
+    if not runs_here(bundle, engine):
+        return SIMULATED
+    return f"{engine} {version({'onnx': 'onnxruntime'}.get(engine, engine))}"
+
+
+def read(
+    detector: Detector, frames: Frames, on_image: Callable[[int, int], None] = lambda done, total: None
+) -> Readings:
+    """What the detector measures on the frames that networks are compared on."""
+    images = frames.judged()
+    scores, maps = [], []
+    for index, image in enumerate(images):
+        reading = detector.read(image)
+        scores.append(reading.score)
+        maps.append(reading.anomaly_map)
+        on_image(index + 1, len(images))
+    return Readings(np.array(scores), np.stack(maps), frames.labels())
+
+
+def milliseconds(detectors: Sequence[Detector], images: Sequence[ImageU8]) -> list[float]:
+    """The median time of each detector's network on one frame, taken in turns, so that a busy spell hits all alike."""
+    times: list[list[float]] = [[] for _ in detectors]
+    for count in range(WARM_UP + TIMED):
+        for taken, detector in zip(times, detectors, strict=True):
+            spent = detector.read(images[count % len(images)]).infer_ms
+            if count >= WARM_UP:
+                taken.append(spent)
+    return [float(np.median(taken)) for taken in times]
