@@ -16,7 +16,7 @@ from edgead.ops import to_input
 from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
 from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
-from edgead_calibration.golden import record_maps
+from edgead_calibration.golden import record_golden
 from edgead_calibration.images import choose, digest, spread, warnings
 from edgead_calibration.recipe import Recipe
 from edgead_calibration.repair import fewest, order
@@ -189,7 +189,7 @@ class _Work:
             if runs_here(self.bundle, trial.engine):
                 times = milliseconds([detector, exact], self.frames.judged())
                 trial = msgspec.structs.replace(trial, milliseconds=times[0], milliseconds_fp32=times[1])
-            maps, tolerance = record_maps(self.bundle, detector, self.exact, tag)
+            golden = record_golden(self.bundle, detector, self.exact, tag)
         form = f".{self.recipe.int8.form}" if trial.precision == "int8" else ""
         artifact = msgspec.structs.replace(
             like,
@@ -198,11 +198,12 @@ class _Work:
             thresholds=found.thresholds(self.rate),
             good_scores=found.good_scores,
             good_maxima=found.good_maxima,
-            golden=tuple(maps),
-            tolerance=tolerance,
+            golden=tuple(golden.maps),
+            golden_scores=golden.scores,
+            tolerance=golden.tolerance,
         )
         self.watcher.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
-        return artifact, {artifact.member: network, **maps}, trial
+        return artifact, {artifact.member: network, **golden.maps}, trial
 
     def _faults(
         self, maker: networks.Maker, like: Artifact, network: bytes, engine: str

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgead.bundle import Bundle
+from edgead.bundle import Artifact, Bundle
 from edgead.detector import Detector
 from edgead.errors import BundleError
+from edgead.ops import calibrate
 from edgead.types import ImageU8, MapF32
+
+SCORE_TOLERANCE = 0.05  # of a calibrated score, times the score where that exceeds 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +24,37 @@ class GoldenCheck:
 
     frame: str
     map_error: float  # largest difference between the engine's raw fused map and the golden one
-    tolerance: float
+    tolerance: float  # of the map
+    score_error: float  # difference of the calibrated image scores, over the golden one where that exceeds 1
     passed: bool
 
 
 def verify(bundle: Bundle, detector: Detector) -> list[GoldenCheck]:
-    """Run every golden frame of `bundle` through `detector` and compare the raw fused maps.
+    """Run every golden frame of `bundle` through `detector` and compare the raw fused maps and the image scores.
 
-    A map of another shape or with a cell that is not a number fails with an infinite error. Raises BundleError
-    for a golden frame or map that cannot be read.
+    The score has what no map shows, the components of a part. A map of another shape or with a cell that is not a
+    number fails with an infinite error, and so does such a score. Raises BundleError for a golden frame or map that
+    cannot be read.
     """
     artifact = detector.artifact
     checks = []
-    for frame, golden in zip(bundle.manifest.golden_frames, artifact.golden, strict=True):
+    for index, (frame, golden) in enumerate(zip(bundle.manifest.golden_frames, artifact.golden, strict=True)):
         expected = golden_map(bundle, golden)
-        error = _largest_difference(detector.read(golden_frame(bundle, frame)).anomaly_map, expected)
-        checks.append(GoldenCheck(frame, error, artifact.tolerance, error <= artifact.tolerance))
+        reading = detector.read(golden_frame(bundle, frame))
+        error = _largest_difference(reading.anomaly_map, expected)
+        score_error = _score_difference(reading.score, artifact, index)
+        passed = error <= artifact.tolerance and score_error <= SCORE_TOLERANCE
+        checks.append(GoldenCheck(frame, error, artifact.tolerance, score_error, passed))
     return checks
+
+
+def _score_difference(raw: float, artifact: Artifact, index: int) -> float:
+    if not artifact.golden_scores:
+        return 0.0
+    expected, thresholds = artifact.golden_scores[index], artifact.thresholds
+    calibrated = calibrate(expected, thresholds.image_center, thresholds.image)
+    error = abs(calibrate(raw, thresholds.image_center, thresholds.image) - calibrated) / max(1.0, abs(calibrated))
+    return error if math.isfinite(error) else math.inf
 
 
 def _largest_difference(actual: MapF32, expected: MapF32) -> float:

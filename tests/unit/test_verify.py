@@ -11,7 +11,7 @@ import tiny
 
 from edgead import Bundle, Detector
 from edgead.errors import BundleError
-from edgead.verify import verify
+from edgead.verify import golden_frame, verify
 
 
 def checks(path: Path) -> list[tuple[bool, float]]:
@@ -51,6 +51,24 @@ def test_a_damaged_golden_member_is_named(tiny_bundle: Path, member: str, data: 
     bundle = Bundle(whole.manifest, {**whole.members(), member: data}, whole.digest, None)
     with Detector(bundle) as detector, pytest.raises(BundleError, match=member):
         verify(bundle, detector)
+
+
+def test_a_score_that_no_map_explains_fails(tiny_bundle: Path) -> None:
+    """Broken components, say: the map is the same and the score is another."""
+    whole = Bundle.open(tiny_bundle)
+    (artifact,) = whole.manifest.artifacts
+    with Detector(whole) as detector:
+        scores = tuple(detector.read(golden_frame(whole, name)).score for name in whole.manifest.golden_frames)
+    gap = artifact.thresholds.image - artifact.thresholds.image_center
+    for off, passed in ((0.0, True), (0.04, True), (0.2, False), (np.nan, False)):
+        golden = tuple(score + off * gap for score in scores)
+        changed = msgspec.structs.replace(artifact, golden_scores=golden)
+        manifest = msgspec.structs.replace(whole.manifest, artifacts=(changed,))
+        bundle = Bundle(manifest, whole.members(), whole.digest, None)
+        with Detector(bundle) as detector:
+            found = verify(bundle, detector)
+        assert found[0].passed is passed, off
+        assert all(check.map_error <= check.tolerance for check in found)
 
 
 def test_no_golden_frames_means_no_checks() -> None:

@@ -40,7 +40,7 @@ from edgead_tools.data.foreground import Foreground, read_foreground, shrink_for
 from edgead_tools.distillation import MapTeacher
 from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
-from edgead_tools.golden import record_golden
+from edgead_tools.golden import make_golden
 from edgead_tools.methods import Method, Trained, TrainingImages, create_method
 from edgead_tools.precisions import fill
 from edgead_tools.progress import OnProgress, Reporter
@@ -253,7 +253,7 @@ def _calibrate(
             count = iter(range(1, len(held_out) + 1))
             frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)
             scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
-        pictures, maps, tolerance = record_golden(detector, held_out)
+        pictures, golden = make_golden(detector, held_out)
     for index in far_out(scores):
         reporter.say(
             f"{held_out[index].path} is much stranger than the other good images kept aside and raises the threshold: "
@@ -264,10 +264,11 @@ def _calibrate(
         thresholds=fit_thresholds(scores, maxima, false_alarm_rate),
         good_scores=scores,
         good_maxima=maxima,
-        golden=tuple(maps),
-        tolerance=tolerance,
+        golden=tuple(golden.maps),
+        golden_scores=golden.scores,
+        tolerance=golden.tolerance,
     )
-    contents = members | pictures | maps
+    contents = members | pictures | golden.maps
     return _replaced(manifest, contents, artifacts=(artifact,), golden_frames=tuple(pictures)), contents
 
 

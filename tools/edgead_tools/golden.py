@@ -1,4 +1,4 @@
-"""Golden frames: a few frames that go into the bundle with the maps they must give on every device."""
+"""Golden frames: a few frames that go into the bundle with the readings they must give on every device."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from edgead.errors import GateError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.types import ImageU8
-from edgead_calibration.golden import TOLERANCE, encode_map
+from edgead_calibration.golden import TOLERANCE, Golden, encode_map
 from edgead_tools.data import Sample
 
 FRAMES = 4
 SIDE = 512  # pixels; frames are stored no larger
 
 
-def record_golden(detector: Detector, samples: Sequence[Sample]) -> tuple[dict[str, bytes], dict[str, bytes], float]:
-    """PNG frames, the fused maps the detector reads from them (.npy), both by member name, and the tolerance."""
-    frames, maps, largest = {}, {}, 1.0
+def make_golden(detector: Detector, samples: Sequence[Sample]) -> tuple[dict[str, bytes], Golden]:
+    """PNG frames by member name, and what the detector reads from them."""
+    frames, maps, scores, largest = {}, {}, [], 1.0
     for index, sample in enumerate(samples[:FRAMES]):
         frame = _frame(read_image(sample.path, bits=detector.bundle.manifest.input.bits), damaged=index % 2 == 1)
-        expected = detector.read(frame).anomaly_map
+        reading = detector.read(frame)
         frames[f"golden/{index:02d}.png"] = _png(frame)
-        maps[f"golden/{index:02d}.npy"] = encode_map(expected)
-        largest = max(largest, float(np.abs(expected).max()))
-    return frames, maps, TOLERANCE * largest
+        maps[f"golden/{index:02d}.npy"] = encode_map(reading.anomaly_map)
+        scores.append(reading.score)
+        largest = max(largest, float(np.abs(reading.anomaly_map).max()))
+    return frames, Golden(maps, tuple(scores), TOLERANCE * largest)
 
 
 def _frame(image: ImageU8, *, damaged: bool) -> ImageU8:

@@ -189,6 +189,7 @@ class Artifact(Struct, frozen=True):
     good_maxima: tuple[float, ...]  # the same images' largest raw map values
     golden: tuple[str, ...]  # members with the expected fused map (.npy, float32), one per golden frame
     tolerance: float  # largest difference allowed between an engine's map and a golden map
+    golden_scores: tuple[float, ...] = ()  # expected raw scores, one per golden frame; none in bundles of before
     engine: str = ""  # the only engine that may run it; empty: any
 
 
@@ -242,6 +243,8 @@ class Manifest(Struct, frozen=True):
         for artifact in self.artifacts:
             if len(artifact.golden) != len(self.golden_frames):
                 raise ValueError(f"{artifact.member} must have one golden map per golden frame")
+            if artifact.golden_scores and len(artifact.golden_scores) != len(self.golden_frames):
+                raise ValueError(f"{artifact.member} must have one golden score per golden frame")
         for name in (
             *self.golden_frames,
             *self.fusion.members,

@@ -49,17 +49,22 @@ def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:
 def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:
     """Print the checks of one precision; returns how many failed."""
     from edgead.detector import Detector
+    from edgead.verify import SCORE_TOLERANCE
     from edgead.verify import verify as verify_golden
 
     with Detector(opened, engine=engine, precision=precision) as detector:
         checks = verify_golden(opened, detector)
         for check in checks:
             if as_json:
-                line = {"engine": detector.engine.name, "precision": precision, "frame": check.frame}
-                error = check.map_error if check.map_error < float("inf") else None
-                print(json.dumps({**line, "map_error": error, "tolerance": check.tolerance, "passed": check.passed}))
+                line: dict[str, object] = {"engine": detector.engine.name, "precision": precision, "frame": check.frame}
+                for name, error in (("map_error", check.map_error), ("score_error", check.score_error)):
+                    line[name] = error if error < float("inf") else None
+                print(json.dumps({**line, "tolerance": check.tolerance, "passed": check.passed}))
             else:
                 sign = "ok    " if check.passed else "FAILED"
                 where = f"{detector.engine.name} {precision:<4}  {shown(check.frame)}"
-                print(f"{sign}  {where}  differs by {check.map_error:.3g} (allowed {check.tolerance:.3g})")
+                differs = f"{check.map_error:.3g} (allowed {check.tolerance:.3g})"
+                print(
+                    f"{sign}  {where}  map differs by {differs}, score by {check.score_error:.3g} ({SCORE_TOLERANCE})"
+                )
     return sum(not check.passed for check in checks)
