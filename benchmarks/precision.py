@@ -16,11 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from device import describe_device
-
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact
 from edgead.bundle.store import write_bundle
+from edgead.device import describe_device
 from edgead_calibration.trial import open_trial
 from edgead_tools.data import Dataset, open_dataset, split
 from edgead_tools.evaluate import evaluate
