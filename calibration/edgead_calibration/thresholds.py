@@ -63,8 +63,8 @@ def rate_interval(images: int, rank: int) -> tuple[float, float]:
     """
     tail = (1 - CONFIDENCE) / 2
     above = images - rank + 1
-    low = 0.0 if rank == images else _bisect(lambda x: _at_least(above, images, x) - tail)
-    return low, _bisect(lambda x: _at_least(above, images, x) - (1 - tail))
+    low = 0.0 if rank == images else find_root(lambda x: _at_least(above, images, x) - tail)
+    return low, find_root(lambda x: _at_least(above, images, x) - (1 - tail))
 
 
 def describe(thresholds: Thresholds) -> str:
@@ -134,7 +134,7 @@ def _student_quantile(probability: float, freedom: int) -> float:
     return math.sqrt(freedom) * math.tan(float(np.interp(probability, mass, angles)))
 
 
-def _bisect(function: Callable[[float], float]) -> float:
+def find_root(function: Callable[[float], float]) -> float:
     """The root of a non-decreasing function on [0, 1]."""
     low, high = 0.0, 1.0
     for _ in range(60):

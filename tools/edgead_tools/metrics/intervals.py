@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edgead_calibration.thresholds import find_root
 from edgead_tools.metrics.curve import F64, require_both, require_finite
 
 CONFIDENCE = 0.95
@@ -80,18 +81,9 @@ def _newcombe(value: float, anomalous: int, good: int) -> tuple[float, float]:
         spread = 1 + others * ((1 - truth) / (2 - truth) + truth / (1 + truth))
         return abs(value - truth) - reach * math.sqrt(truth * (1 - truth) * spread / (anomalous * good))
 
-    low = _bisect(lambda x: -excess(value * x)) * value  # `excess` falls towards the value, from either side
-    high = 1 - _bisect(lambda x: -excess(1 - (1 - value) * x)) * (1 - value)
+    low = find_root(lambda x: -excess(value * x)) * value  # `excess` falls towards the value, from either side
+    high = 1 - find_root(lambda x: -excess(1 - (1 - value) * x)) * (1 - value)
     return low, high
-
-
-def _bisect(function: Callable[[float], float]) -> float:
-    """The root of a function on [0, 1] that is negative below it."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if function(middle) > 0 else (middle, high)
-    return (low + high) / 2
 
 
 def _rate_at(events: int, trials: int, probability: float) -> float:
@@ -105,7 +97,7 @@ def _rate_at(events: int, trials: int, probability: float) -> float:
         chances = np.exp(ways + successes * math.log(rate) + (trials - successes) * math.log1p(-rate))
         return probability - float(chances.sum())
 
-    return _bisect(shortfall)
+    return find_root(shortfall)
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
