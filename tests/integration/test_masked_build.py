@@ -62,7 +62,7 @@ def test_thresholds_are_fitted_to_what_is_judged(data: Path, drawn: Path, tmp_pa
     assert masked.read("model.fp32.onnx") == plain.read("model.fp32.onnx")
     image = boards.board(99, SIDE)
     image[40:60, 80:92] = 255  # a disturbance that is not judged
-    with Detector(plain, threads=1) as before, Detector(masked, threads=1) as after:
+    with Detector(plain, engine="onnx") as before, Detector(masked, engine="onnx") as after:
         assert all(check.passed for check in verify(masked, after))
         unmasked, reading = before.read(image), after.read(image)
         np.testing.assert_allclose(reading.anomaly_map, unmasked.anomaly_map * mask, rtol=1e-5, atol=1e-5)
