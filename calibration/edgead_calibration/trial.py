@@ -47,7 +47,7 @@ def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
     On one thread, so that sums are taken in one order and a busy machine measures the same network.
     """
     here = runs_here(bundle, engine)
-    artifact = msgspec.structs.replace(like, member=TRIAL, golden=(), engine="")
+    artifact = msgspec.structs.replace(like, member=TRIAL, golden=(), golden_scores=(), engine="")
     members = bundle.members() | {TRIAL: network if here else in_fp32(network)}
     listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
     manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)

@@ -15,6 +15,7 @@ from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import Trial
 from edgead_calibration.recipe import load_recipe
+from edgead_calibration.trial import open_trial
 from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.progress import Reporter
@@ -61,6 +62,14 @@ def test_each_precision_is_in_the_bundle_or_left_out_with_a_reason(built: Bundle
     for artifact in built.manifest.artifacts:
         with Detector(built, engine=artifact.engine or "onnx", precision=artifact.precision) as detector:
             assert all(check.passed for check in verify(built, detector))
+
+
+def test_a_network_of_the_bundle_can_be_tried_again(built: Bundle) -> None:
+    """As `benchmarks/precision.py` does; a bundle's own artifact has golden readings, and a trial has none."""
+    for artifact in built.manifest.artifacts:
+        with open_trial(built, built.read(artifact.member), artifact, artifact.engine or "onnx") as trial:
+            assert trial.bundle.manifest.golden_frames == ()
+            assert trial.artifact.thresholds == artifact.thresholds
 
 
 def test_auto_is_int8_only_where_it_was_faster(built: Bundle) -> None:
