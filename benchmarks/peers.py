@@ -66,8 +66,11 @@ def work(python: Path, what: str, job: dict[str, Any], keep: Path) -> None:
 
 
 def judge(dataset: Dataset, maps: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """The figures of one model's maps (N, h, w) and scores (N,) for the test images."""
-    figures: dict[str, Any] = {"image_auroc": image_auroc(scores, [not one.is_good for one in dataset.test])}
+    """The figures of one model's maps (N, h, w) and scores (N,) for the test images, and the AUROC of each defect."""
+    bad, labels = np.array([not one.is_good for one in dataset.test]), [one.label for one in dataset.test]
+    kinds = {kind: ~bad | (np.array(labels) == kind) for kind in sorted({one for one in labels if one != "good"})}
+    figures: dict[str, Any] = {"image_auroc": image_auroc(scores, bad)}
+    figures["kinds"] = {kind: image_auroc(scores[of], bad[of]) for kind, of in kinds.items()}
     if dataset.has_masks:
         pixels = PixelScores.of((m, read_mask(s, *m.shape)) for m, s in zip(maps, dataset.test, strict=True))
         figures |= {"pixel_auroc": pixels.auroc(), "aupro": pixels.aupro()}

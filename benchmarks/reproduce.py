@@ -43,6 +43,12 @@ def steps(data: Path, keep: Path) -> list[list[str]]:
     )
     bundles = {method: str(keep / method) for method in TRAINING}
     networks = [f"{folder}/bottle.edgead" for folder in bundles.values()]
+    quantized = [f"{keep / 'precision'}/{method}-bottle.edgead" for method in TRAINING]
+    into = ["--data", str(data), "--keep", str(keep / "precision"), "--out", result("precision")]
+    precisions = [
+        ["precision.py", *(name for name in SETS if (data / name).is_dir()), "--bundles", folder, *into]
+        for folder in bundles.values()
+    ]
     accuracy = [
         ["accuracy.py", method, *every, *TRAINING[method], "--keep", folder, "--out", result(f"accuracy-{method}")]
         for method, folder in bundles.items()
@@ -51,7 +57,8 @@ def steps(data: Path, keep: Path) -> list[list[str]]:
         *accuracy,
         ["curve.py", *curve, "--steps", "80", "--keep", str(keep / "curve"), "--out", result("curve-stlm")],
         ["frame_path.py", networks[0], "--out", result("frame-path")],
-        ["limit.py", *networks, "--out", result("limit")],
+        *precisions,
+        ["limit.py", *quantized, "--out", result("limit")],
         ["peers.py", *small, "--bundles", bundles["stlm"], "--keep", str(keep / "peers"), "--out", result("peers")],
     ]
 
@@ -101,7 +108,8 @@ def peers_table(found: dict[str, Any]) -> str:
 def accuracy(figures: dict[str, Any] | None) -> str:
     if figures is None:
         return ""
-    return number(figures["image_auroc"], ".3f") + (f" / {figures['aupro']:.3f}" if "aupro" in figures else "")
+    aupro = figures.get("aupro")
+    return number(figures["image_auroc"], ".3f") + ("" if aupro is None else f" / {aupro:.3f}")
 
 
 def limit_table(found: dict[str, Any]) -> str:
@@ -121,11 +129,31 @@ def limit_table(found: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def precision_table(found: dict[str, Any]) -> str:
+    """One row a bundle: image AUROC (and AUPRO) of every network, sizes, and how long INT8 takes of FP32's time."""
+    columns = ["fp32", "int8 onnx", "int8 openvino", "int8 tensorrt", "fp16 tensorrt"]
+    rows = []
+    for name, one in found["sets"].items():
+        method, _, images = name.partition(" ")
+        networks = one["networks"]
+        sizes = [networks[column].get("bytes") for column in ("fp32", "int8 onnx", "int8 tensorrt", "fp16 tensorrt")]
+        times = [networks[column] for column in ("int8 onnx", "int8 openvino")]
+        rows.append([
+            f"`{method}`, {SETS.get(images, images)}",
+            *("left out" if networks[column].get("reason") else accuracy(networks[column]) for column in columns),
+            " / ".join(number(size and size / 1e6, ".1f") or "–" for size in sizes),
+            " / ".join(number(t["milliseconds"] and t["milliseconds"] / t["milliseconds_fp32"], ".2f") for t in times),
+        ])  # fmt: skip
+    forms = ["FP32", "INT8, ONNX Runtime", "INT8, OpenVINO", "INT8 with FP16, TensorRT*", "FP16, TensorRT*"]
+    return markdown(["network", *forms, "MB", "INT8's time"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {  # name -> results, what is made of them
     "stlm": ("accuracy-stlm", accuracy_table),
     "ast_mfr": ("accuracy-ast_mfr", accuracy_table),
     "peers": ("peers", peers_table),
     "limit": ("limit", limit_table),
+    "precision": ("precision", precision_table),
 }
 
 
