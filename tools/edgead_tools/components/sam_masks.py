@@ -7,7 +7,8 @@ meant are removed.
 
 Against the published generator: pictures are brought to the encoder's square input (those of a build are square
 already); logits are interpolated to the picture's size once, not by way of the encoder's input; specks are counted in
-shares of the picture; and there are no zoomed-in crops, off by default there too.
+shares of the picture; and there are no zoomed-in crops, off by default there too. Compared with segment-anything 1.0 on
+weights of noise; the published weights have not been tried.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Everything:
     offset: float = 1.0  # of the logits, up and down, by which stability is measured
     alike: float = 0.7  # IoU of two boxes above which they are of one thing
     speck: float = 1e-4  # of the picture: pieces and holes that are smaller are removed; 100 pixels at 1024
-    batch: int = 32  # points at a time, 28 MB each at 1024; the published 64 give the same masks
+    batch: int = 32  # points at a time, 19 MB each at 1024; the published 64 give the same masks
     side: int = SIDE  # of the encoder's input, a multiple of 16
 
 
