@@ -109,7 +109,7 @@ def test_folding_changes_nothing_but_what_is_computed_again(decoder: ImageDecode
 def test_positions_are_those_of_the_grid_at_hand(decoder: ImageDecoder) -> None:
     for height, width in ((64, 64), (14, 20)):
         expected = positions(array(decoder.frequencies), height, width)
-        np.testing.assert_allclose(decoder._positions(height, width)[0].numpy(), expected, atol=2e-4)
+        np.testing.assert_allclose(decoder.grid(height, width)[0].numpy(), expected, atol=2e-4)
 
 
 def test_its_layers_and_tokens_have_the_published_sizes() -> None:

@@ -67,7 +67,7 @@ class Images:
 
     def training(self, large: Rows | None = None, drawn: Drawn | None = None) -> TrainingImages:
         """What a method learns from, in memory at network size; `large` has the checked images at another, `drawn` the
-        label maps of training images."""
+        label maps or masks of training images."""
         assert self.checked.images is not None  # the check was given a cache
         train, calibration = (
             np.asarray(self.checked.images[self.checked.rows(side)])
@@ -76,7 +76,7 @@ class Images:
         bigger = None if large is None else np.asarray(large[self.checked.rows(self.parts.train)])
         if drawn is None:
             return TrainingImages(train, calibration, bigger)
-        return TrainingImages(train, calibration, bigger, drawn.names, drawn.labels)
+        return TrainingImages(train, calibration, bigger, drawn.names, drawn.labels, drawn.masks)
 
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image as it is on disk."""

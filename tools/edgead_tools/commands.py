@@ -161,13 +161,21 @@ def components(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
     size: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="As in the build that is to follow.")] = 0,
-    weights: Annotated[Path | None, typer.Option(help="File or folder with pretrained weights.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder with pretrained weights, or the file of the masks'.")
+    ] = None,
+    masks: Annotated[
+        str, typer.Option(help="What to find them in: foreground, or SAM's masks: mobile-sam or sam-vit-h.")
+    ] = "foreground",
+    device: Annotated[str, typer.Option(help="Where SAM looks: cpu or cuda.")] = "cpu",
 ) -> None:
     """Find the components of good parts and write a page that shows them, before hours of training.
 
     What is wrong there can be drawn: components/STEM.png in the data set, or beside the images, holds the label map of
     image STEM (8-bit grey: 0 the background, 1 and up the components), components/names.txt a name a line. A handful of
-    drawn images is enough; where there is one, nothing is searched for.
+    drawn images is enough; where there is one, nothing is searched for. Masks that another tool made of a dozen images
+    or more are taken from folders instead: components/STEM/0.png and so on, white where the thing is; a build finds
+    them there too. For SAM's masks give it `--set masks=mobile-sam`.
     """
     from edgead.errors import UsageError
     from edgead_tools.components.stage import write_components
@@ -175,7 +183,7 @@ def components(
 
     if out.exists() and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
-    found = write_components(data, out, size, seed, weights, ConsoleReporter())
+    found = write_components(data, out, size, seed, weights, ConsoleReporter(), masks=masks, device=device)
     for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
         typer.echo(f"{name:<20} {share:.2%} of the image")
     typer.echo(f"page: {out}")

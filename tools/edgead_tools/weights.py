@@ -103,7 +103,7 @@ _TABLE = (
         "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         40_728_226,
         "Apache-2.0",
-        "stlm: encoders and decoder",
+        "stlm: encoders and decoder; csad: masks",
         url=f"{MOBILE_SAM}/weights/mobile_sam.pt",
     ),
     Weights(
@@ -112,7 +112,7 @@ _TABLE = (
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         2_564_550_879,
         "Apache-2.0",
-        "stlm: teacher",
+        "stlm: teacher; csad: masks",
         url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
     ),
     Weights(

@@ -1,15 +1,21 @@
-"""Label maps drawn by hand: a folder `components` in the data set, or beside the images.
+"""Label maps drawn by hand, or masks that another tool cut out: a folder `components` in the data set, or beside the
+images.
 
     components/<stem of the image>.png   8-bit grey or palette: 0 the background, 1 and up the components
     components/names.txt                 the components' names, one a line; without it they are numbered
 
-A handful of good images is enough, and no foundation model or clustering has a say then.
+A handful of good images is enough, and no foundation model or clustering has a say then. Without label maps:
+
+    components/<stem of the image>/*.png 8-bit grey: each file a mask of one thing, or of several alike; 0 is outside
+
+Such masks, of a text-grounded SAM say, are proposals: they are refined and clustered as those that are searched for.
+A dozen images or more should have them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -17,32 +23,56 @@ import numpy as np
 
 from edgead.errors import DataError
 from edgead.images import read_file, read_image
-from edgead.types import Labels
+from edgead.types import Labels, Mask
 from edgead_tools.components.classes import BACKGROUND
 from edgead_tools.data import Sample
 
 FOLDER = "components"
 NAMES = "names.txt"
 MOST = 40  # components
+LEVELS = "grey levels 0, 1, 2 and so on"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """What a person drew: names with the background first, and label maps (H, W) by the image's index."""
+    """What a person drew: names with the background first, and label maps (H, W) by the image's index; or masks."""
 
-    names: tuple[str, ...]
-    labels: dict[int, Labels]
+    names: tuple[str, ...] = ()
+    labels: dict[int, Labels] = field(default_factory=dict)
+    masks: Mapping[int, list[Mask]] = field(default_factory=dict)  # (H, W) each, by the image's index
+
+
+class MaskFolders(Mapping[int, list[Mask]]):
+    """The masks of those images that have a folder of them, by the image's index; read when asked for."""
+
+    def __init__(self, folders: Mapping[int, Path], samples: Sequence[Sample], height: int, width: int) -> None:
+        self._folders, self._samples, self._size = folders, samples, (height, width)
+
+    def __getitem__(self, index: int) -> list[Mask]:
+        paths = sorted(self._folders[index].glob("*.png"))
+        if not paths:
+            raise DataError(f"there is no mask in {self._folders[index]}: save each as a PNG, or remove the folder")
+        return [_read(path, self._samples[index], *self._size, "white on black") > 0 for path in paths]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
 
 
 def read_drawn(root: Path, samples: Sequence[Sample], height: int, width: int) -> Drawn | None:
-    """The label maps of those of `samples` that have one, at (height, width); None where none has.
+    """The label maps of those of `samples` that have one, at (height, width), or the masks of those that have some;
+    None where none has.
 
-    Raises DataError for a map that is unreadable, of another shape than its image, or without names for its labels.
+    Raises DataError for a map that is unreadable, of another shape than its image, or without names for its labels;
+    for a mask when it is asked for.
     """
-    maps = {index: path for index, sample in enumerate(samples) if (path := _map_of(sample, root)) is not None}
+    maps = _placed(root, samples, ".png")
     if not maps:
-        return None
-    labels = {index: _read(path, samples[index], height, width) for index, path in maps.items()}
+        folders = _placed(root, samples, "")
+        return Drawn(masks=MaskFolders(folders, samples, height, width)) if folders else None
+    labels = {index: _read(path, samples[index], height, width, LEVELS) for index, path in maps.items()}
     most = max(int(one.max()) for one in labels.values())
     if not 1 <= most <= MOST:
         raise DataError(
@@ -51,16 +81,22 @@ def read_drawn(root: Path, samples: Sequence[Sample], height: int, width: int) -
     return Drawn((BACKGROUND, *_names(next(iter(maps.values())).parent, most)), labels)
 
 
-def _map_of(sample: Sample, root: Path) -> Path | None:
-    name = sample.path.stem + ".png"
-    places = (sample.path.parent / FOLDER / name, root / FOLDER / name)
-    return next((place for place in places if place.is_file()), None)
+def _placed(root: Path, samples: Sequence[Sample], suffix: str) -> dict[int, Path]:
+    """What there is of each image, by its index: a file where there is a suffix, a folder where there is none."""
+    found = {}
+    for index, sample in enumerate(samples):
+        name = sample.path.stem + suffix
+        places = (sample.path.parent / FOLDER / name, root / FOLDER / name)
+        fitting = [place for place in places if (place.is_file() if suffix else place.is_dir())]
+        if fitting:
+            found[index] = fitting[0]
+    return found
 
 
-def _read(path: Path, sample: Sample, height: int, width: int) -> Labels:
+def _read(path: Path, sample: Sample, height: int, width: int, how: str) -> Labels:
     pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise DataError(f"{path} is no 8-bit grey PNG: save labels as grey levels 0, 1, 2 and so on")
+        raise DataError(f"{path} is no 8-bit grey PNG: save it as {how}")
     shape = read_image(sample.path).shape[:2]
     if pixels.shape != shape:
         raise DataError(f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels and its image {shape[1]}x{shape[0]}")

@@ -9,20 +9,41 @@ import numpy as np
 
 from edgead.errors import UsageError
 from edgead_tools.components.classes import ComponentLabels, from_drawn
-from edgead_tools.components.drawn import read_drawn
-from edgead_tools.components.find import find_components
+from edgead_tools.components.drawn import Drawn, read_drawn
+from edgead_tools.components.find import choose_proposals, find_components, source_named
 from edgead_tools.components.page import write_page
+from edgead_tools.config import BuildConfig
 from edgead_tools.data import Cache, check, open_dataset, split
 from edgead_tools.progress import Reporter
+from edgead_tools.session import check_device, session
 from edgead_tools.weights import find, load_state
 
 
 def write_components(
-    data: Path, page: Path, size: int, seed: int, weights: Path | None, reporter: Reporter
+    data: Path,
+    page: Path,
+    size: int,
+    seed: int,
+    weights: Path | None,
+    reporter: Reporter,
+    *,
+    masks: str = "foreground",
+    device: str = "cpu",
 ) -> ComponentLabels:
-    """The components a build of the same data, size and seed would learn, shown on `page`; raises an EdgeadError."""
+    """The components a build of the same data, size, seed and masks would learn, shown on `page`.
+
+    `weights` is a folder, or the file of the masks' SAM, of the search's own network where there is no SAM. Raises an
+    EdgeadError.
+    """
     if size % 32 or not 64 <= size <= 2048:
         raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {size}")
+    BuildConfig(seed=seed, device=device)  # refuses what a build would
+    check_device(device)
+    source = source_named(masks)
+    if source != "foreground":
+        find(source, weights)  # what is missing is said before the images are read
+    others = source != "foreground" and weights is not None and weights.is_file()
+    trunk = find("efficientnet-lite0", None if others else weights)
     dataset = open_dataset(data)
     with tempfile.TemporaryDirectory() as folder:
         with reporter.stage("checking images") as on_progress:
@@ -31,11 +52,12 @@ def write_components(
         train = split(checked.kept, seed, validation=dataset.validation).train
         assert checked.images is not None  # the check was given a cache
         images = np.asarray(checked.images[checked.rows(train)])
-    drawn = read_drawn(dataset.root, train, size, size)
-    if drawn is not None:
-        found = from_drawn(drawn.names, drawn.labels, len(train))
-    else:
-        with reporter.stage("finding components"):
-            found = find_components(images, load_state(find("efficientnet-lite0", weights)), seed)
+    drawn = read_drawn(dataset.root, train, size, size) or Drawn()
+    with reporter.stage("finding components"), session(device, 0):
+        proposals = choose_proposals(source, weights, device, given=bool(drawn.labels or drawn.masks))
+        if drawn.labels:
+            found = from_drawn(drawn.names, drawn.labels, len(train))
+        else:
+            found = find_components(images, load_state(trunk), seed, proposals=proposals, masks=drawn.masks)
     write_page(page, f"Components of {dataset.root.name}", images, found)
     return found

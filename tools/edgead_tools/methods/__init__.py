@@ -19,7 +19,7 @@ from torch import nn
 
 from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
-from edgead.types import Labels
+from edgead.types import Labels, Mask
 from edgead_tools.train import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
@@ -47,6 +47,7 @@ class TrainingImages:
     large: NDArray[np.uint8] | None = None  # `train` at the size of the bundle that is distilled from
     names: tuple[str, ...] = ()  # of components that a person drew, the background first
     labels: Mapping[int, Labels] = dataclasses.field(default_factory=dict)  # (H, W), by index in `train`
+    masks: Mapping[int, list[Mask]] = dataclasses.field(default_factory=dict)  # proposals (H, W), by index in `train`
 
     def __post_init__(self) -> None:
         for name, images in (("train", self.train), ("calibration", self.calibration)):

@@ -18,7 +18,7 @@ from edgead.ops import COMPONENTS, fuse, image_score
 from edgead.ops.components import Statistics, label_cells
 from edgead.types import Labels
 from edgead_calibration.components import Fitted, Rows, fit_components
-from edgead_tools.components import ComponentLabels, find_components, from_drawn
+from edgead_tools.components import ComponentLabels, MaskSource, choose_proposals, find_components, from_drawn
 from edgead_tools.data.logical import Item, find_items, paste_items, shake
 from edgead_tools.methods import TrainingImages
 from edgead_tools.nets.component_head import ComponentHead, labelled_losses, unlabelled_losses
@@ -31,11 +31,17 @@ ToTensor = Callable[[NDArray[np.uint8], str], Tensor]  # images (B, H, W, 3) BGR
 Logits = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> (B, K, h, w)
 
 
-def label(images: TrainingImages, state: Mapping[str, Tensor], seed: int) -> ComponentLabels:
-    """The label maps a person drew, where there are any, else those found without one."""
+def weights_of(*names: str, masks: MaskSource) -> tuple[str, ...]:
+    """The named weights, and those that masks of that source take."""
+    return names if masks == "foreground" else (*names, masks)
+
+
+def label(images: TrainingImages, state: Mapping[str, Tensor], run: Run, source: MaskSource) -> ComponentLabels:
+    """The label maps a person drew, where there are any, else those found in masks that are given or of `source`."""
+    proposals = choose_proposals(source, run.weights, run.device, given=bool(images.labels or images.masks))
     if images.labels:
         return from_drawn(images.names, images.labels, len(images.train))
-    return find_components(images.train, state, seed)
+    return find_components(images.train, state, run.seed, proposals=proposals, masks=images.masks)
 
 
 class LabelledImages:

@@ -4,7 +4,8 @@ Against the published model (BMVC 2024):
 
 - Trunk, segmentation head and students share one EfficientNet-Lite0; the students stand on its taps instead of being
   networks on the image, and learn in minutes.
-- Components are found without a foundation model (`edgead_tools.components`), or drawn by hand.
+- Components are found without a foundation model (`edgead_tools.components`) unless `masks` names one, or drawn by
+  hand.
 - Students' differences are whitened and judged by what is usual at each cell (`nets.residual_map`) instead of by
   quantiles, and the structural score is the mean of the map's highest cells.
 - The covariance of histograms is shrunk (`edgead_calibration.components`), since good parts are few.
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
+from edgead_tools.components import MaskSource
 from edgead_tools.data.augment import augment, jitter
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad import (
@@ -34,6 +36,7 @@ from edgead_tools.methods.csad import (
     label,
     second_half,
     teach_segmentation,
+    weights_of,
 )
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.nets.component_head import ComponentHead
@@ -58,7 +61,6 @@ class CsadEdge:
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
     segments: ClassVar[bool] = True
-    weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 96  # channels of the students
     batch: int = 4  # of the segmentation, labelled and unlabelled images each; the students have twice as many
@@ -67,6 +69,7 @@ class CsadEdge:
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
     top: float = 0.01  # share of the map's cells whose mean is the structural score
+    masks: MaskSource = "foreground"  # what components are found in
 
     def __post_init__(self) -> None:
         if self.width < 8 or self.batch < 1:
@@ -76,13 +79,18 @@ class CsadEdge:
         if not 0 <= self.rotation <= 180:
             raise UsageError("rotation must lie in 0..180 degrees")
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The trunk's, and those of the masks."""
+        return weights_of("efficientnet-lite0", masks=self.masks)
+
     def train(self, images: TrainingImages, run: Run) -> Trained:
-        source = find(self.weights[0], run.weights)
-        state = load_state(source)
+        sources = [find(name, run.weights) for name in self.weights]
+        state = load_state(sources[0])
         good = lite_batches(images, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            found = label(images, state, run.seed)
+            found = label(images, state, run, self.masks)
             trunk = load_efficientnet_lite(state)
             trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             students = LocalGlobal(trunk, good, images.size, self.width).to(run.device).eval()
@@ -100,7 +108,7 @@ class CsadEdge:
             network=network.cpu(),
             input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
             fusion=msgspec.structs.replace(fusion, components=branches.spec),
-            report=card(reports, [source], found),
+            report=card(reports, sources, found),
             members=branches.members,
         )
 

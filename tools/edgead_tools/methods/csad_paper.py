@@ -4,7 +4,8 @@ Source: Hsieh and Lai, "CSAD: Unsupervised Component Segmentation for Logical An
 code; where they disagree the code, which produced the published models, but plain cross entropy on logits, batch norm's
 usual momentum and nearest-neighbour label maps. What differs here:
 
-- Pseudo-labels come from `edgead_tools.components` or a person, not from GroundingDINO and HQ-SAM.
+- Pseudo-labels come from `edgead_tools.components` or a person, not from GroundingDINO and HQ-SAM; `masks` names
+  another SAM to search with.
 - Training keeps the last state. The published figures chose it by the test set.
 - Without images of another domain at hand the penalty on them is left out, as in EfficientAD's other implementations.
 - The rate is constant; the published one falls to a tenth for the last twentieth of the students' steps.
@@ -27,6 +28,7 @@ from torch import Tensor
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
 from edgead.errors import UsageError
 from edgead_calibration.components import published_statistics
+from edgead_tools.components import MaskSource
 from edgead_tools.data.augment import jitter
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad import (
@@ -39,6 +41,7 @@ from edgead_tools.methods.csad import (
     label,
     second_half,
     teach_segmentation,
+    weights_of,
 )
 from edgead_tools.nets.efficient_students import STEP, PublishedCsad
 from edgead_tools.nets.resnet import OFFSET, SCALE, load_resnet, tensor_from
@@ -63,22 +66,27 @@ class CsadPaper:
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
     segments: ClassVar[bool] = True
-    weights: ClassVar[tuple[str, ...]] = (ENCODER, FINDER)
 
     batch: int = 2  # of the students; the segmentation has twice as many, labelled and unlabelled each
     students_rate: float = 2e-4
     rate: float = 1e-2  # of the segmentation
+    masks: MaskSource = "foreground"  # what components are found in
 
     def __post_init__(self) -> None:
         if not (self.batch >= 1 and 0 < self.students_rate < math.inf and 0 < self.rate < math.inf):
             raise UsageError("batch must be at least 1 and both rates above 0")
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The encoder's, the finder's, and those of the masks."""
+        return weights_of(ENCODER, FINDER, masks=self.masks)
+
     def train(self, images: TrainingImages, run: Run) -> Trained:
         sources = [find(name, run.weights) for name in self.weights]
-        states = [load_state(source) for source in sources]
+        states = [load_state(source) for source in sources[:2]]
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            found = label(images, states[1], run.seed)
+            found = label(images, states[1], run, self.masks)
             network = PublishedCsad(load_resnet(states[0], ENCODER), images.size, len(found.names))
             network.to(device=run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             network.teacher.standardise(lambda: map(network.teach, _batches(images.train, run.device)))

@@ -1,8 +1,8 @@
-"""SAM's mask decoder as STLM uses it: the image side of its two-way transformer, without prompts (STLM 4).
+"""The two-way transformer of SAM's mask decoder; without prompts its image side is what STLM uses (STLM 4).
 
 Source: Segment Anything (arXiv 2304.02643, appendix A; Apache-2.0). Five learned tokens and the image's embedding
-look at each other twice; what the tokens end as, and the masks made of it, are not computed. All images of a batch
-go through at once. The positions are computed for the grid at hand.
+look at each other twice; the masks made of what the tokens end as are `nets.sam_masks`'s. All images of a batch, or
+all prompts of an image, go through at once. The positions are computed for the grid at hand.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ KEYS = (  # of MobileSAM's and SAM's checkpoints
         r"decoder.layer\1.image_to_tokens.\2.\3",
     ),
     (rf"{_LAYER}\.(mlp\.lin[12]|norm[1-4])\.(weight|bias)", r"decoder.layer\1.\2.\3"),
-    (r"prompt_encoder\.(point_embeddings\.[0-3]|not_a_point_embed)\.weight", r"unused.\1"),
+    (r"prompt_encoder\.point_embeddings\.1\.weight", "masks.point"),
+    (r"prompt_encoder\.not_a_point_embed\.weight", "masks.no_point"),
+    (r"prompt_encoder\.(point_embeddings\.[023])\.weight", r"unused.\1"),
     (r"prompt_encoder\.mask_downscaling\.([01346])\.(weight|bias)", r"unused.mask_downscaling.\1.\2"),
     (
         r"mask_decoder\.transformer\.final_attn_token_to_image\.([qkv]|out)_proj\.(weight|bias)",
-        r"unused.final_attention.\1.\2",
+        r"masks.final_attention.\1.\2",
     ),
-    (r"mask_decoder\.transformer\.norm_final_attn\.(weight|bias)", r"unused.final_norm.\1"),
-    (r"mask_decoder\.output_upscaling\.([013])\.(weight|bias)", r"unused.output_upscaling.\1.\2"),
+    (r"mask_decoder\.transformer\.norm_final_attn\.(weight|bias)", r"masks.final_norm.\1"),
+    (r"mask_decoder\.output_upscaling\.([013])\.(weight|bias)", r"masks.enlarge.\1.\2"),
     (
         r"mask_decoder\.output_hypernetworks_mlps\.([0-3])\.layers\.([0-2])\.(weight|bias)",
-        r"unused.hypernetworks.\1.\2.\3",
+        r"masks.filters.\1.\2.\3",
     ),
-    (r"mask_decoder\.iou_prediction_head\.layers\.([0-2])\.(weight|bias)", r"unused.iou_head.\1.\2"),
+    (r"mask_decoder\.iou_prediction_head\.layers\.([0-2])\.(weight|bias)", r"masks.rating.\1.\2"),
 )
 
 
@@ -70,34 +72,49 @@ class ImageDecoder(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         height, width = embedding.shape[2:]
-        codes = torch.cat([self.iou_token, self.mask_tokens])[None]
-        positions = self._positions(height, width) if self.positions is None else self.positions
-        tokens = self._first_tokens() if self.tokens is None else self.tokens
+        codes = self.codes()
+        positions = self.grid(height, width) if self.positions is None else self.positions
+        tokens = self._first_tokens(codes) if self.tokens is None else self.tokens
+        _, image = self._look(embedding, codes, tokens, positions)
+        return image
+
+    def look(self, embedding: Tensor, codes: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What tokens with the codes (P, T, 256) and an image's embedding (1, 256, h, w), its cells at `positions`,
+        end as: (P, T, 256) and (P, 256, h, w)."""
+        return self._look(embedding, codes, self._first_tokens(codes), positions)
+
+    def _look(self, embedding: Tensor, codes: Tensor, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         image = (embedding + self.no_mask[:, :, None, None]).flatten(2).transpose(1, 2)
         tokens, image = self.layer0(tokens, image, codes, positions)
         tokens = self.layer1.norm1(tokens + self.layer1.among_tokens(tokens + codes, tokens + codes, tokens))
-        _, image = self.layer1(tokens, image, codes, positions)
-        x: Tensor = image.transpose(1, 2).reshape(-1, EMBEDDING, height, width)
-        return x
+        tokens, image = self.layer1(tokens, image, codes, positions)
+        return tokens, image.transpose(1, 2).reshape(-1, *embedding.shape[1:])
 
     def fold(self, height: int, width: int) -> None:
         """Make constants of what does not depend on the image, for a grid of height x width cells."""
         with torch.no_grad():
-            self.positions, self.tokens = self._positions(height, width), self._first_tokens()
+            self.positions, self.tokens = self.grid(height, width), self._first_tokens(self.codes())
 
-    def _positions(self, height: int, width: int) -> Tensor:
-        """Sines and cosines of random frequencies over the centres of the cells, (1, height * width, 256)."""
+    def codes(self) -> Tensor:
+        """The learned tokens, (1, 5, 256): the rating's, then the masks'."""
+        return torch.cat([self.iou_token, self.mask_tokens])[None]
+
+    def grid(self, height: int, width: int) -> Tensor:
+        """The codes of the centres of the cells, (1, height * width, 256)."""
         like = self.frequencies
         y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
         x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-        place = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).reshape(-1, 2)
-        phase = 2 * math.pi * ((2 * place - 1) @ like)
-        return torch.cat([phase.sin(), phase.cos()], 1)[None]
+        centres = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
+        return self.place(centres.reshape(-1, 2))[None]
 
-    def _first_tokens(self) -> Tensor:
+    def place(self, points: Tensor) -> Tensor:
+        """The codes (N, 256) of points (N, 2), x and y in 0..1: sines and cosines of random frequencies."""
+        phase = 2 * math.pi * ((2 * points - 1) @ self.frequencies)
+        return torch.cat([phase.sin(), phase.cos()], 1)
+
+    def _first_tokens(self, codes: Tensor) -> Tensor:
         """The tokens after the first attention among themselves, which has no code of position and no shortcut."""
-        tokens = torch.cat([self.iou_token, self.mask_tokens])[None]
-        first: Tensor = self.layer0.norm1(self.layer0.among_tokens(tokens, tokens, tokens))
+        first: Tensor = self.layer0.norm1(self.layer0.among_tokens(codes, codes, codes))
         return first
 
 
