@@ -166,7 +166,7 @@ def test_the_command_stores_shows_and_compares(edgead, tmp_path: Path, tiny_bund
     ("arguments", "code", "sentence"),
     [
         ("--frame 0x5", 2, "takes a size such as 1920x1080"),
-        ("--compare none.json", 2, "holds no figures"),
+        ("--compare none.json", 2, "none.json cannot be read: No such file"),
         ("--compare notes.txt", 2, "holds no figures"),
         ("--out notes.txt", 2, "would be overwritten"),
         ("--engine onxx", 2, "unknown engine 'onxx'"),

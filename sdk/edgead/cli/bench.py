@@ -83,9 +83,13 @@ def bench(
 def read_figures(path: Path) -> dict[str, Any]:
     """What --out has written; raises UsageError for anything else."""
     try:
-        found = json.loads(path.read_bytes())
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; give a file of `edgead bench --out`") from error
+    try:
+        found = json.loads(text)
         found["runs"][0]["network_ms"], found["device"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UsageError(f"{path} holds no figures of `edgead bench --out`: measure them again") from error
     assert isinstance(found, dict)
     return found
