@@ -41,10 +41,10 @@ class Receiver:
                 if answer == -1:
                     self.wfile.write(b"what?\r\n\r\n")
                     return
+                if answer < 300:  # before it is answered: the next post comes in a thread of its own
+                    receiver.taken.append(body)
                 self.send_response(answer)
                 self.end_headers()
-                if answer < 300:
-                    receiver.taken.append(body)
 
             def log_message(self, *_: object) -> None:
                 pass
