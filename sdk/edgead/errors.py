@@ -6,6 +6,7 @@
     ├── BundleError                  1   a bundle is missing, damaged, altered or too new
     ├── WeightsError                 1   pretrained weights are missing or not what they should be
     ├── EngineError                  3   this machine cannot run the asked-for engine or precision
+    │   └── AbsentError              3   its library or its hardware is not on this machine
     ├── GateError                    4   a check on numbers failed: export, golden frames, accuracy
     └── SourceError                  5   a camera, stream or file of frames cannot be opened or was lost
 
@@ -42,6 +43,10 @@ class WeightsError(EdgeadError):
 
 class EngineError(EdgeadError):
     exit_code = 3
+
+
+class AbsentError(EngineError):
+    pass
 
 
 class GateError(EdgeadError):
