@@ -83,6 +83,11 @@ class Gpu:
 
         self._made.callback(quietly)
 
+    def free_memory(self) -> int:
+        """Bytes of device memory that nobody has; on a Jetson it is the host's."""
+        free, _ = self._driver.mem_get_info()
+        return int(free)
+
     def allocate(self, size: int) -> Any:
         """`size` bytes of device memory as pycuda gives it: `int` is its address, `free` gives it back."""
         return self._driver.mem_alloc(max(size, 1))
