@@ -6,13 +6,14 @@ size, all three of its shapes that size, so that every tactic is chosen for what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgead.errors import EngineError
-from edgead.tensorrt.layers import Layer, Wish, from_log, wishes
+from edgead.tensorrt.card import Port
+from edgead.tensorrt.layers import Layer, Wish, from_log, type_name, wishes
 from edgead.tensorrt.library import Library
 
 OnProgress = Callable[[int, int], object]
@@ -33,6 +34,7 @@ class Built(NamedTuple):
     """An engine, and what was read while it was made."""
 
     engine: bytes
+    ports: list[Port]
     wishes: list[Wish]
     layers: list[Layer]  # as the builder's log has them; none where it does not say
     beside_dla: list[str]  # layers that run on the GPU, where the accelerator was asked for
@@ -75,7 +77,14 @@ def build(
     kept = b""
     with suppress(AttributeError, TypeError):  # TensorRT for RTX keeps none
         kept = bytes(config.get_timing_cache().serialize())
-    return Built(bytes(serialized), wishes(definition), from_log(log.lines), beside, kept)
+    return Built(bytes(serialized), list(_ports(definition)), wishes(definition), from_log(log.lines), beside, kept)
+
+
+def _ports(definition: Any) -> Iterator[Port]:
+    inputs = [definition.get_input(index) for index in range(definition.num_inputs)]
+    outputs = [definition.get_output(index) for index in range(definition.num_outputs)]
+    for index, tensor in enumerate((*inputs, *outputs)):
+        yield Port(tensor.name, index < len(inputs), type_name(tensor.dtype.name), tuple(tensor.shape))
 
 
 def _profile(builder: Any, definition: Any, batch: int) -> Any:

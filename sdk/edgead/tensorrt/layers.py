@@ -57,7 +57,7 @@ def wishes(network: Any) -> list[Wish]:
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     return [
-        Wish(layer.name, "int8" if _is_dequantized(layer, makers) else _type(layer.get_input(0).dtype.name))
+        Wish(layer.name, "int8" if _is_dequantized(layer, makers) else type_name(layer.get_input(0).dtype.name))
         for layer in layers
         if layer.type.name in WEIGHTED
     ]
@@ -113,7 +113,7 @@ def from_log(lines: Sequence[str]) -> list[Layer]:
                     name=fields["Name"],
                     kind=fields["LayerType"],
                     inputs=_types([one for _, one in inputs]),
-                    weights=_type(largest[1]) if largest else "",
+                    weights=type_name(largest[1]) if largest else "",
                     outputs=_types([one for _, one in outputs]),
                     nodes=tuple(_NODE.findall(fields.get("Metadata", ""))),
                 )
@@ -145,7 +145,7 @@ def from_inspector(information: str) -> list[Layer]:
         inputs, outputs = (_types(_formats(entry.get(side, []))) for side in ("Inputs", "Outputs"))
         nodes = tuple(_NODE.findall(metadata)) or tuple(name.split(" + "))
         weights = entry.get("Weights", {})
-        kind = _type(str(weights.get("Type", ""))) if isinstance(weights, dict) else ""
+        kind = type_name(str(weights.get("Type", ""))) if isinstance(weights, dict) else ""
         found.append(Layer(name, str(entry.get("LayerType", "")), inputs, kind, outputs, nodes))
     return found
 
@@ -155,10 +155,10 @@ def _formats(tensors: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _types(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(filter(None, map(_type, texts)))
+    return tuple(filter(None, map(type_name, texts)))
 
 
-def _type(text: str) -> str:
+def type_name(text: str) -> str:
     """int8, fp16 or fp32 as some word of TensorRT's says it; empty for another type."""
     found = _TYPE.search(text)
     return _TYPES[found.group().lower()] if found else ""
