@@ -204,15 +204,15 @@ def _fault(network: INetworkDefinition, config: IBuilderConfig) -> str:
 def _progress(monitor: IProgressMonitor | None, layers: list[ILayer]) -> bool:
     if monitor is None:
         return True
-    monitor.phase_start("Building Engine", None, 1)
-    monitor.phase_start("Timing", "Building Engine", len(layers))
+    monitor.phase_start("Building engine", None, 1)
+    monitor.phase_start("Timing graph nodes", "Building engine", len(layers))
     for step in range(len(layers)):
-        if not monitor.step_complete("Timing", step):
+        if not monitor.step_complete("Timing graph nodes", step):
             return False
-    monitor.phase_finish("Timing")
-    if not monitor.step_complete("Building Engine", 0):
+    monitor.phase_finish("Timing graph nodes")
+    if not monitor.step_complete("Building engine", 0):
         return False
-    monitor.phase_finish("Building Engine")
+    monitor.phase_finish("Building engine")
     return True
 
 

@@ -99,8 +99,12 @@ class ICudaEngine:
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self)
 
-    def create_execution_context(self) -> IExecutionContext:
-        return IExecutionContext(self)
+    def create_execution_context(self) -> IExecutionContext | None:
+        scratch = ctypes.c_void_p()
+        if driver().cuMemAlloc_v2(ctypes.byref(scratch), ctypes.c_size_t(SCRATCH)):
+            self._runtime._logger.log(ILogger.ERROR, "createExecutionContext: CUDA failed")
+            return None
+        return IExecutionContext(self, scratch)
 
 
 class EngineInspector:
@@ -118,9 +122,10 @@ class EngineInspector:
 class IExecutionContext:
     """It holds device memory from its making to its end, both of which need a current context."""
 
-    def __init__(self, engine: ICudaEngine) -> None:
+    def __init__(self, engine: ICudaEngine, scratch: ctypes.c_void_p) -> None:
         import onnxruntime as ort
 
+        self._scratch = scratch
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -131,9 +136,6 @@ class IExecutionContext:
         self._addresses: dict[str, int] = {}
         self._is_warm = False  # the first run after a change allocates, which no capture allows
         self.pending = 0  # runs in a stream that have not happened
-        self._scratch = ctypes.c_void_p()
-        if driver().cuMemAlloc_v2(ctypes.byref(self._scratch), ctypes.c_size_t(SCRATCH)):
-            raise RuntimeError("no execution context: CUDA failed")
 
     @property
     def active_optimization_profile(self) -> int:
@@ -229,7 +231,7 @@ class IExecutionContext:
         return any(fault == "off" or (fault[:4] == "off:" and fault[4:] in layers) for fault in faults())
 
     def __del__(self) -> None:
-        if sys.is_finalizing() or not self._scratch:
+        if sys.is_finalizing():
             return
         if self.pending:
             wrong("a TensorRT context ends while it is at work")
