@@ -7,7 +7,6 @@ size, all three of its shapes that size, so that every tactic is chosen for what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,18 +64,15 @@ def build(
         config.progress_monitor = _monitor(trt, on_progress)
     if options.capability:
         _aim(library, config, options.capability)
-    timing_cache = config.create_timing_cache(timings)
-    if timing_cache is not None:
-        config.set_timing_cache(timing_cache, ignore_mismatch=False)
+    if not library.is_rtx:  # which times nothing
+        config.set_timing_cache(config.create_timing_cache(timings), ignore_mismatch=False)
     beside = _use_dla(library, builder, definition, config) if options.dla else []
     for batch in options.batches:
         config.add_optimization_profile(_profile(builder, definition, batch))
     serialized = builder.build_serialized_network(definition, config)
     if serialized is None:
         raise EngineError(f"{library.title} cannot build the network: {log.complaint()}")
-    kept = b""
-    with suppress(AttributeError, TypeError):  # TensorRT for RTX keeps none
-        kept = bytes(config.get_timing_cache().serialize())
+    kept = b"" if library.is_rtx else bytes(config.get_timing_cache().serialize())
     return Built(bytes(serialized), list(_ports(definition)), wishes(definition), from_log(log.lines), beside, kept)
 
 
@@ -98,18 +94,22 @@ def _profile(builder: Any, definition: Any, batch: int) -> Any:
 
 def _aim(library: Library, config: Any, capability: int) -> None:
     """Build for GPUs of a compute capability, which only TensorRT for RTX can."""
-    trt = library.module
-    if not hasattr(trt, "ComputeCapability"):
-        raise EngineError(
-            f"{library.title} builds on the GPU that will run the engine: run `edgead compile` there, or give "
-            "--library tensorrt-rtx for a GeForce or RTX card"
-        )
-    target = getattr(trt.ComputeCapability, f"SM{capability}", None)
-    if target is None:
-        known = ", ".join(f"sm_{number}" for number in capabilities(library))
-        raise EngineError(f"{library.title} builds for {known}, not for sm_{capability}")
+    check_capability(library, capability)
     config.num_compute_capabilities = 1
-    config.set_compute_capability(target, 0)
+    config.set_compute_capability(getattr(library.module.ComputeCapability, f"SM{capability}"), 0)
+
+
+def check_capability(library: Library, capability: int) -> None:
+    """Raise EngineError unless the library can build for GPUs of that capability without one."""
+    known = capabilities(library)
+    if not known:
+        raise EngineError(
+            f"{library.title} builds on the GPU that will run the engine: run `edgead compile` there, or install "
+            "TensorRT for RTX for a GeForce or RTX card"
+        )
+    if capability not in known:
+        names = ", ".join(f"sm_{number}" for number in known)
+        raise EngineError(f"{library.title} builds for {names}, not for sm_{capability}")
 
 
 def capabilities(library: Library) -> list[int]:

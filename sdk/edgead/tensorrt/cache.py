@@ -19,7 +19,6 @@ import msgspec
 from edgead.errors import EdgeadError, EngineError
 from edgead.files import cache_folder, write_file
 from edgead.tensorrt.card import Card, Choice, Key, Prepared, decode, encode
-from edgead.tensorrt.layers import count
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Cache:
     def path(self, key: Key) -> Path:
         """Of the engine; its card ends in .json instead."""
         digest = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
-        return self.folder / f"{_stem(key.network, key.precision)}-{digest[:16]}.engine"
+        return self.folder / f"{_stem(key.network, key.precision)}-sm_{key.capability}-{digest[:12]}.engine"
 
     @contextmanager
     def locked(self, key: Key) -> Iterator[None]:
@@ -127,7 +126,7 @@ class Cache:
 
     def _tell_of_others(self, key: Key) -> None:
         """Say what has changed since the network was built here, and remove what only the old machine could use."""
-        for path in sorted(self.folder.glob(f"{_stem(key.network, key.precision)}-*.json")):
+        for path in sorted(self.folder.glob(f"{_stem(key.network, key.precision)}-sm_*.json")):
             try:
                 old = decode(path.read_bytes()).key
             except (OSError, ValueError):
@@ -164,7 +163,7 @@ def _wait_for(lock: IO[bytes]) -> None:
 
 def describe(card: Card) -> str:
     """An engine in a line: what runs in which precision, and for what it was built."""
-    products = ", ".join(f"{number} in {name}" for name, number in count(card.wishes).items() if number)
+    products = ", ".join(f"{number} in {name}" for name, number in card.products.items() if number)
     where = card.key.gpu or f"sm_{card.key.capability}"
     batches = ", ".join(map(str, card.batches))
     beside = f"; {len(card.beside_dla)} layers beside the DLA" if card.key.dla else ""

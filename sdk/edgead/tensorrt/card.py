@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgead.tensorrt.layers import Layer, Wish
+from edgead.tensorrt.layers import Layer, Wish, count
 
 SCHEMA = 1
 
@@ -67,6 +67,11 @@ class Card(Struct, frozen=True):
     def batches(self) -> tuple[int, ...]:
         """One optimization profile stands for each, in this order."""
         return self.key.batches
+
+    @property
+    def products(self) -> dict[str, int]:
+        """How many convolutions and matrix products run in each precision; none where that is not known."""
+        return count(self.wishes) if self.wishes else {}
 
 
 class Prepared(NamedTuple):

@@ -115,8 +115,8 @@ def _built(
     on_progress: OnProgress | None,
 ) -> Prepared:
     options = Options(key.batches, key.capability if library.is_rtx else 0, _workspace(gpu), key.dla)
-    where = f"for sm_{key.capability}" if gpu is None else f"on {gpu.name}, once; this may take minutes"
-    _log.warning("building the %s engine %s", key.precision, where)
+    if gpu is not None:
+        _log.warning("building the %s engine for %s: it takes minutes, once", key.precision, gpu.name)
     start = time.monotonic()
     with nullcontext() if gpu is None else gpu.current():
         timings = cache.read_timings(key)
