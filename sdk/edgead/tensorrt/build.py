@@ -7,6 +7,7 @@ size, all three of its shapes that size, so that every tactic is chosen for what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def build(
     if options.capability:
         _aim(library, config, options.capability)
     if not library.is_rtx:  # which times nothing
-        config.set_timing_cache(config.create_timing_cache(timings), ignore_mismatch=False)
+        _take_timings(config, timings)
     beside = _use_dla(library, builder, definition, config) if options.dla else []
     for batch in options.batches:
         config.add_optimization_profile(_profile(builder, definition, batch))
@@ -74,6 +75,15 @@ def build(
         raise EngineError(f"{library.title} cannot build the network: {log.complaint()}")
     kept = b"" if library.is_rtx else bytes(config.get_timing_cache().serialize())
     return Built(bytes(serialized), list(_ports(definition)), wishes(definition), from_log(log.lines), beside, kept)
+
+
+def _take_timings(config: Any, timings: bytes) -> None:
+    """Give the builder what earlier builds timed; what it does not take costs time, nothing else."""
+    for known in (timings, b""):
+        with suppress(Exception):  # of its bindings; a damaged cache gives None, or raises
+            cache = config.create_timing_cache(known)
+            if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+                return
 
 
 def _ports(definition: Any) -> Iterator[Port]:

@@ -19,8 +19,8 @@ import msgspec
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")  # layers of a network that ask for a precision
 _MOVING = ("CAST", "IDENTITY", "PADDING", "SHUFFLE", "SLICE")  # TensorRT takes a dequantisation past them
 _PLAIN = ("kgen", "reformat", "noop", "constant", "shape", "signal", "wait", "pointwise")  # that compute no product
-_TYPES = {"int8": "int8", "i8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
-_TYPE = re.compile("|".join(sorted(_TYPES, key=len, reverse=True)), re.IGNORECASE)
+_TYPES = {"int8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
+_TYPE = re.compile(rf"\b(?:{'|'.join(_TYPES)})\b", re.IGNORECASE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _SIDES = ("Inputs", "Constants", "Outputs")
 _TENSOR = re.compile(r"Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)")
