@@ -1,0 +1,262 @@
+"""An engine before it is loaded: built once, tried in another process, kept, and built anew when anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import emulated
+import msgspec
+import pytest
+import twins
+
+from edgead import Bundle
+from edgead.bundle import Artifact
+from edgead.cuda.context import Gpu
+from edgead.errors import EdgeadError, EngineError
+from edgead.ops import to_input
+from edgead.tensorrt import prepare as room
+from edgead.tensorrt.cache import Cache, describe
+from edgead.tensorrt.card import Choice, Prepared
+from edgead.tensorrt.library import Library, open_library
+from edgead.tensorrt.prepare import key_of, prepare, prepare_here
+from edgead_calibration import networks
+from edgead_calibration.recipe import Int8
+
+
+class Place:
+    """A bundle, a GPU and a cache; engines are built, tried and kept as on a device."""
+
+    def __init__(self, gpu: Gpu, bundle: Bundle, folder: Path) -> None:
+        self.gpu, self.bundle, self.cache = gpu, bundle, Cache(folder)
+        self.progress: list[tuple[int, int]] = []
+
+    @property
+    def library(self) -> Library:
+        return open_library("tensorrt")
+
+    @property
+    def artifact(self) -> Artifact:
+        return self.bundle.manifest.artifact()
+
+    def prepare(self, **changes: Any) -> Prepared:
+        key = msgspec.structs.replace(key_of(self.library, self.bundle, self.artifact, self.gpu), **changes)
+        return prepare(
+            self.library,
+            self.bundle,
+            self.artifact,
+            key,
+            self.gpu,
+            cache=self.cache,
+            on_progress=lambda done, total: self.progress.append((done, total)),
+        )
+
+    def files(self) -> list[str]:
+        return sorted(path.suffix for path in self.cache.folder.iterdir())
+
+
+@pytest.fixture
+def place(
+    emulator: emulated.Emulator, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    with emulated.tensorrt(monkeypatch), emulator.installed(monkeypatch):
+        gpu = Gpu()
+        yield Place(gpu, Bundle.open(tiny_bundle), tmp_path / "engines")
+        gpu.close()
+
+
+def built(caplog: pytest.LogCaptureFixture) -> int:
+    """How many engines were built since the last time."""
+    count = sum(record.message.startswith("building the") for record in caplog.records)
+    caplog.clear()
+    return count
+
+
+def test_an_engine_is_built_once_tried_and_kept(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    first = place.prepare()
+    assert "building the fp32 engine for Emulated GPU: it takes minutes, once" in caplog.text
+    assert place.progress[-1][0] == place.progress[-1][1] > 0
+    assert built(caplog) == 1
+    card = first.card
+    assert card.is_tried
+    assert (card.key.gpu, card.key.capability, card.key.cuda) == ("Emulated GPU", 87, 13000)
+    assert place.files() == [".cache", ".engine", ".json", ".lock"]
+    assert place.cache.path(card.key).read_bytes() == first.engine
+    assert place.prepare() == first
+    assert built(caplog) == 0
+
+
+def test_layers_are_the_inspectors_word(place: Place) -> None:
+    kinds = {layer.kind for layer in place.prepare().card.layers}
+    assert "Pooling" in kinds
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"driver": "580.65.06"}, "driver 570.1 is now 580.65.06"),
+        ({"cuda": 13010}, "cuda 13000 is now 13010"),
+    ],
+)
+def test_a_changed_driver_means_a_new_engine_and_a_line(
+    place: Place, caplog: pytest.LogCaptureFixture, change: dict[str, Any], said: str
+) -> None:
+    old = place.prepare(driver="570.1").card.key
+    built(caplog)
+    new = place.prepare(**({"driver": "570.1"} | change)).card.key
+    assert said in caplog.text
+    assert built(caplog) == 1
+    assert not place.cache.path(old).exists()
+    assert place.cache.path(new).exists()
+
+
+def test_another_version_of_the_library_means_a_new_engine(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_TENSORRT_VERSION", "10.3.0")
+    place.prepare()
+    built(caplog)
+    monkeypatch.setenv("FAKE_TENSORRT_VERSION", "10.13.2")
+    place.prepare()
+    assert "version 10.3.0 is now 10.13.2" in caplog.text
+    assert built(caplog) == 1
+
+
+@pytest.mark.parametrize("change", [{"gpu": "Other GPU"}, {"batches": (1, 2)}, {"dla": True}])
+def test_what_the_same_machine_may_still_use_stays(
+    place: Place, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    keys = [place.prepare().card.key, place.prepare(**change).card.key]
+    assert built(caplog) == 2
+    assert all(place.cache.path(key).exists() for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("crash", r"crashed on deserialising the engine \(SIGSEGV\)"),
+        ("refuse", "cannot build the network: the builder was told to refuse"),
+    ],
+)
+def test_an_engine_that_does_not_load_is_not_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: str, sentence: str
+) -> None:
+    monkeypatch.setenv("FAKE_TENSORRT", fault)
+    with pytest.raises(EngineError, match=sentence):
+        place.prepare()
+    assert ".engine" not in place.files()
+
+
+def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = place.prepare()
+    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.card, is_tried=False)))
+    built(caplog)
+    assert place.prepare() == made
+    assert built(caplog) == 0
+    # of another version behind a name and a digest that fit: only deserialising shows it
+    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.card, is_tried=False)))
+    monkeypatch.setattr(room, "try_engine", refuse_once(room.try_engine))
+    assert place.prepare() == made
+    assert "is built anew: TensorRT 10.13 does not deserialise the engine" in caplog.text
+    assert built(caplog) == 1
+
+
+def refuse_once(real: Any) -> Any:
+    refused = []
+
+    def trial(library: Library, engine: bytes) -> Any:
+        if not refused:
+            refused.append(engine)
+            raise EngineError("TensorRT 10.13 does not deserialise the engine: it is another's")
+        return real(library, engine)
+
+    return trial
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_precision_that_did_not_happen_is_refused_with_the_layers(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    inputs = [to_input(image, twins.SPEC)[None] for image in twins.parts(8, 100)]
+    network = twins.network()
+    maker = networks.int8(network, inputs, Int8(form="tensorrt"))
+    if precision == "fp16":
+        maker = networks.fp16(network, inputs)
+    monkeypatch.setattr(Bundle, "read", lambda *_: maker.make(()))
+    assert place.prepare(precision=precision, network="0" * 64).card.products[precision] > 0
+    monkeypatch.setenv("FAKE_TENSORRT", "fp32")
+    with pytest.raises(EngineError, match=rf"not what its network asks for: \S+ runs in fp32, not {precision};.*more"):
+        place.prepare(precision=precision, network="1" * 64)
+
+
+def test_a_full_disk_costs_the_cache_and_not_the_engine(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise EdgeadError("x.engine cannot be written: No space left on device; the old file, if any, is unchanged")
+
+    monkeypatch.setattr("edgead.tensorrt.cache.write_file", full)
+    assert place.prepare().card.is_tried
+    assert "not kept and will be built again at the next start: x.engine cannot be written" in caplog.text
+    assert place.files() == [".lock"]
+
+
+def test_a_cache_that_cannot_be_made_is_said_with_the_way_out(place: Place) -> None:
+    place.cache.folder.parent.mkdir(exist_ok=True)
+    place.cache.folder.write_text("a file")
+    with pytest.raises(EngineError, match="set EDGEAD_CACHE"):
+        place.prepare()
+
+
+@pytest.mark.parametrize("kept", [b"timings of another", b""])
+def test_timings_make_the_next_build_faster_and_harm_none(place: Place, kept: bytes) -> None:
+    key = place.prepare().card.key
+    (file,) = place.cache.folder.glob("*.cache")
+    assert file.read_bytes().startswith(b"timings ")
+    file.write_bytes(kept)
+    place.cache.remove(key)
+    place.prepare()
+    assert file.read_bytes().startswith(b"timings ")
+
+
+def test_what_compile_was_told_is_what_a_run_takes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    key = key_of(place.library, place.bundle, place.artifact, place.gpu)
+    place.cache.choose(key.network, key.precision, Choice(batches=(1, 3), dla=True))
+    card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
+    assert (card.batches, card.key.dla) == ((1, 3), True)
+    assert card.beside_dla
+    assert "layers beside the DLA" in describe(card)
+    place.cache.choose(key.network, key.precision, Choice(via="torch-tensorrt"))
+    card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
+    assert "there is no engine via torch-tensorrt for this driver and library" in caplog.text
+    assert (card.key.via, card.batches) == ("onnx", (1,))
+
+
+def test_a_choice_that_cannot_be_read_is_said_and_not_heeded(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.cache.choose("0" * 64, "fp32", Choice(dla=True))
+    (file,) = place.cache.folder.glob("*.choice.json")
+    file.write_text("{}x")
+    assert place.cache.choice("0" * 64, "fp32") == Choice()
+    assert "is not heeded" in caplog.text
+
+
+def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = room.build
+    monkeypatch.setattr(room, "build", lambda *given: (asked.append(given[2]), real(*given))[1])
+    place.prepare()
+    with place.gpu.current():
+        assert asked[0].workspace == place.gpu.free_memory() // 2
+
+
+def test_a_card_is_refused_where_it_is_of_another_edgead(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    made = place.prepare()
+    path = place.cache.path(made.card.key).with_suffix(".json")
+    path.write_bytes(path.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
+    built(caplog)
+    assert place.prepare().card.schema == 1
+    assert "it has schema 2, not 1" in caplog.text
+    assert made.card.ports[0].shape[2] == tiny.SIZE
