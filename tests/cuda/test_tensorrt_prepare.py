@@ -259,4 +259,3 @@ def test_a_card_is_refused_where_it_is_of_another_edgead(place: Place, caplog: p
     built(caplog)
     assert place.prepare().card.schema == 1
     assert "it has schema 2, not 1" in caplog.text
-    assert made.card.ports[0].shape[2] == tiny.SIZE
