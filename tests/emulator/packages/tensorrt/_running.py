@@ -196,10 +196,10 @@ class IExecutionContext:
             return self._misused("captured before a first run with these shapes and addresses")
         key = next(_keys)
         _runs[key] = _Run(weakref.ref(self), tensors, is_captured=bool(status.value))
-        if not status.value:
-            self.pending += 1
         if driver().cuLaunchHostFunc(ctypes.c_void_p(stream_handle), _run, ctypes.c_void_p(key)):
+            del _runs[key]
             return self._refused("CUDA failed")
+        self.pending += not status.value
         self._is_warm = True
         return True
 
