@@ -12,10 +12,9 @@ import component_tray
 import emulated
 import msgspec
 import numpy as np
-import onnx
 import pytest
 import tiny
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from edgead import Bundle, Detector
 from edgead.engines import Engine, load_engine
@@ -58,15 +57,6 @@ def engine(machine: None, bundle: Bundle) -> Iterator[Engine]:
     engine.close()
 
 
-def halves() -> bytes:
-    """`tiny.graph` with an input and an output in FP16."""
-    model = onnx.load_from_string(tiny.graph(kind=TensorProto.FLOAT16))
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    model.graph.node[0].input[0] = "wide"
-    model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.FLOAT))
-    return model.SerializeToString()
-
-
 def frames(count: int) -> list[ImageU8]:
     """Good and bad parts, of three sizes."""
     makers, sizes = (tiny.good, tiny.bad), ((48, 64), (120, 90), (64, 48))
@@ -87,7 +77,7 @@ def test_any_number_of_frames_reads_as_on_the_cpu(count: int, engine: Engine, bu
 
 
 def test_halves_go_in_and_out(machine: None, bundle: Bundle) -> None:
-    engine = load_engine(batched(bundle, member=halves()), "tensorrt")
+    engine = load_engine(batched(bundle, member=tiny.halves()), "tensorrt")
     assert_alike(engine.infer(frames(3)), load_engine(bundle, "onnx", threads=1).infer(frames(3)), 2 * LEVEL)
     engine.close()
 
