@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import emulated
 import pytest
 import tiny
 from lines import fake_detector, threads
@@ -94,3 +95,24 @@ def no_thread_left() -> Iterator[None]:
     """The line leaves no thread behind."""
     yield
     assert threads() == []
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> emulated.Emulator:
+    return emulated.Emulator(tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where engines of TensorRT are kept for all tests; set EDGEAD_CACHE to another where that matters."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture
+def gpu_machine(
+    emulator: emulated.Emulator, engine_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[emulated.Emulator]:
+    """A machine with an emulated GPU and a fake TensorRT; at the end nothing may be left on it."""
+    with emulator.installed(monkeypatch), emulated.tensorrt(monkeypatch):
+        monkeypatch.setenv("EDGEAD_CACHE", str(engine_cache))
+        yield emulator

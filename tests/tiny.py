@@ -55,6 +55,16 @@ def graph(output: str = "distance", size: int = SIZE, rank: int = 3, kind: int =
     return model.SerializeToString()
 
 
+def halves() -> bytes:
+    """`graph()` with its input and output in FP16, as TensorRT takes them."""
+    model = onnx.load_from_string(graph(kind=TensorProto.FLOAT16))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.graph.node[0].input[0] = "wide"
+    model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.FLOAT))
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
 def good(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
     """A good part: dark grey with a little noise, (height, width, 3) BGR uint8."""
     return np.random.default_rng(seed).integers(45, 57, (height, width, 3)).astype(np.uint8)

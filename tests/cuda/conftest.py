@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import emulated
 import pytest
 
 from edgead.cuda.context import Gpu, Stream
 from edgead.cuda.kernels import Kernels
-
-
-@pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> emulated.Emulator:
-    return emulated.Emulator(tmp_path_factory.mktemp("emulator"))
 
 
 @pytest.fixture(scope="module", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])

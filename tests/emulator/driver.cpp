@@ -155,8 +155,9 @@ int emulator_launches() { return launches; }
 void emulator_refuse(const char *what) { refuse(what, CUDA_SUCCESS); }
 int emulator_is_stream(CUstream stream) { return streams.count((Stream *)stream) > 0; }
 int emulator_holds(const void *address, size_t size) { return lies_in(memory, address, size); }
-// The n-th call from now fails (0: none); or every call of a function.
+// The n-th call from now fails (0: none), and how many are left until then; or every call of a function fails.
 void emulator_fail(int calls) { until_failure = calls; }
+int emulator_pending() { return until_failure; }
 void emulator_fail_at(const char *function) { failing = function; }
 
 CUresult cuInit(unsigned) { return getenv("EMULATOR_NO_GPU") ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS; }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,9 @@ class Gpu:
             self._context.push()
             try:
                 yield
+            except BaseException as error:
+                clear_frames(error.__traceback__)  # else it holds things of the GPU until after the context's end
+                raise
             finally:
                 self._driver.Context.pop()
         except self._driver.Error as error:

@@ -8,7 +8,8 @@ FAKE_TENSORRT_VERSION is the version it pretends to be. FAKE_TENSORRT names what
 - `crash`: deserialising ends the process with SIGSEGV
 - `refuse`: no engine is built
 - `fp32`: every layer of an engine says it runs in FP32
-- `off`: engines give values that are 0.25 too large; `off:FP16`, `off:Int8`: only those with such layers
+- `off`: engines give values that are 0.25 too large; `off:FP16`, `off:Int8`: only those with such layers; `off@2`:
+  only in batches of 2
 - `fail`: nothing is executed
 """
 

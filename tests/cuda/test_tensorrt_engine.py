@@ -1,0 +1,224 @@
+"""The TensorRT engine judges as the ONNX engine does, on the emulated GPU and, with `-m gpu`, on this machine's own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import component_tray
+import emulated
+import msgspec
+import numpy as np
+import pytest
+import tiny
+from onnx import TensorProto
+
+from edgead import Bundle, Detector
+from edgead.engines import Engine, load_engine
+from edgead.errors import AbsentError, EngineError
+from edgead.tensorrt.library import open_library
+from edgead.types import ImageU8, Reading
+
+LEVEL = 1 / 255  # one grey level at the network's input, of which maps are means
+BATCHES = (1, 2, 4)
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def machine(request: pytest.FixtureRequest) -> None:
+    """Where there is TensorRT."""
+    if request.param == "emulated":
+        request.getfixturevalue("gpu_machine")
+    else:
+        try:
+            open_library()
+        except AbsentError as error:
+            pytest.skip(str(error))
+
+
+def batched(bundle: Bundle, batches: Sequence[int] = BATCHES, member: bytes | None = None) -> Bundle:
+    """The bundle for those batches, with that network in place of its own."""
+    artifacts = tuple(msgspec.structs.replace(one, batches=tuple(batches)) for one in bundle.manifest.artifacts)
+    members = bundle.members() | ({} if member is None else {"fp32.onnx": member})
+    return Bundle(msgspec.structs.replace(bundle.manifest, artifacts=artifacts), members, bundle.digest, None)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path) -> Bundle:
+    return batched(Bundle.open(tiny_bundle))
+
+
+@pytest.fixture
+def engine(machine: None, bundle: Bundle) -> Iterator[Engine]:
+    engine = load_engine(bundle, "tensorrt")
+    yield engine
+    engine.close()
+
+
+def frames(count: int) -> list[ImageU8]:
+    """Good and bad parts, of three sizes."""
+    makers, sizes = (tiny.good, tiny.bad), ((48, 64), (120, 90), (64, 48))
+    return [makers[index % 2](index, *sizes[index % 3]) for index in range(count)]
+
+
+def assert_alike(got: Sequence[Reading], expected: Sequence[Reading], level: float = LEVEL) -> None:
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one.anomaly_map, other.anomaly_map, atol=level, rtol=0)
+        assert one.score == pytest.approx(other.score, abs=level)
+        assert min(one.preprocess_ms, one.infer_ms, one.postprocess_ms) >= 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 9])
+def test_any_number_of_frames_reads_as_on_the_cpu(count: int, engine: Engine, bundle: Bundle) -> None:
+    assert engine.batch == 4
+    assert_alike(engine.infer(frames(count)), load_engine(bundle, "onnx", threads=1).infer(frames(count)))
+
+
+def test_halves_go_in_and_out(machine: None, bundle: Bundle) -> None:
+    engine = load_engine(batched(bundle, member=tiny.halves()), "tensorrt")
+    assert_alike(engine.infer(frames(3)), load_engine(bundle, "onnx", threads=1).infer(frames(3)), 2 * LEVEL)
+    engine.close()
+
+
+@pytest.mark.parametrize("batches", [(1,), (4, 1), (3,)])
+def test_components_are_counted_on_the_gpu(batches: tuple[int, ...], machine: None) -> None:
+    bundle = component_tray.bundle()
+    engine = load_engine(batched(bundle, batches), "tensorrt")
+    parts = [component_tray.labels(bolt, nut) for bolt, nut in ((8, 8), (8, 4), (0, 8), (8, 8), (4, 0))]
+    images = [component_tray.frame(part) for part in parts]
+    expected = load_engine(bundle, "onnx", threads=1).infer(images)
+    for one, other in zip(engine.infer(images), expected, strict=True):
+        assert one.branches is not None
+        assert other.branches is not None
+        assert np.array_equal(one.branches.labels, other.branches.labels)
+        assert one.branches.deviations == other.branches.deviations
+        assert one.branches.logical == pytest.approx(other.branches.logical, rel=1e-4)
+        assert one.score == pytest.approx(other.score, rel=1e-4)
+    engine.close()
+
+
+def test_several_threads_may_call_it(engine: Engine, bundle: Bundle) -> None:
+    images = frames(4)
+    expected = load_engine(bundle, "onnx", threads=1).infer(images)
+    failed: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for index in range(start, start + 6):
+                assert_alike(engine.infer([images[index % 4]]), [expected[index % 4]])
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_a_detector_says_what_judged(machine: None, bundle: Bundle) -> None:
+    with Detector(bundle, engine="tensorrt") as detector:
+        assert detector.batch == 4
+        result = detector(tiny.bad())
+        assert (result.engine, result.precision, str(result.verdict)) == ("tensorrt", "fp32", "NG")
+
+
+def test_every_batch_is_a_graph_from_the_first_frame_on(gpu_machine: emulated.Emulator, bundle: Bundle) -> None:
+    engine = load_engine(bundle, "tensorrt")
+    before = gpu_machine.driver.emulator_launches()
+    engine.infer(frames(6))  # 4 and 2
+    assert gpu_machine.driver.emulator_launches() == before + 2
+    engine.close()
+
+
+def test_without_graphs_it_judges_all_the_same(
+    gpu_machine: emulated.Emulator, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu_machine.driver.emulator_fail_at(b"cuStreamBeginCapture_v2")
+    engine = load_engine(bundle, "tensorrt")
+    assert_alike(engine.infer(frames(5)), load_engine(bundle, "onnx", threads=1).infer(frames(5)))
+    said = [record.getMessage() for record in caplog.records if "CUDA graph" in record.getMessage()]
+    assert len(said) == len(BATCHES)
+    engine.close()
+
+
+def test_memory_stays_as_it_was(gpu_machine: emulated.Emulator, bundle: Bundle) -> None:
+    engine = load_engine(bundle, "tensorrt")
+    engine.infer(frames(4))
+    left = gpu_machine.driver.emulator_left()
+    for count in (4, 1, 3, 2):
+        engine.infer(frames(count))
+    assert gpu_machine.driver.emulator_left() == left
+    engine.close()
+
+
+def test_a_failing_call_is_an_error_and_the_engine_can_be_closed(
+    gpu_machine: emulated.Emulator, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_machine.driver.emulator_fail_at(b"cuStreamBeginCapture_v2")  # without graphs TensorRT is asked every time
+    engine = load_engine(bundle, "tensorrt")
+    monkeypatch.setenv("FAKE_TENSORRT", "fail")
+    with pytest.raises(EngineError, match="told to fail"):
+        engine.infer(frames(1))
+    monkeypatch.delenv("FAKE_TENSORRT")
+    gpu_machine.driver.emulator_fail_at(b"cuStreamSynchronize")
+    with pytest.raises(EngineError, match="Emulated GPU failed"):
+        engine.infer(frames(1))
+    gpu_machine.driver.emulator_fail_at(b"")
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer(frames(1))
+
+
+def test_whatever_fails_at_the_start_leaves_nothing(
+    gpu_machine: emulated.Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = batched(Bundle(tiny.manifest(), {"fp32.onnx": tiny.graph()}, "0" * 64, None), (1, 2))
+    load_engine(bare, "tensorrt").close()  # the engine is in the cache
+    caplog.set_level(logging.CRITICAL)
+    driver, failures = gpu_machine.driver, 0
+    for call in range(1, 1000):
+        driver.emulator_fail(call)
+        try:
+            load_engine(bare, "tensorrt").close()
+        except EngineError:
+            failures += 1
+        assert (driver.emulator_left(), driver.emulator_depth()) == (0, 0), f"call {call}"
+        if driver.emulator_pending():
+            break
+    assert call - 2 > failures > 20  # what makes a graph may fail
+    driver.emulator_fail(0)
+
+
+def test_its_engine_may_be_loaded_twice(machine: None, bundle: Bundle) -> None:
+    first, second = load_engine(bundle, "tensorrt"), load_engine(bundle, "tensorrt")
+    first.close()
+    assert second.infer(frames(1))
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("network", "match"),
+    [
+        (tiny.graph(output="other"), "has no 'distance'"),
+        (tiny.graph(rank=4), "'distance' is tensor"),
+        (tiny.graph(kind=TensorProto.INT32), "'distance' is tensor"),
+        (tiny.graph(size=64), "'image' is tensor"),
+    ],
+)
+def test_a_network_outside_the_contract_is_refused(machine: None, bundle: Bundle, network: bytes, match: str) -> None:
+    with pytest.raises(EngineError, match=match):
+        load_engine(batched(bundle, member=network), "tensorrt")
+
+
+def test_without_a_gpu_it_is_absent(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    engine = load_engine(bundle)
+    assert engine.name != "tensorrt"
+    assert caplog.records == []
+    engine.close()
