@@ -69,7 +69,8 @@ class Emulator:
     def __init__(self, folder: Path) -> None:
         self._real = os.environ.get(REAL_PYCUDA)
         mode = ctypes.RTLD_GLOBAL if self._real else ctypes.RTLD_LOCAL  # so that pycuda finds it loaded
-        self.driver = ctypes.CDLL(self._real or str(build_driver(folder)), mode)
+        self.path = self._real or str(build_driver(folder))
+        self.driver = ctypes.CDLL(self.path, mode)
         self.driver.emulator_wrong.restype = ctypes.c_char_p
         self.kernels = {file: build_kernels(file, folder) for file in FILES}
 
@@ -89,11 +90,29 @@ class Emulator:
             monkeypatch.setitem(sys.modules, "pycuda", package)
             monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
         monkeypatch.setattr("edgead.cuda.kernels.machine_code", self.code)
+        monkeypatch.setattr("edgead.cuda.graph.DRIVER", self.path)
+        monkeypatch.setenv("EMULATED_DRIVER", self.path)
         self.driver.emulator_reset()
         yield
         assert self.driver.emulator_wrong() == b""
         assert self.driver.emulator_left() == 0
         assert self.driver.emulator_depth() == 0
+
+
+@contextmanager
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The TensorRT of emulator/packages can be imported, here and in child processes, and is forgotten at the end."""
+    folder = str(HERE / "packages")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")])))
+    _forget_tensorrt()
+    yield
+    _forget_tensorrt()
+
+
+def _forget_tensorrt() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorrt"]:
+        del sys.modules[name]
 
 
 def _stand_in() -> ModuleType:

@@ -80,7 +80,11 @@ def add_precisions(
     without it what does not hold is left out. Raises BundleError for a bundle without an FP32 network.
     """
     work = _Work(bundle, frames, recipe, watcher, seed, repair)
-    artifacts, members = list(bundle.manifest.artifacts), bundle.members()
+    artifacts = [
+        msgspec.structs.replace(one, batches=recipe.batches) if not one.engine else one
+        for one in bundle.manifest.artifacts
+    ]
+    members = bundle.members()
     trials: list[Trial] = []
     try:
         for precision in [p for p in recipe.precisions if p != "fp32" and (p in precisions or not precisions)]:
@@ -195,6 +199,7 @@ class _Work:
             like,
             member=f"model.{trial.precision}{form}.onnx",
             engine=trial.engine,
+            batches=self.recipe.batches,
             thresholds=found.thresholds(self.rate),
             good_scores=found.good_scores,
             good_maxima=found.good_maxima,

@@ -43,9 +43,9 @@ class Detector(Closing):
     ) -> None:
         """Open `bundle` and load an engine for it.
 
-        `engine` is a name (`auto`, `onnx`, `openvino`) or an engine of your own; `precision` is `auto`, `fp32`, `fp16`
-        or `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules` say which scores
-        are refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
+        `engine` is a name (`auto`, `tensorrt`, `openvino`, `onnx`) or an engine of your own; `precision` is `auto`,
+        `fp32`, `fp16` or `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules`
+        say which scores are refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine

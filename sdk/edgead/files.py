@@ -54,3 +54,12 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept: `name` in the folder EDGEAD_CACHE names, else in the one that systemd gives
+    (CACHE_DIRECTORY), else in XDG_CACHE_HOME/edgead, else in ~/.cache/edgead."""
+    given = os.environ.get("EDGEAD_CACHE") or os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given) / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgead" / name

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from edgead.bundle import Artifact, Bundle
-from edgead.detector import Detector
 from edgead.errors import BundleError
 from edgead.ops import calibrate
-from edgead.types import ImageU8, MapF32
+from edgead.types import ImageU8, MapF32, Reading
 
 SCORE_TOLERANCE = 0.05  # of a calibrated score, times the score where that exceeds 1
 
@@ -29,18 +30,32 @@ class GoldenCheck:
     passed: bool
 
 
-def verify(bundle: Bundle, detector: Detector) -> list[GoldenCheck]:
-    """Run every golden frame of `bundle` through `detector` and compare the raw fused maps and the image scores.
+class Reader(Protocol):
+    """What measures frames with one network of a bundle: a Detector, as a rule."""
+
+    artifact: Artifact
+
+    def read(self, image: ImageU8) -> Reading:
+        """The raw map and score of a frame."""
+        ...
+
+
+def verify(bundle: Bundle, detector: Reader) -> list[GoldenCheck]:
+    """`compare` of what `detector` reads."""
+    return compare(bundle, detector.artifact, detector.read)
+
+
+def compare(bundle: Bundle, artifact: Artifact, read: Callable[[ImageU8], Reading]) -> list[GoldenCheck]:
+    """Have every golden frame of `bundle` read, and compare the raw fused maps and image scores with the artifact's.
 
     The score has what no map shows, the components of a part. A map of another shape or with a cell that is not a
     number fails with an infinite error, and so does such a score. Raises BundleError for a golden frame or map that
     cannot be read.
     """
-    artifact = detector.artifact
     checks = []
     for index, (frame, golden) in enumerate(zip(bundle.manifest.golden_frames, artifact.golden, strict=True)):
         expected = golden_map(bundle, golden)
-        reading = detector.read(golden_frame(bundle, frame))
+        reading = read(golden_frame(bundle, frame))
         error = _largest_difference(reading.anomaly_map, expected)
         score_error = _score_difference(reading.score, artifact, index)
         passed = error <= artifact.tolerance and score_error <= SCORE_TOLERANCE

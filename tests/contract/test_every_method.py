@@ -15,10 +15,12 @@ import published
 import pytest
 import torch
 from numpy.typing import NDArray
-from rtx_parser import parse
+from rtx import library, parse
 
 from edgead.bundle.manifest import FusionSpec
 from edgead.ops import fuse, image_score, to_input
+from edgead.tensorrt.build import Options, build
+from edgead.tensorrt.layers import count, unmet
 from edgead_calibration import networks
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.rules import violations
@@ -34,6 +36,7 @@ SIZE = 64
 STEPS = 10
 NEW = 100  # seed of the first image that no method has seen
 CHEAP = {("ast_mfr", "paper"): {"batch": 2}}  # options of the published models, which are large
+TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
 ALL = [(name, preset) for name, presets in METHODS.items() for preset in presets]
@@ -176,14 +179,35 @@ def test_the_map_is_highest_at_the_defect(made: Made) -> None:
     assert SIZE / 3 - cell <= (x + 0.5) * cell <= 3 * SIZE / 4 + cell
 
 
-@pytest.mark.parametrize("made", PRETRAINED, ids=" ".join, indirect=True)
-def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made) -> None:
+@pytest.fixture(scope="module")
+def precisions(made: Made) -> dict[str, bytes]:
+    """The method's networks for TensorRT."""
     network, inputs = made.report.path.read_bytes(), [one[None] for one in made.inputs(boards.boards(4, SIZE))]
-    for maker in (networks.int8(network, inputs, load_recipe("rtx").int8), networks.fp16(network, inputs)):
-        quantized = maker.sketch(())
-        assert violations(quantized) == []
-        assert parse(quantized) == []
-        assert len(quantized) < 0.7 * len(network)
+    makers = {"fp16": networks.fp16(network, inputs), "int8": networks.int8(network, inputs, load_recipe("rtx").int8)}
+    return {"fp32": network} | {name: maker.make(()) for name, maker in makers.items()}
+
+
+def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made, precisions: dict[str, bytes]) -> None:
+    for name in ("fp16", "int8"):
+        assert violations(precisions[name]) == []
+        assert parse(precisions[name]) == []
+        assert len(precisions[name]) < 0.7 * len(precisions["fp32"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_tensorrt_rtx_builds_it_for_every_target_and_runs_what_was_asked_for(
+    made: Made, precisions: dict[str, bytes], precision: str
+) -> None:
+    tensorrt_rtx = library()
+    for capability in TARGETS if made.method.preset == "edge" else TARGETS[-1:]:
+        built = build(tensorrt_rtx, precisions[precision], Options((1, 4), capability))
+        assert unmet(built.wishes, built.layers) == []
+        products = count(built.wishes)
+        assert products[precision] > sum(products.values()) / 2, products
+        asked = {port.name: port.shape for port in built.ports}
+        assert asked == {"image": (-1, 3, SIZE, SIZE)} | {
+            name: (-1, *shape) for name, shape in made.report.outputs.items()
+        }
 
 
 def test_the_report_goes_into_a_bundles_card(made: Made) -> None:

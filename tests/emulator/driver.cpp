@@ -22,8 +22,20 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr size_t PAGE = 4096;
 
+using Work = std::function<void()>;
+struct Graph {
+  std::vector<Work> nodes;
+};
 struct Stream {
-  std::deque<std::function<void()>> work;
+  std::deque<Work> work;
+  Graph *capture = nullptr;  // what is being captured
+  bool is_spoilt = false;    // by something that no capture allows
+  void push(Work next) {
+    if (capture)
+      capture->nodes.push_back(next);
+    else
+      work.push_back(next);
+  }
   void drain() {
     while (!work.empty()) {
       auto next = work.front();
@@ -53,7 +65,13 @@ std::map<Stream *, bool> streams;
 std::map<Event *, bool> events;
 std::map<char *, Block> memory, pinned;
 std::map<void *, bool> modules;
-std::string wrong;  // the first thing that a program must not do
+std::map<Graph *, bool> graphs;           // captured ones and executable ones
+thread_local Stream *captures = nullptr;  // the stream that this thread captures
+constexpr size_t TOTAL = 1ull << 32;      // bytes of memory
+int launches = 0;                         // of graphs
+int until_failure = 0;                    // calls
+std::string failing;                      // the function that fails at every call
+std::string wrong;                        // the first thing that a program must not do
 
 CUresult refuse(const char *what, CUresult code) {
   if (wrong.empty()) wrong = what;
@@ -62,6 +80,20 @@ CUresult refuse(const char *what, CUresult code) {
 bool no_context() { return stack.empty() || retained == 0; }
 #define NEEDS_CONTEXT \
   if (no_context()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT)
+
+// Whether a test wants this call to fail.
+bool fails(const char *function) { return failing == function || (until_failure > 0 && --until_failure == 0); }
+#define MAY_FAIL \
+  NEEDS_CONTEXT; \
+  if (fails(__func__)) return CUDA_ERROR_UNKNOWN
+
+// What waits for the GPU or its memory spoils a capture of the same thread.
+CUresult spoil(const char *what) {
+  captures->is_spoilt = true;
+  return refuse((std::string(what) + " during a capture").c_str(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+}
+#define NOT_DURING_CAPTURE \
+  if (captures) return spoil(__func__)
 
 Stream *stream_of(CUstream handle) { return handle ? reinterpret_cast<Stream *>(handle) : &default_stream; }
 
@@ -105,19 +137,27 @@ bool lies_in(const std::map<char *, Block> &where, const void *address, size_t s
 CUresult copy_later(const void *device, const void *host, void *to, const void *from, size_t size, CUstream stream) {
   if (!lies_in(memory, device, size)) return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
   if (!lies_in(pinned, host, size)) return refuse("an asynchronous copy of memory that is not pinned", CUDA_SUCCESS);
-  stream_of(stream)->work.push_back([=] { memcpy(to, from, size); });
+  stream_of(stream)->push([=] { memcpy(to, from, size); });
   return CUDA_SUCCESS;
 }
 }  // namespace
 
 extern "C" {
-// For the tests: what went wrong, and how many things are not given back.
+// For the tests: what went wrong, how many things are not given back, and how often graphs were launched.
 const char *emulator_wrong() { return wrong.c_str(); }
 int emulator_left() {
-  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size()) + retained;
+  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size() + graphs.size()) + retained;
 }
 int emulator_depth() { return (int)stack.size(); }
-void emulator_reset() { wrong.clear(); }
+void emulator_reset() { wrong.clear(), failing.clear(), until_failure = launches = 0; }
+int emulator_launches() { return launches; }
+// For what runs on this driver beside it: what it must not do, a stream, and memory of the device.
+void emulator_refuse(const char *what) { refuse(what, CUDA_SUCCESS); }
+int emulator_is_stream(CUstream stream) { return streams.count((Stream *)stream) > 0; }
+int emulator_holds(const void *address, size_t size) { return lies_in(memory, address, size); }
+// The n-th call from now fails (0: none); or every call of a function.
+void emulator_fail(int calls) { until_failure = calls; }
+void emulator_fail_at(const char *function) { failing = function; }
 
 CUresult cuInit(unsigned) { return getenv("EMULATOR_NO_GPU") ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS; }
 CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
@@ -151,52 +191,63 @@ CUresult cuCtxPopCurrent_v2(CUcontext *context) {
 CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
 CUresult cuCtxSynchronize() {
   NEEDS_CONTEXT;
+  NOT_DURING_CAPTURE;
   return drain_all(), CUDA_SUCCESS;
 }
 
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
   if (size == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (size > (1ull << 32)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (size > TOTAL) return CUDA_ERROR_OUT_OF_MEMORY;
   return *address = (CUdeviceptr)guarded(memory, size), CUDA_SUCCESS;
+}
+CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
+  NEEDS_CONTEXT;
+  *free = *total = TOTAL;
+  for (auto &entry : memory) *free -= entry.second.size;
+  return CUDA_SUCCESS;
 }
 CUresult cuMemFree_v2(CUdeviceptr address) {
   NEEDS_CONTEXT;
+  NOT_DURING_CAPTURE;
   return release(memory, (void *)address);
 }
 CUresult cuMemHostAlloc(void **address, size_t size, unsigned) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
   return *address = guarded(pinned, size), CUDA_SUCCESS;
 }
 CUresult cuMemAllocHost_v2(void **address, size_t size) { return cuMemHostAlloc(address, size, 0); }
 CUresult cuMemFreeHost(void *address) {
   NEEDS_CONTEXT;
+  NOT_DURING_CAPTURE;
   return release(pinned, address);
 }
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   return copy_later((void *)to, from, (void *)to, from, size, stream);
 }
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   return copy_later((void *)from, to, to, (void *)from, size, stream);
 }
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   if (!lies_in(memory, (void *)to, size) || !lies_in(memory, (void *)from, size))
     return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
-  stream_of(stream)->work.push_back([=] { memcpy((void *)to, (void *)from, size); });
+  stream_of(stream)->push([=] { memcpy((void *)to, (void *)from, size); });
   return CUDA_SUCCESS;
 }
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   if (!lies_in(memory, (void *)to, 4 * count)) return refuse("a memset leaves its buffer", CUDA_ERROR_INVALID_VALUE);
-  stream_of(stream)->work.push_back([=] { std::fill_n((unsigned *)to, count, value); });
+  stream_of(stream)->push([=] { std::fill_n((unsigned *)to, count, value); });
   return CUDA_SUCCESS;
 }
 
 CUresult cuStreamCreate(CUstream *stream, unsigned) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   Stream *made = new Stream;
   streams[made] = true;
   return *stream = (CUstream)made, CUDA_SUCCESS;
@@ -208,17 +259,18 @@ CUresult cuStreamDestroy_v2(CUstream stream) {
   return delete (Stream *)stream, CUDA_SUCCESS;
 }
 CUresult cuStreamSynchronize(CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
   return stream_of(stream)->drain(), CUDA_SUCCESS;
 }
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
   NEEDS_CONTEXT;
   Stream *other = ((Event *)event)->stream;
-  if (other) stream_of(stream)->work.push_back([=] { other->drain(); });
+  if (other) stream_of(stream)->push([=] { other->drain(); });
   return CUDA_SUCCESS;
 }
 CUresult cuEventCreate(CUevent *event, unsigned) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   Event *made = new Event;
   events[made] = true;
   return *event = (CUevent)made, CUDA_SUCCESS;
@@ -230,14 +282,16 @@ CUresult cuEventDestroy_v2(CUevent event) {
   return delete (Event *)event, CUDA_SUCCESS;
 }
 CUresult cuEventRecord(CUevent event, CUstream stream) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   Event *one = (Event *)event;
+  if (captures && captures == stream_of(stream)) return spoil("a mark");  // outside the graph it marks nothing
   one->stream = stream_of(stream);
-  one->stream->work.push_back([=] { one->time = Clock::now(), one->stream = nullptr; });
+  one->stream->push([=] { one->time = Clock::now(), one->stream = nullptr; });
   return CUDA_SUCCESS;
 }
 CUresult cuEventSynchronize(CUevent event) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
   if (((Event *)event)->stream) ((Event *)event)->stream->drain();
   return CUDA_SUCCESS;
 }
@@ -249,7 +303,7 @@ CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
 }
 
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned, CUjit_option *, void **) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   void *library = dlopen((const char *)image, RTLD_NOW | RTLD_LOCAL);
   if (!library) return refuse(dlerror(), CUDA_ERROR_INVALID_IMAGE);
   modules[library] = true;
@@ -264,7 +318,7 @@ CUresult cuModuleUnload(CUmodule module) {
   return CUDA_SUCCESS;
 }
 CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   void *launch = dlsym((void *)module, (std::string(name) + "__launch").c_str());
   void *size = dlsym((void *)module, (std::string(name) + "__size").c_str());
   if (!launch || !size) return CUDA_ERROR_NOT_FOUND;
@@ -276,7 +330,7 @@ CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { return CUDA_SUCCESS; }
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute, CUfunction) { return *value = 0, CUDA_SUCCESS; }
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                         unsigned bz, unsigned, CUstream stream, void **, void **extra) {
-  NEEDS_CONTEXT;
+  MAY_FAIL;
   if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || !by || !bz || bx * by * bz > 1024)
     return refuse("a launch of an impossible shape", CUDA_ERROR_INVALID_VALUE);
   const char *buffer = nullptr;
@@ -288,7 +342,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
   Function *what = (Function *)function;
   if (size != what->size) return refuse("a kernel is told more or less than it reads", CUDA_ERROR_INVALID_VALUE);
   std::string record(buffer, size);
-  stream_of(stream)->work.push_back([=] {
+  stream_of(stream)->push([=] {
     alignas(16) char copy[4096];
     memcpy(copy, record.data(), record.size());
     unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
@@ -296,4 +350,59 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
   });
   return CUDA_SUCCESS;
 }
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *told) {
+  MAY_FAIL;
+  stream_of(stream)->push([=] { function(told); });
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
+  NEEDS_CONTEXT;
+  bool is_capturing = stream_of(stream)->capture != nullptr;
+  return *status = is_capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
+}
+CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
+  MAY_FAIL;
+  if (mode != CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+    return refuse("a capture that other threads' calls would spoil", CUDA_ERROR_INVALID_VALUE);
+  if (!stream || captures) return refuse("a capture of that stream", CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  captures = stream_of(stream);
+  captures->is_spoilt = false;
+  graphs[captures->capture = new Graph] = true;
+  return CUDA_SUCCESS;
+}
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+  NEEDS_CONTEXT;
+  Stream *from = stream_of(stream);
+  if (captures != from) return refuse("the end of another's capture", CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
+  Graph *made = from->capture;
+  from->capture = nullptr;
+  captures = nullptr;
+  if (from->is_spoilt || fails(__func__)) {
+    graphs.erase(made);
+    delete made;
+    return *graph = nullptr, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+  }
+  return *graph = (CUgraph)made, CUDA_SUCCESS;
+}
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *ready, CUgraph graph, unsigned long long) {
+  MAY_FAIL;
+  if (!graphs.count((Graph *)graph)) return refuse("a graph that is not there", CUDA_ERROR_INVALID_VALUE);
+  Graph *made = new Graph(*(Graph *)graph);
+  graphs[made] = true;
+  return *ready = (CUgraphExec)made, CUDA_SUCCESS;
+}
+CUresult cuGraphLaunch(CUgraphExec ready, CUstream stream) {
+  MAY_FAIL;
+  if (!graphs.count((Graph *)ready)) return refuse("a graph that is not there", CUDA_ERROR_INVALID_VALUE);
+  launches++;
+  for (auto &node : ((Graph *)ready)->nodes) stream_of(stream)->push(node);
+  return CUDA_SUCCESS;
+}
+CUresult cuGraphDestroy(CUgraph graph) {
+  NEEDS_CONTEXT;
+  if (!graphs.erase((Graph *)graph)) return refuse("a graph that is not there", CUDA_ERROR_INVALID_VALUE);
+  return delete (Graph *)graph, CUDA_SUCCESS;
+}
+CUresult cuGraphExecDestroy(CUgraphExec ready) { return cuGraphDestroy((CUgraph)ready); }
 }

@@ -198,9 +198,14 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         call("cuDriverGetVersion", ctypes.byref(version))
         return version.value
 
+    def mem_get_info() -> tuple[int, int]:
+        numbers = ctypes.c_size_t(), ctypes.c_size_t()
+        call("cuMemGetInfo_v2", *map(ctypes.byref, numbers))
+        return numbers[0].value, numbers[1].value
+
     module = ModuleType("pycuda.driver")
     copies = (memcpy_htod_async, memcpy_dtoh_async, memcpy_dtod_async, memset_d32_async)
-    for named in (Error, Context, Device, Stream, Event, get_driver_version, pagelocked_empty, *copies):
+    for named in (Error, Context, Device, Stream, Event, get_driver_version, mem_get_info, pagelocked_empty, *copies):
         setattr(module, named.__name__, named)
     module.init = lambda: call("cuInit", 0)  # type: ignore[attr-defined]
     module.mem_alloc = lambda count: holder("cuMemAlloc_v2", "cuMemFree_v2", size(count))  # type: ignore[attr-defined]

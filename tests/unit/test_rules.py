@@ -9,7 +9,7 @@ import onnx
 import pytest
 import twins
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from rtx_parser import parse
+from rtx import parse
 
 from edgead.ops import to_input
 from edgead_calibration import networks

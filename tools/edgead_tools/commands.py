@@ -229,6 +229,56 @@ def quantize(
         typer.echo(line)
 
 
+def compile_(
+    bundle: BundlePath,
+    precision: Annotated[
+        list[Precision] | None,
+        typer.Option(help="Only this one; repeatable.  [default: all that the bundle has for TensorRT]"),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="The GPU here, or one like sm_89, ahead of time by TensorRT for RTX.")
+    ] = "auto",
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=32, help="Frames judged at once; repeatable.  [default: the bundle's]"),
+    ] = None,
+    dla: Annotated[bool, typer.Option("--dla", help="On the deep-learning accelerator of a Jetson Orin.")] = False,
+    via: Annotated[str, typer.Option(help="The road to the engine: onnx, or torch-tensorrt.")] = "onnx",
+    program: Annotated[
+        Path | None, typer.Option(help="For torch-tensorrt: what `edgead build --program FILE` wrote.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for engines of another machine.  [default: engines]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a bundle's TensorRT engines, prove them, and keep them for `edgead run`.
+
+    A run builds what it lacks by itself; this does it beforehand, in every precision, and what is chosen here (--batch,
+    --dla, --via) a run takes too. Engines for another machine (--target) are copied into edgead/engines of its cache.
+    """
+    from edgead.errors import EngineError, UsageError
+    from edgead.tensorrt.cache import describe
+    from edgead.tensorrt.card import Choice
+    from edgead_tools.compile import VIA, Wanted, compile_bundle
+    from edgead_tools.progress import ConsoleReporter
+
+    precisions = tuple(one.value for one in precision or () if one is not Precision.auto)
+    if via not in VIA or (program is None) != (via == VIA[0]):
+        raise UsageError("--via is onnx, or torch-tensorrt together with --program FILE")
+    choice = Choice(tuple(sorted(set(batch or ()))), dla, via)
+    faults = []
+    for one in compile_bundle(bundle, Wanted(precisions, target, choice, program, out), ConsoleReporter()):
+        if as_json:
+            products = {} if one.card is None else one.card.products
+            typer.echo(json.dumps({
+                "precision": one.precision, "engine": str(one.path or ""), "products": products, "fault": one.fault,
+            }))  # fmt: skip
+        elif one.card is not None:
+            typer.echo(f"{one.path}: {describe(one.card)}")
+        faults += [f"{one.precision}: {one.fault}"] if one.fault else []
+    if faults:
+        raise EngineError("; ".join(faults))
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, BUDGET] = None,

@@ -1,7 +1,7 @@
 """Named pretrained weights: from a given file or folder, an installed package, or the cache. Nothing downloads by
 itself.
 
-The cache is `~/.cache/edgead/weights`, or `weights` in the folder EDGEAD_CACHE names. Digests and sizes: the
+The cache is `edgead.files.cache_folder`'s, as a rule `~/.cache/edgead/weights`. Digests and sizes: the
 efficientnet files were measured from their packages; those of SAM, MobileSAM and WideResNet are what several
 independent public projects pin for the same address; for ResNeXt only the eight digits in torchvision's file
 name (the start of its SHA-256) are known. SAM's file name carries digits too, but not of its SHA-256.
@@ -10,7 +10,6 @@ name (the start of its SHA-256) are known. SAM's file name carries digits too, b
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from edgead.errors import UsageError, WeightsError, nearest
+from edgead.files import cache_folder
 from edgead_tools.download import Progress, digest, fetch
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -144,19 +144,13 @@ def named(name: str) -> Weights:
     return WEIGHTS[name]
 
 
-def cache_folder() -> Path:
-    """Where downloads go; the folder need not exist."""
-    root = os.environ.get("EDGEAD_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "edgead") / "weights"
-
-
 def locate(name: str) -> Place | None:
     """Where the named checkpoint is on this machine, if it is: its package before the cache."""
     entry = named(name)
     packaged = _in_package(entry)
     if packaged is not None:
         return Place(packaged, "package")
-    cached = cache_folder() / entry.file
+    cached = cache_folder("weights") / entry.file
     return Place(cached, "cache") if cached.is_file() else None
 
 
@@ -195,7 +189,7 @@ def download(
     `on_progress(bytes so far, bytes in all)`. Raises WeightsError: no address, offline, broken off, wrong digest.
     """
     entry = named(name)
-    target = (cache_folder() if folder is None else folder) / entry.file
+    target = (cache_folder("weights") if folder is None else folder) / entry.file
     if not target.is_file():
         if entry.url is None and (packaged := _in_package(entry)) is not None:
             return _checked(_describe(entry, packaged, "package"), entry)

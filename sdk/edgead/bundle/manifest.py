@@ -21,6 +21,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 Triple = tuple[float, float, float]
 Range = tuple[float, float]  # the least and the most that was seen
 
+MOST_FRAMES = 32  # of one batch, as the CUDA kernels take them
 THUMBNAIL = 48  # cells a side of the mean picture in a health profile
 
 
@@ -191,6 +192,11 @@ class Artifact(Struct, frozen=True):
     tolerance: float  # largest difference allowed between an engine's map and a golden map
     golden_scores: tuple[float, ...] = ()  # expected raw scores, one per golden frame; none in bundles of before
     engine: str = ""  # the only engine that may run it; empty: any
+    batches: tuple[int, ...] = (1,)  # frames judged at once, for engines that are built for fixed numbers of them
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1 or max(self.batches) > MOST_FRAMES:
+            raise ValueError(f"batches must lie in 1..{MOST_FRAMES}, not {self.batches}")
 
 
 class HealthProfile(Struct, frozen=True):

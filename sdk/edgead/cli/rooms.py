@@ -21,6 +21,7 @@ GROUP = "edgead.commands"
 PACKAGES = ("edgead", "edgead_calibration", "edgead_tools")
 INSTALL = {  # of the others: edgead[build]
     "calibrate": "edgead",
+    "compile": "edgead[tensorrt]",
     "demo": "edgead[demo]",
     "quantize": "edgead[quantize]",
     "threshold": "edgead",

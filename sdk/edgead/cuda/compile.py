@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 from edgead.cuda.context import Gpu
 from edgead.errors import EdgeadError, EngineError
-from edgead.files import write_file
+from edgead.files import cache_folder, write_file
 
 SOURCES = Path(__file__).with_name("kernels")
 OPTIONS = ("--std=c++17", "--fmad=false", f"-I{SOURCES}")
@@ -58,7 +57,7 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
         raise EngineError(f"a GPU of compute capability {capability / 10} is too old: 7.5 is the least; use the CPU")
     reasons = []
     for compiler in compilers(driver_version):
-        cached = _cache() / _key(source, capability, compiler.name)
+        cached = cache_folder("kernels") / _key(source, capability, compiler.name)
         if cached.is_file():
             return cached.read_bytes()
         try:
@@ -169,7 +168,3 @@ def _key(source: Path, capability: int, compiler: str) -> str:
     for path in (source, *sorted(SOURCES.glob("*.cuh"))):
         digest.update(path.read_bytes())
     return f"{source.stem}-sm_{capability}-{digest.hexdigest()[:16]}.cubin"
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgead" / "kernels"

@@ -14,29 +14,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from edgead.errors import EngineError
+from edgead.errors import AbsentError, EngineError
 
 Shape = tuple[int, int, int]
 Record = NDArray[Any]  # (), what a kernel is told: a numpy struct laid out as the one in the kernel's file
 
 
 def load_driver() -> Any:
-    """`pycuda.driver`, initialised, with a GPU to use; raises EngineError naming what is missing and how to get it."""
+    """`pycuda.driver`, initialised, with a GPU to use; raises AbsentError naming what is missing and how to get it."""
     try:
         import pycuda.driver as driver
     except ModuleNotFoundError as error:
-        raise EngineError(f"{error.name} is not installed: pip install 'edgead[tensorrt]'") from error
+        raise AbsentError(f"{error.name} is not installed: pip install 'edgead[tensorrt]'") from error
     except ImportError as error:
-        raise EngineError(
+        raise AbsentError(
             f"pycuda does not find NVIDIA's driver ({error}): install it; start a container with --gpus all, on a "
             "Jetson with --runtime nvidia"
         ) from error
     try:
         driver.init()
     except driver.Error as error:
-        raise EngineError(f"NVIDIA's driver finds no GPU to use ({error}): see what nvidia-smi says") from error
+        raise AbsentError(f"NVIDIA's driver finds no GPU to use ({error}): see what nvidia-smi says") from error
     if driver.Device.count() == 0:
-        raise EngineError("NVIDIA's driver finds no GPU: pass one to the container, or unset CUDA_VISIBLE_DEVICES")
+        raise AbsentError("NVIDIA's driver finds no GPU: pass one to the container, or unset CUDA_VISIBLE_DEVICES")
     return driver
 
 
@@ -47,7 +47,7 @@ class Gpu:
     """
 
     def __init__(self, ordinal: int = 0) -> None:
-        """Raises EngineError where there is no pycuda, no driver or no such GPU."""
+        """Raises AbsentError where there is no pycuda, no driver or no GPU, EngineError where it cannot be used."""
         self._driver = load_driver()
         try:
             device = self._driver.Device(ordinal)
@@ -82,6 +82,11 @@ class Gpu:
                 release()
 
         self._made.callback(quietly)
+
+    def free_memory(self) -> int:
+        """Bytes of device memory that nobody has; on a Jetson it is the host's."""
+        free, _ = self._driver.mem_get_info()
+        return int(free)
 
     def allocate(self, size: int) -> Any:
         """`size` bytes of device memory as pycuda gives it: `int` is its address, `free` gives it back."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
 from edgead.bundle import Bundle
-from edgead.errors import BundleError, EngineError, UsageError, nearest
+from edgead.errors import AbsentError, BundleError, EngineError, UsageError, nearest
 from edgead.types import ImageU8, Reading
+
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -40,6 +43,7 @@ class EngineEntry:
 
 
 ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that loads
+    "tensorrt": EngineEntry("edgead.engines.tensorrt:TensorRtEngine", "pip install 'edgead[tensorrt]'"),
     "openvino": EngineEntry("edgead.engines.openvino:OpenVinoEngine", "pip install 'edgead[openvino]'"),
     "onnx": EngineEntry("edgead.engines.onnx:OnnxEngine", "pip install onnxruntime"),
 }
@@ -48,14 +52,14 @@ ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that l
 def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
     """The engine `name` for the bundle's network of that precision.
 
-    `threads` limits the CPU threads of one inference; 0 leaves it to the engine. Raises UsageError for an
-    unknown name, BundleError where the bundle has no such precision, and EngineError with the reason each engine
-    gave when none can run here.
+    `auto` is the first that runs here; one that is here and does not run is said. `threads` limits the CPU threads of
+    one inference; 0 leaves it to the engine. Raises UsageError for an unknown name, BundleError where the bundle has no
+    such precision, and EngineError with the reason each engine gave when none can run here.
     """
     if name != "auto" and name not in ENGINES:
         raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
     bundle.manifest.check_precision(precision)
-    reasons = []
+    reasons, faults = [], []
     for candidate in ENGINES if name == "auto" else (name,):
         entry = ENGINES[candidate]
         module, _, attribute = entry.target.partition(":")
@@ -66,11 +70,17 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
             continue
         try:
             engine: Engine = getattr(import_module(module), attribute)(bundle, precision, threads)
-            return engine
         except ModuleNotFoundError as error:
             if error.name is not None and error.name.startswith("edgead"):
                 raise
             reasons.append(f"{candidate} needs {error.name} ({entry.install})")
+        except AbsentError as error:
+            reasons.append(f"{candidate}: {error}")
         except EngineError as error:
             reasons.append(f"{candidate}: {error}")
+            faults.append(reasons[-1])
+        else:
+            for fault in faults:
+                _log.warning("%s judges '%s', since %s", candidate, bundle.manifest.name, fault)
+            return engine
     raise EngineError(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")

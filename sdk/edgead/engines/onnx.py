@@ -8,7 +8,8 @@ from typing import Any
 import onnxruntime as ort
 
 from edgead.bundle import Bundle
-from edgead.engines.frames import Frames, Port, Tensor
+from edgead.engines.contract import Port, check_ports
+from edgead.engines.frames import Frames, Tensor
 from edgead.errors import EngineError
 from edgead.types import ImageU8, Reading
 
@@ -34,7 +35,9 @@ class OnnxEngine:
             self._session: Any = ort.InferenceSession(bundle.read(artifact.member), options, providers=[PROVIDER])
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise EngineError(f"onnxruntime {ort.__version__} refused {artifact.member}: {error}") from error
-        self._frames.check(artifact.member, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+        check_ports(
+            bundle.manifest, artifact.member, _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
+        )
 
     def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
         return [self._frames.read(image, self._run) for image in images]

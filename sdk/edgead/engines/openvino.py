@@ -13,7 +13,8 @@ import numpy as np
 import openvino
 
 from edgead.bundle import Bundle
-from edgead.engines.frames import Frames, Port, Tensor
+from edgead.engines.contract import Port, check_ports
+from edgead.engines.frames import Frames, Tensor
 from edgead.errors import EngineError
 from edgead.types import ImageU8, Reading
 
@@ -34,7 +35,7 @@ class OpenVinoEngine:
             wishes["INFERENCE_NUM_THREADS"] = str(threads)
         core = openvino.Core()
         model = self._read(core, bundle.read(artifact.member), artifact.member)
-        self._frames.check(artifact.member, _ports(model.inputs), _ports(model.outputs))
+        check_ports(bundle.manifest, artifact.member, _ports(model.inputs), _ports(model.outputs))
         try:
             model.reshape({"image": list(self._frames.shape)})
             self._request: Any = core.compile_model(model, "CPU", wishes).create_infer_request()

@@ -1,6 +1,6 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
-from edgead.ops.components import COMPONENTS, Components, judge_components, load_components
+from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading
@@ -17,6 +17,7 @@ __all__ = [
     "image_score",
     "judge",
     "judge_components",
+    "judge_histograms",
     "load_components",
     "load_mask",
     "mask_reading",

@@ -59,11 +59,24 @@ def judge_components(logits: MapF32, map_score: float, components: Components) -
     """The raw image score and its branches, from one frame's logits (K, h, w) and the score of its fused map."""
     spec = components.spec
     labels = label_cells(logits, spec.height, spec.width)
+    histograms = [count_components(labels, len(spec.names), one.rows, one.columns) for one in spec.histograms]
+    distances = [distance(one, fitted) for one, fitted in zip(histograms, components.statistics, strict=True)]
+    return judge_histograms(labels, histograms, distances, map_score, components)
+
+
+def judge_histograms(
+    labels: Labels,
+    histograms: Sequence[Histogram],
+    distances: Sequence[float],
+    map_score: float,
+    components: Components,
+) -> tuple[float, Branches]:
+    """`judge_components` from what was counted: the labels, and each histogram with its distance, in their order."""
+    spec = components.spec
     total, found = 0.0, []
-    for one, statistics in zip(spec.histograms, components.statistics, strict=True):
-        histogram = count_components(labels, len(spec.names), one.rows, one.columns)
-        total += one.scale.apply(distance(histogram, statistics))
-        found += _deviations(histogram, statistics, spec.names[1:])
+    for one, histogram, far, fitted in zip(spec.histograms, histograms, distances, components.statistics, strict=True):
+        total += one.scale.apply(far)
+        found += _deviations(histogram, fitted, spec.names[1:])
     logical, structural = spec.logical.apply(total), spec.structural.apply(map_score)
     return logical + structural, Branches(logical, structural, labels, _notable(found))
 

@@ -1,0 +1,103 @@
+"""CUDA graphs: work that is the same every time is recorded once and then launched as one.
+
+pycuda does not know them, so the driver itself is called; the streams are pycuda's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from edgead.cuda.context import Gpu, Stream
+from edgead.errors import EngineError
+
+DRIVER = "libcuda.so.1"
+THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do on the GPU does not disturb
+
+_log = logging.getLogger(__name__)
+
+
+class Graph:
+    """What `work` puts into the stream when it is called, to be launched again and again.
+
+    Every address in it stays as it was, and so do the numbers that kernels are told.
+    """
+
+    def __init__(self, gpu: Gpu, stream: Stream, work: Callable[[], object]) -> None:
+        """Record; nothing is done yet. Raises EngineError where the driver cannot, or `work` waits or allocates."""
+        self._driver, self._gpu = _load(), gpu
+        self._ready = ctypes.c_void_p()
+        graph = self._record(ctypes.c_void_p(stream.handle), work)
+        try:
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._ready), graph, ctypes.c_ulonglong(0))
+        finally:
+            self._call("cuGraphDestroy", graph)
+        gpu.own(self._destroy)
+
+    def _record(self, stream: ctypes.c_void_p, work: Callable[[], object]) -> ctypes.c_void_p:
+        graph = ctypes.c_void_p()
+        self._call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
+        try:
+            with self._gpu.current():  # where what fails is an EngineError
+                work()
+        except BaseException:
+            with suppress(EngineError):  # spoilt, as a rule
+                self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
+                self._call("cuGraphDestroy", graph)
+            raise
+        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        return graph
+
+    def launch(self, stream: Stream) -> None:
+        self._call("cuGraphLaunch", self._ready, ctypes.c_void_p(stream.handle))
+
+    def _destroy(self) -> None:
+        if self._ready:
+            ready, self._ready = self._ready, ctypes.c_void_p()
+            with suppress(EngineError):  # after a fault of the GPU it is gone
+                self._call("cuGraphExecDestroy", ready)
+
+    def _call(self, function: str, *arguments: object) -> None:
+        status = getattr(self._driver, function)(*arguments)
+        if status:
+            raise EngineError(f"{function.partition('_')[0]} failed ({_words(self._driver, status)})")
+
+
+class Replay:
+    """Work that is the same every time: done as it is the first time, as a library wants it that allocates then,
+    recorded the second, and launched from then on. What cannot be recorded is done as it is, which is said once."""
+
+    def __init__(self, gpu: Gpu, stream: Stream, work: Callable[[], object], name: str) -> None:
+        self._gpu, self._stream, self._work, self._name = gpu, stream, work, name
+        self._graph: Graph | None = None
+        self._is_warm = False
+        self._is_refused = False
+
+    def __call__(self) -> None:
+        """Put the work into the stream."""
+        if self._graph is None and self._is_warm and not self._is_refused:
+            try:
+                self._graph = Graph(self._gpu, self._stream, self._work)
+            except EngineError as error:
+                self._is_refused = True
+                _log.warning("%s runs without a CUDA graph, which is slower: %s", self._name, error)
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._work()
+            self._is_warm = True
+
+
+def _load() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(DRIVER)
+    except OSError as error:
+        raise EngineError(f"NVIDIA's driver cannot be called: {error}") from error
+
+
+def _words(driver: ctypes.CDLL, status: int) -> str:
+    text = ctypes.c_char_p()
+    driver.cuGetErrorString(status, ctypes.byref(text))
+    return (text.value or b"").decode() or f"status {status}"

@@ -1,0 +1,90 @@
+"""The way of a batch on the GPU: frames up, resized, through the network, fused and counted, and only the results down.
+
+Everything is made once, for the largest batch; memory for frames grows with the first ones that need more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from edgead import ops
+from edgead.bundle import Bundle
+from edgead.cuda.components import ComponentHistograms
+from edgead.cuda.context import Gpu
+from edgead.cuda.fuse import Fuse
+from edgead.cuda.kernels import Kernels
+from edgead.cuda.pictures import Frames
+from edgead.cuda.resize import Resize
+from edgead.engines.contract import output_names
+from edgead.tensorrt.card import Prepared
+from edgead.tensorrt.library import Library
+from edgead.tensorrt.session import INPUT, Session
+from edgead.types import ImageU8, Reading
+
+
+class Batches:
+    """Readings of up to `most` frames at a time. The GPU's context must be current, here and in `read`."""
+
+    def __init__(self, gpu: Gpu, library: Library, bundle: Bundle, prepared: Prepared) -> None:
+        """Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit."""
+        spec, fusion, card = bundle.manifest.input, bundle.manifest.fusion, prepared.card
+        self.sizes, self.most = card.batches, max(card.batches)
+        half = next(port.dtype == "fp16" for port in card.ports if port.name == INPUT)
+        self._stream = stream = gpu.stream()
+        self._start, self._ready, self._inferred, self._fused = (gpu.mark() for _ in range(4))
+        kernels = Kernels(gpu)
+        self._frames = Frames(gpu, self.most)
+        self._resize = Resize(gpu, kernels, spec, self.most, half=half)
+        stream.zero(self._resize.tensor.address, self._resize.tensor.size // 4)  # what a batch leaves free is computed
+        self._session = Session(gpu, library, prepared, stream, self._resize.tensor.address)
+        outputs = {name: self._session.output(name) for name in output_names(fusion)}
+        self._fuse = Fuse(gpu, kernels, fusion, self.most, outputs, stream, ops.load_mask(bundle))
+        self._components, self._counter = ops.load_components(bundle), None
+        if self._components is not None:
+            logits = outputs[ops.COMPONENTS]
+            self._counter = ComponentHistograms(gpu, kernels, self._components, self.most, logits, stream)
+        for index in 2 * list(range(len(self.sizes))):  # no frame of the line is the first, nor recorded
+            self._session.enqueue(index)
+        stream.synchronize()
+
+    def fitting(self, count: int) -> int:
+        """The index of the smallest size that holds so many frames, or of the largest."""
+        holding = [index for index, size in enumerate(self.sizes) if size >= count]
+        return min(holding, key=self.sizes.__getitem__) if holding else self.sizes.index(self.most)
+
+    def read(self, images: Sequence[ImageU8], index: int) -> list[Reading]:
+        """One reading a frame, at most `sizes[index]` of them; their times are shares of the batch's."""
+        count, stream = len(images), self._stream
+        self._start.record(stream)
+        self._resize.launch(self._frames.upload(images, stream), stream)
+        self._ready.record(stream)
+        self._session.enqueue(index)
+        self._inferred.record(stream)
+        self._fuse.launch(count, stream)
+        self._fuse.fetch(count, stream)
+        if self._counter is not None:
+            self._counter.launch(count, stream)
+            self._counter.fetch(count, stream)
+        self._fused.record(stream)
+        stream.synchronize()
+        marks = (self._start, self._ready, self._inferred, self._fused)
+        times = [after.ms_since(before) / count for before, after in pairwise(marks)]
+        return [self._reading(slot, *times) for slot in range(count)]
+
+    def _reading(self, slot: int, preprocess_ms: float, infer_ms: float, postprocess_ms: float) -> Reading:
+        start = time.perf_counter()
+        score, branches = float(self._fuse.scores.host[slot]), None
+        if self._components is not None and self._counter is not None:
+            spec, labels = self._components.spec, self._counter.labels.host[slot].copy()
+            histograms = [
+                counts.host[slot, :, :, 1:].astype(np.float32) / np.float32(labels.size // (one.rows * one.columns))
+                for counts, one in zip(self._counter.counts, spec.histograms, strict=True)
+            ]
+            distances = [float(far) for far in self._counter.distances.host[slot]]
+            score, branches = ops.judge_histograms(labels, histograms, distances, score, self._components)
+        post = postprocess_ms + 1e3 * (time.perf_counter() - start)
+        return Reading(self._fuse.maps.host[slot].copy(), score, preprocess_ms, infer_ms, post, branches)

@@ -1,0 +1,194 @@
+"""The engine of one network for one GPU: the one in the cache, or a new one that has proved what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import msgspec
+
+import edgead
+from edgead.bundle import Artifact, Bundle
+from edgead.cuda.context import Gpu
+from edgead.errors import EdgeadError, EngineError
+from edgead.tensorrt.build import Built, OnProgress, Options, build
+from edgead.tensorrt.cache import Cache
+from edgead.tensorrt.card import SCHEMA, Card, Key, Prepared
+from edgead.tensorrt.layers import Layer, Wish, unmet
+from edgead.tensorrt.library import Library
+from edgead.tensorrt.trial import try_engine
+
+FAULTS = 5  # named in an error, at the most
+SHARE_OF_MEMORY = 2  # a layer's workspace may take half of what is free
+DRIVER = Path("/proc/driver/nvidia/version")
+Maker = Callable[[Options, bytes, "OnProgress | None"], Built]  # options, TensorRT's timings so far, progress
+
+_log = logging.getLogger(__name__)
+
+
+def key_of(
+    library: Library,
+    bundle: Bundle,
+    artifact: Artifact,
+    gpu: Gpu | None = None,
+    *,
+    capability: int = 0,
+    batches: Sequence[int] = (),
+    dla: bool = False,
+    via: str = "onnx",
+) -> Key:
+    """What the engine of a network depends on: here on `gpu`, or ahead of time for GPUs of a capability.
+
+    An engine of TensorRT for RTX is finished on the device and depends on less: one made ahead of time is found there.
+    """
+    portable = gpu is None or library.is_rtx
+    return Key(
+        network=hashlib.sha256(bundle.read(artifact.member)).hexdigest(),
+        library=library.name,
+        version=library.version,
+        gpu="" if portable or gpu is None else gpu.name,
+        capability=capability if gpu is None else gpu.capability,
+        cuda=0 if portable or gpu is None else gpu.driver_version,
+        driver="" if portable else _driver(),
+        precision=artifact.precision,
+        batches=tuple(sorted(set(batches or artifact.batches))),
+        dla=dla,
+        via=via,
+    )
+
+
+def prepare_here(
+    library: Library, bundle: Bundle, artifact: Artifact, gpu: Gpu, cache: Cache | None = None
+) -> Prepared:
+    """The engine of a network for this GPU, built as `edgead compile` was last told to. Raises EngineError."""
+    cache = Cache() if cache is None else cache
+    plain = key_of(library, bundle, artifact, gpu)
+    choice = cache.choice(plain.network, plain.precision)
+    key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
+    if choice.via != "onnx" and cache.find(key) is None:
+        _log.warning("there is no engine via %s for this driver and library: building from the ONNX file", choice.via)
+        key = msgspec.structs.replace(key, via="onnx")
+    return prepare(library, bundle, artifact, key, gpu, cache=cache)
+
+
+def prepare(
+    library: Library,
+    bundle: Bundle,
+    artifact: Artifact,
+    key: Key,
+    gpu: Gpu | None = None,
+    *,
+    cache: Cache | None = None,
+    make: Maker | None = None,
+    on_progress: OnProgress | None = None,
+) -> Prepared:
+    """The engine for a key, from the cache or built now, which takes minutes on a device and is said.
+
+    With a `gpu` it is deserialised in another process before it is given out; ahead of time it is not tried. `make`
+    builds it, by default from the ONNX file. A disk that is full costs the cache, not the engine. Raises EngineError
+    where it cannot be built, is refused, or does not run in the precision that the network asks for.
+    """
+    cache = Cache() if cache is None else cache
+    with cache.locked(key):
+        found = cache.find(key)
+        try:
+            if found is not None:
+                return found if found.card.is_tried or gpu is None else _keep(cache, _tried(library, found))
+        except EngineError as error:
+            _log.warning("the engine %s is built anew: %s", cache.path(key).name, error)
+        prepared = _built(library, bundle.read(artifact.member), key, gpu, cache, make, on_progress)
+        return _keep(cache, prepared if gpu is None else _tried(library, prepared))
+
+
+def _built(
+    library: Library,
+    network: bytes,
+    key: Key,
+    gpu: Gpu | None,
+    cache: Cache,
+    make: Maker | None,
+    on_progress: OnProgress | None,
+) -> Prepared:
+    options = Options(key.batches, key.capability if library.is_rtx else 0, _workspace(gpu), key.dla)
+    if gpu is not None:
+        _log.warning("building the %s engine for %s: it takes minutes, once", key.precision, gpu.name)
+    start = time.monotonic()
+    with nullcontext() if gpu is None else gpu.current():
+        timings = cache.read_timings(key)
+        built = make(options, timings, on_progress) if make else build(library, network, options, timings, on_progress)
+    cache.keep_timings(key, built.timings)
+    _check(key, built.wishes, built.layers)
+    return Prepared(built.engine, _card(key, built, time.monotonic() - start))
+
+
+def _tried(library: Library, prepared: Prepared) -> Prepared:
+    """The engine once another process has deserialised it, with the inspector's word on its layers."""
+    card = prepared.card
+    contents = try_engine(library, prepared.engine)
+    if set(contents.ports) != set(card.ports):
+        have = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in contents.ports)
+        raise EngineError(f"its inputs and outputs are not the network's but {have}")
+    if contents.layers:
+        _check(card.key, card.wishes, contents.layers)
+        card = msgspec.structs.replace(card, layers=contents.layers)
+    return Prepared(prepared.engine, msgspec.structs.replace(card, is_tried=True))
+
+
+def _keep(cache: Cache, prepared: Prepared) -> Prepared:
+    try:
+        cache.store(prepared)
+    except EdgeadError as error:
+        cache.remove(prepared.card.key)
+        _log.warning("the engine is not kept and will be built again at the next start: %s", error)
+    return prepared
+
+
+def _check(key: Key, wishes: Sequence[Wish], layers: Sequence[Layer]) -> None:
+    """Raise EngineError where layers that were read back do not run in the precision asked for."""
+    if not layers:
+        return
+    faults = unmet(wishes, layers)
+    if not wishes and key.precision not in {layer.precision for layer in layers}:
+        faults = [f"no layer runs in {key.precision}"]
+    if faults:
+        more = f" and {len(faults) - FAULTS} more" if len(faults) > FAULTS else ""
+        raise EngineError(
+            f"the {key.precision} engine is not what its network asks for: {'; '.join(faults[:FAULTS])}{more}; use "
+            "another --precision"
+        )
+
+
+def _card(key: Key, built: Built, seconds: float) -> Card:
+    return Card(
+        schema=SCHEMA,
+        key=key,
+        sha256=hashlib.sha256(built.engine).hexdigest(),
+        size=len(built.engine),
+        ports=tuple(built.ports),
+        wishes=tuple(built.wishes),
+        layers=tuple(built.layers),
+        beside_dla=tuple(built.beside_dla),
+        seconds=round(seconds, 1),
+        edgead=edgead.__version__,
+        is_tried=False,
+    )
+
+
+def _workspace(gpu: Gpu | None) -> int:
+    if gpu is None:
+        return 0
+    with gpu.current():
+        return gpu.free_memory() // SHARE_OF_MEMORY
+
+
+def _driver() -> str:
+    """The release of NVIDIA's driver, such as 580.65.06; empty where the system does not tell."""
+    with suppress(OSError):
+        found = re.search(r"\d+\.\d+(\.\d+)?", DRIVER.read_text(errors="replace"))
+        return found.group() if found else ""
+    return ""

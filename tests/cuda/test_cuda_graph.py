@@ -1,0 +1,72 @@
+"""CUDA graphs: what is recorded happens again, and the stream is usable when recording fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgead.cuda.buffers import Mirror
+from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.graph import Graph, Replay
+from edgead.errors import EngineError
+
+
+@pytest.fixture
+def mirrors(gpu: Gpu) -> tuple[Mirror, Mirror]:
+    return Mirror(gpu, (4,), np.int32), Mirror(gpu, (4,), np.int32)
+
+
+def test_a_graph_is_launched_again_and_again(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+    source, target = mirrors
+    graph = Graph(gpu, stream, lambda: stream.copy(target.address, source.address, 16))
+    target.host[:] = 0
+    for value in (3, 5):
+        source.host[:] = value
+        source.upload(stream)
+        graph.launch(stream)
+        target.download(stream)
+        stream.synchronize()
+        assert (target.host == value).all()
+
+
+def test_recording_does_nothing_yet(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+    source, target = mirrors
+    source.host[:], target.host[:] = 7, 1
+    source.upload(stream)
+    target.upload(stream)
+    Graph(gpu, stream, lambda: stream.copy(target.address, source.address, 16))
+    target.download(stream)
+    stream.synchronize()
+    assert (target.host == 1).all()
+
+
+def test_work_is_done_then_recorded_then_launched(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+    source, target = mirrors
+    called = []
+
+    def work() -> None:
+        called.append(1)
+        stream.copy(target.address, source.address, 16)
+
+    replay = Replay(gpu, stream, work, "it")
+    for value in range(5):
+        source.host[:] = value
+        source.upload(stream)
+        replay()
+        target.download(stream)
+        stream.synchronize()
+        assert (target.host == value).all()
+    assert len(called) == 2
+
+
+def test_what_fails_while_it_is_recorded_leaves_a_stream_to_use(gpu: Gpu, stream: Stream) -> None:
+    mirror = Mirror(gpu, (4,), np.int32)
+
+    def work() -> None:
+        raise EngineError("no")
+
+    with pytest.raises(EngineError, match="no"):
+        Graph(gpu, stream, work)
+    mirror.host[:] = 1
+    mirror.upload(stream)
+    stream.synchronize()

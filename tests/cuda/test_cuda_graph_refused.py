@@ -1,0 +1,77 @@
+"""Where there are no CUDA graphs, work is done as it is; and what the emulated driver refuses in a capture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import emulated
+import numpy as np
+import pytest
+
+from edgead.cuda.buffers import Buffer, Mirror
+from edgead.cuda.context import Gpu
+from edgead.cuda.graph import Graph, Replay
+from edgead.errors import EngineError
+
+
+@pytest.fixture
+def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    with emulator.installed(monkeypatch):
+        gpu = Gpu()
+        with gpu.current():
+            yield gpu
+        gpu.close()
+
+
+@pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+def test_without_graphs_it_is_done_as_it_is(
+    function: str, opened: Gpu, emulator: emulated.Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = opened.stream()
+    source, target = Mirror(opened, (4,), np.int32), Mirror(opened, (4,), np.int32)
+    emulator.driver.emulator_fail_at(function.encode())
+    replay = Replay(opened, stream, lambda: stream.copy(target.address, source.address, 16), "the work")
+    with caplog.at_level(logging.WARNING):
+        for value in range(4):
+            source.host[:] = value
+            source.upload(stream)
+            replay()
+            target.download(stream)
+            stream.synchronize()
+            assert (target.host == value).all()
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "the work runs without a CUDA graph, which is slower"
+    ]
+    assert emulator.driver.emulator_launches() == 0
+
+
+def test_a_library_without_graphs_is_said(
+    opened: Gpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edgead.cuda.graph.DRIVER", "libsurely_absent.so.1")
+    stream, buffer = opened.stream(), Buffer(opened, 16)
+    replay = Replay(opened, stream, lambda: stream.zero(buffer.address, 4), "the work")
+    replay()
+    replay()
+    assert "cannot be called" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", ["wait", "allocate", "mark"])
+def test_the_emulator_refuses_what_no_capture_allows(spoil: str, opened: Gpu, emulator: emulated.Emulator) -> None:
+    stream, mark = opened.stream(), opened.mark()
+    work = {
+        "wait": stream.synchronize,
+        "allocate": lambda: opened.allocate(4),
+        "mark": lambda: mark.record(stream),
+    }[spoil]
+    with pytest.raises(EngineError, match="Emulated GPU failed"):
+        Graph(opened, stream, work)
+    assert b"during a capture" in emulator.driver.emulator_wrong()
+    emulator.driver.emulator_reset()
+
+
+def test_how_much_memory_is_free(opened: Gpu) -> None:
+    before = opened.free_memory()
+    Buffer(opened, 1 << 20)
+    assert 1 << 20 <= before - opened.free_memory() < 1 << 21

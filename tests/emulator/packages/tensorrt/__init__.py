@@ -1,0 +1,64 @@
+"""TensorRT for tests on a machine without a GPU: the interface that its versions 10.3 to 11 share, on ONNX Runtime.
+
+A network is the ONNX file that was parsed, an engine that file behind a header. Engines run in the streams of the
+emulated driver (EMULATED_DRIVER names its library), as late as it lets them; building and deserialising need no driver.
+What the real one would crash on or leave undefined is told to the driver, whose test then fails.
+
+FAKE_TENSORRT_VERSION is the version it pretends to be. FAKE_TENSORRT names what shall go wrong, several by commas:
+- `crash`: deserialising ends the process with SIGSEGV
+- `refuse`: no engine is built
+- `fp32`: every layer of an engine says it runs in FP32
+- `off`: engines give values that are 0.25 too large; `off:FP16`, `off:Int8`: only those with such layers
+- `fail`: nothing is executed
+"""
+
+from __future__ import annotations
+
+from tensorrt._basics import (
+    BuilderFlag,
+    DataType,
+    DeviceType,
+    Dims,
+    ILogger,
+    LayerInformationFormat,
+    LayerType,
+    Logger,
+    MemoryPoolType,
+    NetworkDefinitionCreationFlag,
+    ProfilingVerbosity,
+    TensorIOMode,
+    version,
+)
+from tensorrt._building import Builder, IHostMemory, IProgressMonitor, ITimingCache
+from tensorrt._networks import OnnxParser
+from tensorrt._running import EngineInspector, ICudaEngine, IExecutionContext, Runtime
+
+__all__ = [
+    "Builder",
+    "BuilderFlag",
+    "DataType",
+    "DeviceType",
+    "Dims",
+    "EngineInspector",
+    "ICudaEngine",
+    "IExecutionContext",
+    "IHostMemory",
+    "ILogger",
+    "IProgressMonitor",
+    "ITimingCache",
+    "LayerInformationFormat",
+    "LayerType",
+    "Logger",
+    "MemoryPoolType",
+    "NetworkDefinitionCreationFlag",
+    "OnnxParser",
+    "ProfilingVerbosity",
+    "Runtime",
+    "TensorIOMode",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        return version()
+    raise AttributeError(f"module 'tensorrt' has no attribute '{name}'")
