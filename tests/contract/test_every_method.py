@@ -26,6 +26,7 @@ from edgead_calibration.recipe import load_recipe
 from edgead_calibration.rules import violations
 from edgead_tools.export import TOLERANCE, ExportReport, export
 from edgead_tools.methods import METHODS, Method, Trained, create_method
+from edgead_tools.program import in_half, make_program
 from edgead_tools.train import Run
 from edgead_tools.weights import WEIGHTS
 
@@ -103,6 +104,17 @@ def test_its_input_is_what_it_was_given(made: Made) -> None:
     assert (spec.height, spec.width) == (SIZE, SIZE)
     assert np.isfinite((*spec.scale, *spec.offset)).all()
     assert min(spec.scale) > 0
+
+
+def test_its_program_gives_the_graphs_maps_and_can_be_half(made: Made) -> None:
+    program = make_program(made.trained)
+    images = boards.boards(3, SIZE, NEW)
+    with torch.inference_mode():
+        exact, rounded = (one.module()(torch.from_numpy(made.inputs(images))) for one in (program, in_half(program)))
+    for name, expected in made.maps(images).items():
+        largest = max(1.0, float(np.abs(expected).max()))
+        assert np.abs(exact[name].numpy() - expected).max() <= TOLERANCE * largest
+        assert (rounded[name].dtype, rounded[name].shape) == (torch.float32, expected.shape)
 
 
 def test_its_maps_are_finite_and_the_fusion_names_them(made: Made) -> None:

@@ -20,6 +20,7 @@ from edgead_tools.build import build
 from edgead_tools.config import BuildConfig
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluate import evaluate
+from edgead_tools.program import load_program, output_names
 from edgead_tools.progress import Reporter
 from edgead_tools.report import write_report
 from edgead_tools.subjects import means, measure
@@ -88,6 +89,14 @@ def test_the_bundle_verifies_and_says_where_it_comes_from(built: Bundle) -> None
 def test_nothing_but_the_bundle_is_left(built: Bundle) -> None:
     assert built.path is not None
     assert [path.name for path in built.path.parent.iterdir()] == ["washer.edgead"]
+
+
+def test_a_program_is_kept_where_one_is_asked_for(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kept/washer.pt2"
+    made = build(config(data, tmp_path / "washer.edgead", steps=2, program=str(path)), Reporter()).bundle
+    assert output_names(load_program(path, made)) == sorted(made.manifest.provenance["export"]["outputs"])
+    with pytest.raises(UsageError, match=r"end it in \.pt2"):
+        build(config(data, tmp_path / "other.edgead", program="other.edgead"), Reporter())
 
 
 def test_the_same_seed_gives_the_same_network_and_thresholds(built: Bundle, data: Path, tmp_path: Path) -> None:

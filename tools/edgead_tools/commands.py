@@ -50,6 +50,10 @@ def build(
         str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
     ] = None,
     textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
+    program: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.pt2", help="Also keep the network for `edgead compile --via torch-tensorrt`."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter of the method, as NAME=VALUE; repeatable.")
@@ -62,7 +66,7 @@ def build(
         "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
         "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
         "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
-        "recipe": recipe,
+        "recipe": recipe, "program": program,
     }  # fmt: skip
     from edgead_tools.config import load_config, parse_options
 

@@ -41,6 +41,7 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: str = ""  # an image of what is judged: white counts, black is ignored; everything is judged where empty
     textures: str = ""  # a folder of texture images for pseudo-anomalies; procedural ones where empty
     recipe: str = ""  # what else than FP32 the bundle holds (edgead_calibration.recipes); FP32 alone where empty
+    program: str = ""  # a file for the network as a program of torch.export, for torch-tensorrt; none where empty
     distill_from: str = ""  # a bundle whose anomaly maps a smaller network learns to give
     options: dict[str, Any] = {}  # hyper-parameters of the method, by name
 

@@ -135,7 +135,7 @@ def _plain(tensor: Tensor) -> bool:
 
 def _to_onnx(network: _Named, image: NDArray[np.float32], names: list[str]) -> onnx.ModelProto:
     example = torch.from_numpy(image).repeat(2, 1, 1, 1)  # torch.export fixes a dimension of 1
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -151,7 +151,7 @@ def _to_onnx(network: _Named, image: NDArray[np.float32], names: list[str]) -> o
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's remarks about packages it does not find and its own deprecated calls."""
     logger = logging.getLogger("torch.onnx._internal.exporter")
     level = logger.level

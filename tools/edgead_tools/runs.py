@@ -40,7 +40,7 @@ def open_run(config: BuildConfig, *, fresh: bool) -> Iterator[Path]:
         if fresh:
             _empty(folder)
         try:
-            settings = msgspec.to_builtins(msgspec.structs.replace(config, out=""))
+            settings = msgspec.to_builtins(msgspec.structs.replace(config, out="", program=""))
             _claim(folder, SETTINGS, settings | {"edgead": edgead.__version__}, "other settings")
             yield folder
         finally:

@@ -20,7 +20,11 @@ from pathlib import Path
 import cv2
 
 import edgead
+from edgead.cli.gaps import find_gaps
 from edgead.cli.options import Json, shown
+from edgead.nvidia import SMI_FIELDS, Machine, read_machine
+from edgead.platforms import dotted
+from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 
 _TIMEOUT_S = 60
 _VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
@@ -45,22 +49,25 @@ class Package:
     purpose: str
     install: str
     probe: str = _VERSION
+    module: str = ""  # where it is not the name
 
 
 PACKAGES = {
     "onnxruntime": Package("judging on the CPU", "pip install onnxruntime"),
     "openvino": Package("judging on the CPU, faster", "pip install 'edgead[openvino]'"),
-    "tensorrt": Package("judging on an NVIDIA GPU", "JetPack brings it; elsewhere: pip install tensorrt"),
-    "tensorrt_rtx": Package("judging on a GeForce RTX", "pip install 'edgead[tensorrt-rtx]'"),
-    "pycuda": Package("the GPU's buffers and kernels", "pip install 'edgead[tensorrt]'", _PYCUDA),
     "torch": Package("building bundles", "pip install 'edgead[build]'"),
     "onnx": Package("building bundles", "pip install 'edgead[build]'"),
+}
+GPU_PACKAGES = {  # told of where they are here; where one is wanted and absent, that is a gap
+    "tensorrt": Package("judging on an NVIDIA GPU", INSTALL[TENSORRT]),
+    "tensorrt_rtx": Package("judging on a GeForce RTX", INSTALL[RTX], module="tensorrt_rtx_bindings"),
+    "pycuda": Package("the GPU's buffers and kernels", "pip install 'edgead[tensorrt]'", _PYCUDA),
 }
 
 
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can do, and for everything it lacks the line that installs it."""
-    checks = [*_machine(), *_opencv(), *_packages(), *_gpu(), *_cameras()]
+    checks = [*_machine(), *_opencv(), *_packages(), *_nvidia(read_machine(smi=_smi())), *_cameras()]
     for check in checks:
         if as_json:
             print(json.dumps(asdict(check)))
@@ -95,14 +102,16 @@ def _opencv() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     """Every optional package, all tried at once."""
-    trials = {name: _start(name, package.probe) for name, package in PACKAGES.items() if find_spec(name) is not None}
-    for name, package in PACKAGES.items():
+    modules = {name: package.module or name for name, package in (PACKAGES | GPU_PACKAGES).items()}
+    here = {name: module for name, module in modules.items() if find_spec(module) is not None}
+    trials = {name: _start(module, (PACKAGES | GPU_PACKAGES)[name].probe) for name, module in here.items()}
+    for name, package in (PACKAGES | GPU_PACKAGES).items():
         if name in trials:
             found, detail = _finish(trials[name])
             told, _, reason = detail.partition("edgead.errors.EngineError: ")  # our own names the fix itself
             advice = "" if found or reason else package.install
             yield Check(name, found, told + reason or _installed(name), package.purpose, advice)
-        else:
+        elif name in PACKAGES:
             yield Check(name, False, "not installed", package.purpose, package.install)
 
 
@@ -127,15 +136,27 @@ def _finish(trial: subprocess.Popen[str]) -> tuple[bool, str]:
     return False, f"installed, but it does not work: {reason}"
 
 
-def _gpu() -> Iterator[Check]:
+def _smi() -> str:
+    """What nvidia-smi says of the GPUs, a line each; empty where there is none or it is too old to be asked."""
     program = shutil.which("nvidia-smi")
-    names = ""
-    if program is not None:
-        query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-        names = _output(query)
-    driver = names.replace("\n", "; ") or _text(Path("/proc/driver/nvidia/version")).partition("\n")[0]
-    advice = "" if driver else "install NVIDIA's driver if there is a GPU"
-    yield Check("NVIDIA GPU", bool(driver), driver or "no driver found", "", advice)
+    return _output([program, f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader"]) if program else ""
+
+
+def _nvidia(machine: Machine) -> Iterator[Check]:
+    """The GPU, the release it came with, and all that stands between it and judging."""
+    if not machine.has_hardware:
+        yield Check("NVIDIA GPU", False, "none here: the CPU engines are used")
+        return
+    row = machine.jetpack
+    if machine.is_reachable:
+        gpus = [", ".join(filter(None, [gpu.name, gpu.memory])) for gpu in machine.gpus] or [machine.board or "a GPU"]
+        yield Check("NVIDIA GPU", True, "; ".join([*gpus, f"driver {machine.driver or 'unknown'}"]))
+    if row is not None:
+        brings = f"CUDA {dotted(row.cuda)}, TensorRT {' or '.join(map(dotted, row.tensorrt))}"
+        linux = f"Jetson Linux {dotted(machine.linux)}"
+        yield Check("JetPack", True, f"{row.name} ({linux}): {brings}, Python {dotted(row.python)}", row.note)
+    for gap in find_gaps(machine):
+        yield Check(gap.name, False, "; ".join(filter(None, [gap.there, gap.wanted])), "", gap.fix)
 
 
 def _cameras() -> Iterator[Check]:
