@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No EDGEAD_* variable of the developer's shell reaches a test."""
     for name in [name for name in os.environ if name.startswith("EDGEAD_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU of the developer's machine judges in a test that does not ask for one."""
+    if request.node.get_closest_marker("gpu") is None and emulated.REAL_PYCUDA not in os.environ:
+        monkeypatch.setitem(sys.modules, "pycuda", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

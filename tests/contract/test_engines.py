@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,12 +19,16 @@ from edgead.verify import verify
 
 @pytest.fixture(params=sorted(ENGINES))
 def name(request: pytest.FixtureRequest) -> str:
+    if request.param == "tensorrt":
+        request.getfixturevalue("gpu_machine")
     return request.param
 
 
 @pytest.fixture
-def engine(name: str, tiny_bundle: Path) -> Engine:
-    return load_engine(Bundle.open(tiny_bundle), name, threads=1)
+def engine(name: str, tiny_bundle: Path) -> Iterator[Engine]:
+    engine = load_engine(Bundle.open(tiny_bundle), name, threads=1)
+    yield engine
+    engine.close()
 
 
 def broken(network: bytes) -> Bundle:
@@ -83,7 +88,7 @@ def test_a_damaged_network_is_an_engine_error(name: str, network: bytes) -> None
     [
         (tiny.graph(output="other"), "has no 'distance'"),
         (tiny.graph(rank=4), "'distance' is tensor"),
-        (tiny.graph(kind=TensorProto.FLOAT16), "'distance' is tensor"),
+        (tiny.graph(kind=TensorProto.INT32), "'distance' is tensor"),
         (tiny.graph(size=64), "'image' is tensor"),
     ],
     ids=["name", "rank", "type", "size"],
@@ -93,10 +98,16 @@ def test_a_graph_outside_the_contract_is_an_engine_error(name: str, network: byt
         load_engine(broken(network), name)
 
 
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_graph_that_gives_halves_is_none_for_a_cpu(name: str) -> None:
+    with pytest.raises(EngineError, match="'distance' is tensor"):
+        load_engine(broken(tiny.graph(kind=TensorProto.FLOAT16)), name)
+
+
 def test_auto_gives_every_engines_reason(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
     table = {"first": EngineEntry("surely_absent:Engine", "pip install first"), **ENGINES}
     monkeypatch.setattr("edgead.engines.ENGINES", table)
-    assert load_engine(Bundle.open(tiny_bundle)).name == next(iter(ENGINES))
+    assert load_engine(Bundle.open(tiny_bundle)).name == "openvino"  # there is no GPU
     reasons = "; ".join(["first needs surely_absent \\(pip install first\\)", *(f"{name}: .*" for name in ENGINES)])
     with pytest.raises(EngineError, match=reasons):
         load_engine(broken(b"no onnx"))

@@ -28,6 +28,7 @@ from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 
 _TIMEOUT_S = 60
 _VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
+_OURS = re.compile(r"edgead\.errors\.\w+: ")  # an error that names the fix itself
 _PYCUDA = "import edgead.cuda.compile as c; print(c.describe())"
 
 
@@ -108,9 +109,9 @@ def _packages() -> Iterator[Check]:
     for name, package in (PACKAGES | GPU_PACKAGES).items():
         if name in trials:
             found, detail = _finish(trials[name])
-            told, _, reason = detail.partition("edgead.errors.EngineError: ")  # our own names the fix itself
+            told, *reason = _OURS.split(detail, maxsplit=1)
             advice = "" if found or reason else package.install
-            yield Check(name, found, told + reason or _installed(name), package.purpose, advice)
+            yield Check(name, found, told + "".join(reason) or _installed(name), package.purpose, advice)
         elif name in PACKAGES:
             yield Check(name, False, "not installed", package.purpose, package.install)
 
