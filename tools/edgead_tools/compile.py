@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import Gpu
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError, UsageError
-from edgead.tensorrt.build import check_capability
+from edgead.tensorrt.build import Built, OnProgress, Options, check_capability
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.card import Card, Choice
 from edgead.tensorrt.library import RTX, Library, open_library
@@ -108,13 +110,13 @@ def _here(
 ) -> Iterator[Compiled]:
     """Built as a run builds it, and then loaded as a run loads it, which holds it to the golden frames."""
     cache, choice = Cache(), wanted.choice
+    if choice.via != VIA[0] and len(choice.batches) != 1:
+        choice = msgspec.structs.replace(choice, batches=(max(choice.batches, default=1),))  # it makes one profile
     for artifact in artifacts:
         gpu = Gpu()
         try:
-            key = key_of(
-                library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via
-            )  # fmt: skip
-            make = _torch_road(bundle, artifact, wanted) if choice.via != VIA[0] else None
+            key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
+            make = None if choice.via == VIA[0] else _torch_road(bundle, artifact, wanted.program)
             with reporter.stage(f"{artifact.precision} on {gpu.name}") as on_progress:
                 card = prepare(
                     library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
@@ -134,5 +136,21 @@ def _here(
             yield Compiled(artifact.precision, cache.path(key), card)
 
 
-def _torch_road(bundle: Bundle, artifact: Artifact, wanted: Wanted) -> Maker:
-    raise NotImplementedError
+def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> Maker:
+    """Builds by torch-tensorrt, from the program that was kept when the bundle was built. Raises UsageError."""
+    from edgead_tools.program import load_program  # with torch, which a device has not
+    from edgead_tools.serialize import serialize
+
+    assert program is not None
+    loaded = load_program(program, bundle)
+
+    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
+        made = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
+        if any(name != tensor for name, tensor in made.outputs.items()):
+            raise EngineError(
+                f"torch-tensorrt {made.version} names the engine's outputs itself, so that no runtime knows which map "
+                "is which: 2.14 is the least"
+            )
+        return Built(made.engine, [], [], [], [], b"")
+
+    return make

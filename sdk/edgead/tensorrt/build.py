@@ -34,7 +34,7 @@ class Built(NamedTuple):
     """An engine, and what was read while it was made."""
 
     engine: bytes
-    ports: list[Port]
+    ports: list[Port]  # none: as deserialising shows them
     wishes: list[Wish]
     layers: list[Layer]  # as the builder's log has them; none where it does not say
     beside_dla: list[str]  # layers that run on the GPU, where the accelerator was asked for

@@ -130,9 +130,10 @@ def _tried(library: Library, prepared: Prepared) -> Prepared:
     """The engine once another process has deserialised it, with the inspector's word on its layers."""
     card = prepared.card
     contents = try_engine(library, prepared.engine)
-    if set(contents.ports) != set(card.ports):
+    if card.ports and set(contents.ports) != set(card.ports):
         have = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in contents.ports)
         raise EngineError(f"its inputs and outputs are not the network's but {have}")
+    card = msgspec.structs.replace(card, ports=contents.ports)
     if contents.layers:
         _check(card.key, card.wishes, contents.layers)
         card = msgspec.structs.replace(card, layers=contents.layers)
