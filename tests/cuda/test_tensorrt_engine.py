@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -190,6 +191,15 @@ def test_whatever_fails_at_the_start_leaves_nothing(
             break
     assert call - 2 > failures > 20  # what makes a graph may fail
     driver.emulator_fail(0)
+
+
+def test_one_that_nobody_closed_gives_all_back(gpu_machine: emulated.Emulator, bundle: Bundle) -> None:
+    engine = load_engine(bundle, "tensorrt")
+    engine.infer(frames(1))
+    assert gpu_machine.driver.emulator_left() > 0
+    del engine
+    gc.collect()
+    assert gpu_machine.driver.emulator_left() == 0
 
 
 def test_its_engine_may_be_loaded_twice(machine: None, bundle: Bundle) -> None:

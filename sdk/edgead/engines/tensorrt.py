@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from weakref import finalize
 
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import Gpu
@@ -43,6 +44,7 @@ class TensorRtEngine:
             stack.callback(gpu.close)
             library = open_library()
             artifact, self._gpu, self._batches = _first(library, bundle, precision, gpu)
+        self._end = finalize(self, self._gpu.close)  # also of one that nobody closed, while the driver is there
         self.precision: str = artifact.precision
         self.batch = self._batches.most
 
@@ -56,7 +58,7 @@ class TensorRtEngine:
 
     def close(self) -> None:
         with self._lock:
-            self._gpu.close()
+            self._end()
 
 
 def _first(library: Library, bundle: Bundle, precision: str, gpu: Gpu) -> tuple[Artifact, Gpu, Batches]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgead.tensorrt.card import Port, Prepared
 from edgead.tensorrt.library import Library
 
 INPUT = "image"
+COMPLAINTS = 3  # of the library's, told with an error
 _BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
 _MOST_BYTES = 8  # of one entry of any type
 
@@ -32,7 +34,7 @@ class Session:
         """
         self.batches = prepared.card.batches
         self._title, self._stream = library.title, stream
-        self._complaints: list[str] = []
+        self._complaints: deque[str] = deque(maxlen=COMPLAINTS)
         self._logger = library.logger(self._hear)
         self._contexts: list[Any] = []
         self._runtime: Any = library.module.Runtime(self._logger)
@@ -79,7 +81,7 @@ class Session:
     def _had(self, value: Any) -> Any:
         """What the library gave; nothing or False is an error."""
         if value is None or value is False:
-            raise EngineError(f"{self._title}: {'; '.join(self._complaints[-3:]) or 'it gives no reason'}")
+            raise EngineError(f"{self._title}: {'; '.join(self._complaints) or 'it gives no reason'}")
         return value
 
     def _hear(self, severity: str, message: str) -> None:
