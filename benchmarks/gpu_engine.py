@@ -26,7 +26,7 @@ from edgead.cuda.buffers import Buffer
 from edgead.cuda.context import Gpu
 from edgead.device import describe_device
 from edgead.engines import load_engine
-from edgead.errors import EngineError
+from edgead.errors import EdgeadError
 from edgead.tensorrt.library import open_library
 from edgead.tensorrt.prepare import prepare_here
 from edgead.tensorrt.session import Session
@@ -164,7 +164,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         figures = measure(Bundle.open(given.bundle), given.precision, rounds=given.rounds, program=given.program)
-    except EngineError as error:
+    except EdgeadError as error:
         sys.exit(f"nothing was measured: {error}")
     text = json.dumps(figures, indent=1)
     print(text)
