@@ -16,7 +16,6 @@ from edgead.tensorrt.card import Port, Prepared
 from edgead.tensorrt.library import Library
 
 INPUT = "image"
-COMPLAINTS = 3  # of the library's, told with an error
 _BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
 _MOST_BYTES = 8  # of one entry of any type
 
@@ -34,7 +33,7 @@ class Session:
         """
         self.batches = prepared.card.batches
         self._title, self._stream = library.title, stream
-        self._complaints: deque[str] = deque(maxlen=COMPLAINTS)
+        self._complaints: deque[str] = deque(maxlen=3)  # the last ones
         self._logger = library.logger(self._hear)
         self._contexts: list[Any] = []
         self._runtime: Any = library.module.Runtime(self._logger)
@@ -75,7 +74,7 @@ class Session:
         largest = self.batches.index(max(self.batches))
         shape = tuple(self._contexts[largest].get_tensor_shape(port.name))
         memory = Buffer(gpu, math.prod(shape) * _BYTES.get(port.dtype, _MOST_BYTES))
-        height, width = shape[-2:]
+        height, width = (1, 1, *shape)[-2:]
         return DeviceMap(memory.address, height, width, half=port.dtype == "fp16")
 
     def _had(self, value: Any) -> Any:
