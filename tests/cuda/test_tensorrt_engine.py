@@ -27,15 +27,18 @@ BATCHES = (1, 2, 4)
 
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
-def machine(request: pytest.FixtureRequest) -> None:
+def machine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Where there is TensorRT."""
     if request.param == "emulated":
         request.getfixturevalue("gpu_machine")
-    else:
-        try:
-            open_library()
-        except AbsentError as error:
-            pytest.skip(str(error))
+        return
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path_factory.getbasetemp() / "real"))  # one build for all tests
+    try:
+        open_library()
+    except AbsentError as error:
+        pytest.skip(str(error))
 
 
 def batched(bundle: Bundle, batches: Sequence[int] = BATCHES, member: bytes | None = None) -> Bundle:
