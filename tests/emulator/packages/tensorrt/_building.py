@@ -23,6 +23,7 @@ from tensorrt._basics import (
 from tensorrt._networks import ON_DLA, ILayer, INetworkDefinition
 
 MAGIC = b"faketrt\0"
+MOVING = (LayerType.CAST, LayerType.IDENTITY, LayerType.PADDING, LayerType.SHUFFLE, LayerType.SLICE)
 WORDS = {
     DataType.FLOAT: "Row major linear FP32",
     DataType.HALF: "Channel major FP16 format where channel % 8 == 0",
@@ -219,7 +220,11 @@ def _progress(monitor: IProgressMonitor | None, layers: list[ILayer]) -> bool:
 def _described(network: INetworkDefinition, layers: list[ILayer]) -> list[dict[str, Any]]:
     """As the engine inspector lists them: Q and DQ are part of their neighbours, whose tensors they make INT8; of a
     product only where they make both its factors so."""
-    of_dq = {one.name for layer in network.layers if layer.type is LayerType.DEQUANTIZE for one in layer.outputs}
+    of_dq: set[str] = set()
+    for layer in network.layers:  # a DQ is taken past what only moves values
+        moved = layer.type in MOVING and layer.num_inputs > 0 and layer.inputs[0].name in of_dq
+        if moved or layer.type is LayerType.DEQUANTIZE:
+            of_dq |= {one.name for one in layer.outputs}
     to_q = {one.name for layer in network.layers if layer.type is LayerType.QUANTIZE for one in layer.inputs}
     products = (LayerType.CONVOLUTION, LayerType.DECONVOLUTION, LayerType.MATRIX_MULTIPLY)
     in_fp32 = "fp32" in faults()

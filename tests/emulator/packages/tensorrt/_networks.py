@@ -31,6 +31,7 @@ LAYERS = {
     "Sigmoid": LayerType.ACTIVATION,
     "MaxPool": LayerType.POOLING,
     "AveragePool": LayerType.POOLING,
+    "Pad": LayerType.PADDING,
     "Resize": LayerType.RESIZE,
     "Cast": LayerType.CAST,
     "Identity": LayerType.IDENTITY,

@@ -129,6 +129,8 @@ class IExecutionContext:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        if "Int8" in json.dumps(engine._header["layers"]):  # node by node: fused, some processors saturate
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.engine = engine
         self._session = ort.InferenceSession(engine._network, options, providers=["CPUExecutionProvider"])
         self._profile = 0  # as the first context of an engine has it
