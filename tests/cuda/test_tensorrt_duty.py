@@ -160,3 +160,12 @@ def test_what_a_golden_map_allows_is_the_artifacts(gpu_machine: emulated.Emulato
     tiny.write_tiny(tmp_path / "off.edgead", distort=lambda golden: golden + np.float32(0.001))
     with pytest.raises(EngineError, match=r"differs by 0\.001 \(allowed 0\.0001\)"):
         load_engine(Bundle.open(tmp_path / "off.edgead"), "tensorrt")
+
+
+def test_without_a_gpu_it_is_absent(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = load_engine(Bundle.open(tiny_bundle))
+    assert engine.name == "openvino"
+    assert caplog.records == []  # nobody is told of what was never there
+    engine.close()
+    with pytest.raises(EngineError, match="is not installed"):
+        load_engine(Bundle.open(tiny_bundle), "tensorrt")

@@ -211,12 +211,3 @@ def test_its_engine_may_be_loaded_twice(machine: None, bundle: Bundle) -> None:
 def test_a_network_outside_the_contract_is_refused(machine: None, bundle: Bundle, network: bytes, match: str) -> None:
     with pytest.raises(EngineError, match=match):
         load_engine(batched(bundle, member=network), "tensorrt")
-
-
-def test_without_a_gpu_it_is_absent(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
-    engine = load_engine(bundle)
-    assert engine.name != "tensorrt"
-    assert caplog.records == []  # nobody is told of what was never there
-    engine.close()
-    with pytest.raises(EngineError, match="is not installed"):
-        load_engine(bundle, "tensorrt")

@@ -235,6 +235,13 @@ def test_what_compile_was_told_is_what_a_run_takes(place: Place, caplog: pytest.
     assert (card.key.via, card.batches) == ("onnx", (1,))
 
 
+def test_a_build_that_nobody_watches_says_how_far_it_is(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache)
+    assert [record.getMessage() for record in caplog.records][1:] == [
+        f"building the fp32 engine: {share} %" for share in (25, 50, 75)
+    ]
+
+
 def test_a_choice_that_cannot_be_read_is_said_and_not_heeded(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.cache.choose("0" * 64, "fp32", Choice(dla=True))
     (file,) = place.cache.folder.glob("*.choice.json")

@@ -58,6 +58,14 @@ def test_real_pycuda_passes_the_same_tests(tmp_path: Path) -> None:
         "LD_LIBRARY_PATH": str(tmp_path),
         emulated.REAL_PYCUDA: str(driver),
     }
-    names = ("context", "resize", "fuse", "components", "overlay")
-    files = [TESTS / f"cuda/test_cuda_{name}.py" for name in names]
+    names = (
+        "cuda_context",
+        "cuda_graph",
+        "cuda_resize",
+        "cuda_fuse",
+        "cuda_components",
+        "cuda_overlay",
+        "tensorrt_engine",
+    )
+    files = [TESTS / f"cuda/test_{name}.py" for name in names]
     run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, cwd=TESTS.parent, **environment)

@@ -142,6 +142,15 @@ def test_an_engine_of_another_precision_is_found_out() -> None:
     assert all(fault.endswith("runs in fp32, not fp16") for fault in faults)
 
 
+def test_progress_only_rises_and_comes_to_its_end() -> None:
+    told: list[tuple[int, int]] = []
+    build(rtx.library(), halved(), Options((1,), 86), on_progress=lambda done, total: told.append((done, total)))
+    shares = [done for done, total in told]
+    assert shares == sorted(set(shares))
+    assert told[-1] == (100, 100)
+    assert len(told) > 5
+
+
 def halved() -> bytes:
     inputs = [to_input(image, twins.SPEC)[None] for image in twins.parts(8, 100)]
     return networks.fp16(twins.network(), inputs).make(())

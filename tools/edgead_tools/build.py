@@ -10,17 +10,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 
-import edgead
 from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
@@ -41,10 +37,11 @@ from edgead_tools.distillation import MapTeacher
 from edgead_tools.evaluate import Evaluation, evaluate
 from edgead_tools.export import export
 from edgead_tools.golden import make_golden
-from edgead_tools.methods import Method, Trained, TrainingImages, create_method
+from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.precisions import fill
 from edgead_tools.program import Kept
 from edgead_tools.progress import OnProgress, Reporter
+from edgead_tools.provenance import provenance_of
 from edgead_tools.runs import has_training, open_run, pin_images
 from edgead_tools.session import check_device
 from edgead_tools.train import Run
@@ -55,7 +52,6 @@ MASK = "mask.png"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
 REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
 UNWRITTEN = "0" * 64  # the digest of a bundle that is still being made
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +149,8 @@ def _build(
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     kept = Kept.of(trained) if config.program else None
-    provenance = _provenance(config, images, trained) | {"export": exported.card() | (kept.card() if kept else {})}
+    record = exported.card() | (kept.card() if kept else {})
+    provenance = provenance_of(config, images.checked, images.parts, trained) | {"export": record}
     members = {NETWORK: (folder / NETWORK).read_bytes(), **trained.members}
     fusion = trained.fusion
     if foreground is not None:
@@ -211,31 +208,6 @@ def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: 
         on_progress=on_progress,
         finish=finish,
     )
-
-
-def _provenance(config: BuildConfig, images: Images, trained: Trained) -> dict[str, Any]:
-    return {
-        "edgead": edgead.__version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "config": msgspec.to_builtins(config),
-        "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
-        "data": {
-            "digest": images.checked.digest,
-            "train": len(images.parts.train),
-            "calibration": len(images.parts.calibration),
-            "held_out": len(images.parts.held_out),
-            "left_out": [{"name": one.path.name, "reason": one.reason} for one in images.checked.rejected],
-        },
-        "training": trained.report,
-        "licences": {entry["name"]: entry["licence"] for entry in trained.report["weights"]},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # another distribution of it, JetPack's OpenCV say
-        return "unknown"
 
 
 def _masked(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, bytes]:

@@ -17,7 +17,6 @@ from edgead.tensorrt.layers import Layer, Wish, from_log, type_name, wishes
 from edgead.tensorrt.library import Library
 
 OnProgress = Callable[[int, int], object]
-_PHASES = ("Building engine", "Timing graph nodes")  # of TensorRT's progress, of which the second takes the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,28 +140,52 @@ def _use_dla(library: Library, builder: Any, definition: Any, config: Any) -> li
 
 
 def _monitor(trt: Any, on_progress: OnProgress) -> Any:
-    """TensorRT's progress, as steps done of the phase that takes the time."""
+    """TensorRT's progress, whose phases are nested, as hundredths of the whole."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self._steps = dict.fromkeys(_PHASES, 0)
+            self._phases: dict[str, _Phase] = {}
+            self._told = -1
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if phase_name in self._steps:
-                self._steps[phase_name] = num_steps
-                on_progress(0, num_steps)
+            self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
+            self._tell()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if self._steps.get(phase_name):
-                on_progress(step + 1, self._steps[phase_name])
+            if phase_name in self._phases:
+                self._phases[phase_name].done = step + 1
+            self._tell()
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            if steps := self._steps.get(phase_name):
-                on_progress(steps, steps)
+            phase = self._phases.pop(phase_name, None)
+            if phase is not None and phase.parent is None:
+                self._told = 100
+                on_progress(100, 100)
+
+        def _tell(self) -> None:
+            whole = max((self._share(name) for name, one in self._phases.items() if one.parent is None), default=0.0)
+            if int(100 * whole) > self._told:
+                self._told = int(100 * whole)
+                on_progress(self._told, 100)
+
+        def _share(self, name: str) -> float:
+            """How much of a phase is done, that of the phases inside it included."""
+            phase = self._phases[name]
+            inside = (self._share(child) for child, one in self._phases.items() if one.parent == name)
+            return min(1.0, (phase.done + max(inside, default=0.0)) / phase.steps)
 
     return Monitor()
+
+
+@dataclass(slots=True)
+class _Phase:
+    """A phase that is under way."""
+
+    parent: str | None
+    steps: int
+    done: int = 0
 
 
 class _Log:

@@ -117,6 +117,7 @@ def _built(
     options = Options(key.batches, key.capability if library.is_rtx else 0, _workspace(gpu), key.dla)
     if gpu is not None:
         _log.warning("building the %s engine for %s: it takes minutes, once", key.precision, gpu.name)
+        on_progress = on_progress or _quarters(key.precision)
     start = time.monotonic()
     with nullcontext() if gpu is None else gpu.current():
         timings = cache.read_timings(key)
@@ -124,6 +125,19 @@ def _built(
     cache.keep_timings(key, built.timings)
     _check(key, built.wishes, built.layers)
     return Prepared(built.engine, _card(key, built, time.monotonic() - start))
+
+
+def _quarters(precision: str) -> OnProgress:
+    """Progress for a line that nobody watches: a message at each quarter of the way."""
+    told = 0
+
+    def say(done: int, total: int) -> None:
+        nonlocal told
+        if told < (quarter := 4 * done // total) < 4:
+            told = quarter
+            _log.warning("building the %s engine: %d %%", precision, 25 * quarter)
+
+    return say
 
 
 def _tried(library: Library, prepared: Prepared) -> Prepared:

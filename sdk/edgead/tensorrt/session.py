@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -32,7 +33,7 @@ class Session:
         """
         self.batches = prepared.card.batches
         self._title, self._stream = library.title, stream
-        self._complaints: list[str] = []
+        self._complaints: deque[str] = deque(maxlen=3)  # the last ones
         self._logger = library.logger(self._hear)
         self._contexts: list[Any] = []
         self._runtime: Any = library.module.Runtime(self._logger)
@@ -79,7 +80,7 @@ class Session:
     def _had(self, value: Any) -> Any:
         """What the library gave; nothing or False is an error."""
         if value is None or value is False:
-            raise EngineError(f"{self._title}: {'; '.join(self._complaints[-3:]) or 'it gives no reason'}")
+            raise EngineError(f"{self._title}: {'; '.join(self._complaints) or 'it gives no reason'}")
         return value
 
     def _hear(self, severity: str, message: str) -> None:

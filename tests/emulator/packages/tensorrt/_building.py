@@ -217,16 +217,14 @@ def _progress(monitor: IProgressMonitor | None, layers: list[ILayer]) -> bool:
 
 
 def _described(network: INetworkDefinition, layers: list[ILayer]) -> list[dict[str, Any]]:
-    """As the engine inspector lists them: Q and DQ are part of their neighbours, whose tensors they make INT8."""
-    quantized = {
-        tensor.name
-        for layer in network.layers
-        for tensor in (layer.outputs if layer.type is LayerType.DEQUANTIZE else layer.inputs)
-        if layer.type in (LayerType.DEQUANTIZE, LayerType.QUANTIZE)
-    }
+    """As the engine inspector lists them: Q and DQ are part of their neighbours, whose tensors they make INT8; of a
+    product only where they make both its factors so."""
+    of_dq = {one.name for layer in network.layers if layer.type is LayerType.DEQUANTIZE for one in layer.outputs}
+    to_q = {one.name for layer in network.layers if layer.type is LayerType.QUANTIZE for one in layer.inputs}
+    products = (LayerType.CONVOLUTION, LayerType.DECONVOLUTION, LayerType.MATRIX_MULTIPLY)
     in_fp32 = "fp32" in faults()
 
-    def tensors(many: tuple[Any, ...]) -> list[dict[str, Any]]:
+    def tensors(many: tuple[Any, ...], quantized: set[str]) -> list[dict[str, Any]]:
         kinds = [DataType.INT8 if one.name in quantized else one.dtype for one in many]
         words = [WORDS.get(kind, f"Row major linear {kind.name}") for kind in kinds]
         return [
@@ -239,12 +237,15 @@ def _described(network: INetworkDefinition, layers: list[ILayer]) -> list[dict[s
             for one, kind, word in zip(many, kinds, words, strict=True)
         ]
 
+    def whole(layer: ILayer) -> bool:
+        return layer.num_inputs > 1 and all(one.name in of_dq for one in layer.inputs[:2])
+
     return [
         {
             "Name": one.name,
             "LayerType": "CaskConvolution" if one.type is LayerType.CONVOLUTION else one.type.name.title(),
-            "Inputs": tensors(one.inputs),
-            "Outputs": tensors(one.outputs),
+            "Inputs": tensors(one.inputs, of_dq if one.type not in products or whole(one) else set()),
+            "Outputs": tensors(one.outputs, to_q),
             "ParameterType": one.type.name.title(),
             "TacticName": "",
             "StreamId": 0,
