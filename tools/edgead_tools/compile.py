@@ -121,6 +121,8 @@ def _here(
                 card = prepare(
                     library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
                 ).card
+            if card.beside_dla:
+                reporter.say(f"not on the accelerator but on the GPU: {', '.join(card.beside_dla)}")
             cache.choose(key.network, key.precision, choice)
         except EngineError as error:
             yield Compiled(artifact.precision, None, None, str(error))
