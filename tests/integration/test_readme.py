@@ -12,15 +12,16 @@ import cv2
 import numpy as np
 import pytest
 
+from edgead.platforms import JETPACKS, dotted
 from edgead_tools.config import load_config
 from edgead_tools.data import open_dataset, read_mask
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, NVIDIA = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "examples/nvidia.md"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -52,15 +53,31 @@ def test_the_yaml_in_the_readme_is_a_configuration(tmp_path: Path, block: str) -
     assert config.options == {"flips": True}
 
 
-def test_every_command_in_the_readme_exists_with_its_options() -> None:
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    typed = [*re.findall(r"`([^`]+)`", prose), *"\n".join(blocks("sh")).splitlines()]
+@pytest.mark.parametrize(
+    ("page", "known"),
+    [
+        (README, {"build", "run", "predict", "eval", "info", "verify", "threshold", "doctor"}),
+        (NVIDIA, {"build", "run", "compile", "doctor"}),
+    ],
+    ids=["README", "nvidia"],
+)
+def test_every_command_of_a_page_exists_with_its_options(page: str, known: set[str]) -> None:
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    typed = [*re.findall(r"`([^`]+)`", prose), *"\n".join(blocks("sh", page)).splitlines()]
     calls = [match for line in typed for match in re.findall(r"^edgead ([a-z]+)(.*)$", line, re.DOTALL)]
-    assert {"build", "run", "predict", "eval", "info", "verify", "threshold", "doctor"} <= {name for name, _ in calls}
+    assert known <= {name for name, _ in calls}
     for name, rest in calls:
         text = run("-m", "edgead", name, "--help", cwd=ROOT).stdout
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in text, f"edgead {name} {option}"
+
+
+def test_the_page_for_nvidia_has_the_table_that_doctor_goes_by() -> None:
+    for row in JETPACKS:
+        cuda, python = dotted(row.cuda), dotted(row.python)
+        (line,) = (line for line in NVIDIA.splitlines() if line.startswith("| JetPack") and row.name[:3] in line)
+        assert {cuda, python} <= {cell.strip() for cell in line.split("|")}
+        assert all(text in line for text in (*map(dotted, row.tensorrt), dotted(row.linux[:2]), *row.boards))
 
 
 def test_the_commands_for_install_are_what_ci_runs() -> None:

@@ -55,6 +55,7 @@ def test_folder_keys_are_data() -> None:
         ("data: parts\nseed: -1\n", "seed must be"),
         ("data: parts\nthreads: -1\n", "threads must lie"),
         ("data: parts\ndevice: gpu\n", "device must be"),
+        ("data: parts\nprogram: net.onnx\n", "program must be a file name that ends in .pt2"),
         ("data: parts\nepochs: .nan\n", "epochs must be above 0"),
         ("data: parts\nbudget: 0s\n", "budget must be above 0"),
         ("data: parts\nout: yes\n", "in edgead.yaml cannot be used"),

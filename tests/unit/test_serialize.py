@@ -1,4 +1,4 @@
-"""The call of torch-tensorrt, as each of its releases declares it; a module that only looks takes its place."""
+"""The call of torch-tensorrt, as its release 2.14 declares it; a module that only looks takes its place."""
 
 from __future__ import annotations
 
@@ -34,40 +34,6 @@ class Calls:
         self.program, self.options = program, options | {"arg_inputs": arg_inputs}
         return self.gives()
 
-    def release_2_7(
-        self,
-        exported_program: Any,
-        inputs: Any = None,
-        *,
-        arg_inputs: Any = None,
-        kwarg_inputs: Any = None,
-        enabled_precisions: Any = frozenset({"f32"}),
-        debug: bool = False,
-        workspace_size: int = 0,
-        disable_tf32: bool = False,
-        use_explicit_typing: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        assert inputs is None
-        assert not kwargs, "silently ignored by this release"
-        options = {"workspace": workspace_size, "tf32_off": disable_tf32, "typed": use_explicit_typing}
-        return self.note(exported_program, arg_inputs, options | {"precisions": enabled_precisions})
-
-    def release_2_13(
-        self,
-        exported_program: Any,
-        inputs: Any = None,
-        *,
-        arg_inputs: Any = None,
-        kwarg_inputs: Any = None,
-        disable_tf32: bool = False,
-        workspace_size: int = 0,
-        **kwargs: Any,
-    ) -> Any:
-        assert inputs is None
-        assert not kwargs, "silently ignored by this release"
-        return self.note(exported_program, arg_inputs, {"workspace": workspace_size, "tf32_off": disable_tf32})
-
     def release_2_14(
         self,
         exported_program: Any,
@@ -82,16 +48,19 @@ class Calls:
         output_binding_names: Any = None,
         **kwargs: Any,
     ) -> Any:
+        assert inputs is None
+        assert not kwargs, "silently ignored by this release"
         flatten = torch.utils._pytree.tree_flatten
         named_in, in_spec = flatten(arg_input_binding_names)
         named_out, out_spec = flatten(output_binding_names)
         assert in_spec == exported_program.call_spec.in_spec.child(0)  # what 2.14 insists on
         assert out_spec == exported_program.call_spec.out_spec
-        self.release_2_13(
-            exported_program, inputs, arg_inputs=arg_inputs, disable_tf32=disable_tf32, workspace_size=workspace_size
-        )
-        self.options |= {"in": named_in, "out": named_out}
-        return self.gives()
+        options = {"workspace": workspace_size, "tf32_off": disable_tf32, "in": named_in, "out": named_out}
+        return self.note(exported_program, arg_inputs, options)
+
+
+def release_2_13(exported_program: Any, inputs: Any = None, *, arg_inputs: Any = None, **kwargs: Any) -> Any:
+    pytest.fail("an engine was made whose outputs have no names")
 
 
 @pytest.fixture(scope="module")
@@ -114,31 +83,25 @@ def put(monkeypatch: pytest.MonkeyPatch, convert: Callable[..., Any], version: s
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
-@pytest.mark.parametrize(
-    ("release", "bindings", "more"),
-    [
-        ("2_7", {"big": "output0", "mean": "output1"}, {"typed": True, "precisions": {"f32"}}),
-        ("2_13", {"big": "output0", "mean": "output1"}, {}),
-        ("2_14", {"big": "big", "mean": "mean"}, {"in": ["image"], "out": ["big", "mean"]}),
-    ],
-)
-def test_each_release_is_asked_for_what_it_knows(
-    program: ExportedProgram,
-    monkeypatch: pytest.MonkeyPatch,
-    release: str,
-    bindings: dict[str, str],
-    more: dict[str, object],
+@pytest.mark.parametrize(("batches", "most"), [((4, 1), 4), ((2,), 2), ((1,), 1)])
+def test_it_is_asked_for_the_contract(
+    program: ExportedProgram, calls: Calls, batches: tuple[int, ...], most: int
 ) -> None:
-    calls = Calls()
-    put(monkeypatch, getattr(calls, f"release_{release}"), release.replace("_", "."))
-    made = serialize(program, (4, 1), workspace=1 << 20)
-    assert made == (b"an engine", release.replace("_", "."), bindings)
-    assert isinstance(made.engine, bytes)
+    made = serialize(program, batches, workspace=1 << 20)
+    assert (made, type(made)) == (b"an engine", bytes)
     assert calls.program is program
     (image,) = calls.options.pop("arg_inputs")
-    assert calls.options == {"workspace": 1 << 20, "tf32_off": True} | more
-    shapes = {"min_shape": (1, 3, 64, 64), "opt_shape": (4, 3, 64, 64), "max_shape": (4, 3, 64, 64)}
+    assert calls.options == {"workspace": 1 << 20, "tf32_off": True, "in": ["image"], "out": ["big", "mean"]}
+    shapes = {"min_shape": (1, 3, 64, 64), "opt_shape": (most, 3, 64, 64), "max_shape": (most, 3, 64, 64)}
     assert image.fields == shapes | {"dtype": torch.float32, "name": "image"}
+
+
+def test_a_release_that_cannot_name_outputs_is_refused_at_once(
+    program: ExportedProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, release_2_13, "2.13.0")
+    with pytest.raises(AbsentError, match=r"torch-tensorrt 2\.13\.0 names an engine's outputs itself, .* 2\.14 is"):
+        serialize(program, (1,))
 
 
 def test_fp16_is_in_the_program(program: ExportedProgram, calls: Calls) -> None:

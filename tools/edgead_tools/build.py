@@ -21,7 +21,6 @@ from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
-from edgead.files import write_file
 from edgead.images import read_image
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
@@ -40,7 +39,7 @@ from edgead_tools.export import export
 from edgead_tools.golden import make_golden
 from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.precisions import fill
-from edgead_tools.program import check_path, check_program, digest, dump_program, make_program
+from edgead_tools.program import Kept
 from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.provenance import provenance_of
 from edgead_tools.runs import has_training, open_run, pin_images
@@ -116,8 +115,6 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
 def _check_needs(config: BuildConfig, method: Method) -> None:
     """Find out before the first image is read what would stop the build after the last."""
     check_target(config.bundle_path)
-    if config.program:
-        check_path(Path(config.program))
     if config.recipe:
         load_recipe(config.recipe)
     check_device(config.device)
@@ -151,9 +148,8 @@ def _build(
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
-    program = make_program(trained) if config.program else None
-    kept = b"" if program is None else dump_program(program)
-    record = exported.card() | ({"program": digest(kept)} if kept else {})
+    kept = Kept.of(trained) if config.program else None
+    record = exported.card() | (kept.card() if kept else {})
     provenance = provenance_of(config, images.checked, images.parts, trained) | {"export": record}
     members = {NETWORK: (folder / NETWORK).read_bytes(), **trained.members}
     fusion = trained.fusion
@@ -161,15 +157,13 @@ def _build(
         fusion, members[MASK] = _masked(fusion, foreground)
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
     manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
-    if program is not None:
-        check_program(program, Bundle(manifest, members, UNWRITTEN, None))
     manifest = _observe(images, manifest, reporter)
     if config.recipe:
         bundle = Bundle(manifest, members, UNWRITTEN, None)
         manifest, members, _ = fill(bundle, config.recipe, images.dataset, images.parts, reporter, seed=config.seed)
     manifest, measured = _measure(images, manifest, members, reporter)
-    if kept:
-        write_file(Path(config.program), kept)
+    if kept is not None:
+        kept.write(Path(config.program), Bundle(manifest, members, UNWRITTEN, None))
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
     reporter.say(f"{bundle.path}: {describe(manifest.artifacts[0].thresholds)}")

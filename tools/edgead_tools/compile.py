@@ -121,6 +121,8 @@ def _here(
                 card = prepare(
                     library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
                 ).card
+            if card.beside_dla:
+                reporter.say(f"not on the accelerator but on the GPU: {', '.join(card.beside_dla)}")
             cache.choose(key.network, key.precision, choice)
         except EngineError as error:
             yield Compiled(artifact.precision, None, None, str(error))
@@ -145,12 +147,7 @@ def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> Mak
     loaded = load_program(program, bundle)
 
     def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
-        made = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
-        if any(name != tensor for name, tensor in made.outputs.items()):
-            raise EngineError(
-                f"torch-tensorrt {made.version} names the engine's outputs itself, so that no runtime knows which map "
-                "is which: 2.14 is the least"
-            )
-        return Built(made.engine, [], [], [], [], b"")
+        engine = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
+        return Built(engine, [], [], [], [], b"")
 
     return make

@@ -50,6 +50,8 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {self.size}")
         if not 0 < self.false_alarm_rate <= 0.5:
             raise UsageError(f"false_alarm_rate must lie in (0, 0.5], not {self.false_alarm_rate}")
+        if self.program and not self.program.endswith(".pt2"):
+            raise UsageError(f"program must be a file name that ends in .pt2, not '{self.program}'")
         if self.bits not in (10, 12, 14, 16):
             raise UsageError(f"bits must be 10, 12, 14 or 16, not {self.bits}")
         if not 0 <= self.seed < 2**63:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -21,14 +21,15 @@ from torch.export import Dim, ExportedProgram
 
 from edgead import Bundle
 from edgead.errors import EngineError, UsageError
+from edgead.files import write_file
 from edgead.ops.resize import to_input
 from edgead.verify import golden_frame
 from edgead_tools.export import TOLERANCE
 from edgead_tools.methods import Trained
 
-SUFFIX = ".pt2"
+RECORD = "program"  # its digest, in `export` of the bundle's provenance
 BATCH = 2  # of the example: torch.export fixes a dimension of 1
-_REBUILD = f"build the bundle again with --program FILE{SUFFIX}"
+_REBUILD = "build the bundle again with --program FILE.pt2"
 
 
 def make_program(trained: Trained) -> ExportedProgram:
@@ -50,15 +51,25 @@ def dump_program(program: ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def check_path(path: Path) -> None:
-    """Raise UsageError where a program may not be written to `path`."""
-    if path.suffix != SUFFIX or path.is_dir():
-        raise UsageError(f"{path} is no name for a program: end it in {SUFFIX}")
+class Kept(NamedTuple):
+    """A program as it is written beside its bundle."""
 
+    program: ExportedProgram
+    content: bytes
 
-def digest(content: bytes) -> str:
-    """What a bundle records of the program that was built with it (`export.program` of its provenance)."""
-    return hashlib.sha256(content).hexdigest()
+    @classmethod
+    def of(cls, trained: Trained) -> Kept:
+        program = make_program(trained)
+        return cls(program, dump_program(program))
+
+    def card(self) -> dict[str, str]:
+        """What the bundle records of it, beside the export."""
+        return {RECORD: hashlib.sha256(self.content).hexdigest()}
+
+    def write(self, path: Path, bundle: Bundle) -> None:
+        """Replace `path` atomically, if the program is the bundle's. Raises UsageError and EdgeadError."""
+        check_program(self.program, bundle)
+        write_file(path, self.content)
 
 
 def load_program(path: Path, bundle: Bundle) -> ExportedProgram:
@@ -67,14 +78,14 @@ def load_program(path: Path, bundle: Bundle) -> ExportedProgram:
     Raises UsageError where the bundle records none, or the file is another or cannot be loaded, and where its maps are
     not the bundle's.
     """
-    recorded = bundle.manifest.provenance.get("export", {}).get("program")
+    recorded = bundle.manifest.provenance.get("export", {}).get(RECORD)
     if recorded is None:
         raise UsageError(f"'{bundle.manifest.name}' was built without a program: {_REBUILD}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if digest(content) != recorded:
+    if hashlib.sha256(content).hexdigest() != recorded:
         raise UsageError(f"{path} is not the program that '{bundle.manifest.name}' was built with: {_REBUILD}")
     try:
         program = torch.export.load(io.BytesIO(content))
