@@ -20,7 +20,7 @@ from edgead_calibration.golden import record_golden
 from edgead_calibration.images import choose, digest, spread, warnings
 from edgead_calibration.recipe import Recipe
 from edgead_calibration.repair import fewest, order
-from edgead_calibration.trial import Frames, milliseconds, open_trial, read, runs_here, runtime
+from edgead_calibration.trial import ON_CPU, Frames, milliseconds, open_trial, read, runs_here, runtime
 
 LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
 FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take another precision
@@ -118,7 +118,7 @@ class _Work:
         self.exact = bundle.manifest.artifact("fp32")
         self.network = bundle.read(self.exact.member)
         self.rate = self.exact.thresholds.false_alarm_rate
-        self.engines = [name for name in recipe.engines if name not in _INSTALLABLE or runs_here(bundle, name)]
+        self.engines = [name for name in recipe.engines if name not in ON_CPU or runs_here(bundle, name)]
         self.frames, self.inputs = self._calibration(frames, seed)
         self.detectors: dict[str, Detector] = {}
         self.references: dict[str, Readings] = {}
@@ -206,6 +206,7 @@ class _Work:
             golden=tuple(golden.maps),
             golden_scores=golden.scores,
             tolerance=golden.tolerance,
+            score_tolerance=golden.score_tolerance,
         )
         self.watcher.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
         return artifact, {artifact.member: network, **golden.maps}, trial
@@ -259,7 +260,6 @@ class _Work:
 
 
 _WORST = 1e9  # the effect of a block whose maps are no numbers
-_INSTALLABLE = ("onnx", "openvino")  # engines of this kind of machine: where one is absent it is not simulated
 
 
 def _names(artifacts: Sequence[Artifact]) -> set[str]:

@@ -11,13 +11,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from edgead.bundle import Artifact, Bundle
+from edgead.bundle import Artifact, Bundle, Thresholds
 from edgead.errors import BundleError
 from edgead.ops import calibrate
 from edgead.types import ImageU8, MapF32, Reading
 
 SLACK = 0.01  # of the way from a typical good cell to the threshold: GPUs add in another order, and nobody judges by it
-SCORE_TOLERANCE = 0.05  # of a calibrated score, times the score where that exceeds 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class GoldenCheck:
     map_error: float  # largest difference between the engine's raw fused map and the golden one
     tolerance: float  # of the map
     score_error: float  # difference of the calibrated image scores, over the golden one where that exceeds 1
+    score_tolerance: float
     passed: bool
 
 
@@ -61,15 +61,19 @@ def compare(bundle: Bundle, artifact: Artifact, read: Callable[[ImageU8], Readin
         reading = read(golden_frame(bundle, frame))
         error = _largest_difference(reading.anomaly_map, expected)
         score_error = _score_difference(reading.score, artifact, index)
-        passed = error <= tolerance and score_error <= SCORE_TOLERANCE
-        checks.append(GoldenCheck(frame, error, tolerance, score_error, passed))
+        passed = error <= tolerance and score_error <= artifact.score_tolerance
+        checks.append(GoldenCheck(frame, error, tolerance, score_error, artifact.score_tolerance, passed))
     return checks
 
 
 def _score_difference(raw: float, artifact: Artifact, index: int) -> float:
     if not artifact.golden_scores:
         return 0.0
-    expected, thresholds = artifact.golden_scores[index], artifact.thresholds
+    return score_difference(raw, artifact.golden_scores[index], artifact.thresholds)
+
+
+def score_difference(raw: float, expected: float, thresholds: Thresholds) -> float:
+    """The difference of two raw scores once calibrated, over the expected one where that exceeds 1."""
     calibrated = calibrate(expected, thresholds.image_center, thresholds.image)
     error = abs(calibrate(raw, thresholds.image_center, thresholds.image) - calibrated) / max(1.0, abs(calibrated))
     return error if math.isfinite(error) else math.inf

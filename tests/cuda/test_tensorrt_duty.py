@@ -15,6 +15,7 @@ from edgead import Bundle, Detector
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError
 from edgead.tensorrt.library import RTX, open_library
+from edgead_calibration.trial import SIMULATED, runs_here, runtime
 
 
 def bundle_of(tiny_bundle: Path, *networks: str) -> Bundle:
@@ -42,6 +43,14 @@ def test_the_best_network_judges(gpu_machine: emulated.Emulator, tiny_bundle: Pa
     with Detector(bundle_of(tiny_bundle, "fp16", "fp32")) as detector:
         assert (detector.engine.name, detector.engine.precision) == ("tensorrt", "fp16")
     assert said(caplog) == []
+
+
+def test_trials_of_precisions_leave_the_gpu_alone(gpu_machine: emulated.Emulator, tiny_bundle: Path) -> None:
+    """Each of dozens of trials would build an engine, and the device is another."""
+    bundle = Bundle.open(tiny_bundle)
+    assert not runs_here(bundle, "tensorrt")
+    assert runs_here(bundle, "onnx")
+    assert runtime(bundle, "tensorrt") == SIMULATED
 
 
 def test_a_network_that_is_off_is_passed_over(

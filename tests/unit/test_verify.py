@@ -12,6 +12,7 @@ import tiny
 from edgead import Bundle, Detector
 from edgead.errors import BundleError
 from edgead.verify import golden_frame, verify
+from edgead_calibration.golden import record_golden
 
 
 def checks(path: Path) -> list[tuple[bool, float]]:
@@ -60,15 +61,35 @@ def test_a_score_that_no_map_explains_fails(tiny_bundle: Path) -> None:
     with Detector(whole) as detector:
         scores = tuple(detector.read(golden_frame(whole, name)).score for name in whole.manifest.golden_frames)
     gap = artifact.thresholds.image - artifact.thresholds.image_center
-    for off, passed in ((0.0, True), (0.04, True), (0.2, False), (np.nan, False)):
+    for off, allowed, passed in (
+        (0.0, 0.05, True),
+        (0.04, 0.05, True),
+        (0.2, 0.05, False),
+        (0.2, 0.3, True),
+        (np.nan, 0.3, False),
+    ):
         golden = tuple(score + off * gap for score in scores)
-        changed = msgspec.structs.replace(artifact, golden_scores=golden)
+        changed = msgspec.structs.replace(artifact, golden_scores=golden, score_tolerance=allowed)
         manifest = msgspec.structs.replace(whole.manifest, artifacts=(changed,))
         bundle = Bundle(manifest, whole.members(), whole.digest, None)
         with Detector(bundle) as detector:
             found = verify(bundle, detector)
         assert found[0].passed is passed, off
         assert all(check.map_error <= check.tolerance for check in found)
+
+
+def test_a_lower_precision_may_differ_by_more_than_it_costs(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    (exact,) = bundle.manifest.artifacts
+    with Detector(bundle, engine="onnx") as detector:
+        scores = tuple(detector.read(golden_frame(bundle, name)).score for name in bundle.manifest.golden_frames)
+        gap = exact.thresholds.image - exact.thresholds.image_center
+        for cost, allowed in ((0.0, 0.05), (0.1, 0.15)):
+            reference = msgspec.structs.replace(exact, golden_scores=tuple(score + cost * gap for score in scores))
+            assert record_golden(bundle, detector, reference, "int8").score_tolerance == pytest.approx(allowed)
+        distorted = tiny.write_tiny(tmp_path / "off.edgead", distort=lambda golden: golden + 0.2)
+        golden = record_golden(distorted, detector, distorted.manifest.artifacts[0], "int8")
+        assert golden.tolerance == pytest.approx(0.3, abs=1e-5)
 
 
 def test_no_golden_frames_means_no_checks() -> None:

@@ -191,6 +191,7 @@ class Artifact(Struct, frozen=True):
     golden: tuple[str, ...]  # members with the expected fused map (.npy, float32), one per golden frame
     tolerance: float  # largest difference allowed between an engine's map and a golden map
     golden_scores: tuple[float, ...] = ()  # expected raw scores, one per golden frame; none in bundles of before
+    score_tolerance: float = 0.05  # the same of calibrated scores, times the golden score where that exceeds 1
     engine: str = ""  # the only engine that may run it; empty: any
     batches: tuple[int, ...] = (1,)  # frames judged at once, for engines that are built for fixed numbers of them
 

@@ -49,7 +49,6 @@ def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:
 def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:
     """Print the checks of one precision; returns how many failed."""
     from edgead.detector import Detector
-    from edgead.verify import SCORE_TOLERANCE
     from edgead.verify import verify as verify_golden
 
     with Detector(opened, engine=engine, precision=precision) as detector:
@@ -64,7 +63,6 @@ def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:
                 sign = "ok    " if check.passed else "FAILED"
                 where = f"{detector.engine.name} {precision:<4}  {shown(check.frame)}"
                 differs = f"{check.map_error:.3g} (allowed {check.tolerance:.3g})"
-                print(
-                    f"{sign}  {where}  map differs by {differs}, score by {check.score_error:.3g} ({SCORE_TOLERANCE})"
-                )
+                scores = f"{check.score_error:.3g} ({check.score_tolerance:.3g})"
+                print(f"{sign}  {where}  map differs by {differs}, score by {scores}")
     return sum(not check.passed for check in checks)

@@ -22,7 +22,7 @@ from edgead.tensorrt.card import Card
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.prepare import prepare_here
 from edgead.types import ImageU8, Reading
-from edgead.verify import SCORE_TOLERANCE, GoldenCheck, compare
+from edgead.verify import GoldenCheck, compare
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _certify(bundle: Bundle, artifact: Artifact, batches: Batches) -> None:
             raise EngineError(
                 f"it does not reproduce golden frame '{wrong.frame}' in a batch of {size}: the map differs by "
                 f"{wrong.map_error:.3g} (allowed {wrong.tolerance:.3g}), the score by {wrong.score_error:.3g} "
-                f"({SCORE_TOLERANCE}); report it with the output of `edgead doctor`"
+                f"({wrong.score_tolerance:.3g}); report it with the output of `edgead doctor`"
             )
 
 
@@ -118,7 +118,7 @@ def _read(batches: Batches, index: int, image: ImageU8) -> Reading:
 
 
 def _excess(check: GoldenCheck) -> float:
-    return max(check.map_error / max(check.tolerance, 1e-12), check.score_error / SCORE_TOLERANCE)
+    return max(check.map_error / max(check.tolerance, 1e-12), check.score_error / check.score_tolerance)
 
 
 def _ports(card: Card, is_input: bool) -> list[Port]:
