@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, 
         ({"batch": 1}, "batch at least 2"),
         ({"mask_rate": 1.0}, "mask_rate must lie in"),
         ({"top": 0}, "top in"),
-        ({"rate": 0}, "rate must be above 0"),
+        ({"rate": 0}, "rate and passes must be above 0"),
+        ({"passes": 0}, "rate and passes must be above 0"),
         ({"rotation": 181}, "rotation in"),
     ],
 )
@@ -63,17 +66,22 @@ def test_options_come_as_text_from_the_command_line() -> None:
     assert create_method("ast_mfr", "edge", options) == AstMfrEdge(flips=True, top=0.02, mask_rate=0.5)
 
 
-@pytest.mark.parametrize("loss", ["stage1", "stage2", "stage3"])
+@pytest.mark.parametrize("loss", ["fine_cos", "fine_l2", "coarse_cos", "coarse_l2"])
 def test_every_loss_falls(logged: tuple[Trained, Path], loss: str) -> None:
     lines = [json.loads(line) for line in (logged[1] / "train.jsonl").read_text().splitlines()]
     assert len(lines) == 3
     assert lines[-1][loss] < 0.9 * lines[0][loss]
 
 
-def test_the_fusion_weighs_all_maps_alike(logged: tuple[Trained, Path]) -> None:
+def test_the_fusion_is_a_mean_of_the_maps(logged: tuple[Trained, Path]) -> None:
     fusion = logged[0].fusion
-    assert [(part.name, part.weight) for part in fusion.maps] == [("stage1", 1), ("stage2", 1), ("stage3", 1)]
+    assert [(part.name, part.weight) for part in fusion.maps] == [("stacked", 0.5), ("coarse", 0.5)]
     assert (fusion.height, fusion.width, fusion.score.top) == (8, 8, 1)
+
+
+def test_a_budget_passes_over_few_images_no_more_often_than_said(tmp_path: Path) -> None:
+    short = dataclasses.replace(SMALL, passes=4.5)
+    assert fit(short, tmp_path, budget=600.0).report["steps"] == math.ceil(4.5 * 6 / 4)
 
 
 def test_the_same_seed_gives_the_same_network_and_another_another(tmp_path: Path) -> None:
@@ -84,14 +92,14 @@ def test_the_same_seed_gives_the_same_network_and_another_another(tmp_path: Path
         states.append(fit(SMALL, tmp_path / name, steps=2, seed=seed).network.state_dict())
     first, again, other = states
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
-    for name in ("pair.student.stages.0.0.first.conv.weight", "pair.regenerations.1.first.weight", "maps.2.usual"):
+    for name in ("pair.student.stages.0.0.first.conv.weight", "pair.regenerations.1.first.weight", "coarse.usual"):
         assert not torch.equal(first[name], other[name])
-    assert all(torch.equal(tensor, other[name]) for name, tensor in first.items() if name.startswith("pair.teacher"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in first.items() if name.startswith("pair.taps"))
 
 
 def test_masking_is_what_the_option_says_and_off_at_rest(logged: tuple[Trained, Path]) -> None:
     regenerations = logged[0].network.pair.regenerations
-    assert [part.mask_rate for part in regenerations] == [0.3] * 3
+    assert [part.mask_rate for part in regenerations] == [0.3] * 2
     assert not any(part.training for part in regenerations)
 
 
@@ -104,10 +112,10 @@ def exported(logged: tuple[Trained, Path]) -> Path:
 @pytest.mark.parametrize(
     ("kept", "convolutions", "least"),
     [
-        (("teacher",), 16 + 6, 0.95),  # student and regenerations: two thirds of the multiply-adds
-        ((), 33 + 16 + 6, 0.5),  # the teacher's rounding is of the size of its differences on good parts
+        (("trunk",), 10 + 4, 0.95),  # student and regenerations: half of the multiply-adds
+        ((), 33 + 10 + 4, 0.5),  # the teacher's rounding is of the size of its differences on good parts
     ],
-    ids=["without the teacher", "all but whitening"],
+    ids=["without the trunk", "all but whitening"],
 )
 def test_an_int8_network_runs_and_orders_cells_alike(
     logged: tuple[Trained, Path], exported: Path, tmp_path: Path, kept: tuple[str, ...], convolutions: int, least: float
@@ -120,4 +128,4 @@ def test_an_int8_network_runs_and_orders_cells_alike(
     for name, correlation in quantized.correlations(exact, coarse, inputs[8:]).items():
         assert correlation > least, name
     session = ort.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
-    assert [output.name for output in session.get_outputs()] == ["stage1", "stage2", "stage3"]
+    assert {output.name for output in session.get_outputs()} == {"stacked", "coarse"}

@@ -24,6 +24,7 @@ from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
 from edgead.errors import UsageError
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.nets.feature_regeneration import Regeneration, StudentTeacher
+from edgead_tools.nets.judged_differences import RegeneratedTaps
 from edgead_tools.nets.resnet import OFFSET, OUTPUTS, SCALE, ResNet, load_resnet, tensor_from
 from edgead_tools.session import session
 from edgead_tools.train import Optimiser, Run, Step, TrainReport, fit
@@ -88,7 +89,7 @@ class AstMfrPaper:
 
 
 def teach(
-    network: StudentTeacher, step: Step, optimiser: Optimiser, run: Run, *, steps_per_epoch: float
+    network: StudentTeacher | RegeneratedTaps, step: Step, optimiser: Optimiser, run: Run, *, steps_per_epoch: float
 ) -> TrainReport:
     """Train the student and its regenerations; the network is at rest before and after."""
     parts = {"student": network.student, "regeneration": network.regenerations}

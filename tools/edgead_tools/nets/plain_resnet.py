@@ -1,5 +1,5 @@
-"""A small ResNet of basic blocks: the student of the edge forms. Convolution, batch norm and ReLU only, so that it
-quantizes, and unlike the teacher's inverted residuals by construction."""
+"""A small ResNet of basic blocks: what is trained of the student of AST-MFR's edge form. Convolution, batch norm and
+ReLU only, so that it quantizes, and unlike the teacher's inverted residuals by construction."""
 
 from __future__ import annotations
 
@@ -26,25 +26,21 @@ class BasicBlock(nn.Module):
 
 
 class PlainResNet(nn.Module):
-    """A stem to 1/4 of the image and three stages, `channels` = (width, 2 width, 4 width)."""
+    """Stages that halve the grid and double the channels, `channels` = (width, 2 width, ...), on features."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, inputs: int, width: int, stages: int) -> None:
         super().__init__()
-        self.channels = (width, 2 * width, 4 * width)
-        self.stem = nn.Sequential(ConvNorm(3, width, 3, 2, active=True), ConvNorm(width, width, 3, 2, active=True))
+        self.channels = tuple(width << stage for stage in range(stages))
         self.stages = nn.ModuleList()
-        inputs = width
-        for index, outputs in enumerate(self.channels):
-            first = BasicBlock(inputs, outputs, 1 if index == 0 else 2)
+        for outputs in self.channels:
             rest = (BasicBlock(outputs, outputs, 1) for _ in range(BLOCKS - 1))
-            self.stages.append(nn.Sequential(first, *rest))
+            self.stages.append(nn.Sequential(BasicBlock(inputs, outputs, 2), *rest))
             inputs = outputs
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """The stages' outputs (B, channels[n], H / 4, W / 4), H / 8, H / 16."""
-        x = self.stem(image)
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """(B, inputs, h, w) -> the stages' outputs (B, channels[n], h / 2, w / 2), h / 4, and so on."""
         outputs = []
         for stage in self.stages:
-            x = stage(x)
-            outputs.append(x)
+            features = stage(features)
+            outputs.append(features)
         return outputs

@@ -76,6 +76,14 @@ def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
     return [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings, places, strict=True)]
 
 
+def stack_levels(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Both levels at the fine one's grid, twice the coarse one's: (B, C, 2h, 2w) and (B, D, h, w) give
+    (B, C + D, 2h, 2w). The fine one is averaged over 3x3 cells, which its receptive field overlaps anyway."""
+    smooth = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
+    raised = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.cat([smooth, raised], 1)
+
+
 def _rows(residual: Tensor) -> Tensor:
     """The vectors at all positions, (B h w, C)."""
     return residual.permute(0, 2, 3, 1).reshape(-1, residual.shape[1])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgead_tools.nets.denoising import DenoisingStream
 from edgead_tools.nets.efficientnet_lite import EfficientNetLite
 from edgead_tools.nets.plain import PlainStream
-from edgead_tools.nets.residual_map import ResidualMap
+from edgead_tools.nets.residual_map import ResidualMap, stack_levels
 from edgead_tools.nets.segmentation_head import SegmentationHead
 from edgead_tools.nets.standardised import Pair, standardise
 
@@ -54,14 +52,12 @@ class TwoStreams(nn.Module):
 
     def residuals(self, image: Tensor) -> Pair:
         """What the plain stream sees less what the denoising stream expects: both levels stacked at 1/8, and the
-        coarse one alone. The fine level is averaged over 3x3 cells, which its receptive field overlaps anyway."""
+        coarse one alone."""
         taps = self.taps(image)
         fine, coarse = taps if self.student is None else self.student(*taps)
         fine_expected, coarse_expected = self.denoising(*taps)
         fine, coarse = fine - fine_expected, coarse - coarse_expected
-        smooth = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
-        raised = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return torch.cat([smooth, raised], 1), coarse
+        return stack_levels(fine, coarse), coarse
 
 
 class Disagreement(nn.Module):
