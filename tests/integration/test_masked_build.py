@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import boards
+import component_tray
 import cv2
 import numpy as np
 import pytest
 
 from edgead import Bundle, Detector
-from edgead.errors import DataError
+from edgead.errors import DataError, UsageError
 from edgead.ops import load_mask
 from edgead.verify import verify
 from edgead_tools.build import build
@@ -70,6 +71,22 @@ def test_thresholds_are_fitted_to_what_is_judged(data: Path, drawn: Path, tmp_pa
         assert reading.score < unmasked.score
         scores = [after.read(boards.board(index, SIDE)).score for index in range(16)]
     assert set(masked.manifest.artifacts[0].good_scores) <= set(scores)
+
+
+def test_a_bundle_with_components_says_what_is_judged(tmp_path: Path) -> None:
+    random, data = np.random.default_rng(0), tmp_path / "trays"
+    data.mkdir()
+    for index in range(16):
+        frame = component_tray.frame(component_tray.labels()) + random.integers(0, 8, (32, 32, 1), np.uint8)
+        cv2.imwrite(str(data / f"{index:02d}.png"), cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST))
+    component_tray.write(tmp_path / "trays.edgead")
+    mask = load_mask(built(data, tmp_path / "masked.edgead", tmp_path / "trays.edgead"))
+    assert mask is not None
+    judged = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_LINEAR)
+    assert min(judged[4:8, 4:8].min(), judged[22:26, 22:26].min()) > 0.75  # the map's cells are coarser
+    assert judged[4:8, 16:].max() == 0  # the bare tray
+    with pytest.raises(UsageError, match="knows no components"):
+        build(config(data, tmp_path / "other.edgead", mask=str(tmp_path / "masked.edgead")), Reporter())
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
+from edgead_calibration.images import spread
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import describe, far_out, fit_thresholds
@@ -43,12 +44,14 @@ from edgead_tools.program import Kept
 from edgead_tools.progress import OnProgress, Reporter
 from edgead_tools.provenance import provenance_of
 from edgead_tools.runs import has_training, open_run, pin_images
+from edgead_tools.segmented import open_segmentation, segmented_foreground
 from edgead_tools.session import check_device
 from edgead_tools.train import Run
 from edgead_tools.weights import find
 
 NETWORK = "model.fp32.onnx"
 MASK = "mask.png"
+SEGMENTED = 64  # good images at most in which a bundle with components looks for the part
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
 REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
 UNWRITTEN = "0" * 64  # the digest of a bundle that is still being made
@@ -132,7 +135,8 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
     if config.mask and method.segments:
         raise UsageError(f"method '{config.method}' takes no mask: leave what does not matter undrawn in label maps")
     if config.mask:
-        read_image(Path(config.mask))
+        check_mask = open_segmentation if Path(config.mask).suffix == ".edgead" else read_image
+        check_mask(Path(config.mask))
 
 
 def _build(
@@ -140,7 +144,7 @@ def _build(
 ) -> Built:
     images = _open_images(config, config.size or method.size, dataset, folder, reporter)
     pin_images(folder, images.checked.digest)
-    foreground = read_foreground(Path(config.mask), images.frame_size()) if config.mask else None
+    foreground = _read_mask(config, images, reporter) if config.mask else None
     side = config.size or method.size
     drawn = read_drawn(dataset.root, images.parts.train, side, side) if method.segments else None
     training = images.training(_at_teachers_size(config, images, folder, reporter), drawn)
@@ -208,6 +212,21 @@ def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: 
         on_progress=on_progress,
         finish=finish,
     )
+
+
+def _read_mask(config: BuildConfig, images: Images, reporter: Reporter) -> Foreground:
+    """What is judged: as it was painted, or as a bundle with components sees it in some of the good images."""
+    if Path(config.mask).suffix != ".edgead":
+        return read_foreground(Path(config.mask), images.frame_size())
+    samples = spread(images.parts.train, SEGMENTED)
+    with reporter.stage("looking where the part is") as on_progress:
+
+        def frames() -> Iterator[ImageU8]:
+            for count, sample in enumerate(samples, start=1):
+                yield read_image(sample.path, bits=config.bits)
+                on_progress(count, len(samples))
+
+        return segmented_foreground(open_segmentation(Path(config.mask)), frames())
 
 
 def _masked(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, bytes]:

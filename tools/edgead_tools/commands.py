@@ -47,7 +47,8 @@ def build(
         typer.Option(help="Add INT8 and FP16 for: cpu, jetson-orin, jetson-thor, rtx.  [default: FP32 alone]"),
     ] = None,
     mask: Annotated[
-        str | None, typer.Option(help="Image of what is judged: white counts, black is ignored (background).")
+        str | None,
+        typer.Option(help="Image of what is judged, white, or a bundle of csad, whose components are judged."),
     ] = None,
     textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
     program: Annotated[

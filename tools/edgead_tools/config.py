@@ -38,7 +38,7 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     device: str = "cpu"
     threads: int = 0  # CPU threads of training; 0 is one per core
     weights: str = ""  # a file, or a folder of files, to take pretrained weights from before packages and the cache
-    mask: str = ""  # an image of what is judged: white counts, black is ignored; everything is judged where empty
+    mask: str = ""  # an image of what is judged, white, or a bundle with components; everything is judged where empty
     textures: str = ""  # a folder of texture images for pseudo-anomalies; procedural ones where empty
     recipe: str = ""  # what else than FP32 the bundle holds (edgead_calibration.recipes); FP32 alone where empty
     program: str = ""  # a file for the network as a program of torch.export, for torch-tensorrt; none where empty

@@ -1,0 +1,42 @@
+"""What of a frame is judged, as a bundle that knows a part's components sees it in good images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgead import Bundle, Detector
+from edgead.errors import DataError, UsageError
+from edgead.types import ImageU8
+from edgead_tools.data.foreground import Foreground
+
+SEEN = 0.02  # of the good images: where a component lies more often than this it may lie
+
+
+def open_segmentation(path: Path) -> Bundle:
+    """The bundle whose components say where the part is; raises UsageError where it knows none."""
+    bundle = Bundle.open(path)
+    if bundle.manifest.fusion.components is None:
+        raise UsageError(f"{path} knows no components, so it cannot say where the part is: build it with --method csad")
+    return bundle
+
+
+def segmented_foreground(bundle: Bundle, frames: Iterable[ImageU8]) -> Foreground:
+    """White in each of the bundle's cells where some component lies in good frames, and in the cells around.
+
+    Raises DataError where no component is found in any.
+    """
+    seen, count = np.zeros(()), 0
+    with Detector(bundle) as detector:
+        for frame in frames:
+            branches = detector.read(frame).branches
+            assert branches is not None  # it knows components
+            seen = seen + (branches.labels > 0)
+            count += 1
+    mask = np.asarray(seen > SEEN * count, np.uint8)
+    if not mask.any():
+        raise DataError("the segmentation finds no component in the good images: paint a mask instead")
+    return np.asarray(255 * cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8)
