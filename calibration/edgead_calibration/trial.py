@@ -11,9 +11,8 @@ import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Member
-from edgead.engines import Engine, load_engine
+from edgead.engines import Engine, is_here, load_engine
 from edgead.engines.onnx import OnnxEngine
-from edgead.errors import EngineError
 from edgead.types import ImageU8
 from edgead_calibration.fp16 import in_fp32
 from edgead_calibration.gate import Readings
@@ -62,13 +61,7 @@ def runs_here(bundle: Bundle, engine: str) -> bool:
 
     A GPU's is simulated, also where this machine has one: it is not the device, and every trial would build an engine.
     """
-    if engine not in ON_CPU:
-        return False
-    try:
-        load_engine(bundle, engine, "fp32").close()
-    except EngineError:
-        return False
-    return True
+    return engine in ON_CPU and is_here(bundle, engine, "fp32")
 
 
 def runtime(bundle: Bundle, engine: str) -> str:

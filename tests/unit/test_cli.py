@@ -8,9 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
+import msgspec
 import pytest
 import tiny
 
+from edgead.bundle.store import write_bundle
 from edgead.cli import doctor
 from edgead.cli.doctor import _finish, _start
 
@@ -207,6 +209,35 @@ def test_verify_passes_and_fails(edgead, tiny_bundle: Path, tmp_path: Path) -> N
     assert code == 4
     assert [json.loads(line)["passed"] for line in out.splitlines()] == [False, False]
     assert "2 golden frames differ" in err
+
+
+def elsewhere(path: Path) -> None:
+    """The tiny bundle, with one network more, for TensorRT alone."""
+    whole = tiny.write_tiny(path)
+    (fp32,) = whole.manifest.artifacts
+    fp16 = msgspec.structs.replace(fp32, precision="fp16", engine="tensorrt")
+    write_bundle(path, msgspec.structs.replace(whole.manifest, artifacts=(fp16, fp32)), whole.members())
+
+
+def test_verify_leaves_out_what_is_for_an_engine_that_is_not_here(edgead, tmp_path: Path) -> None:
+    elsewhere(tmp_path / "b.edgead")
+    code, out, err = edgead("verify", "b.edgead")
+    assert (code, out.count("ok ")) == (0, 2)
+    assert "fp16 is for tensorrt and was not checked" in err
+    code, out, err = edgead("verify", "b.edgead", "--precision", "fp16")
+    assert (code, out) == (3, "")
+    assert "tensorrt" in err
+
+
+def test_every_precision_is_every_one_that_runs_here(edgead, tmp_path: Path) -> None:
+    elsewhere(tmp_path / "b.edgead")
+    for kind, part in (("good", tiny.good), ("spot", tiny.bad)):
+        (tmp_path / "parts/test" / kind).mkdir(parents=True)
+        for index in range(3):
+            cv2.imwrite(str(tmp_path / "parts/test" / kind / f"{index}.png"), part(index))
+    code, out, _ = edgead("eval", "b.edgead", "parts", "--every-precision", "--json")
+    assert code == 0
+    assert [json.loads(line)["precision"] for line in out.splitlines()] == ["fp32"]
 
 
 def test_doctor_tries_what_is_there(edgead, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ def test_an_engine_and_its_card_are_written_where_they_were_asked_for(
         ("--target sm_89 --precision int8", 1, "has no int8 network"),
         ("--target sm_89 --dla", 2, "leave out --target"),
         ("--out elsewhere", 2, "give it with --target"),
+        ("--target sm_89 --out /proc/engines", 2, "the folder /proc/engines cannot be made"),
         ("--via torch-tensorrt", 2, "together with --program"),
         ("--program x.pt2", 2, "together with --program"),
         ("--via tvm", 2, "--via is onnx"),

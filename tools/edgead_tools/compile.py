@@ -93,7 +93,12 @@ def _ahead(
     reporter: Reporter,
 ) -> Iterator[Compiled]:
     check_capability(library, capability)
-    cache = Cache(ENGINES_FOLDER if wanted.out is None else wanted.out)
+    folder = ENGINES_FOLDER if wanted.out is None else wanted.out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made: {error.strerror}; give another --out") from error
+    cache = Cache(folder)
     for artifact in artifacts:
         key = key_of(library, bundle, artifact, capability=capability, batches=wanted.choice.batches)
         with reporter.stage(f"{artifact.precision} for sm_{capability}") as on_progress:
@@ -102,7 +107,10 @@ def _ahead(
             except EngineError as error:
                 yield Compiled(artifact.precision, None, None, str(error))
                 continue
-        yield Compiled(artifact.precision, cache.path(key), card)
+        if cache.path(key).exists():
+            yield Compiled(artifact.precision, cache.path(key), card)
+        else:
+            yield Compiled(artifact.precision, None, None, f"it cannot be written to {folder}: give another --out")
 
 
 def _here(

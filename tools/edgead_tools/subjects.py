@@ -9,7 +9,7 @@ from typing import Any
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact
-from edgead.engines import ENGINES
+from edgead.engines import ENGINES, is_here
 from edgead.errors import UsageError, nearest
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.data.files import folders_in
@@ -97,8 +97,8 @@ def _planned(
                 f"or give one category's folder; {nearest(category, categories)}"
             )
         bundle = Bundle.open(path)
-        every = bundle.manifest.precisions(ENGINES)
-        chosen = every if every_precision else [precision]
+        every = bundle.manifest.precisions(ENGINES) if every_precision else []
+        chosen = [one for one in every if is_here(bundle, "auto", one)] if every_precision else [precision]
         for one in chosen:
             yield (f"{model} {one}" if len(chosen) > 1 else model), category, bundle, one
 

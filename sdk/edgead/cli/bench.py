@@ -15,7 +15,7 @@ from edgead.cli.options import BundlePath, EngineName, Json, Precision, Precisio
 from edgead.cli.table import aligned
 from edgead.device import describe_device
 from edgead.engines import ENGINES
-from edgead.errors import EngineError, UsageError
+from edgead.errors import AbsentError, EngineError, UsageError
 from edgead.files import write_file
 
 
@@ -67,7 +67,8 @@ def bench(
                 found["runs"].append(measure(bundle, name, kind, settings, paths))
             except EngineError as error:
                 reasons.append(str(error))
-                print(f"edgead: {error}", file=sys.stderr)
+                absent = isinstance(error, AbsentError) and engine == "auto"
+                print(f"edgead: {'not here' if absent else error}", file=sys.stderr)
     if not found["runs"]:
         raise EngineError("; ".join(reasons))
     for run in found["runs"]:

@@ -7,7 +7,7 @@ import sys
 
 from edgead.bundle import Bundle
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, shown
-from edgead.engines import ENGINES, load_engine
+from edgead.engines import is_here, load_engine
 from edgead.errors import GateError
 
 
@@ -39,9 +39,9 @@ def verify(
 
 def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:
     """Whether there is an engine for the precision here; a network for others is said and left out."""
-    names = {a.engine for a in opened.manifest.artifacts if a.precision == precision}
-    if names & ({"", *ENGINES} if engine == "auto" else {"", engine}):
+    if is_here(opened, engine, precision):
         return True
+    names = {a.engine or "any engine" for a in opened.manifest.artifacts if a.precision == precision}
     print(f"edgead: {precision} is for {shown(', '.join(sorted(names)))} and was not checked", file=sys.stderr)
     return False
 

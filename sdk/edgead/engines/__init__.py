@@ -54,7 +54,8 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
 
     `auto` is the first that runs here; one that is here and does not run is said. `threads` limits the CPU threads of
     one inference; 0 leaves it to the engine. Raises UsageError for an unknown name, BundleError where the bundle has no
-    such precision, and EngineError with the reason each engine gave when none can run here.
+    such precision, and EngineError with the reason each engine gave when none can run here: an AbsentError where all of
+    them are for other machines.
     """
     if name != "auto" and name not in ENGINES:
         raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
@@ -83,4 +84,17 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
             for fault in faults:
                 _log.warning("%s judges '%s', since %s", candidate, bundle.manifest.name, fault)
             return engine
-    raise EngineError(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")
+    kind = EngineError if faults else AbsentError
+    raise kind(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")
+
+
+def is_here(bundle: Bundle, engine: str, precision: str) -> bool:
+    """Whether this machine has the engine, or any for `auto`, for the bundle's network of that precision.
+
+    One that is here and fails is here: raises its EngineError.
+    """
+    try:
+        load_engine(bundle, engine, precision).close()
+    except AbsentError:
+        return False
+    return True

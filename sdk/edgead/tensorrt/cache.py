@@ -16,7 +16,7 @@ from typing import IO
 
 import msgspec
 
-from edgead.errors import EdgeadError, EngineError
+from edgead.errors import EdgeadError
 from edgead.files import cache_folder, write_file
 from edgead.tensorrt.card import Card, Choice, Key, Prepared, decode, encode
 
@@ -39,17 +39,19 @@ class Cache:
     def locked(self, key: Key) -> Iterator[None]:
         """One process at a time works on a key; the next one waits, and says so. The system frees it at any death.
 
-        Raises EngineError where the folder cannot be used.
+        Where the folder cannot be written nobody can be kept out, which is said.
         """
-        path = self.path(key).with_suffix(".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = path.open("ab")
+            lock = self.path(key).with_suffix(".lock").open("ab")
         except OSError as error:
-            raise EngineError(
-                f"engines cannot be kept in {self.folder}: {error.strerror}; set EDGEAD_CACHE to a folder that can be "
-                "written"
-            ) from error
+            _log.warning(
+                "engines cannot be kept in %s: %s; set EDGEAD_CACHE to a folder that can be written",
+                self.folder,
+                error.strerror,
+            )
+            yield
+            return
         with lock:
             _wait_for(lock)
             yield
@@ -60,7 +62,7 @@ class Cache:
         try:
             card = decode(path.with_suffix(".json").read_bytes())
             engine = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._tell_of_others(key)
             return None
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
@@ -88,7 +90,8 @@ class Cache:
     def remove(self, key: Key) -> None:
         """Forget an engine; the lock's file stays, since another process may wait for it."""
         for suffix in (".json", ".engine"):
-            self.path(key).with_suffix(suffix).unlink(missing_ok=True)
+            with suppress(OSError):  # not there, or on a disk that cannot be written
+                self.path(key).with_suffix(suffix).unlink()
 
     def choose(self, network: str, precision: str, choice: Choice) -> None:
         """Remember how a network's engine is to be built here; raises EdgeadError where that cannot be written."""
@@ -99,7 +102,7 @@ class Cache:
         path = self._choice(network, precision)
         try:
             return msgspec.json.decode(path.read_bytes(), type=Choice)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Choice()
         except (OSError, ValueError) as error:
             _log.warning("%s is not heeded: %s; run `edgead compile` again", path, error)
