@@ -118,8 +118,10 @@ def in_torch(bundle: Bundle, program: Path | None, batches: list[int], rounds: i
         return f"not measured: {error}"
     if not torch.cuda.is_available():
         return f"not measured: torch {torch.__version__} has no CUDA here"
+    from edgead_tools.program import load_program  # opens none but the one that was written with the bundle
+
     spec, found = bundle.manifest.input, {}
-    network = torch.export.load(str(program)).module().cuda()
+    network = load_program(program, bundle).module().cuda()
     with torch.inference_mode():
         for batch in batches:
             image = torch.zeros(batch, 3, spec.height, spec.width, device="cuda")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import emulated
 import pytest
 
 from edgead.cuda.context import Gpu, Stream
@@ -17,6 +18,13 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
         yield from _opened()
         return
     with pytest.MonkeyPatch.context() as monkeypatch, request.getfixturevalue("emulator").installed(monkeypatch):
+        yield from _opened()
+
+
+@pytest.fixture
+def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """An emulated GPU for one test alone, its context current: what is spoilt is spoilt for no other."""
+    with emulator.installed(monkeypatch):
         yield from _opened()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import emulated
 import numpy as np
@@ -13,15 +12,6 @@ from edgead.cuda.buffers import Buffer, Mirror
 from edgead.cuda.context import Gpu
 from edgead.cuda.graph import Graph, Replay
 from edgead.errors import EngineError
-
-
-@pytest.fixture
-def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
-    with emulator.installed(monkeypatch):
-        gpu = Gpu()
-        with gpu.current():
-            yield gpu
-        gpu.close()
 
 
 @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])

@@ -30,15 +30,6 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         yield tensorrt
 
 
-@pytest.fixture
-def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
-    with emulator.installed(monkeypatch):
-        gpu = Gpu()
-        with gpu.current():
-            yield gpu
-        gpu.close()
-
-
 def build(trt: ModuleType, network: bytes) -> bytes | None:
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     builder = trt.Builder(logger)
