@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from edgead import Bundle
-from edgead.device import describe_device
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
-from edgead_tools.progress import ConsoleReporter
-from edgead_tools.sweep import latencies
+from edgead.system.device import describe_device
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.pipeline.sweep import latencies
+from edgead_tools.training.progress import ConsoleReporter
 
 
 def make(config: BuildConfig) -> Bundle:

@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 
 from edgead import Detector
-from edgead.device import describe_device
 from edgead.images import read_image
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
+from edgead.system.device import describe_device
 from edgead_tools.data import Dataset, open_dataset
-from edgead_tools.evaluate import evaluate
-from edgead_tools.progress import ConsoleReporter
+from edgead_tools.evaluation.evaluate import evaluate
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import ConsoleReporter
 
 CONTRAST = 40  # grey levels from the ground, in any channel
 SHARE = 0.05  # of the good images that must differ from the ground at a pixel of the part

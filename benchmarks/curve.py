@@ -17,10 +17,10 @@ from typing import Any
 from accuracy import figures, make
 
 from edgead import Bundle
-from edgead.device import describe_device
-from edgead_tools.config import BuildConfig
-from edgead_tools.report.plots import Point, scatter
-from edgead_tools.sweep import latencies
+from edgead.system.device import describe_device
+from edgead_tools.evaluation.report.plots import Point, scatter
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.pipeline.sweep import latencies
 
 POINTS: dict[str, tuple[int, dict[str, Any]]] = {  # name -> size of the input, options
     "128": (128, {}),

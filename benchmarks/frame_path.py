@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from edgead import Detector, Frame
-from edgead.device import describe_device
 from edgead.ops import resize, to_input
+from edgead.system.device import describe_device
 from edgead.types import ImageU8
 
 FRAME = (1080, 1920)

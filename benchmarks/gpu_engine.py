@@ -24,12 +24,12 @@ import numpy as np
 from edgead import Bundle
 from edgead.cuda.buffers import Buffer
 from edgead.cuda.context import Gpu
-from edgead.device import describe_device
 from edgead.engines import load_engine
 from edgead.errors import EdgeadError
+from edgead.system.device import describe_device
+from edgead.tensorrt.executor import Session
 from edgead.tensorrt.library import open_library
 from edgead.tensorrt.prepare import prepare_here
-from edgead.tensorrt.session import Session
 from edgead.types import ImageU8
 from edgead.verify import golden_frame
 
@@ -118,7 +118,7 @@ def in_torch(bundle: Bundle, program: Path | None, batches: list[int], rounds: i
         return f"not measured: {error}"
     if not torch.cuda.is_available():
         return f"not measured: torch {torch.__version__} has no CUDA here"
-    from edgead_tools.program import load_program  # opens none but the one that was written with the bundle
+    from edgead_tools.export.program import load_program  # opens none but the one that was written with the bundle
 
     spec, found = bundle.manifest.input, {}
     network = load_program(program, bundle).module().cuda()

@@ -26,15 +26,15 @@ from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, M
 from edgead.cuda.buffers import Buffer, Mirror
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.frame_buffer import Frames
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
-from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
-from edgead.device import describe_device
 from edgead.errors import EngineError
 from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
 from edgead.overlay import tint
+from edgead.system.device import describe_device
 from edgead.types import Result
 
 

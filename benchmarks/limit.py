@@ -23,7 +23,7 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edgead import Bundle
-from edgead.device import OtherWork, describe_device, describe_state
+from edgead.system.device import OtherWork, describe_device, describe_state
 
 SIDE = 768  # of the matrices: three of them fit into a second-level cache's neighbourhood, and into no first-level one
 

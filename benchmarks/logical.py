@@ -22,16 +22,16 @@ import torch
 from torch.nn import functional
 
 from edgead import Bundle, Detector
-from edgead.device import describe_device
 from edgead.images import read_image
 from edgead.ops import resize
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
+from edgead.system.device import describe_device
+from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite, tensor_from
+from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data import Dataset, open_dataset
-from edgead_tools.metrics import image_auroc
-from edgead_tools.nets.efficientnet_lite import load_efficientnet_lite, tensor_from
-from edgead_tools.progress import ConsoleReporter
-from edgead_tools.weights import find, load_state
+from edgead_tools.evaluation.metrics import image_auroc
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import ConsoleReporter
 
 KEPT = 0.05  # of the good patches
 SIZE = 256

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from edgead import Bundle
-from edgead.device import OtherWork, describe_device, describe_state
+from edgead.system.device import OtherWork, describe_device, describe_state
 from edgead_tools.data import Dataset, open_dataset, read_mask
-from edgead_tools.metrics import PixelScores, image_auroc
+from edgead_tools.evaluation.metrics import PixelScores, image_auroc
 
 ROOT = Path(__file__).parents[1]
 WORKER = Path(__file__).with_name("anomalib_models.py")

@@ -31,7 +31,7 @@ import numpy as np
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgead.device import describe_device
+from edgead.system.device import describe_device
 
 EVERY = 5.0  # seconds between two looks at the process
 STOP_S = 60.0

@@ -18,9 +18,9 @@ from edgead_calibration.activations import Inputs, features
 from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
 from edgead_calibration.golden import record_golden
 from edgead_calibration.images import choose, digest, spread, warnings
+from edgead_calibration.mixed_precision import fewest, order
+from edgead_calibration.probe import ON_CPU, Frames, milliseconds, open_trial, read, runs_here, runtime
 from edgead_calibration.recipe import Recipe
-from edgead_calibration.repair import fewest, order
-from edgead_calibration.trial import ON_CPU, Frames, milliseconds, open_trial, read, runs_here, runtime
 
 LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
 FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take another precision

@@ -22,13 +22,13 @@ import numpy as np
 from edgead.bundle import Bundle
 from edgead.closing import Closing
 from edgead.detector import Detector
-from edgead.device import OtherWork, describe_state, resident_mib
 from edgead.errors import EngineError
 from edgead.images import read_image
 from edgead.ops import resize
-from edgead.stream.feeds import Camera
+from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Line
 from edgead.stream.pipeline import Settings as LineSettings
+from edgead.system.device import OtherWork, describe_state, resident_mib
 from edgead.types import Frame, ImageU8
 
 LEAST = 10  # runs of anything, however slow

@@ -24,11 +24,11 @@ from edgead.tensorrt.layers import count, unmet
 from edgead_calibration import networks
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.rules import violations
-from edgead_tools.export import TOLERANCE, ExportReport, export
+from edgead_tools.backbones.weights import WEIGHTS
+from edgead_tools.export.network import TOLERANCE, ExportReport, export
+from edgead_tools.export.program import in_half, make_program, output_names
 from edgead_tools.methods import METHODS, Method, Trained, create_method
-from edgead_tools.program import in_half, make_program, output_names
-from edgead_tools.train import Run
-from edgead_tools.weights import WEIGHTS
+from edgead_tools.training.loop import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,8 +11,8 @@ import pytest
 
 from edgead.cuda.buffers import Buffer, Mirror
 from edgead.cuda.context import Gpu
+from edgead.cuda.frame_buffer import FRAMES, Frames
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import FRAMES, Frames
 from edgead.cuda.resize import HALVINGS, SAMPLING
 from edgead.errors import EngineError
 

@@ -13,9 +13,9 @@ import tiny
 from edgead import Bundle
 from edgead.cuda.buffers import Mirror
 from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.frame_buffer import Frames
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
 from edgead.engines import load_engine
 from edgead.types import ImageU8, Reading

@@ -15,9 +15,9 @@ from edgead import Detector
 from edgead.bundle import InputSpec
 from edgead.cuda.buffers import Mirror
 from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.frame_buffer import Frames
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
-from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
 from edgead.ops import resize
 from edgead.overlay import OPACITY, tint

@@ -12,8 +12,8 @@ from edgead import ops
 from edgead.bundle import InputSpec
 from edgead.cuda.buffers import Mirror
 from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.frame_buffer import Format, Frames, Pictures, region
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import Format, Frames, Pictures, region
 from edgead.cuda.resize import Resize
 from edgead.errors import DataError
 

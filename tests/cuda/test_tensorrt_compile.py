@@ -12,8 +12,8 @@ import tiny
 from edgead import Detector
 from edgead.errors import UsageError
 from edgead.tensorrt.build import Options, build
-from edgead.tensorrt.card import decode
 from edgead.tensorrt.library import open_library
+from edgead.tensorrt.metadata import decode
 
 pytestmark = pytest.mark.usefixtures("gpu_machine")
 
@@ -70,8 +70,8 @@ class Road:
 @pytest.fixture
 def road(monkeypatch: pytest.MonkeyPatch) -> Road:
     road = Road()
-    monkeypatch.setattr("edgead_tools.program.load_program", road.load)
-    monkeypatch.setattr("edgead_tools.serialize.serialize", road.serialize)
+    monkeypatch.setattr("edgead_tools.export.program.load_program", road.load)
+    monkeypatch.setattr("edgead_tools.export.serialize.serialize", road.serialize)
     return road
 
 

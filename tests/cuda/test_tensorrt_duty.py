@@ -15,7 +15,7 @@ from edgead import Bundle, Detector
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError
 from edgead.tensorrt.library import RTX, open_library
-from edgead_calibration.trial import SIMULATED, runs_here, runtime
+from edgead_calibration.probe import SIMULATED, runs_here, runtime
 
 
 def bundle_of(tiny_bundle: Path, *networks: str) -> Bundle:

@@ -18,8 +18,8 @@ from edgead.errors import EdgeadError, EngineError
 from edgead.ops import to_input
 from edgead.tensorrt import prepare as room
 from edgead.tensorrt.cache import Cache, describe
-from edgead.tensorrt.card import Choice, Prepared
 from edgead.tensorrt.library import Library, open_library
+from edgead.tensorrt.metadata import Choice, Prepared
 from edgead.tensorrt.prepare import key_of, prepare, prepare_here
 from edgead_calibration import networks
 from edgead_calibration.recipe import Int8

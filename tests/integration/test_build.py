@@ -16,14 +16,14 @@ import pytest
 from edgead import Bundle, Detector
 from edgead.errors import DataError, UsageError
 from edgead.verify import verify
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
 from edgead_tools.data import open_dataset
-from edgead_tools.evaluate import evaluate
-from edgead_tools.program import load_program, output_names
-from edgead_tools.progress import Reporter
-from edgead_tools.report import write_report
-from edgead_tools.subjects import means, measure
+from edgead_tools.evaluation.entries import means, measure
+from edgead_tools.evaluation.evaluate import evaluate
+from edgead_tools.evaluation.report import write_report
+from edgead_tools.export.program import load_program, output_names
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import Reporter
 
 STEPS = 30  # the log of the first stage is written at step 20
 

@@ -11,9 +11,9 @@ import pytest
 
 from edgead import Bundle, Detector
 from edgead.verify import verify
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
-from edgead_tools.progress import Reporter
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

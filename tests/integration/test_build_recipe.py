@@ -14,11 +14,11 @@ from edgead import Bundle, Detector
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import Trial
+from edgead_calibration.probe import open_trial
 from edgead_calibration.recipe import load_recipe
-from edgead_calibration.trial import open_trial
-from edgead_tools.build import build
-from edgead_tools.config import BuildConfig
-from edgead_tools.progress import Reporter
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +29,7 @@ def _loose() -> Iterator[None]:
     tolerances = Tolerances(map_mean=1, map_largest=3, spearman=0, false_alarms=1, misses=1, auroc=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "edgead_tools.precisions.load_recipe",
+            "edgead_tools.pipeline.precisions.load_recipe",
             lambda name: msgspec.structs.replace(load_recipe(name), tolerances=tolerances),
         )
         yield

@@ -8,8 +8,8 @@ import pytest
 
 from edgead.bundle.store import Bundle
 from edgead_tools.data import open_dataset
-from edgead_tools.demo import lay_out, run_demo
-from edgead_tools.progress import Reporter
+from edgead_tools.pipeline.demo import lay_out, run_demo
+from edgead_tools.training.progress import Reporter
 
 
 def test_the_solar_cells_are_split_as_the_peers_were_measured(tmp_path: Path) -> None:

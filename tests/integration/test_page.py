@@ -19,7 +19,8 @@ from edgead.errors import DataError
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
 from edgead.stream.status import CONNECTED, LOST, CameraStatus, LineStatus
-from edgead.web import board, pages
+from edgead.web import pages
+from edgead.web import state as board
 
 TOKEN = "a token of some length"
 

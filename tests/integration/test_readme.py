@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.platforms import JETPACKS, dotted
-from edgead_tools.config import load_config
+from edgead.system.platforms import JETPACKS, dotted
 from edgead_tools.data import open_dataset, read_mask
+from edgead_tools.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 README, NVIDIA = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "examples/nvidia.md"))

@@ -12,7 +12,7 @@ from rtsp import RtspCamera
 from edgead import Detector
 from edgead.errors import SourceError
 from edgead.stream.cameras import open_cameras
-from edgead.stream.feeds import Camera
+from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Line
 from edgead.stream.sources import open_source
 

@@ -18,7 +18,7 @@ from programs import certificate, free_port, until
 from edgead import Detector, Frame
 from edgead.errors import UsageError
 from edgead.stream.sinks import Sink, open_sink
-from edgead.stream.sinks.courier import queue_folder
+from edgead.stream.sinks.delivery import queue_folder
 
 
 class Receiver:

@@ -69,13 +69,13 @@ def build(
         "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
         "recipe": recipe, "program": program,
     }  # fmt: skip
-    from edgead_tools.config import load_config, parse_options
+    from edgead_tools.pipeline.config import load_config, parse_options
 
     if set_:
         given["options"] = parse_options(set_)
     resolved = load_config(given, config)
-    from edgead_tools.build import build as run_build
-    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.pipeline.build import build as run_build
+    from edgead_tools.training.progress import ConsoleReporter
 
     built = run_build(resolved, ConsoleReporter(), fresh=fresh, finish=finish)
     typer.echo(built.bundle.path)
@@ -104,10 +104,10 @@ def evaluate(
     """
     from edgead.cli.table import aligned
     from edgead.errors import UsageError
-    from edgead_tools.progress import ConsoleReporter
-    from edgead_tools.report import write_report
-    from edgead_tools.report.text import comparison, details, kinds
-    from edgead_tools.subjects import means, measure
+    from edgead_tools.evaluation.entries import means, measure
+    from edgead_tools.evaluation.report import write_report
+    from edgead_tools.evaluation.report.text import comparison, details, kinds
+    from edgead_tools.training.progress import ConsoleReporter
 
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
@@ -149,10 +149,10 @@ def sweep(
     Ctrl-C leaves what is finished; the same command goes on.
     """
     from edgead.cli.table import aligned
-    from edgead_tools.config import parse_duration
-    from edgead_tools.progress import ConsoleReporter
-    from edgead_tools.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
-    from edgead_tools.sweep import sweep as run_sweep
+    from edgead_tools.pipeline.config import parse_duration
+    from edgead_tools.pipeline.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
+    from edgead_tools.pipeline.sweep import sweep as run_sweep
+    from edgead_tools.training.progress import ConsoleReporter
 
     folder = out or Path(f"{data.resolve().name}.sweep")
     candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
@@ -184,7 +184,7 @@ def components(
     """
     from edgead.errors import UsageError
     from edgead_tools.components.stage import write_components
-    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.training.progress import ConsoleReporter
 
     if out.exists() and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
@@ -214,8 +214,8 @@ def quantize(
     from edgead.errors import UsageError
     from edgead_calibration.precisions import table
     from edgead_tools.data import open_dataset, split
-    from edgead_tools.precisions import fill
-    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.pipeline.precisions import fill
+    from edgead_tools.training.progress import ConsoleReporter
 
     wanted = [one.value for one in precision or ()]
     if {"auto", "fp32"} & set(wanted):
@@ -258,9 +258,9 @@ def compile_(
     """
     from edgead.errors import EngineError, UsageError
     from edgead.tensorrt.cache import describe
-    from edgead.tensorrt.card import Choice
-    from edgead_tools.compile import VIA, Wanted, compile_bundle
-    from edgead_tools.progress import ConsoleReporter
+    from edgead.tensorrt.metadata import Choice
+    from edgead_tools.pipeline.compile import VIA, Wanted, compile_bundle
+    from edgead_tools.training.progress import ConsoleReporter
 
     precisions = tuple(one.value for one in precision or () if one is not Precision.auto)
     if via not in VIA or (program is None) != (via == VIA[0]):
@@ -289,8 +289,8 @@ def demo(
     finish: Finish = False,
 ) -> None:
     """The whole job on real solar-cell images: train, judge unseen cells, write a page."""
-    from edgead_tools.demo import run_demo
-    from edgead_tools.progress import ConsoleReporter
+    from edgead_tools.pipeline.demo import run_demo
+    from edgead_tools.training.progress import ConsoleReporter
 
     built, page = run_demo(
         out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish
@@ -312,7 +312,7 @@ weights = typer.Typer(
 @weights.command("list")
 def list_weights() -> None:
     """Every named set of weights, and where it is on this machine."""
-    from edgead_tools.weights import WEIGHTS, locate
+    from edgead_tools.backbones.weights import WEIGHTS, locate
 
     for name, entry in WEIGHTS.items():
         place = locate(name)
@@ -323,8 +323,8 @@ def list_weights() -> None:
 @weights.command("get")
 def get_weights(name: Annotated[str, typer.Argument(help="A name from `edgead weights list`.")]) -> None:
     """Download a set of weights into the cache, checked by digest; a broken download is resumed."""
-    from edgead_tools.progress import ConsoleReporter
-    from edgead_tools.weights import download
+    from edgead_tools.backbones.weights import download
+    from edgead_tools.training.progress import ConsoleReporter
 
     with ConsoleReporter().stage(f"downloading {name}") as on_progress:
         file = download(name, on_progress=on_progress)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from edgead.cli.app import Session, make_app
-from edgead.cli.rooms import missing_package
+from edgead.cli.plugins import missing_package
 from edgead.errors import EdgeadError
 
 INTERRUPTED = 130

@@ -15,8 +15,8 @@ from edgead.cli.bench import bench
 from edgead.cli.cameras import cameras
 from edgead.cli.doctor import doctor
 from edgead.cli.info import info
+from edgead.cli.plugins import mount
 from edgead.cli.predict import predict
-from edgead.cli.rooms import mount
 from edgead.cli.run import run
 from edgead.cli.verify import verify
 

@@ -13,10 +13,10 @@ import typer
 from edgead.bundle import Bundle
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.cli.table import aligned
-from edgead.device import describe_device
 from edgead.engines import ENGINES
 from edgead.errors import AbsentError, EngineError, UsageError
 from edgead.files import write_file
+from edgead.system.device import describe_device
 
 
 def bench(

@@ -20,10 +20,10 @@ from pathlib import Path
 import cv2
 
 import edgead
-from edgead.cli.gaps import find_gaps
 from edgead.cli.options import Json, shown
-from edgead.nvidia import SMI_FIELDS, Machine, read_machine
-from edgead.platforms import dotted
+from edgead.system.nvidia import SMI_FIELDS, Machine, read_machine
+from edgead.system.platforms import dotted
+from edgead.system.requirements import find_gaps
 from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 
 _TIMEOUT_S = 60

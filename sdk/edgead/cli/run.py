@@ -16,22 +16,22 @@ from typing import Annotated
 import typer
 
 from edgead import ops
+from edgead.cli.console_status import Show, counts
 from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threads
-from edgead.cli.show import Show, counts
 from edgead.cli.station import read_station
 from edgead.detector import Detector
 from edgead.errors import DataError, EdgeadError, UsageError
-from edgead.stream.areas import read_views
+from edgead.stream.aggregation import Vote
 from edgead.stream.cameras import close_cameras, named, open_cameras
-from edgead.stream.feeds import Camera
+from edgead.stream.capture import Camera
 from edgead.stream.health import FROZEN_S
 from edgead.stream.pipeline import Line, Settings
+from edgead.stream.roi import read_views
 from edgead.stream.sinks import SINKS, Sink, open_sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
 from edgead.stream.sources import SOURCES, described, parse
 from edgead.stream.systemd import Systemd
-from edgead.stream.vote import Vote
 
 
 class Policy(str, Enum):

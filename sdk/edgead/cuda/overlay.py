@@ -10,8 +10,8 @@ import numpy as np
 from edgead.bundle.manifest import Thresholds
 from edgead.cuda.buffers import TILE, Mirror, blocks
 from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.frame_buffer import PICTURE
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import PICTURE
 from edgead.overlay import FULL_SCALE, OPACITY
 from edgead.types import ImageU8
 

@@ -9,8 +9,8 @@ import numpy as np
 from edgead.bundle.manifest import InputSpec
 from edgead.cuda.buffers import TILE, Buffer, blocks
 from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.frame_buffer import FRAMES, PICTURE, Format, Pictures
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import FRAMES, PICTURE, Format, Pictures
 
 LEVELS = 3  # halvings in one launch
 _HALVING = np.dtype(  # struct Halving of resize.cu

@@ -15,14 +15,14 @@ from edgead import ops
 from edgead.bundle import Bundle
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import Gpu
+from edgead.cuda.frame_buffer import Frames
 from edgead.cuda.fuse import Fuse
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.pictures import Frames
 from edgead.cuda.resize import Resize
 from edgead.engines.contract import output_names
-from edgead.tensorrt.card import Prepared
+from edgead.tensorrt.executor import INPUT, Session
 from edgead.tensorrt.library import Library
-from edgead.tensorrt.session import INPUT, Session
+from edgead.tensorrt.metadata import Prepared
 from edgead.types import ImageU8, Reading
 
 

@@ -18,8 +18,8 @@ from edgead.cuda.context import Gpu
 from edgead.engines.batches import Batches
 from edgead.engines.contract import Port, check_ports
 from edgead.errors import EngineError
-from edgead.tensorrt.card import Card
 from edgead.tensorrt.library import Library, open_library
+from edgead.tensorrt.metadata import Card
 from edgead.tensorrt.prepare import prepare_here
 from edgead.types import ImageU8, Reading
 from edgead.verify import GoldenCheck, compare

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgead.errors import SourceError, UsageError
-from edgead.stream.feeds import Camera
+from edgead.stream.capture import Camera
 from edgead.stream.sources import SOURCES, Source, described, open_source, parse
 
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)

@@ -13,15 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
-from edgead.stream.feeds import Backoff, Camera, Feed
+from edgead.stream.aggregation import Ballot, Vote
+from edgead.stream.capture import Backoff, Camera, Feed
 from edgead.stream.health import FROZEN_S, HealthCheck
-from edgead.stream.inbox import Inbox
-from edgead.stream.judge import Judge
-from edgead.stream.outlets import DRAIN_S, Outlet
+from edgead.stream.inference import Judge
+from edgead.stream.queue import Inbox
+from edgead.stream.sink_worker import DRAIN_S, Outlet
 from edgead.stream.sinks import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import LineStatus, Meter, rate, spread
-from edgead.stream.vote import Ballot, Vote
 from edgead.types import Frame, Result, Verdict
 
 ONE_FRAME = Vote()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgead.errors import EngineError
-from edgead.tensorrt.card import Port
 from edgead.tensorrt.layers import Layer, Wish, from_log, type_name, wishes
 from edgead.tensorrt.library import Library
+from edgead.tensorrt.metadata import Port
 
 OnProgress = Callable[[int, int], object]
 

@@ -18,7 +18,7 @@ import msgspec
 
 from edgead.errors import EdgeadError
 from edgead.files import cache_folder, write_file
-from edgead.tensorrt.card import Card, Choice, Key, Prepared, decode, encode
+from edgead.tensorrt.metadata import Card, Choice, Key, Prepared, decode, encode
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from edgead.cuda.context import Gpu
 from edgead.errors import EdgeadError, EngineError
 from edgead.tensorrt.build import Built, OnProgress, Options, build
 from edgead.tensorrt.cache import Cache
-from edgead.tensorrt.card import SCHEMA, Card, Key, Prepared
 from edgead.tensorrt.layers import Layer, Wish, unmet
 from edgead.tensorrt.library import Library
-from edgead.tensorrt.trial import try_engine
+from edgead.tensorrt.metadata import SCHEMA, Card, Key, Prepared
+from edgead.tensorrt.probe import try_engine
 
 FAULTS = 5  # named in an error, at the most
 SHARE_OF_MEMORY = 2  # a layer's workspace may take half of what is free

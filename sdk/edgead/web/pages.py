@@ -20,9 +20,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from edgead.errors import EdgeadError
-from edgead.web.bell import Bell
-from edgead.web.board import Board, picture
-from edgead.web.guard import COOKIE, same, session
+from edgead.web.auth import COOKIE, same, session
+from edgead.web.notifier import Bell
+from edgead.web.state import Board, picture
 
 FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -10,7 +10,7 @@ from threading import Thread
 import uvicorn
 
 from edgead.errors import EdgeadError
-from edgead.web.guard import App
+from edgead.web.auth import App
 
 _START_S = 10.0
 _STOP_S = 5.0

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgead.types import ImageU8, Mask
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.methods.lite import lite_tensor
-from edgead_tools.nets.efficientnet_lite import EfficientNetLite
 
 SIDE = 65  # pixels of the cut-out; the diagonal of the item's smallest rectangle has as many
 BATCH = 64

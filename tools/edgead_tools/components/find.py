@@ -15,14 +15,14 @@ from torch import Tensor
 
 from edgead.errors import UsageError, nearest
 from edgead.types import Mask
+from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
+from edgead_tools.backbones.sam import load_prompted_sam
+from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, group
 from edgead_tools.components.descriptors import describe
 from edgead_tools.components.foreground import propose
 from edgead_tools.components.refine import refine
 from edgead_tools.components.sam_masks import find_everything
-from edgead_tools.nets.efficientnet_lite import load_efficientnet_lite
-from edgead_tools.nets.sam import load_prompted_sam
-from edgead_tools.weights import find, load_state
 
 LOOKED_AT = 60  # images: classes need no more, and each costs a second
 TURNS = 8

@@ -23,8 +23,8 @@ from sklearn.cluster import KMeans
 from torch.nn import functional
 
 from edgead.types import ImageU8, Mask
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.methods.lite import CHUNK, lite_tensor
-from edgead_tools.nets.efficientnet_lite import EfficientNetLite
 
 SAMPLES = 20_000  # cells that are clustered
 CLUSTERS = 8

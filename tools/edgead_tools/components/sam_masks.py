@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgead.types import Mask
-from edgead_tools.nets.sam import SIDE, PromptedSam, tensor_from
+from edgead_tools.backbones.sam import SIDE, PromptedSam, tensor_from
 
 Boxes = NDArray[np.int64]  # (N, 4): left, top, right, bottom in pixels, the last two outside
 Found = tuple[NDArray[np.uint8], float]  # a mask's pixels as packed bits, and its rating

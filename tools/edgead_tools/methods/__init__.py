@@ -20,20 +20,20 @@ from torch import nn
 from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
 from edgead.types import Labels, Mask
-from edgead_tools.train import Run
+from edgead_tools.training.loop import Run
 
 METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
     "ast_mfr": {
-        "edge": "edgead_tools.methods.ast_mfr_edge:AstMfrEdge",
-        "paper": "edgead_tools.methods.ast_mfr_paper:AstMfrPaper",
+        "edge": "edgead_tools.methods.ast_mfr.edge:AstMfrEdge",
+        "paper": "edgead_tools.methods.ast_mfr.paper:AstMfrPaper",
     },
     "csad": {
-        "edge": "edgead_tools.methods.csad_edge:CsadEdge",
-        "paper": "edgead_tools.methods.csad_paper:CsadPaper",
+        "edge": "edgead_tools.methods.csad.edge:CsadEdge",
+        "paper": "edgead_tools.methods.csad.paper:CsadPaper",
     },
     "stlm": {
-        "edge": "edgead_tools.methods.stlm_edge:StlmEdge",
-        "paper": "edgead_tools.methods.stlm_paper:StlmPaper",
+        "edge": "edgead_tools.methods.stlm.edge:StlmEdge",
+        "paper": "edgead_tools.methods.stlm.paper:StlmPaper",
     },
 }
 
@@ -103,7 +103,7 @@ class Method(Protocol):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The pretrained weights it takes (see `edgead_tools.weights`), which may depend on its options."""
+        """The pretrained weights it takes (see `edgead_tools.backbones.weights`), which may depend on its options."""
 
     def train(self, images: TrainingImages, run: Run) -> Trained: ...
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgead_tools.backbones.efficientnet_lite import tensor_from
 from edgead_tools.methods import TrainingImages
-from edgead_tools.nets.efficientnet_lite import tensor_from
 
 CHUNK = 16  # images a forward pass when statistics are fitted
 

@@ -28,7 +28,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
-from edgead.stream.sinks.courier import Courier, host_and_port, message, queue_folder
+from edgead.stream.sinks.delivery import Courier, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
 from edgead.types import Frame, Result, Verdict

@@ -9,11 +9,11 @@ from edgead.stream.sinks import Line
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame, Result
-from edgead.web.bell import Bell
-from edgead.web.board import Board
-from edgead.web.guard import Guard
+from edgead.web.auth import Guard
+from edgead.web.notifier import Bell
 from edgead.web.pages import Hooks, Pages
 from edgead.web.server import Server
+from edgead.web.state import Board
 
 
 class Web:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgead.errors import UsageError
-from edgead.stream.sinks.courier import Courier, host_and_port, message, queue_folder
+from edgead.stream.sinks.delivery import Courier, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
 from edgead.types import Frame, Result, Verdict

@@ -1,0 +1,134 @@
+"""The judging side of the line: a detector that may be exchanged between two frames, and never stops for one frame."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgead.detector import Detector
+from edgead.errors import EdgeadError, UsageError
+from edgead.stream.health import HealthCheck
+from edgead.stream.roi import View
+from edgead.types import Frame, MapF32, Result
+
+_log = logging.getLogger(__name__)
+
+
+class Judge:
+    """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
+
+    def __init__(
+        self, detector: Detector, checks: Sequence[HealthCheck] = (), views: Sequence[View | None] = ()
+    ) -> None:
+        """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
+
+        `checks` has one for each camera, or none where their health is not looked at; so has `views`, which say
+        what of their frames is judged.
+        """
+        self.detector = detector
+        self._checks = checks
+        self._views = views
+        self.fault = ""  # why the last change of the bundle failed
+        self._given = detector
+        self._failing = False
+        self._lock = threading.Lock()
+        self._next: Detector | None = None
+        self._loader: threading.Thread | None = None
+        self._loading = False
+
+    def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+        """One result for each (camera's number, frame), in order.
+
+        A frame whose camera is in trouble, or that makes the network fail, is INVALID; those beside it are not.
+        """
+        self._exchange()
+        profile = self.detector.bundle.manifest.health
+        troubles = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
+        sound = [one for one, words in zip(taken, troubles, strict=True) if not words]
+        results = iter(self._detect(sound) if sound else [])
+        return [
+            self.detector.invalid(frame, *words) if words else next(results)
+            for (_, frame), words in zip(taken, troubles, strict=True)
+        ]
+
+    def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+        try:
+            masks = [self._mask(number, frame) for number, frame in taken] if self._views else ()
+            results = self.detector.detect_many([frame for _, frame in taken], masks)
+        except Exception as error:
+            if len(taken) > 1:
+                return [result for one in taken for result in self._detect([one])]
+            return [self._unjudged(taken[0][1], error)]
+        if self._failing:
+            _log.warning("frames are judged again")
+            self._failing = False
+        return results
+
+    def _mask(self, number: int, frame: Frame) -> MapF32 | None:
+        """What of the frame's map counts; None where all of it does."""
+        view, fusion = self._views[number], self.detector.bundle.manifest.fusion
+        return None if view is None else view.cells(frame.image.shape[:2], (fusion.height, fusion.width))
+
+    def _unjudged(self, frame: Frame, error: Exception) -> Result:
+        words = f"it could not be judged: {type(error).__name__}: {error}"
+        if not self._failing:
+            _log.error("frame %d of %s: %s; it is INVALID and the line goes on", frame.index, frame.name, words)
+            self._failing = True
+        return self.detector.invalid(frame, words)
+
+    def set_threshold(self, factor: float) -> None:
+        """From the next frame on a part is NG above this calibrated score; 1.0 is the bundle's own threshold.
+
+        Raises UsageError for a factor that is no positive number.
+        """
+        with self._lock:
+            self.detector.rules = replace(self.detector.rules, threshold=factor)
+
+    def replace_bundle(self, path: str | os.PathLike[str]) -> None:
+        """Load another bundle in the background, for the same kind of engine, and judge with it once it is there.
+
+        Until then, and when it cannot be loaded (which is logged and kept in `fault`), the old one goes on. Raises
+        UsageError while another change is under way.
+        """
+        with self._lock:
+            if self._loading:
+                raise UsageError("another bundle is being loaded: wait until it is in use")
+            self._loading = True
+            self._loader = threading.Thread(target=self._load, args=(path,), name="edgead loader", daemon=True)
+            self._loader.start()
+
+    def _load(self, path: str | os.PathLike[str]) -> None:
+        try:
+            loaded = self.detector.reopen(path)
+        except EdgeadError as error:
+            with self._lock:
+                self.fault, self._loading = str(error), False
+            _log.error("the bundle is not changed: %s", error)
+            return
+        with self._lock:
+            unused, self._next = self._next, loaded
+            self.fault, self._loading = "", False
+        if unused is not None:
+            unused.close()
+
+    def _exchange(self) -> None:
+        if self._next is None:  # looked at without the lock: a frame later is soon enough
+            return
+        with self._lock:
+            old, self.detector, self._next = self.detector, self._next, None
+            self.detector.rules = old.rules
+        if old is not self._given:
+            old.close()
+        _log.warning("parts are judged with %s (%s)", self.detector.bundle.manifest.name, self.detector.model)
+
+    def close(self) -> None:
+        """End the loading and release every detector but the one that was given."""
+        if self._loader is not None:
+            self._loader.join()
+        for detector in (self.detector, self._next):
+            if detector is not None and detector is not self._given:
+                detector.close()
+        self._next = None

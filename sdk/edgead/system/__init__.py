@@ -1,0 +1,1 @@
+"""What there is of this machine: device, NVIDIA hardware and libraries, supported platforms, missing requirements."""

@@ -1,0 +1,77 @@
+"""The README's tables are what the committed results say."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+import pytest
+import tiny
+from onnx import TensorProto, helper
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    """A benchmark as a module: they are scripts, in no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    reproduce = load("reproduce")
+    text = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert reproduce.written(text) == text, "run `python benchmarks/reproduce.py tables`"
+    assert text.count("<!-- table: ") == len(reproduce.TABLES)
+
+
+def test_every_step_is_a_benchmark_that_writes_what_a_table_reads(tmp_path: Path) -> None:
+    reproduce = load("reproduce")
+    lines = reproduce.steps(tmp_path, tmp_path)
+    assert all((BENCHMARKS / program).exists() for program, *_ in lines)
+    outputs = {line[line.index("--out") + 1] for line in lines}
+    assert {reproduce.result(source) for source, _ in reproduce.TABLES.values()} <= outputs
+
+
+def test_a_table_without_a_place_is_said() -> None:
+    with pytest.raises(SystemExit, match="no place for the table"):
+        load("reproduce").written("nothing")
+
+
+def test_multiply_adds_are_counted_by_shape() -> None:
+    limit = load("limit")
+    weights = [
+        helper.make_tensor("w", TensorProto.FLOAT, [8, 2, 3, 3], [0.0] * 144),
+        helper.make_tensor("m", TensorProto.FLOAT, [4, 5], [0.0] * 20),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["y"], group=2, pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("MatMul", ["y", "m"], ["z"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in
+            (("image", ["batch", 4, 8, 8]), ("z", ["batch", 8, 4, 5]))]  # fmt: skip
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights), ir_version=8)
+    assert limit.multiply_adds(model) == 8 * 4 * 4 * 2 * 9 + 8 * 4 * 5 * 4
+    assert limit.multiply_adds(onnx.load_from_string(tiny.graph())) == 0
+    for kind in ("fp32", "int8"):
+        run = limit.runner(limit.product(kind).SerializeToString())
+        assert run()[0].shape == (limit.SIDE, limit.SIDE)
+
+
+@pytest.mark.parametrize("program", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_every_benchmark_says_what_it_does(program: str) -> None:
+    text = (BENCHMARKS / program).read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert f"{program} " in text.split('"""')[1]
+    for node in ast.parse(text).body:  # what it imports is there
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for root in (name.partition(".")[0] for name in names):
+            assert (BENCHMARKS / f"{root}.py").exists() or importlib.util.find_spec(root), f"{program} imports {root}"

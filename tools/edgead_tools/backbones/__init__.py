@@ -1,0 +1,1 @@
+"""Network definitions that load published checkpoints, and where the checkpoints come from."""

@@ -1,0 +1,1 @@
+"""Metrics, evaluation on labeled images, and reports."""

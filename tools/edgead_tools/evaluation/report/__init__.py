@@ -1,0 +1,35 @@
+"""One self-contained HTML page that shows what bundles do on labelled images. It makes no network request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgead.files import write_file
+from edgead_tools.evaluation.report import precisions, sections
+from edgead_tools.evaluation.report.page import Section, page
+
+if TYPE_CHECKING:
+    from edgead_tools.evaluation.entries import Subject
+
+
+def write_report(
+    path: Path,
+    subjects: Sequence[Subject],
+    *,
+    averages: dict[str, dict[str, float | None]],
+    title: str,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page atomically. `averages` are the macro means, by model. A new section is one line here."""
+    parts: list[Section | None] = [
+        sections.summary(subjects, averages),
+        sections.curves(subjects),
+        sections.defects(subjects),
+        *(sections.pictures(one, subjects) for one in subjects),
+        *(precisions.section(one.bundle.manifest.provenance) for one in subjects),
+        sections.provenance(subjects),
+        sections.notes(subjects, notes),
+    ]
+    write_file(path, page(title, [part for part in parts if part is not None]).encode())

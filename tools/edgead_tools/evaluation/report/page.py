@@ -1,0 +1,105 @@
+"""A page of sections that carries everything in itself and makes no network request."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Template
+
+from edgead_tools.evaluation.report.galleries import Gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and the HTML below it; without a heading, what goes before the first."""
+
+    title: str
+    body: str
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    text = "".join((f"<h2>{html.escape(one.title)}</h2>" if one.title else "") + one.body for one in sections)
+    return _PAGE.substitute(title=html.escape(title), body=text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
+    """A table of plain texts, which are escaped and may have several lines; the rows in `strong` are bold."""
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr{' class=strong' if index in strong else ''}>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for index, row in enumerate(rows)
+    )
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
+    """(name, value, interval) as large figures in a row."""
+    return '<div class="tiles">{}</div>'.format(
+        "".join(
+            f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(name)}</span>'
+            f"<small>{html.escape(interval)}</small></div>"
+            for name, value, interval in figures
+        )
+    )
+
+
+def key(names: Sequence[tuple[str, str]]) -> str:
+    """(name, colour) as a plot's key."""
+    marks = (f'<i style="background:{colour}"></i>{html.escape(name)}' for name, colour in names)
+    return f'<span class="key">{"".join(marks)}</span>'
+
+
+def plots(boxes: Sequence[str]) -> str:
+    """Plots beside each other."""
+    return '<div class="plots">{}</div>'.format("".join(f"<div>{box}</div>" for box in boxes))
+
+
+def gallery(row: Gallery) -> str:
+    """A row of pictures under its title."""
+    figures = "".join(
+        f'<figure><img alt="{html.escape(one.caption)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}">'
+        f"<figcaption>{html.escape(one.caption)}</figcaption></figure>"
+        for one in row.pictures
+    )
+    return f'<h3>{html.escape(row.title)} <small>({row.count})</small></h3><div class="row">{figures}</div>'
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>$title</title><style>
+:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #5d6976; --line: #d9dee4; }
+@media (prefers-color-scheme: dark) {
+  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #9aa7b5; --line: #2c343e; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
+  max-width: 1120px; padding: 32px 24px 64px; }
+h1 { font-size: 26px; margin: 0 0 16px; } h2 { font-size: 19px; margin: 36px 0 8px; }
+h3 { font-size: 15px; margin: 18px 0 6px; }
+small, figcaption, .tile span, .key, li { color: var(--dim); }
+.tiles, .row, .plots { display: flex; flex-wrap: wrap; gap: 12px; }
+.tile, .plots > div, figure, .scroll { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
+.tile { padding: 12px 16px; flex: 1; min-width: 118px; } .tile b { display: block; font-size: 24px; }
+.tile span, .tile small { display: block; }
+.plots > div { padding: 14px; } .plots svg { display: block; height: 240px; max-width: 100%; }
+svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var(--line); }
+.line { fill: none; stroke-width: 2.5; } .mark { stroke: var(--fg); stroke-dasharray: 4 3; }
+figure { margin: 0; padding: 8px; } figure img { display: block; border-radius: 4px; max-width: 336px; }
+figcaption { font-size: 12px; margin-top: 4px; overflow-wrap: anywhere; max-width: 336px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;
+  border-top: 1px solid var(--line); }
+th { color: var(--dim); font-weight: 600; border-top: 0; } th:first-child, td:first-child { text-align: left; }
+tr.strong td { font-weight: 600; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
+dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
+</style></head><body>
+<h1>$title</h1>
+$body
+</body></html>
+""")

@@ -1,0 +1,163 @@
+"""What a report says, section by section: each is a function from what was measured to a `Section`, or None."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgead_calibration.thresholds import describe
+from edgead_tools.evaluation.report import plots
+from edgead_tools.evaluation.report.page import Section, gallery, key, table, tiles
+from edgead_tools.evaluation.report.page import plots as side_by_side
+
+if TYPE_CHECKING:
+    from edgead_tools.evaluation.entries import Subject
+
+FIGURES = {  # name in JSON -> heading, form
+    "image_auroc": ("image AUROC", ".3f"),
+    "average_precision": ("AP", ".3f"),
+    "f1": ("F1", ".3f"),
+    "f1_max": ("F1-max", ".3f"),
+    "pixel_auroc": ("pixel AUROC", ".3f"),
+    "aupro": ("AUPRO 30 %", ".3f"),
+    "au_spro": ("AU-sPRO 5 %", ".3f"),
+    "false_alarm_rate": ("false alarms", ".1%"),
+    "miss_rate": ("misses", ".1%"),
+    "latency_ms": ("ms an image", ".1f"),
+}
+INTERVALS = {
+    "image_auroc": "image_auroc_interval",
+    "false_alarm_rate": "false_alarm_interval",
+    "miss_rate": "miss_interval",
+}
+TILES = ("image_auroc", "pixel_auroc", "aupro", "au_spro", "false_alarm_rate", "miss_rate", "latency_ms")
+CARD = ("created", "edgead")  # of the provenance, as it stands there
+
+
+def shown(value: float | None, form: str) -> str:
+    """A figure as text; a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def interval(bounds: Sequence[float] | None, form: str) -> str:
+    """A 95 % interval as text; nothing where there is none."""
+    return "" if bounds is None else f"{format(bounds[0], form)} to {format(bounds[1], form)}"
+
+
+def summary(subjects: Sequence[Subject], averages: dict[str, dict[str, float | None]]) -> Section:
+    """The figures: large ones of a single subject, a table of several."""
+    if len(subjects) == 1:
+        found = subjects[0].evaluation.to_dict()
+        cells = [
+            (FIGURES[name][0], shown(found[name], FIGURES[name][1]),
+             interval(found[INTERVALS[name]], FIGURES[name][1]) if name in INTERVALS else "")
+            for name in TILES if found[name] is not None
+        ]  # fmt: skip
+        sentence = html.escape(_sentence(describe(subjects[0].artifact.thresholds)))
+        return Section("", f"{tiles(cells)}<p>{sentence}</p>")
+    rows = [_row(one.model, one.category, one.evaluation.to_dict()) for one in subjects]
+    rows += [_row(model, "mean", figures) for model, figures in averages.items()]
+    used = [0, 1, *(index for index in range(2, len(rows[0])) if any(row[index] != "–" for row in rows))]
+    head = ["model", "category", *(heading for heading, _ in FIGURES.values())]
+    strong = range(len(subjects), len(rows))
+    return Section("", table([head[i] for i in used], [[row[i] for i in used] for row in rows], strong=strong))
+
+
+def _row(model: str, category: str, found: dict[str, Any]) -> list[str]:
+    cells = [_with(found[name], found.get(INTERVALS.get(name, "")), form) for name, (_, form) in FIGURES.items()]
+    return [model, category, *cells]
+
+
+def curves(subjects: Sequence[Subject]) -> Section:
+    """Histograms of each subject, and the ROC of all models of a category in one plot."""
+    parts = []
+    for category in dict.fromkeys(one.category for one in subjects):
+        ones = [one for one in subjects if one.category == category]
+        kinds = [("good", plots.GOOD), ("defective", plots.DEFECTIVE)]
+        boxes = [plots.histogram(one.evaluation) + key([*kinds]) + _named(one, subjects) for one in ones]
+        names = [(one.model, plots.colour(index)) for index, one in enumerate(ones)]
+        boxes.append(plots.roc([one.evaluation for one in ones]) + (key(names) if len(ones) > 1 else ""))
+        parts.append(side_by_side(boxes))
+    return Section("Scores", "".join(parts))
+
+
+def _named(one: Subject, subjects: Sequence[Subject]) -> str:
+    return "" if len(subjects) == 1 else f"<br><small>{html.escape(f'{one.model} on {one.category}')}</small>"
+
+
+def defects(subjects: Sequence[Subject]) -> Section | None:
+    """A table of the kinds of defect."""
+    rows = [
+        [
+            one.model, one.category, kind.name, str(kind.images),
+            _with(kind.image_auroc, kind.image_auroc_interval, ".3f"),
+            shown(kind.pixel_auroc, ".3f"), shown(kind.aupro, ".3f"), shown(kind.au_spro, ".3f"),
+            str(kind.missed), _with(kind.miss_rate, kind.miss_interval, ".1%"),
+        ]
+        for one in subjects for kind in one.evaluation.kinds
+    ]  # fmt: skip
+    if not rows:
+        return None
+    head = ["model", "category", "defect", "images", "image AUROC", "pixel AUROC", "AUPRO 30 %", "AU-sPRO 5 %"]
+    head += ["missed", "miss rate"]
+    start = 0 if len(subjects) > 1 else 2
+    used = [i for i in range(start, len(head)) if any(row[i] != "–" for row in rows)]
+    return Section("Kinds of defect", table([head[i] for i in used], [[row[i] for i in used] for row in rows]))
+
+
+def _with(value: float | None, bounds: Sequence[float] | None, form: str) -> str:
+    return shown(value, form) + (f"\n{interval(bounds, form)}" if bounds else "")
+
+
+def pictures(subject: Subject, subjects: Sequence[Subject]) -> Section | None:
+    """The galleries of one subject."""
+    if not subject.galleries:
+        return None
+    title = "Images" if len(subjects) == 1 else f"Images: {subject.model} on {subject.category}"
+    words = "Left the image, its defect outlined where it is drawn; right the anomaly map on a fixed colour scale."
+    return Section(title, f"<p><small>{words}</small></p>" + "".join(gallery(row) for row in subject.galleries))
+
+
+def provenance(subjects: Sequence[Subject]) -> Section:
+    """Where each bundle comes from, and how it was judged here."""
+    return Section("Provenance", "".join(_card(one) for one in subjects))
+
+
+def _card(one: Subject) -> str:
+    manifest, found = one.bundle.manifest, one.evaluation
+    card = manifest.provenance
+    config, data, training = (card.get(name) or {} for name in ("config", "data", "training"))
+    method = " ".join(filter(None, [manifest.method, config.get("preset", "")]))
+    rows = {
+        "bundle": f"{manifest.name}, {one.bundle.digest}",
+        "method": f"{method}, input {manifest.input.width} x {manifest.input.height}",
+        "judged by": f"{found.engine} in {found.precision}; pixel figures at the {found.resolution}'s resolution",
+        "threshold": describe(one.artifact.thresholds),
+        "trained on": f"{data['train']} good images (digest {data['digest'][:12]})" if "train" in data else "",
+        "training": f"{training['steps']} steps, {training['seconds']:.0f} s" if "steps" in training else "",
+        "seed": str(config.get("seed", "")),
+        "versions": ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
+        "licences": ", ".join(f"{name}: {licence}" for name, licence in card.get("licences", {}).items()),
+    } | {name: str(card.get(name, "")) for name in CARD}
+    listed = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items() if text)
+    return f"<h3>{html.escape(f'{one.model} on {one.category}')}</h3><dl>{listed}</dl>"
+
+
+def notes(subjects: Sequence[Subject], given: Sequence[str]) -> Section:
+    """What is to be known to read the figures."""
+    lines = [
+        *given,
+        "Intervals are 95 %: Clopper and Pearson's of rates, DeLong's of the image AUROC (Newcombe's where the classes "
+        "are apart). F1 is at the bundle's threshold; F1-max takes the best threshold for these very images.",
+        *(f"Left out: {one.path}: {one.reason}" for one in _left_out(subjects)),
+    ]
+    return Section("Notes", f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in dict.fromkeys(lines))}</ul>")
+
+
+def _left_out(subjects: Sequence[Subject]) -> list[Any]:
+    return [one for subject in subjects for one in subject.evaluation.left_out]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,1 @@
+"""AST-MFR: an asymmetric student and teacher with masked feature regeneration."""

@@ -1,0 +1,105 @@
+"""AST-MFR for the edge: EfficientNet-Lite0 teaches a small plain ResNet whose features are masked and regenerated.
+
+Against the published model (`ast_mfr_paper`), each with its reason; `benchmarks/results/choices-ast-mfr.md` has what
+each is worth:
+
+- The student is pretrained, as in the paper, by starting from the teacher's own first blocks, frozen: one trunk for
+  both. From the tap at 1/4 on, the student is a plain ResNet, unlike the teacher by construction and made of what
+  quantizes. A student from scratch learnt few images by heart and judged unseen good ones as defects.
+- The levels are two, at 1/8 and 1/16: at 1/4 nothing is left to be regenerated.
+- The teacher's taps are standardised per channel; L_L2 and the maps are of softened features (`soften`), L_cos of
+  directions, as published. Directions alone make noise of cells that have nothing to say, such as bare ground.
+- A cell is judged not by the length of the difference but by that length after whitening, and against what is usual
+  for the cell (`nets.residual_map`): over good images some channels and some places never agree. One map judges both
+  levels together, one the coarse level alone, which finds more and draws it less exactly.
+- The score is the mean of the highest hundredth of the map, not its maximum.
+- Good images are moved, turned and lit a little differently in training, and few images are passed over fewer times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.errors import UsageError
+from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
+from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.data.augment import augment
+from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardisedTaps, judge_differences
+from edgead_tools.methods.ast_mfr.paper import card, teach
+from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.training.loop import Optimiser, Run, TrainReport
+from edgead_tools.training.session import session
+
+STRIDE = 8  # pixels a cell of the fused map
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AstMfrEdge:
+    """The edge form's hyper-parameters."""
+
+    name: ClassVar[str] = "ast_mfr"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 256
+    distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
+    weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
+
+    width: int = 64  # channels of the student at 1/8; at 1/16 it has twice as many
+    mask_rate: float = 0.3  # share of cells masked in training
+    rate: float = 2e-3
+    batch: int = 8
+    passes: float = 30.0  # over the images that a time budget may be spent on: few images are soon learnt by heart
+    flips: bool = False  # whether a mirrored part is a good part
+    rotation: float = 2.0  # degrees a good part may be turned by
+    top: float = 0.01  # share of the map's cells whose mean is the score
+
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.batch < 2:
+            raise UsageError("width must be at least 8 and batch at least 2")
+        if not (0 <= self.mask_rate < 1 and 0 < self.top <= 1):
+            raise UsageError("mask_rate must lie in [0, 1) and top in (0, 1]")
+        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 <= self.rotation <= 180):
+            raise UsageError("rate and passes must be above 0 and rotation in 0..180 degrees")
+
+    def train(self, images: TrainingImages, run: Run) -> Trained:
+        source = find(self.weights[0], run.weights)
+        trunk = load_efficientnet_lite(load_state(source))
+        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        good = lite_batches(images, run.device)
+        with session(run.device, run.threads):
+            torch.manual_seed(run.seed)
+            pair = RegeneratedTaps(StandardisedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
+            report = self._teach(pair, images, run)
+            network = judge_differences(pair, good)
+        height, width = images.size
+        return Trained(
+            network=network.cpu().eval(),
+            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
+            fusion=self._fusion(height // STRIDE, width // STRIDE),
+            report=card(report, [source]),
+        )
+
+    def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:
+        count = len(images.train)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            chosen = random.integers(count, size=self.batch)
+            batch = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
+            return pair.losses(lite_tensor(np.stack(batch), run.device))
+
+        run = dataclasses.replace(run, most=math.ceil(self.passes * count / self.batch))
+        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        return teach(pair, step, optimiser, run, steps_per_epoch=count / self.batch)
+
+    def _fusion(self, height: int, width: int) -> FusionSpec:
+        maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))
+        score = ScoreSpec(top=max(1, round(self.top * height * width)))
+        return FusionSpec(maps=maps, height=height, width=width, score=score)

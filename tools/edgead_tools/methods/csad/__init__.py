@@ -1,0 +1,1 @@
+"""CSAD: component segmentation, patch histograms, local and global students."""

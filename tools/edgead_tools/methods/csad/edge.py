@@ -1,0 +1,148 @@
+"""CSAD for the edge: components on EfficientNet-Lite0, and local and global students on the same trunk.
+
+Against the published model (BMVC 2024):
+
+- Trunk, segmentation head and students share one EfficientNet-Lite0; the students stand on its taps instead of being
+  networks on the image, and learn in minutes.
+- Components are found without a foundation model (`edgead_tools.components`) unless `masks` names one, or drawn by
+  hand.
+- Students' differences are whitened and judged by what is usual at each cell (`nets.residual_map`) instead of by
+  quantiles, and the structural score is the mean of the map's highest cells.
+- The covariance of histograms is shrunk (`edgead_calibration.components`), since good parts are few.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.errors import UsageError
+from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
+from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.components import MaskSource
+from edgead_tools.data.augment import augment, jitter
+from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.csad.component_head import ComponentHead
+from edgead_tools.methods.csad.local_global import LocalGlobal, judge_students
+from edgead_tools.methods.csad.shared import (
+    LabelledImages,
+    Segmentation,
+    card,
+    first_half,
+    fit_branches,
+    label,
+    second_half,
+    teach_segmentation,
+    weights_of,
+)
+from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.training.session import session
+
+STRIDE = 8  # pixels a cell of the fused map
+CELL = 2  # pixels a cell of the labels
+WIDTHS = (24, 64, 64)  # of the segmentation head
+DILATIONS = (6, 12)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CsadEdge:
+    """The edge form's hyper-parameters."""
+
+    name: ClassVar[str] = "csad"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 256
+    distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = True
+
+    width: int = 96  # channels of the students
+    batch: int = 4  # of the segmentation, labelled and unlabelled images each; the students have twice as many
+    rate: float = 2e-3
+    passes: float = 40.0  # over the images that a time budget may be spent on by the students
+    flips: bool = False  # whether a mirrored part is a good part
+    rotation: float = 2.0  # degrees a good part may be turned by
+    top: float = 0.01  # share of the map's cells whose mean is the structural score
+    masks: MaskSource = "foreground"  # what components are found in
+
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.batch < 1:
+            raise UsageError("width must be at least 8 and batch at least 1")
+        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 < self.top <= 1):
+            raise UsageError("rate and passes must be above 0 and top in (0, 1]")
+        if not 0 <= self.rotation <= 180:
+            raise UsageError("rotation must lie in 0..180 degrees")
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The trunk's, and those of the masks."""
+        return weights_of("efficientnet-lite0", masks=self.masks)
+
+    def train(self, images: TrainingImages, run: Run) -> Trained:
+        sources = [find(name, run.weights) for name in self.weights]
+        state = load_state(sources[0])
+        good = lite_batches(images, run.device)
+        with session(run.device, run.threads):
+            torch.manual_seed(run.seed)
+            found = label(images, state, run, self.masks)
+            trunk = load_efficientnet_lite(state)
+            trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            students = LocalGlobal(trunk, good, images.size, self.width).to(run.device).eval()
+            reports = [self._teach_students(students, images, first_half(run))]
+            taps = (trunk.channels[trunk.taps[0]], trunk.channels[trunk.taps[2]])
+            head = ComponentHead(taps, len(found.names), widths=WIDTHS, dilations=DILATIONS).to(run.device).eval()
+            rest = second_half(run, reports[0].steps)
+            reports.append(self._teach_head(students, head, LabelledImages(images.train, found), rest))
+            network = judge_students(students, head, good).to(run.device).eval()
+            height, width = images.size
+            fusion = self._fusion(height // STRIDE, width // STRIDE)
+            grid = (height // CELL, width // CELL)
+            branches = fit_branches(network, images, lite_tensor, run.device, found.names, fusion, grid)
+        return Trained(
+            network=network.cpu(),
+            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
+            fusion=msgspec.structs.replace(fusion, components=branches.spec),
+            report=card(reports, sources, found),
+            members=branches.members,
+        )
+
+    def _teach_students(self, students: LocalGlobal, images: TrainingImages, run: Run) -> TrainReport:
+        count, batch = len(images.train), 2 * self.batch
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            chosen = random.integers(count, size=batch)
+            plain = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
+            other = [jitter(one, random) for one in plain]
+            return students.losses(*(lite_tensor(np.stack(side), run.device) for side in (plain, other)))
+
+        run = dataclasses.replace(run, most=math.ceil(self.passes * count / batch))
+        parts = {"local": students.local, "global": students.wide}
+        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        for part in parts.values():
+            part.train()
+        report = fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / batch)
+        students.eval()
+        return report
+
+    def _teach_head(
+        self, students: LocalGlobal, head: ComponentHead, labelled: LabelledImages, run: Run
+    ) -> TrainReport:
+        def logits(batch: Tensor) -> Tensor:
+            with torch.no_grad():
+                low, _, deep = students.taps(batch)
+            found: Tensor = head(low, deep)
+            return found
+
+        how = Segmentation(rate=self.rate, batch=self.batch, alone=0.4, finer=2)
+        return teach_segmentation(head, logits, labelled, lite_tensor, how, run)
+
+    def _fusion(self, height: int, width: int) -> FusionSpec:
+        maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))
+        score = ScoreSpec(top=max(1, round(self.top * height * width)))
+        return FusionSpec(maps=maps, height=height, width=width, score=score)

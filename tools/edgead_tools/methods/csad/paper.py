@@ -1,0 +1,164 @@
+"""CSAD as published: WideResNet-50-2 carries a segmentation of components, a local and a global student.
+
+Source: Hsieh and Lai, "CSAD: Unsupervised Component Segmentation for Logical Anomaly Detection", BMVC 2024, and its
+code; where they disagree the code, which produced the published models, but plain cross entropy on logits, batch norm's
+usual momentum and nearest-neighbour label maps. What differs here:
+
+- Pseudo-labels come from `edgead_tools.components` or a person, not from GroundingDINO and HQ-SAM; `masks` names
+  another SAM to search with.
+- Training keeps the last state. The published figures chose it by the test set.
+- Without images of another domain at hand the penalty on them is left out, as in EfficientAD's other implementations.
+- The rate is constant; the published one falls to a tenth for the last twentieth of the students' steps.
+- Image scores are taken on the map's own grid in training and on the device alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.errors import UsageError
+from edgead_calibration.components import published_statistics
+from edgead_tools.backbones.resnet import OFFSET, SCALE, load_resnet, tensor_from
+from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.components import MaskSource
+from edgead_tools.data.augment import jitter
+from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.csad.paper_students import STEP, PublishedCsad
+from edgead_tools.methods.csad.shared import (
+    CHUNK,
+    LabelledImages,
+    Segmentation,
+    card,
+    first_half,
+    fit_branches,
+    label,
+    second_half,
+    teach_segmentation,
+    weights_of,
+)
+from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.training.session import session
+
+ENCODER, FINDER = "wide-resnet50-2", "efficientnet-lite0"
+FINER = 4  # labels a cell of the logits, each way: one a pixel
+ALONE = 50 / 120  # of the epochs, in which labelled images alone teach
+QUANTILES = (0.9, 0.995)  # of each map over good images: 0 and HEIGHT of what is fused
+HEIGHT = 0.1
+FLAT = 1e-6  # between the quantiles: such a map is left as it is
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CsadPaper:
+    """The published model's hyper-parameters."""
+
+    name: ClassVar[str] = "csad"
+    preset: ClassVar[str] = "paper"
+    size: ClassVar[int] = 256
+    distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = True
+
+    batch: int = 2  # of the students; the segmentation has twice as many, labelled and unlabelled each
+    students_rate: float = 2e-4
+    rate: float = 1e-2  # of the segmentation
+    masks: MaskSource = "foreground"  # what components are found in
+
+    def __post_init__(self) -> None:
+        if not (self.batch >= 1 and 0 < self.students_rate < math.inf and 0 < self.rate < math.inf):
+            raise UsageError("batch must be at least 1 and both rates above 0")
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The encoder's, the finder's, and those of the masks."""
+        return weights_of(ENCODER, FINDER, masks=self.masks)
+
+    def train(self, images: TrainingImages, run: Run) -> Trained:
+        sources = [find(name, run.weights) for name in self.weights]
+        states = [load_state(source) for source in sources[:2]]
+        with session(run.device, run.threads):
+            torch.manual_seed(run.seed)
+            found = label(images, states[1], run, self.masks)
+            network = PublishedCsad(load_resnet(states[0], ENCODER), images.size, len(found.names))
+            network.to(device=run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            network.teacher.standardise(lambda: map(network.teach, _batches(images.train, run.device)))
+            reports = [self._teach_students(network, images, first_half(run))]
+            rest = second_half(run, reports[0].steps)
+            reports.append(self._teach_head(network, LabelledImages(images.train, found), rest))
+            fusion = _fusion(network, images, run.device)
+            branches = fit_branches(
+                network, images, to_tensor, run.device, found.names, fusion, images.size, published_statistics
+            )
+        height, width = images.size
+        return Trained(
+            network=network.cpu(),
+            input=InputSpec(height=height, width=width, scale=_bgr(SCALE), offset=_bgr(OFFSET)),
+            fusion=msgspec.structs.replace(fusion, components=branches.spec),
+            report=card(reports, sources, found),
+            members=branches.members,
+        )
+
+    def _teach_students(self, network: PublishedCsad, images: TrainingImages, run: Run) -> TrainReport:
+        count = len(images.train)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            chosen = random.choice(count, self.batch, replace=self.batch > count)
+            plain = images.train[chosen]
+            other = np.stack([jitter(np.ascontiguousarray(one), random) for one in plain])
+            return network.losses(to_tensor(plain, run.device), to_tensor(other, run.device))
+
+        parts = {"local": network.local, "global": network.wide}
+        optimiser = Optimiser(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0)
+        for part in parts.values():
+            part.train()
+        report = fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / self.batch)
+        network.eval()
+        return report
+
+    def _teach_head(self, network: PublishedCsad, labelled: LabelledImages, run: Run) -> TrainReport:
+        def logits(batch: Tensor) -> Tensor:
+            with torch.no_grad():
+                stages = network.encoder(batch)
+            found: Tensor = network.head(stages[0], stages[2])
+            return found
+
+        how = Segmentation(rate=self.rate, batch=2 * self.batch, alone=ALONE, finer=FINER, last=1.0)
+        return teach_segmentation(network.head, logits, labelled, to_tensor, how, run)
+
+
+def to_tensor(images: NDArray[np.uint8], device: str) -> Tensor:
+    """The network's input (B, 3, H, W) on the device, from images (B, H, W, 3) uint8 BGR."""
+    batch = tensor_from(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _batches(images: NDArray[np.uint8], device: str) -> Iterable[Tensor]:
+    for start in range(0, len(images), CHUNK):
+        yield to_tensor(images[start : start + CHUNK], device)
+
+
+@torch.inference_mode()
+def _fusion(network: PublishedCsad, images: TrainingImages, device: str) -> FusionSpec:
+    """Both maps between their quantiles over the images kept from the training."""
+    found = [network(batch) for batch in _batches(images.calibration, device)]
+    parts = []
+    for name in ("local", "global"):
+        values = np.concatenate([maps[name].cpu().numpy().ravel() for maps in found])
+        low, high = (float(one) for one in np.quantile(values, QUANTILES))
+        scale = HEIGHT / (high - low) if high - low >= FLAT else 1.0
+        parts.append(MapSpec(name=name, scale=scale, offset=-low * scale if high - low >= FLAT else 0.0))
+    height, width = (side // STEP for side in images.size)
+    return FusionSpec(maps=tuple(parts), height=height, width=width)
+
+
+def _bgr(channels: tuple[float, float, float]) -> tuple[float, float, float]:
+    red, green, blue = channels
+    return blue, green, red

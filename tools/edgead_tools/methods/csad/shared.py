@@ -1,0 +1,170 @@
+"""What both presets of CSAD share: labelled and unlabelled batches, the segmentation's training, both branches' fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from edgead.bundle.manifest import FusionSpec
+from edgead.ops import COMPONENTS, fuse, image_score
+from edgead.ops.components import Statistics, label_cells
+from edgead.types import Labels
+from edgead_calibration.components import Fitted, Rows, fit_components
+from edgead_tools.backbones.weights import WeightsFile
+from edgead_tools.components import ComponentLabels, MaskSource, choose_proposals, find_components, from_drawn
+from edgead_tools.data.logical import Item, find_items, paste_items, shake
+from edgead_tools.methods import TrainingImages
+from edgead_tools.methods.csad.component_head import ComponentHead, labelled_losses, unlabelled_losses
+from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+
+CHUNK = 8  # images a forward pass when statistics are fitted
+Network = Callable[[Tensor], Mapping[str, Tensor]]
+ToTensor = Callable[[NDArray[np.uint8], str], Tensor]  # images (B, H, W, 3) BGR -> the network's input on a device
+Logits = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> (B, K, h, w)
+
+
+def weights_of(*names: str, masks: MaskSource) -> tuple[str, ...]:
+    """The named weights, and those that masks of that source take."""
+    return names if masks == "foreground" else (*names, masks)
+
+
+def label(images: TrainingImages, state: Mapping[str, Tensor], run: Run, source: MaskSource) -> ComponentLabels:
+    """The label maps a person drew, where there are any, else those found in masks that are given or of `source`."""
+    proposals = choose_proposals(source, run.weights, run.device, given=bool(images.labels or images.masks))
+    if images.labels:
+        return from_drawn(images.names, images.labels, len(images.train))
+    return find_components(images.train, state, run.seed, proposals=proposals, masks=images.masks)
+
+
+class LabelledImages:
+    """Good images with label maps, and good images without, as batches."""
+
+    def __init__(self, images: NDArray[np.uint8], found: ComponentLabels) -> None:
+        self._images, self._found = images, found
+        self._labelled = list(found.labels)
+        self._items: dict[int, list[Item]] = {index: find_items(one) for index, one in found.labels.items()}
+        self._shares = found.shares()
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Images (B, H, W, 3) with logical anomalies, and their label maps (B, H, W)."""
+        pairs = [self._draw(self._labelled[i], random) for i in random.integers(len(self._labelled), size=count)]
+        return np.stack([image for image, _ in pairs]), np.stack([labels for _, labels in pairs])
+
+    def draw_unlabelled(
+        self, count: int, random: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+        """Images (B, H, W, 3) and, for each, the classes' shares of a label map drawn at random (B, K); None where all
+        images are labelled."""
+        if not self._found.unlabelled:
+            return None
+        chosen = random.choice(self._found.unlabelled, count)
+        shares = self._shares[random.integers(len(self._shares), size=count)]
+        return np.stack([self._images[index] for index in chosen]), shares.astype(np.float32)
+
+    def _draw(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
+        image = np.ascontiguousarray(self._images[index])
+        return shake(*paste_items(image, self._found.labels[index], self._items[index], random), random)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segmentation:
+    """How the segmentation head learns."""
+
+    rate: float
+    batch: int  # labelled images a step, and as many unlabelled ones
+    alone: float  # share of the steps in which labelled images alone teach
+    finer: int  # labels a cell of the logits, each way
+    last: float = 0.01  # of the rate, at the end
+    weight_decay: float = 1e-5
+
+
+def teach_segmentation(
+    head: ComponentHead, logits: Logits, labelled: LabelledImages, to_tensor: ToTensor, how: Segmentation, run: Run
+) -> TrainReport:
+    """Train the head of `logits`; it is at rest before and after. `run` has a number of steps."""
+    assert run.steps is not None  # second_half gives them
+    alone = how.alone * run.steps
+
+    def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+        pictures, maps = labelled.draw(how.batch, random)
+        more = labelled.draw_unlabelled(how.batch, random) if index >= alone else None
+        every = pictures if more is None else np.concatenate([pictures, more[0]])
+        found = logits(to_tensor(every, run.device))
+        large = functional.interpolate(found, scale_factor=float(how.finer), mode="bilinear", align_corners=False)
+        size = (large.shape[3], large.shape[2])
+        small = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST_EXACT) for one in maps])
+        target = torch.from_numpy(small.astype(np.int64)).to(run.device)
+        losses = labelled_losses(large[: how.batch], target)
+        if more is not None:
+            losses |= unlabelled_losses(large[how.batch :], torch.from_numpy(more[1]).to(run.device))
+        return losses
+
+    optimiser = Optimiser(rate=how.rate, kind="adam", weight_decay=how.weight_decay, last=how.last)
+    head.train()
+    report = fit({"head": head}, step, optimiser, run, stage="components")
+    head.eval()
+    return report
+
+
+def first_half(run: Run) -> Run:
+    """The students' run. The segmentation has as many steps, by count, so that `--steps` repeats a build that a budget
+    ended."""
+    return dataclasses.replace(
+        run,
+        budget=None if run.budget is None else run.budget / 2,
+        steps=None if run.steps is None else max(1, run.steps // 2),
+        epochs=None if run.epochs is None else run.epochs / 2,
+    )
+
+
+def second_half(run: Run, done: int) -> Run:
+    """The segmentation's run after `done` steps of the students."""
+    steps = done if run.steps is None else max(1, run.steps - done)
+    return dataclasses.replace(run, budget=None, epochs=None, steps=steps)
+
+
+@torch.inference_mode()
+def fit_branches(
+    network: Network,
+    images: TrainingImages,
+    to_tensor: ToTensor,
+    device: str,
+    names: Sequence[str],
+    fusion: FusionSpec,
+    grid: tuple[int, int],
+    statistics: Callable[[Rows], Statistics] | None = None,
+) -> Fitted:
+    """Statistics of both branches over all good images, as the exported network sees them: no augmentation, FP32."""
+    labels, scores, aside = [], [], []
+    for kept, side in ((False, images.train), (True, images.calibration)):
+        for start in range(0, len(side), CHUNK):
+            batch = np.ascontiguousarray(side[start : start + CHUNK])
+            outputs = {name: tensor.cpu().numpy() for name, tensor in network(to_tensor(batch, device)).items()}
+            for index in range(len(batch)):
+                one = {name: array[index] for name, array in outputs.items()}
+                labels.append(label_cells(one[COMPONENTS], *grid))
+                scores.append(image_score(fuse(one, fusion), fusion))
+                aside.append(kept)
+    return fit_components(names, labels, scores, aside, fit=statistics)
+
+
+def card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile], found: ComponentLabels) -> dict[str, Any]:
+    """What the bundle's card says of the training."""
+    return {
+        "steps": sum(report.steps for report in reports),
+        "seconds": round(sum(report.seconds for report in reports), 1),
+        "stages": [dataclasses.asdict(report) for report in reports],
+        "weights": [source.card() for source in sources],
+        "components": {"names": list(found.names), "labelled": len(found.labels), "unlabelled": len(found.unlabelled)},
+    }

@@ -1,0 +1,1 @@
+"""STLM: two streams that agree on good parts and differ on defects."""

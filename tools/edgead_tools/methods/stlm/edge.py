@@ -1,0 +1,287 @@
+"""STLM: a plain and a denoising stream that agree on good parts and differ on defects (arXiv 2402.19145; TOMM 21(2)).
+
+The edge form: both streams stand on one frozen, pretrained EfficientNet-Lite, the trunk. Against the published model:
+
+- The plain stream is the trunk itself where that is the teacher too. A student of the teacher's architecture and
+  weights starts at the optimum of L_plain, so training it would change nothing. For another teacher it is a small
+  student on the trunk's taps (`nets.plain`), taught T(x~).
+- The denoising stream passes the trunk's taps through a narrow code (`nets.denoising`), so that both streams together
+  cost little more than one encoder. It is taught T(x) from x~, the image with an anomaly pasted in.
+- The levels lie at 1/8 and 1/16; L_plain and L_deno are squared errors of standardised channels, since Lite's block
+  outputs are signed and of very different scales.
+- The maps are the length of the whitened residual against what is usual at each cell (`nets.residual_map`).
+- The segmentation head reads the whitened residual, and its logit is the third map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.errors import UsageError, nearest
+from edgead.ops import resize
+from edgead_tools.backbones.efficientnet_lite import (
+    OFFSET,
+    SCALE,
+    VARIANTS,
+    EfficientNetLite,
+    load_efficientnet_lite,
+)
+from edgead_tools.backbones.teachers import TEACHERS, load_teacher
+from edgead_tools.backbones.weights import WeightsFile, find, load_state
+from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
+from edgead_tools.data.augment import augment
+from edgead_tools.layers.residual_map import fit_residual_maps, trust
+from edgead_tools.layers.standardized import Pair
+from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
+from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
+from edgead_tools.training.distillation import MapTeacher
+from edgead_tools.training.loop import Optimiser, Run, Step, TrainReport, fit
+from edgead_tools.training.session import session
+
+FAMILY = "efficientnet-"  # before a variant's name in that of its weights
+STRIDE = 8  # pixels a cell of the fused map
+SEEN = (-1.0, 3.0)  # of a map that is learnt: 1 is the pixel threshold, and beyond three of them more says nothing more
+KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StlmEdge:
+    """The edge form's hyper-parameters."""
+
+    name: ClassVar[str] = "stlm"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 256
+    distils: ClassVar[bool] = True
+    segments: ClassVar[bool] = False
+
+    trunk: Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"] = "efficientnet-lite0"
+    teacher: str = ""  # weights of the backbone whose features are learnt; the trunk itself where empty
+    width: int = 128  # channels of the streams
+    code: int = 64  # channels of its narrowest place
+    batch: int = 8
+    rate: float = 2e-3
+    passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learnt by heart
+    anomaly_rate: float = 0.5  # share of training images with a pseudo-anomaly
+    flips: bool = False  # whether a mirrored part is a good part
+    rotation: float = 2.0  # degrees a good part may be turned by
+    head: float = 0.5  # weight of the head's map where images are many (`trust`); 0 trains none
+    head_share: float = 0.2  # share of the training that is spent on the head
+    top: float = 0.01  # share of the map's cells whose mean is the score
+
+    def __post_init__(self) -> None:
+        if self._has_teacher and self.teacher not in TEACHERS:
+            raise UsageError(f"no teacher is called '{self.teacher}': {nearest(self.teacher, TEACHERS)}")
+        if self.width < 8 or self.code < 1 or self.batch < 2:
+            raise UsageError("width must be at least 8, code at least 1 and batch at least 2")
+        if not (
+            0 <= self.head < math.inf and 0 < self.head_share < 1 and 0 < self.top <= 1 and 0 <= self.anomaly_rate <= 1
+        ):
+            raise UsageError("head must be at least 0, head_share in (0, 1), top in (0, 1], anomaly_rate in [0, 1]")
+        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 <= self.rotation <= 180):
+            raise UsageError("rate and passes must be above 0 and rotation in 0..180 degrees")
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.trunk, self.teacher) if self._has_teacher else (self.trunk,)
+
+    @property
+    def _has_teacher(self) -> bool:
+        return self.teacher not in ("", self.trunk)
+
+    def train(self, images: TrainingImages, run: Run) -> Trained:
+        sources = [find(name, run.weights) for name in self.weights]
+        trunk = load_trunk(self.trunk, load_state(sources[0]))
+        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        good = lite_batches(images, run.device)
+        with session(run.device, run.threads):
+            torch.manual_seed(run.seed)
+            teacher = None
+            if self._has_teacher:
+                channels = [trunk.channels[tap] for tap in trunk.taps]
+                teacher = load_teacher(self.teacher, load_state(sources[1]), good, channels, run.device)
+            streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
+            streams = streams.to(run.device).eval()
+            most = math.ceil(self.passes * len(images.train) / self.batch)
+            run = dataclasses.replace(run, most=most)
+            reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
+            network = _with_statistics(streams, good).to(run.device).eval()
+            distilled: dict[str, Any] = {}
+            if self.head:
+                network.head = SegmentationHead(network.stacked.channels).to(run.device)
+                rest = self._second_part(run, reports[0].steps)
+                if run.distill_from is None:
+                    reports.append(self._teach_head(network, network.head, images, rest))
+                else:
+                    with MapTeacher(run.distill_from, threads=run.threads) as large:
+                        reports.append(self._distil_head(network, network.head, large, images, rest))
+                        distilled = {"distilled_from": large.card()}
+            count = len(images.train) + len(images.calibration)
+            fusion = self._fusion(network, good, images.size, self.head * trust(count))
+        height, width = images.size
+        return Trained(
+            network=network.cpu(),
+            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
+            fusion=fusion,
+            report=_card(reports, sources) | distilled,
+        )
+
+    def _teach_streams(
+        self, streams: TwoStreams, teacher: Teacher | None, images: TrainingImages, run: Run
+    ) -> TrainReport:
+        """L_deno: what the teacher sees in the whole image, from what the trunk sees in the damaged one; and L_plain,
+        what the teacher sees in the damaged one, where the teacher is not the trunk."""
+        anomalies = self._anomalies(images, run)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            clean, damaged, masks = self._draw(images.train, anomalies, random)
+            changed = masks.any((1, 2))  # the rest need not pass trunk and teacher twice
+            order = np.where(changed, self.batch - 1 + np.cumsum(changed), np.arange(self.batch))
+            with torch.no_grad():
+                both = lite_tensor(np.concatenate([clean, damaged[changed]]), run.device)
+                taps = streams.taps(both)
+                targets = taps if teacher is None else streams.target(teacher(both))
+            seen = [tap[order] for tap in taps]
+            losses = _distances("", streams.denoising(*seen), [target[: self.batch] for target in targets])
+            if streams.student is not None:
+                losses |= _distances("plain_", streams.student(*seen), [target[order] for target in targets])
+            return losses
+
+        parts: dict[str, nn.Module] = {"denoising": streams.denoising}
+        if streams.student is not None:
+            parts["plain"] = streams.student
+        return self._fit("denoising", parts, step, len(images.train), run)
+
+    def _teach_head(
+        self, network: Disagreement, head: SegmentationHead, images: TrainingImages, run: Run
+    ) -> TrainReport:
+        """L_focal + L_l1 on pseudo-anomalies, streams and statistics fixed."""
+        anomalies = self._anomalies(images, run)
+        height, width = (side // STRIDE for side in images.size)
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            _, damaged, masks = self._draw(images.train, anomalies, random)
+            with torch.no_grad():
+                whitened = network.whitened(lite_tensor(damaged, run.device))
+            target = shrink_masks(torch.from_numpy(masks).to(run.device), height, width)
+            return segmentation_losses(head(whitened), target)
+
+        return self._fit("head", {"head": head}, step, len(images.train), run)
+
+    def _distil_head(
+        self,
+        network: Disagreement,
+        head: SegmentationHead,
+        teacher: MapTeacher,
+        images: TrainingImages,
+        run: Run,
+    ) -> TrainReport:
+        """The map of a bundle instead, on the same pseudo-anomalies: what it sees of them, and of good parts."""
+        anomalies = self._anomalies(images, run)
+        height, width = images.size
+        large = images.train if images.large is None else images.large
+
+        def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
+            _, damaged, _ = self._draw(large, anomalies, random)
+            small = np.stack([resize(image, height, width) for image in damaged])
+            maps = torch.from_numpy(teacher.maps(damaged, height // STRIDE, width // STRIDE)).to(run.device)
+            with torch.no_grad():
+                whitened = network.whitened(lite_tensor(small, run.device))
+            return {"map": functional.smooth_l1_loss(head(whitened), maps.clamp(*SEEN))}
+
+        return self._fit("head", {"head": head}, step, len(images.train), run)
+
+    def _fit(self, stage: str, parts: dict[str, nn.Module], step: Step, images: int, run: Run) -> TrainReport:
+        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        for part in parts.values():
+            part.train()
+        report = fit(parts, step, optimiser, run, stage=stage, steps_per_epoch=images / self.batch)
+        for part in parts.values():
+            part.eval()
+        return report
+
+    def _first_part(self, run: Run) -> Run:
+        if not self.head:
+            return run
+        share = 1 - self.head_share
+        return dataclasses.replace(
+            run,
+            budget=None if run.budget is None else run.budget * share,
+            steps=None if run.steps is None else max(1, min(run.steps - 1, round(run.steps * share))),
+            epochs=None if run.epochs is None else run.epochs * share,
+        )
+
+    def _second_part(self, run: Run, done: int) -> Run:
+        """The head's run after `done` steps of the first part: by count, so that the sum of both tells the two apart
+        and `--steps` repeats a build that a budget ended. A head's step costs less than one of the first part."""
+        steps = round(done * self.head_share / (1 - self.head_share))
+        if run.steps is not None and done == self._first_part(run).steps:
+            steps = run.steps - done  # what rounding left, so that the sum is what was asked for
+        return dataclasses.replace(run, budget=None, epochs=None, steps=max(1, steps))
+
+    def _anomalies(self, images: TrainingImages, run: Run) -> Anomalies:
+        return Anomalies(default_textures(images.train, run.textures), self.anomaly_rate, kinds=KINDS)
+
+    def _draw(
+        self, images: NDArray[np.uint8], anomalies: Anomalies, random: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+        """A batch of augmented good images, the same with pseudo-anomalies, and their masks."""
+        chosen = random.integers(len(images), size=self.batch)
+        clean = [augment(images[index], random, flips=self.flips, rotation=self.rotation) for index in chosen]
+        damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
+        return np.stack(clean), np.stack(damaged), np.stack(masks)
+
+    def _fusion(self, network: Disagreement, good: Batches, size: tuple[int, int], head: float) -> FusionSpec:
+        height, width = (side // STRIDE for side in size)
+        maps = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
+        if network.head is not None:
+            mean, deviation = _spread(network, good)
+            maps.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
+        score = ScoreSpec(top=max(1, round(self.top * height * width)))
+        return FusionSpec(maps=tuple(maps), height=height, width=width, score=score)
+
+
+def load_trunk(name: str, state: Mapping[str, Tensor]) -> EfficientNetLite:
+    """The trunk of that name with its taps at 1/8 and 1/16."""
+    variant = name.removeprefix(FAMILY)
+    _, fine, coarse = VARIANTS[variant].taps
+    return load_efficientnet_lite(state, variant, (fine, coarse))
+
+
+def _distances(prefix: str, found: Pair, targets: Sequence[Tensor]) -> dict[str, Tensor]:
+    names = (f"{prefix}fine", f"{prefix}coarse")
+    return {name: functional.mse_loss(a, b) for name, a, b in zip(names, found, targets, strict=True)}
+
+
+@torch.no_grad()
+def _with_statistics(streams: TwoStreams, good: Batches) -> Disagreement:
+    """The graph with the statistics of both residuals over good images."""
+    return Disagreement(streams, *fit_residual_maps(lambda: (streams.residuals(batch) for batch in good())))
+
+
+@torch.no_grad()
+def _spread(network: Disagreement, good: Batches) -> tuple[float, float]:
+    """Mean and standard deviation of the head's logits over good images."""
+    logits = torch.cat([network(batch)["head"].double().flatten() for batch in good()])
+    return float(logits.mean()), max(1e-6, float(logits.std(correction=0)))
+
+
+def _card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile]) -> dict[str, Any]:
+    """What the bundle's card says of the training."""
+    return {
+        "steps": sum(report.steps for report in reports),
+        "seconds": round(sum(report.seconds for report in reports), 1),
+        "stages": [dataclasses.asdict(report) for report in reports],
+        "weights": [source.card() for source in sources],
+    }

@@ -1,0 +1,80 @@
+"""The edge form's two streams, and the graph that is exported: from an image to the maps of their disagreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.layers.denoising import DenoisingStream
+from edgead_tools.layers.residual_map import ResidualMap, stack_levels
+from edgead_tools.layers.standardized import Pair, standardise
+from edgead_tools.methods.stlm.segmentation_head import SegmentationHead
+from edgead_tools.methods.stlm.student_stream import PlainStream
+
+Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
+Teacher = Callable[[Tensor], Pair]  # normalised RGB images to features at 1/8 and 1/16
+
+
+class TwoStreams(nn.Module):
+    """The plain and the denoising stream on one frozen trunk.
+
+    Without a teacher the trunk teaches itself: a student of the teacher's architecture and weights starts at the
+    optimum of L_plain, so its own taps are the plain stream and cost nothing. With a teacher the plain stream is
+    a student on the trunk's taps, and both streams speak of the teacher's features.
+    """
+
+    def __init__(
+        self, trunk: EfficientNetLite, images: Batches, *, width: int, code: int, teacher: Teacher | None = None
+    ) -> None:
+        """`trunk` has two taps, at 1/8 and 1/16; features are standardised over good `images`."""
+        super().__init__()
+        self.trunk = trunk.requires_grad_(False)
+        self.standard, means = standardise(lambda: (self._raw(batch) for batch in images()))
+        self.target = self.standard  # how targets are standardised
+        self.student: PlainStream | None = None
+        taps = [mean.shape[1] for mean in means]
+        if teacher is not None:
+            taught = teacher
+            self.target, means = standardise(lambda: (taught(batch) for batch in images()))
+            self.student = PlainStream(taps, [mean.shape[1] for mean in means], width=width)
+        self.denoising = DenoisingStream(taps, means, width=width, code=code)
+
+    def _raw(self, image: Tensor) -> Pair:
+        fine, coarse = self.trunk(image).values()
+        return fine, coarse
+
+    def taps(self, image: Tensor) -> Pair:
+        """The trunk's taps of an image (B, 3, H, W), standardised per channel."""
+        fine, coarse = self.standard(self._raw(image))
+        return fine, coarse
+
+    def residuals(self, image: Tensor) -> Pair:
+        """What the plain stream sees less what the denoising stream expects: both levels stacked at 1/8, and the
+        coarse one alone."""
+        taps = self.taps(image)
+        fine, coarse = taps if self.student is None else self.student(*taps)
+        fine_expected, coarse_expected = self.denoising(*taps)
+        fine, coarse = fine - fine_expected, coarse - coarse_expected
+        return stack_levels(fine, coarse), coarse
+
+
+class Disagreement(nn.Module):
+    """The exported graph: maps `stacked` (B, H/8, W/8), `coarse` (B, H/16, W/16) and, with a head, `head`, of the
+    shape of `stacked`."""
+
+    def __init__(self, streams: TwoStreams, stacked: ResidualMap, coarse: ResidualMap) -> None:
+        super().__init__()
+        self.streams, self.stacked, self.coarse = streams, stacked, coarse
+        self.head: SegmentationHead | None = None
+
+    def whitened(self, image: Tensor) -> Tensor:
+        """The stacked residual of unit covariance, which the head reads."""
+        return self.stacked.whiten(self.streams.residuals(image)[0])
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        stacked, coarse = self.streams.residuals(image)
+        whitened = self.stacked.whiten(stacked)
+        maps = {"stacked": self.stacked.rate(whitened), "coarse": self.coarse(coarse)}
+        return maps if self.head is None else maps | {"head": self.head(whitened)}

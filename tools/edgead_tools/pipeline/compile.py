@@ -1,0 +1,161 @@
+"""A bundle's networks to engines: on the GPU that will run them, or ahead of time by TensorRT for RTX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from edgead.bundle import Artifact, Bundle
+from edgead.cuda.context import Gpu
+from edgead.engines import load_engine
+from edgead.errors import BundleError, EngineError, UsageError
+from edgead.tensorrt.build import Built, OnProgress, Options, check_capability
+from edgead.tensorrt.cache import Cache
+from edgead.tensorrt.library import RTX, Library, open_library
+from edgead.tensorrt.metadata import Card, Choice
+from edgead.tensorrt.prepare import Maker, key_of, prepare
+from edgead_tools.training.progress import Reporter
+
+ENGINE = "tensorrt"
+ENGINES_FOLDER = Path("engines")  # where engines for other machines are written by default
+VIA = ("onnx", "torch-tensorrt")
+_TARGET = re.compile(r"(?:sm_?)?(\d{2,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for."""
+
+    precisions: tuple[str, ...] = ()  # none: every one that the bundle has for TensorRT
+    target: str = "auto"
+    choice: Choice = field(default_factory=Choice)
+    program: Path | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One engine, or why there is none."""
+
+    precision: str
+    path: Path | None
+    card: Card | None
+    fault: str = ""
+
+
+def compile_bundle(path: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Compiled]:
+    """Every engine asked for, one by one; one that cannot be built does not keep the others.
+
+    For this machine (`auto`) engines go into the cache, where a run finds them, and are held to the golden frames; for
+    others into `wanted.out`. Raises UsageError, BundleError, and AbsentError where what is needed is not here.
+    """
+    bundle = Bundle.open(path)
+    capability = parse_target(wanted.target)
+    artifacts = list(_artifacts(bundle, wanted.precisions))
+    if capability:
+        if wanted.choice != Choice(batches=wanted.choice.batches):
+            raise UsageError("--dla and --via torch-tensorrt are for the GPU that is here: leave out --target")
+        yield from _ahead(open_library(RTX), bundle, artifacts, capability, wanted, reporter)
+        return
+    if wanted.out is not None:
+        raise UsageError("--out is for engines of other machines: give it with --target, such as sm_89")
+    yield from _here(open_library(), bundle, artifacts, wanted, reporter)
+
+
+def parse_target(text: str) -> int:
+    """The compute capability that `sm_89` names; 0 for `auto`, the GPU that is here. Raises UsageError."""
+    found = _TARGET.fullmatch(text)
+    if text != "auto" and found is None:
+        raise UsageError(f"no GPU is called '{text}': give its compute capability, such as sm_89, or auto")
+    return int(found.group(1)) if found else 0
+
+
+def _artifacts(bundle: Bundle, precisions: Sequence[str]) -> Iterator[Artifact]:
+    if precisions:
+        yield from (bundle.manifest.artifact(name, ENGINE) for name in precisions)
+        return
+    found = [one for one in bundle.manifest.artifacts if one.engine in ("", ENGINE)]
+    if not found:
+        raise BundleError(f"bundle '{bundle.manifest.name}' has no network for TensorRT")
+    yield from found
+
+
+def _ahead(
+    library: Library,
+    bundle: Bundle,
+    artifacts: Sequence[Artifact],
+    capability: int,
+    wanted: Wanted,
+    reporter: Reporter,
+) -> Iterator[Compiled]:
+    check_capability(library, capability)
+    folder = ENGINES_FOLDER if wanted.out is None else wanted.out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made: {error.strerror}; give another --out") from error
+    cache = Cache(folder)
+    for artifact in artifacts:
+        key = key_of(library, bundle, artifact, capability=capability, batches=wanted.choice.batches)
+        with reporter.stage(f"{artifact.precision} for sm_{capability}") as on_progress:
+            try:
+                card = prepare(library, bundle, artifact, key, cache=cache, on_progress=on_progress).card
+            except EngineError as error:
+                yield Compiled(artifact.precision, None, None, str(error))
+                continue
+        if cache.path(key).exists():
+            yield Compiled(artifact.precision, cache.path(key), card)
+        else:
+            yield Compiled(artifact.precision, None, None, f"it cannot be written to {folder}: give another --out")
+
+
+def _here(
+    library: Library, bundle: Bundle, artifacts: Sequence[Artifact], wanted: Wanted, reporter: Reporter
+) -> Iterator[Compiled]:
+    """Built as a run builds it, and then loaded as a run loads it, which holds it to the golden frames."""
+    cache, choice = Cache(), wanted.choice
+    if choice.via != VIA[0] and len(choice.batches) != 1:
+        choice = msgspec.structs.replace(choice, batches=(max(choice.batches, default=1),))  # it makes one profile
+    for artifact in artifacts:
+        gpu = Gpu()
+        try:
+            key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
+            make = None if choice.via == VIA[0] else _torch_road(bundle, artifact, wanted.program)
+            with reporter.stage(f"{artifact.precision} on {gpu.name}") as on_progress:
+                card = prepare(
+                    library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
+                ).card
+            if card.beside_dla:
+                reporter.say(f"not on the accelerator but on the GPU: {', '.join(card.beside_dla)}")
+            cache.choose(key.network, key.precision, choice)
+        except EngineError as error:
+            yield Compiled(artifact.precision, None, None, str(error))
+            continue
+        finally:
+            gpu.close()
+        try:
+            load_engine(bundle, ENGINE, artifact.precision).close()
+        except EngineError as error:
+            cache.choose(key.network, key.precision, Choice())
+            yield Compiled(artifact.precision, None, None, str(error))
+        else:
+            yield Compiled(artifact.precision, cache.path(key), card)
+
+
+def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> Maker:
+    """Builds by torch-tensorrt, from the program that was kept when the bundle was built. Raises UsageError."""
+    from edgead_tools.export.program import load_program  # with torch, which a device has not
+    from edgead_tools.export.serialize import serialize
+
+    assert program is not None
+    loaded = load_program(program, bundle)
+
+    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
+        engine = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
+        return Built(engine, [], [], [], [], b"")
+
+    return make

@@ -1,0 +1,72 @@
+"""INT8 and FP16 for a bundle from a data set: which images each step sees, and the anomalies planted in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead import Bundle
+from edgead.bundle import Manifest
+from edgead.images import read_image
+from edgead.ops import resize
+from edgead.types import ImageU8
+from edgead_calibration.images import spread
+from edgead_calibration.precisions import Trial, add_precisions
+from edgead_calibration.probe import Frames
+from edgead_calibration.recipe import load_recipe
+from edgead_tools.data import Dataset, Sample, Split
+from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
+from edgead_tools.training.progress import Reporter
+
+RANGES = 200  # good images at most, of which a coreset sets the ranges
+GOOD = 256  # held-out images at most, to which thresholds are fitted and on which precisions are compared
+ANOMALOUS = 64  # planted anomalies at most, and as many labelled ones
+KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
+
+
+def fill(
+    bundle: Bundle,
+    recipe: str,
+    dataset: Dataset,
+    parts: Split,
+    reporter: Reporter,
+    *,
+    precisions: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
+    """The bundle's manifest and members with the precisions of a recipe, and the record of their trials.
+
+    Ranges are set by a coreset of the images for calibration and training. Precisions are compared on those held out,
+    on as many with planted anomalies, and on the data set's defective ones where it has any. Raises UsageError for an
+    unknown recipe.
+    """
+    chosen = load_recipe(recipe)
+    with reporter.stage("reading for INT8"):
+        calibration = _read(bundle, (*parts.calibration, *parts.train), RANGES)
+        held = _read(bundle, parts.held_out, GOOD)
+        bad = _read(bundle, [sample for sample in dataset.test if not sample.is_good], ANOMALOUS)
+    frames = Frames(calibration, held, [*planted(spread(held, ANOMALOUS), seed), *bad])
+    return add_precisions(bundle, frames, chosen, reporter, precisions=precisions, seed=seed)
+
+
+def planted(images: Sequence[ImageU8], seed: int) -> list[NDArray[np.uint8]]:
+    """Each good image with an anomaly pasted in: the same seed and images give the same."""
+    random = np.random.default_rng(seed)
+    anomalies = Anomalies(default_textures(np.stack(images)), probability=1.0, beta=(0.0, 0.5), kinds=KINDS)
+    made = []
+    for image in images:
+        spoilt, mask = anomalies.draw(image, random)
+        while not mask.any():  # a mask may come out empty
+            spoilt, mask = anomalies.draw(image, random)
+        made.append(spoilt)
+    return made
+
+
+def _read(bundle: Bundle, samples: Sequence[Sample], most: int) -> list[ImageU8]:
+    """At most so many of the samples, evenly spread, at network size."""
+    spec = bundle.manifest.input
+    return [
+        np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width)) for one in spread(samples, most)
+    ]

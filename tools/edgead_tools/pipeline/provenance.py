@@ -1,0 +1,43 @@
+"""Where a bundle comes from: what its card records beside what was measured."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from importlib import metadata
+from platform import python_version
+from typing import Any
+
+import msgspec
+
+import edgead
+from edgead_tools.data import Checked, Split
+from edgead_tools.methods import Trained
+from edgead_tools.pipeline.config import BuildConfig
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: Trained) -> dict[str, Any]:
+    """Configuration, versions, data and training, as plain values for the manifest."""
+    return {
+        "edgead": edgead.__version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": msgspec.to_builtins(config),
+        "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
+        "data": {
+            "digest": checked.digest,
+            "train": len(parts.train),
+            "calibration": len(parts.calibration),
+            "held_out": len(parts.held_out),
+            "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
+        },
+        "training": trained.report,
+        "licences": {entry["name"]: entry["licence"] for entry in trained.report["weights"]},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # another distribution of it, JetPack's OpenCV say
+        return "unknown"

@@ -1,0 +1,232 @@
+"""Methods, presets and sizes tried on one data set: what each is worth, and what it costs on this machine.
+
+Every candidate trains for the same share of the budget and becomes a bundle in the sweep's folder; a bundle that is
+there is not built again, so that a sweep that was stopped goes on. Latencies are taken at the end, in turn over all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from edgead import Bundle, Detector
+from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.files import write_file
+from edgead.system.device import OtherWork, describe_device, describe_state
+from edgead_tools.data import open_dataset
+from edgead_tools.evaluation.report.page import Section, page, table
+from edgead_tools.evaluation.report.plots import Point, pareto, scatter
+from edgead_tools.methods import METHODS, create_method
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.training.progress import Reporter
+
+SIZES = (128, 192, 256)
+LEAST_S = 5.0  # of training of one candidate, below which nothing is learnt
+ROUNDS = 60
+RESULT, PAGE = "sweep.json", "sweep.html"
+FIGURES = {"image_auroc": "image AUROC", "aupro": "AUPRO 30 %"}  # what is plotted over the latency
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What may be chosen."""
+
+    method: str
+    preset: str
+    size: int  # side of the input in pixels
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.preset} {self.size}"
+
+    @property
+    def file(self) -> str:
+        return f"{self.method}-{self.preset}-{self.size}.edgead"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A candidate that was built: its figures, and the milliseconds of one image through its network."""
+
+    candidate: Candidate
+    measured: dict[str, Any]
+    latency_ms: float
+    bundle_bytes: int
+    training_seconds: float
+
+
+def list_candidates(
+    methods: Sequence[str] = (), presets: Sequence[str] = ("edge",), sizes: Sequence[int] = SIZES
+) -> list[Candidate]:
+    """Every combination there is, the small ones first; raises UsageError for a name or a size that is none."""
+    for name in methods:
+        for preset in presets:
+            create_method(name, preset, {})
+    for size in sizes:
+        BuildConfig(size=size)
+    found = [
+        Candidate(name, preset, size)
+        for size in sorted(set(sizes))
+        for name in (methods or METHODS)
+        for preset in presets
+        if preset in METHODS[name]
+    ]
+    if not found:
+        raise UsageError(f"no method has the preset {', '.join(presets)}: see the README's table of methods")
+    return found
+
+
+def sweep(
+    data: Path, folder: Path, candidates: Sequence[Candidate], budget: float, reporter: Reporter, *, seed: int = 0
+) -> list[Choice]:
+    """Build and measure the candidates within `budget` seconds of training in all; write the result and its page.
+
+    A candidate that cannot be built is said and left out. An interrupt leaves the finished ones with their page.
+    Raises UsageError for a budget that is too small, DataError where no candidate could be measured.
+    """
+    if {sample.is_good for sample in open_dataset(data).test} != {True, False}:
+        raise DataError(f"{data} has no labelled good and defective images under test/: there is nothing to choose by")
+    share = budget / len(candidates)
+    if share < LEAST_S:
+        raise UsageError(
+            f"{budget:.0f} s for {len(candidates)} candidates are {share:.1f} s for each: give a larger --budget, or "
+            "fewer methods and sizes"
+        )
+    bundles: dict[Candidate, Bundle] = {}
+    try:
+        for number, candidate in enumerate(candidates, start=1):
+            reporter.say(f"{number} of {len(candidates)}: {candidate}")
+            try:
+                bundles[candidate] = _made(candidate, data, folder, share, seed, reporter)
+            except EdgeadError as error:
+                reporter.say(f"left out {candidate}: {error}")
+    except KeyboardInterrupt as interrupt:
+        _conclude(bundles, data, folder, reporter)
+        raise KeyboardInterrupt(
+            f"{len(bundles)} of {len(candidates)} are finished; the same command goes on"
+        ) from interrupt
+    choices = _conclude(bundles, data, folder, reporter)
+    if not choices:
+        raise DataError("no candidate could be built and measured: see the reasons above")
+    return choices
+
+
+def _made(candidate: Candidate, data: Path, folder: Path, share: float, seed: int, reporter: Reporter) -> Bundle:
+    """The candidate's bundle, built unless it is there from the same images and seed."""
+    config = BuildConfig(
+        method=candidate.method,
+        preset=candidate.preset,
+        size=candidate.size,
+        data=str(data),
+        seed=seed,
+        budget=f"{share:.0f}s",
+        out=str(folder / candidate.file),
+    )
+    if not config.bundle_path.exists():
+        return build(config, reporter).bundle
+    bundle = Bundle.open(config.bundle_path)
+    made = bundle.manifest.provenance.get("config", {})
+    wanted = {"method": config.method, "preset": config.preset, "size": config.size, "seed": seed, "data": config.data}
+    unlike = [name for name, value in wanted.items() if made.get(name) != value]
+    if unlike:
+        raise UsageError(f"{bundle.path} was built with another {' and '.join(unlike)}: give another --out")
+    return bundle
+
+
+def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, reporter: Reporter) -> list[Choice]:
+    """Take the latencies and write what is known."""
+    measured = {one: bundle for one, bundle in bundles.items() if _measured(bundle).get("image_auroc") is not None}
+    if not measured:
+        return []
+    others = OtherWork()
+    with reporter.stage("taking latencies"):
+        spent = latencies({str(one): bundle for one, bundle in measured.items()}, threads=1)
+    choices = [
+        Choice(
+            candidate=one,
+            measured=_measured(bundle),
+            latency_ms=spent[str(one)],
+            bundle_bytes=(folder / one.file).stat().st_size,
+            training_seconds=bundle.manifest.provenance["training"]["seconds"],
+        )
+        for one, bundle in measured.items()
+    ]
+    result = {
+        "data": data.name,
+        "threads": 1,
+        "device": describe_device(),
+        "state": describe_state(),
+        "others": round(others.share(), 2),
+        "choices": [asdict(one) for one in choices],
+    }
+    write_file(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n")
+    head, *rows = rows_of(choices)
+    best = [index for index, row in enumerate(rows) if row[-1]]
+    words = "Marked is what no other beats in one of the plots. Milliseconds are the network's alone, on one thread."
+    plots = [
+        scatter(points, x="milliseconds an image", y=FIGURES[name], title=data.name, front=True)
+        for name, points in points_of(choices).items()
+    ]
+    sections = [Section("", "".join(plots)), Section("Choices", f"<p>{words}</p>{table(head, rows, strong=best)}")]
+    write_file(folder / PAGE, page(f"What to choose for {data.name}", sections).encode())
+    return choices
+
+
+def _measured(bundle: Bundle) -> dict[str, Any]:
+    return dict(bundle.manifest.provenance.get("measured", {}))
+
+
+def latencies(bundles: Mapping[str, Bundle], threads: int, rounds: int = ROUNDS) -> dict[str, float]:
+    """Median milliseconds of one inference of each bundle, taken in turn so that all meet the same machine."""
+    detectors = {name: Detector(bundle, threads=threads) for name, bundle in bundles.items()}
+    spent: dict[str, list[float]] = {name: [] for name in bundles}
+    for _ in range(rounds):
+        for name, detector in detectors.items():
+            spec = detector.bundle.manifest.input
+            image = np.zeros((spec.height, spec.width, 3), np.uint8)
+            start = time.perf_counter()
+            detector.engine.infer([image])
+            spent[name].append(1e3 * (time.perf_counter() - start))
+    for detector in detectors.values():
+        detector.close()
+    return {name: round(median(times), 2) for name, times in spent.items()}
+
+
+def points_of(choices: Sequence[Choice]) -> dict[str, list[Point]]:
+    """The choices as points of a plot for each figure that all of them have."""
+    return {
+        name: [
+            Point(str(one.candidate), f"{one.candidate.method} {one.candidate.preset}", one.latency_ms,
+                  one.measured[name]) for one in choices
+        ]
+        for name in FIGURES if all(one.measured[name] is not None for one in choices)
+    }  # fmt: skip
+
+
+def rows_of(choices: Sequence[Choice]) -> list[list[str]]:
+    """A table of the choices, the fastest first; the last column marks those that no other beats."""
+    best = {point.name for points in points_of(choices).values() for point in pareto(points)}
+    rows = [["candidate", "ms", "image AUROC", "AUPRO 30 %", "false alarms", "misses", "MB", "trained, s", ""]]
+    for one in sorted(choices, key=lambda choice: choice.latency_ms):
+        found = one.measured
+        rows.append(
+            [
+                str(one.candidate),
+                f"{one.latency_ms:.1f}",
+                f"{found['image_auroc']:.3f}",
+                "–" if found["aupro"] is None else f"{found['aupro']:.3f}",
+                f"{found['false_alarm_rate']:.1%}",
+                f"{found['miss_rate']:.1%}",
+                f"{one.bundle_bytes / 1e6:.1f}",
+                f"{one.training_seconds:.0f}",
+                "best" if str(one.candidate) in best else "",
+            ]
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""The training loop, its process settings, and progress reporting."""
