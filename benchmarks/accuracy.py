@@ -1,4 +1,4 @@
-"""What a method achieves on data sets with labelled defects: one build and one evaluation for each, then the latencies.
+"""What a method achieves on data sets with labeled defects: one build and one evaluation for each, then the latencies.
 
     python benchmarks/accuracy.py METHOD DATA_SET ... --keep FOLDER --out FILE [--preset edge] [--budget 5m | --steps N]
 

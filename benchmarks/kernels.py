@@ -23,10 +23,10 @@ import numpy as np
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec, Thresholds
-from edgead.cuda.buffers import Buffer, Mirror
+from edgead.cuda.buffers import Buffer, HostDeviceBuffer
 from edgead.cuda.components import ComponentHistograms
-from edgead.cuda.context import Gpu, Stream
-from edgead.cuda.frame_buffer import Frames
+from edgead.cuda.context import CudaContext, Stream
+from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
@@ -47,17 +47,17 @@ class Case:
     size: int
 
 
-def sent(gpu: Gpu, values: np.ndarray, stream: Stream) -> DeviceMap:
-    mirror = Mirror(gpu, values.shape, values.dtype)
+def sent(gpu: CudaContext, values: np.ndarray, stream: Stream) -> DeviceMap:
+    mirror = HostDeviceBuffer(gpu, values.shape, values.dtype)
     mirror.host[...] = values
     mirror.upload(stream)
     return DeviceMap(mirror.address, *values.shape[-2:], half=values.dtype == np.float16)
 
 
-def resizing(gpu: Gpu, kernels: Kernels, stream: Stream, frames: np.ndarray, side: int) -> Case:
+def resizing(gpu: CudaContext, kernels: Kernels, stream: Stream, frames: np.ndarray, side: int) -> Case:
     spec = InputSpec(height=side, width=side, scale=(0.017, 0.018, 0.017), offset=(-1.8, -2.0, -2.1))
     resize = Resize(gpu, kernels, spec, len(frames), half=True)
-    pictures = Frames(gpu, len(frames)).upload(list(frames), stream)
+    pictures = FrameBuffer(gpu, len(frames)).upload(list(frames), stream)
     out = np.empty((3, side, side), np.float32)
 
     def host() -> None:
@@ -67,7 +67,7 @@ def resizing(gpu: Gpu, kernels: Kernels, stream: Stream, frames: np.ndarray, sid
     return Case(lambda: resize.launch(pictures, stream), host, frames.nbytes + resize.tensor.size)
 
 
-def fusing(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
+def fusing(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
     rng = np.random.default_rng(0)
     maps = {name: rng.random((batch, side // n, side // n), np.float32) for name, n in {"a": 4, "b": 8}.items()}
     parts = tuple(MapSpec(name=name) for name in maps)
@@ -81,7 +81,7 @@ def fusing(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) ->
     return Case(lambda: fuse.launch(batch, stream), host, sum(m.nbytes for m in maps.values()) + fuse.maps.host.nbytes)
 
 
-def counting(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
+def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((batch, 6, side // 4, side // 4)).astype(np.float32)
     unit = Scale(center=0.0, spread=1.0)
@@ -106,18 +106,18 @@ def counting(gpu: Gpu, kernels: Kernels, stream: Stream, batch: int, side: int) 
     return Case(lambda: histograms.launch(batch, stream), host, logits.nbytes + histograms.labels.host.nbytes)
 
 
-def drawing(gpu: Gpu, kernels: Kernels, stream: Stream, frame: np.ndarray, side: int) -> Case:
+def drawing(gpu: CudaContext, kernels: Kernels, stream: Stream, frame: np.ndarray, side: int) -> Case:
     grid = np.random.default_rng(0).random((side, side), np.float32)
     rate = {"false_alarm_rate": 0.01, "images": 99, "interval": (0.0, 1.0), "promised": True}
     limits = Thresholds(image=1.0, image_center=0.0, pixel=1.0, pixel_center=0.0, **rate)
     overlay = Overlay(gpu, kernels, *frame.shape[:2], grid.shape, limits)
-    picture, place = Frames(gpu, 1).upload([frame], stream)[0], sent(gpu, grid, stream)
+    picture, place = FrameBuffer(gpu, 1).upload([frame], stream)[0], sent(gpu, grid, stream)
     result = cast(Result, SimpleNamespace(grid_map=grid, frame_size=frame.shape[:2], regions=()))
     size = 2 * frame.nbytes + grid.nbytes
     return Case(lambda: overlay.launch(picture, place.address, stream), lambda: tint(frame, result), size)
 
 
-def gpu_ms(gpu: Gpu, stream: Stream, work: Callable[[], object], rounds: int) -> float:
+def gpu_ms(gpu: CudaContext, stream: Stream, work: Callable[[], object], rounds: int) -> float:
     """The median of `rounds` runs by the GPU's clock, after a few that do not count."""
     start, end = gpu.mark(), gpu.mark()
     spent = []
@@ -140,14 +140,14 @@ def host_ms(work: Callable[[], object], rounds: int) -> float:
     return float(np.median(spent))
 
 
-def bytes_per_ms(gpu: Gpu, stream: Stream, size: int, rounds: int) -> float:
+def bytes_per_ms(gpu: CudaContext, stream: Stream, size: int, rounds: int) -> float:
     """What a copy within the device reads and writes in a millisecond."""
     source, target = Buffer(gpu, size), Buffer(gpu, size)
     return 2 * size / gpu_ms(gpu, stream, lambda: stream.copy(target.address, source.address, size), rounds)
 
 
 def measure(
-    gpu: Gpu, *, batch: int = 8, frame: tuple[int, int] = (1080, 1920), side: int = 256, rounds: int = 100
+    gpu: CudaContext, *, batch: int = 8, frame: tuple[int, int] = (1080, 1920), side: int = 256, rounds: int = 100
 ) -> dict[str, Any]:
     cv2.setNumThreads(1)
     with gpu.current():
@@ -186,7 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     try:
-        found = Gpu()
+        found = CudaContext()
     except EngineError as error:
         sys.exit(f"nothing was measured: {error}")
     try:

@@ -25,7 +25,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from edgead import Bundle
 from edgead.system.device import OtherWork, describe_device, describe_state
 
-SIDE = 768  # of the matrices: three of them fit into a second-level cache's neighbourhood, and into no first-level one
+SIDE = 768  # of the matrices: three of them fit into a second-level cache's neighborhood, and into no first-level one
 
 
 def multiply_adds(model: ModelProto) -> int:

@@ -5,7 +5,7 @@
 
 Test images whose label is among `--structural` are structural anomalies, all others that are not good logical ones.
 Bundles stay in the folder, and one that is there is not built again. The nearest patch is a plain PatchCore, without a
-coreset's approximations: EfficientNet-Lite0's features at 1/8 and 1/16, smoothed over 3x3 cells and standardised, a
+coreset's approximations: EfficientNet-Lite0's features at 1/8 and 1/16, smoothed over 3x3 cells and standardized, a
 random twentieth of all good patches, and for each image the largest distance of a patch from the nearest of them.
 """
 

@@ -1,9 +1,9 @@
-"""What each precision costs and gains: FP32, INT8 and FP16 of trained bundles, on labelled images they never saw.
+"""What each precision costs and gains: FP32, INT8 and FP16 of trained bundles, on labeled images they never saw.
 
     python benchmarks/precision.py --bundles FOLDER --data FOLDER --keep FOLDER --out FILE SET ...
 
 `--bundles` holds SET.edgead, `--data` the data set it was built from. Precisions pass or fail by good images and
-planted anomalies alone; the labelled images only measure what passed. Bundles with all precisions stay in `--keep`, and
+planted anomalies alone; the labeled images only measure what passed. Bundles with all precisions stay in `--keep`, and
 a set whose bundle is there is not made again. What is TensorRT's is simulated and has no time. Times are of the network
 alone on one thread, FP32 and the other taken in turns.
 """
@@ -45,7 +45,7 @@ def make(source: Path, dataset: Dataset, target: Path) -> Bundle:
 
 
 def measure(bundle: Bundle, artifact: Artifact, dataset: Dataset) -> dict[str, Any]:
-    """One network on the labelled images, at the threshold it would be shipped with."""
+    """One network on the labeled images, at the threshold it would be shipped with."""
     engine = artifact.engine or "onnx"
     network = bundle.read(artifact.member)
     with open_trial(bundle, network, artifact, engine) as detector:

@@ -71,10 +71,10 @@ DEFECTS: dict[str, Callable[[np.ndarray, Random], tuple[int, int, int]]] = {
 def damage(picture: np.ndarray, kind: str, random: Random) -> tuple[np.ndarray, np.ndarray]:
     """The part with a defect, and its mask (SIDE, SIDE) of 0 and 255."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    colour = DEFECTS[kind](mask, random)
+    color = DEFECTS[kind](mask, random)
     share = cv2.GaussianBlur(mask, (0, 0), 1.0)[:, :, np.newaxis] / 255 * 0.85
     grain = random.normal(0, 3, picture.shape)
-    return np.clip(picture * (1 - share) + (np.array(colour) + grain) * share, 0, 255).astype(np.uint8), mask
+    return np.clip(picture * (1 - share) + (np.array(color) + grain) * share, 0, 255).astype(np.uint8), mask
 
 
 def write(path: Path, picture: np.ndarray) -> None:

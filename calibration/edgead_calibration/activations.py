@@ -15,10 +15,12 @@ from edgead_calibration.layers import named
 Inputs = Sequence[NDArray[np.float32]]  # each (1, 3, H, W), as ops.to_input gives it
 
 
-def tapped(network: bytes, tensors: Sequence[str], inputs: Inputs, *, as_written: bool) -> Iterator[list[NDArray]]:  # type: ignore[type-arg]
+def collect_activations(
+    network: bytes, tensors: Sequence[str], inputs: Inputs, *, unoptimized: bool
+) -> Iterator[list[NDArray]]:  # type: ignore[type-arg]
     """The values of `tensors` for one input after the other.
 
-    `as_written` runs every node for itself in floating point, which is how TensorRT's INT8 counts; otherwise as the
+    `unoptimized` runs every node for itself in floating point, which is how TensorRT's INT8 counts; otherwise as the
     runtime would on the line.
     """
     model = onnx.load_from_string(network)
@@ -30,7 +32,7 @@ def tapped(network: bytes, tensors: Sequence[str], inputs: Inputs, *, as_written
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1  # sums in one order: the same bytes on every machine
-    if as_written:
+    if unoptimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for image in inputs:
@@ -47,12 +49,12 @@ def float_tensors(model: ModelProto) -> dict[str, int]:
 
 
 def features(network: bytes, inputs: Inputs) -> NDArray[np.float32]:
-    """One row an image: the mean of every channel after every convolution, (N, channels), each column standardised."""
+    """One row an image: the mean of every channel after every convolution, (N, channels), each column standardized."""
     model = named(network)
     names = [node.output[0] for node in model.graph.node if node.op_type == "Conv"]
     rows = [
         np.concatenate([value.mean(axis=(0, 2, 3)) for value in values])
-        for values in tapped(network, names, inputs, as_written=False)
+        for values in collect_activations(network, names, inputs, unoptimized=False)
     ]
     table = np.stack(rows)
     spread = table.std(axis=0)

@@ -1,9 +1,9 @@
 """Statistics of component histograms over good parts: what `edgead.ops.components` measures distances with.
 
 Good parts are few, and their histograms are nearly collinear: a class that is absent or constant has no variance, and
-what one class gains at an edge its neighbour loses. A bare (pseudo-)inverse of the covariance then ignores directions
+what one class gains at an edge its neighbor loses. A bare (pseudo-)inverse of the covariance then ignores directions
 that no good part showed, so that a class which is never there may appear unnoticed, and weighs others by millions.
-So: the covariance is shrunk towards its diagonal, the more the fewer parts there are, and to every variance is added
+So: the covariance is shrunk toward its diagonal, the more the fewer parts there are, and to every variance is added
 that of a measurement: `FLOOR` of the class's mean area, and at least `GRAIN` of a cell. Its eigenvalues are then
 bounded from below, and U = diag(eigenvalues^-1/2) V^T is a plain matrix in FP32.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import ComponentSpec, HistogramSpec, Scale
 from edgead.errors import DataError
-from edgead.ops.components import Statistics, count_components, distance
+from edgead.ops.components import ComponentStatistics, count_components, distance
 from edgead.types import Labels
 
 FLOOR = 0.05  # of a component's mean area: what segmenting it twice may differ by
@@ -46,11 +46,11 @@ def fit_components(
     aside: Sequence[bool],
     *,
     grids: Sequence[int] = (1, 2),
-    fit: Callable[[Rows], Statistics] | None = None,
+    fit: Callable[[Rows], ComponentStatistics] | None = None,
 ) -> Fitted:
     """The spec and its statistics from the label maps (H, W) and the fused maps' scores of good images.
 
-    `aside` says which images the networks have not learnt from (`usual_scale`).
+    `aside` says which images the networks have not learned from (`usual_scale`).
     `grids` are the cells a side of each histogram. `fit` is `shrunk_statistics` if not given. Raises DataError for
     fewer than two images.
     """
@@ -78,7 +78,7 @@ def fit_components(
     return Fitted(spec, members)
 
 
-def shrunk_statistics(rows: Rows) -> Statistics:
+def shrunk_statistics(rows: Rows) -> ComponentStatistics:
     """Mean, deviation and whitening factor of histograms (images, D), well-conditioned whatever they are."""
     count, entries = rows.shape
     mean = rows.mean(axis=0)
@@ -91,10 +91,10 @@ def shrunk_statistics(rows: Rows) -> Statistics:
     values = np.maximum(values, measured.min())
     factor = vectors.T / np.sqrt(values)[:, None]
     deviation = np.sqrt(variance + measured)
-    return Statistics(mean.astype(np.float32), deviation.astype(np.float32), factor.astype(np.float32))
+    return ComponentStatistics(mean.astype(np.float32), deviation.astype(np.float32), factor.astype(np.float32))
 
 
-def published_statistics(rows: Rows) -> Statistics:
+def published_statistics(rows: Rows) -> ComponentStatistics:
     """The same with the published pseudo-inverse of the covariance (CSAD, 3.2), as a factor with a ridge of 1e-6 of the
     mean variance instead of a bare inverse."""
     mean = rows.mean(axis=0)
@@ -104,10 +104,10 @@ def published_statistics(rows: Rows) -> Statistics:
     values, vectors = np.linalg.eigh(covariance)
     factor = vectors.T / np.sqrt(np.maximum(values, 0) + ridge)[:, None]
     deviation = np.sqrt(np.diag(covariance) + ridge)
-    return Statistics(mean.astype(np.float32), deviation.astype(np.float32), factor.astype(np.float32))
+    return ComponentStatistics(mean.astype(np.float32), deviation.astype(np.float32), factor.astype(np.float32))
 
 
-def left_out_distances(rows: Rows, fit: Callable[[Rows], Statistics], folds: int = 5) -> NDArray[np.float64]:
+def left_out_distances(rows: Rows, fit: Callable[[Rows], ComponentStatistics], folds: int = 5) -> NDArray[np.float64]:
     """Every image's distance from the others: of each fifth, from statistics of the other four.
 
     Distances of the very images that a covariance was fitted to are too small, the more so the fewer they are.
@@ -133,9 +133,9 @@ def trimmed(values: NDArray[np.float64]) -> Scale:
 
 
 def usual_scale(values: NDArray[np.float64], aside: Sequence[bool]) -> Scale:
-    """Where a branch's values of good images lie. Networks have learnt by heart what the others say of those they were
+    """Where a branch's values of good images lie. Networks have learned by heart what the others say of those they were
     trained on, so the scale is that of the images kept aside; where they are fewer than `ENOUGH`, that of all images,
-    but at least as wide as those kept aside are away from its centre."""
+    but at least as wide as those kept aside are away from its center."""
     kept = values[np.asarray(aside, np.bool_)]
     if len(kept) >= ENOUGH:
         return trimmed(kept)
@@ -144,7 +144,7 @@ def usual_scale(values: NDArray[np.float64], aside: Sequence[bool]) -> Scale:
     return Scale(center=scale.center, spread=max(scale.spread, away))
 
 
-def _npy(statistics: Statistics) -> bytes:
+def _npy(statistics: ComponentStatistics) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate([[statistics.mean, statistics.deviation], statistics.factor]).astype(np.float32))
     return buffer.getvalue()

@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edgead_calibration.activations import Inputs, float_tensors, tapped
+from edgead_calibration.activations import Inputs, collect_activations, float_tensors
 from edgead_calibration.layers import after_comparison, named
 
 HEADROOM = 8.0
@@ -32,7 +32,7 @@ _PARAMETERS = {"Resize": (1, 2, 3), "QuantizeLinear": (2,), "DequantizeLinear": 
 _OWN_TYPE = ("Cast", "CastLike", "Constant", "ConstantOfShape", "Shape", "Size")  # their output's type is their own
 
 
-def islands(network: bytes, inputs: Inputs) -> dict[str, str]:
+def fp32_nodes(network: bytes, inputs: Inputs) -> dict[str, str]:
     """The nodes that must stay FP32, name -> reason, as the values on good images show."""
     model = named(network)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -40,7 +40,7 @@ def islands(network: bytes, inputs: Inputs) -> dict[str, str]:
     largest = dict.fromkeys(watched, 0.0)
     squares = dict.fromkeys(watched, 0.0)
     least = dict.fromkeys(watched, np.inf)
-    for values in tapped(model.SerializeToString(), watched, inputs, as_written=False):
+    for values in collect_activations(model.SerializeToString(), watched, inputs, unoptimized=False):
         for name, value in zip(watched, values, strict=True):
             sizes = np.abs(value.astype(np.float64))
             largest[name] = max(largest[name], float(sizes.max()))
@@ -89,7 +89,7 @@ def to_fp16(network: bytes, kept: Collection[str]) -> bytes:
             if is_half:
                 half_name = f"{name}_fp16"
                 values = numpy_helper.to_array(constants[name])
-                with np.errstate(over="ignore"):  # `islands` names those that would be infinite
+                with np.errstate(over="ignore"):  # `fp32_nodes` names those that would be infinite
                     halves[half_name] = numpy_helper.from_array(values.astype(np.float16), half_name)
                 return half_name
             return name

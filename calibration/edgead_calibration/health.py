@@ -35,10 +35,10 @@ def fit_health(images: Iterable[ImageU8]) -> HealthProfile:
         contrast=_range([one.contrast for one in signs]),
         saturated=_range([one.saturated for one in signs]),
         sharpness=_range([one.sharpness for one in signs]),
-        colour=_range([one.colour for one in signs]),
+        color=_range([one.color for one in signs]),
         reach=(max(abs(right) for right, *_ in places), max(abs(down) for _, down, *_ in places)),
         likeness=min(best for _, _, best, _ in places),
-        likeness_of_colour=min(red_over_blue(picture, reference) for picture in pictures),
+        likeness_of_color=min(red_over_blue(picture, reference) for picture in pictures),
         thumbnail=reference.tobytes(),
     )
 

@@ -19,7 +19,7 @@ Features = NDArray[np.float32]  # (N, columns), one row an image
 def choose(features: Features, count: int, seed: int) -> list[int]:
     """The rows of a coreset of at most `count`: begun at random, each next one the farthest from all taken.
 
-    The greedy k-centre algorithm (Gonzalez 1985), which is within a factor two of the best cover. In ascending order.
+    The greedy k-center algorithm (Gonzalez 1985), which is within a factor two of the best cover. In ascending order.
     """
     total = len(features)
     if total <= count:

@@ -2,7 +2,7 @@
 
 Quantized are convolutions and matrix products with constant weights, and the sums of two activations between them
 (residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison of two
-activations (their difference is small against both, and what follows is the distance, its normalisation and the
+activations (their difference is small against both, and what follows is the distance, its normalization and the
 score), products of two activations (attention), and all operators that are not in the list above.
 """
 
@@ -127,7 +127,7 @@ def _is_sum(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
 
 
 def _is_comparison(node: NodeProto, constants: set[str], makers: dict[str, NodeProto]) -> bool:
-    """A difference of two activations, unless one is the other's mean: that is a normalisation."""
+    """A difference of two activations, unless one is the other's mean: that is a normalization."""
     if node.op_type != "Sub" or not constants.isdisjoint(node.input):
         return False
     first, second = node.input

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgead_calibration.activations import Inputs
-from edgead_calibration.fp16 import islands, to_fp16
+from edgead_calibration.fp16 import fp32_nodes, to_fp16
 from edgead_calibration.layers import Block, activations_of, blocks, chosen, named
 from edgead_calibration.ranges import observe, quantize
 from edgead_calibration.recipe import Int8
@@ -21,13 +21,13 @@ STATISTICS = 16  # images to which the statistics of a quantized network are ref
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Maker:
+class QuantizedModelFactory:
     """Makes networks of one precision. Both functions take the names of the blocks that stay as they are."""
 
     blocks: list[Block]
     make: Callable[[Collection[str]], bytes]  # what may be shipped
-    sketch: Callable[[Collection[str]], bytes]  # the same without refitted statistics, in a fraction of the time
-    islands: dict[str, str]  # nodes that stay FP32 for their values' sake, and why
+    draft: Callable[[Collection[str]], bytes]  # the same without refitted statistics, in a fraction of the time
+    fp32_nodes: dict[str, str]  # nodes that stay FP32 for their values' sake, and why
     is_tensorrt: bool
 
     def share(self, kept: Collection[str]) -> float:
@@ -36,26 +36,26 @@ class Maker:
         return sum(block.weights for block in self.blocks if block.name not in kept) / total if total else 0.0
 
 
-def int8(network: bytes, inputs: Inputs, settings: Int8) -> Maker:
+def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactory:
     """INT8 in the form the settings say, ranges from `inputs`. What is not INT8 is FP16 for TensorRT, else FP32."""
     observed = observe(network, inputs, settings.method)
     is_tensorrt = settings.form == "tensorrt"
-    found = islands(network, inputs) if is_tensorrt else {}
-    statistics = Statistics(network, inputs[:STATISTICS], as_written=is_tensorrt)
+    found = fp32_nodes(network, inputs) if is_tensorrt else {}
+    statistics = Statistics(network, inputs[:STATISTICS], unoptimized=is_tensorrt)
 
-    def sketch(kept: Collection[str]) -> bytes:
+    def draft(kept: Collection[str]) -> bytes:
         made = quantize(observed, settings.form, kept, depthwise=settings.depthwise, reduce_range=settings.reduce_range)
         return to_fp16(made, found) if is_tensorrt else made
 
     def make(kept: Collection[str]) -> bytes:
-        return statistics.refit(sketch(kept))
+        return statistics.refit(draft(kept))
 
-    return Maker(observed.blocks, make, sketch, found, is_tensorrt)
+    return QuantizedModelFactory(observed.blocks, make, draft, found, is_tensorrt)
 
 
-def fp16(network: bytes, inputs: Inputs) -> Maker:
+def fp16(network: bytes, inputs: Inputs) -> QuantizedModelFactory:
     """FP16 with FP32 islands as `inputs` show them; kept blocks are islands too."""
-    found = islands(network, inputs)
+    found = fp32_nodes(network, inputs)
     model = named(network)
     parts = blocks(model)
 
@@ -63,10 +63,10 @@ def fp16(network: bytes, inputs: Inputs) -> Maker:
         held = set(chosen([part for part in parts if part.name in kept], set(), depthwise=True))
         return to_fp16(network, found.keys() | held | set(activations_of(model.graph, held)))
 
-    return Maker(parts, make, make, found, is_tensorrt=True)
+    return QuantizedModelFactory(parts, make, make, found, is_tensorrt=True)
 
 
-def broken(maker: Maker, network: bytes, inputs: Inputs, batches: Collection[int]) -> list[str]:
+def broken(maker: QuantizedModelFactory, network: bytes, inputs: Inputs, batches: Collection[int]) -> list[str]:
     """What keeps a network from being run at all, in words: TensorRT's rules, and batches that give other maps."""
     faults = (
         [f"TensorRT would reject it: {violation}" for violation in violations(network)] if maker.is_tensorrt else []

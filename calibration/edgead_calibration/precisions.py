@@ -27,7 +27,7 @@ FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take 
 PROBES = 4  # good and anomalous images each, on which the effect of every block is measured
 
 
-class Watcher(Protocol):
+class Reporter(Protocol):
     """Who is told how it goes."""
 
     def say(self, text: str) -> None: ...
@@ -43,7 +43,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it was left out; empty: it is in the bundle
     kept: tuple[str, ...] = ()  # blocks that were put back
     effects: dict[str, float] = {}  # of each block alone: mean difference of the calibrated maps; empty: not needed
-    islands: dict[str, int] = {}  # how many nodes stay FP32 for their values' sake, by kind of reason
+    fp32_nodes: dict[str, int] = {}  # how many nodes stay FP32 for their values' sake, by kind of reason
     share: float = 0.0  # of the weights that may be quantized, in this precision
     comparison: Comparison | None = None
     size: int = 0  # bytes of the network
@@ -68,7 +68,7 @@ def add_precisions(
     bundle: Bundle,
     frames: Frames,
     recipe: Recipe,
-    watcher: Watcher,
+    watcher: Reporter,
     *,
     precisions: Collection[str] = (),
     seed: int = 0,
@@ -112,7 +112,7 @@ class _Work:
     """One bundle's FP32 network and its readings, beside which every precision is put."""
 
     def __init__(
-        self, bundle: Bundle, frames: Frames, recipe: Recipe, watcher: Watcher, seed: int, repair: bool
+        self, bundle: Bundle, frames: Frames, recipe: Recipe, watcher: Reporter, seed: int, repair: bool
     ) -> None:
         self.bundle, self.recipe, self.watcher, self.repair = bundle, recipe, watcher, repair
         self.exact = bundle.manifest.artifact("fp32")
@@ -165,7 +165,7 @@ class _Work:
                 engine=engine,
                 kept=tuple(sorted(kept)),
                 effects={name: round(effect, 6) for name, effect in effects.items()},
-                islands=_counted(maker.islands),
+                fp32_nodes=_counted(maker.fp32_nodes),
                 share=maker.share(kept),
                 size=len(network),
                 size_fp32=len(self.network),
@@ -175,7 +175,7 @@ class _Work:
         return results
 
     def _try(
-        self, maker: networks.Maker, like: Artifact, network: bytes, trial: Trial
+        self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes, trial: Trial
     ) -> tuple[Artifact | None, dict[str, bytes], Trial]:
         found, wrong = self._faults(maker, like, network, trial.engine)
         if found is not None:
@@ -212,7 +212,7 @@ class _Work:
         return artifact, {artifact.member: network, **golden.maps}, trial
 
     def _faults(
-        self, maker: networks.Maker, like: Artifact, network: bytes, engine: str
+        self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes, engine: str
     ) -> tuple[Readings | None, list[str]]:
         """What a network measures, and every tolerance it breaks; no readings where it cannot be run."""
         wrong = networks.broken(maker, network, self.inputs, self.recipe.batches)
@@ -224,11 +224,11 @@ class _Work:
             return None, ["its maps are not finite numbers"]
         return found, faults(compare(self.reference(engine)[1], found, self.rate), self.recipe.tolerances)
 
-    def _holds(self, maker: networks.Maker, like: Artifact, network: bytes) -> bool:
+    def _holds(self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes) -> bool:
         """Whether a network keeps every tolerance on every engine: they round differently."""
         return not any(self._faults(maker, like, network, engine)[1] for engine in self.engines)
 
-    def _effects(self, maker: networks.Maker, like: Artifact) -> dict[str, float]:
+    def _effects(self, maker: networks.QuantizedModelFactory, like: Artifact) -> dict[str, float]:
         """The effect on the map of each block alone in the low precision, on a few frames."""
         few = Frames((), spread(self.frames.good, PROBES), spread(self.frames.anomalous, PROBES))
         engine, every = self.engines[0], {block.name for block in maker.blocks}
@@ -236,12 +236,14 @@ class _Work:
         effects = {}
         with self.watcher.stage(f"{like.precision} block by block") as on_progress:
             for count, block in enumerate(maker.blocks, start=1):
-                with open_trial(self.bundle, maker.sketch(every - {block.name}), like, engine) as detector:
+                with open_trial(self.bundle, maker.draft(every - {block.name}), like, engine) as detector:
                     effects[block.name] = map_error(reference, read(detector, few), self.exact.thresholds)
                 on_progress(count, len(maker.blocks))
         return {name: effect if np.isfinite(effect) else _WORST for name, effect in effects.items()}
 
-    def _repaired(self, maker: networks.Maker, like: Artifact, ordered: Sequence[str]) -> frozenset[str] | None:
+    def _repaired(
+        self, maker: networks.QuantizedModelFactory, like: Artifact, ordered: Sequence[str]
+    ) -> frozenset[str] | None:
         """The fewest blocks that must be put back, or None."""
         tried = 0
         with self.watcher.stage(f"{like.precision} repaired") as on_progress:
@@ -297,8 +299,8 @@ def _rank(artifact: Artifact, trials: Sequence[dict[str, Any]]) -> tuple[int, fl
     return (0 if trial.is_faster else 2), trial.milliseconds
 
 
-def _counted(islands: dict[str, str]) -> dict[str, int]:
-    kinds = [reason.partition(":")[0] for reason in islands.values()]
+def _counted(fp32_nodes: dict[str, str]) -> dict[str, int]:
+    kinds = [reason.partition(":")[0] for reason in fp32_nodes.values()]
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 

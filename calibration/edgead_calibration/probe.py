@@ -52,7 +52,7 @@ def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
     listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
     manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)
     draft = Bundle(manifest, members, "0" * 64, None)
-    runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, as_written=True)
+    runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, unoptimized=True)
     return Detector(draft, engine=runner)
 
 

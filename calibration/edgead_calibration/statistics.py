@@ -1,14 +1,14 @@
-"""The normalising statistics of a quantized network, refitted on good images.
+"""The normalizing statistics of a quantized network, refitted on good images.
 
 Our methods end by comparing two activations, whitening the difference by its covariance on good parts, and
-standardising the distance by its usual value and spread. Quantization adds noise of its own to the difference, most
+standardizing the distance by its usual value and spread. Quantization adds noise of its own to the difference, most
 of all where good parts hardly vary, and that is where whitening magnifies it. So the statistics must be those of the
 quantized network:
 
 - a whitening (a square 1x1 convolution after the comparison) is followed by the optimal map between the Gaussians of
   what it gave before and after quantization, T = C1^-1/2 (C1^1/2 C0 C1^1/2)^1/2 C1^-1/2 (Olkin and Pukelsheim 1982),
   folded into its weights;
-- a standardisation (`(x - usual) / spread` at an output) is moved by the mean difference in each cell, and scaled by
+- a standardization (`(x - usual) / spread` at an output) is moved by the mean difference in each cell, and scaled by
   the ratio of spreads, one number a map.
 
 Differences are paired, image by image, so that few images are enough.
@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, numpy_helper
 
-from edgead_calibration.activations import Inputs, tapped
+from edgead_calibration.activations import Inputs, collect_activations
 from edgead_calibration.fp16 import in_fp32
 from edgead_calibration.layers import after_comparison
 
@@ -34,11 +34,11 @@ Array = NDArray[np.float64]
 class Statistics:
     """The statistics of one network on good inputs, to which those of its quantized forms are fitted."""
 
-    def __init__(self, network: bytes, inputs: Inputs, *, as_written: bool) -> None:
-        """`inputs` are of good images; see `tapped` for `as_written`."""
+    def __init__(self, network: bytes, inputs: Inputs, *, unoptimized: bool) -> None:
+        """`inputs` are of good images; see `collect_activations` for `unoptimized`."""
         graph = onnx.load_from_string(network).graph
-        self._inputs, self._as_written = inputs, as_written
-        self._whitenings, self._ends = _whitenings(graph), _standardisations(graph)
+        self._inputs, self._as_written = inputs, unoptimized
+        self._whitenings, self._ends = _whitenings(graph), _standardizations(graph)
         tensors = [*self._whitened(), *self._distances()]
         values = self._values(network, tensors)
         self._before = dict(zip(tensors, values, strict=True))
@@ -81,7 +81,7 @@ class Statistics:
         if not tensors:
             return []
         network = in_fp32(network) if self._as_written else network
-        rows = list(tapped(network, tensors, self._inputs, as_written=self._as_written))
+        rows = list(collect_activations(network, tensors, self._inputs, unoptimized=self._as_written))
         return [np.concatenate([row[index] for row in rows]).astype(np.float64) for index in range(len(tensors))]
 
 
@@ -121,7 +121,7 @@ def _whitenings(graph: GraphProto) -> list[NodeProto]:
     return found
 
 
-def _standardisations(graph: GraphProto) -> list[tuple[NodeProto, NodeProto]]:
+def _standardizations(graph: GraphProto) -> list[tuple[NodeProto, NodeProto]]:
     """Pairs of `x - constant` and `x / constant` that end in an output."""
     constants = {tensor.name for tensor in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}

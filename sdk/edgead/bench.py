@@ -26,8 +26,7 @@ from edgead.errors import EngineError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Line
-from edgead.stream.pipeline import Settings as LineSettings
+from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.system.device import OtherWork, describe_state, resident_mib
 from edgead.types import Frame, ImageU8
 
@@ -37,7 +36,7 @@ CHANGED = 0.05  # of a figure, from which on it is worth a word
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BenchSettings:
     """What is measured."""
 
     runs: int = 500  # of each part
@@ -50,7 +49,7 @@ class Settings:
 
 
 def measure(
-    bundle: Path, engine: str, precision: str, settings: Settings, images: Sequence[Path] = ()
+    bundle: Path, engine: str, precision: str, settings: BenchSettings, images: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """The figures of one engine and precision, as plain values, from a process that does nothing else.
 
@@ -65,7 +64,7 @@ def measure(
 
 
 def measure_here(
-    bundle: Path, engine: str, precision: str, settings: Settings, images: Sequence[Path] = ()
+    bundle: Path, engine: str, precision: str, settings: BenchSettings, images: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """`measure` in this very process, whose memory is then counted as well."""
     opened = Bundle.open(bundle)
@@ -144,7 +143,7 @@ COMPARED = {
 }
 
 
-def describe_settings(settings: Settings) -> dict[str, Any]:
+def describe_settings(settings: BenchSettings) -> dict[str, Any]:
     """The settings as plain values."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
@@ -167,7 +166,7 @@ def _frames(bundle: Bundle, images: Sequence[Path], size: tuple[int, int] | None
     return frames if size is None else [np.asarray(cv2.resize(one, size), np.uint8) for one in frames]
 
 
-def _repeat(call: Callable[[ImageU8], float], frames: Sequence[ImageU8], settings: Settings) -> list[float]:
+def _repeat(call: Callable[[ImageU8], float], frames: Sequence[ImageU8], settings: BenchSettings) -> list[float]:
     """What `call` returns for frame after frame, once warm."""
     found: list[float] = []
     ends = time.perf_counter() + settings.seconds
@@ -180,14 +179,14 @@ def _repeat(call: Callable[[ImageU8], float], frames: Sequence[ImageU8], setting
     return found
 
 
-def _network(detector: Detector, frames: Sequence[ImageU8], settings: Settings) -> dict[str, float]:
+def _network(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:
     """The network alone, its input ready: what the engine itself says of frames that need no resizing."""
     spec = detector.bundle.manifest.input
     ready = [resize(frame, spec.height, spec.width) for frame in frames]
     return spread(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
 
 
-def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: Settings) -> dict[str, dict[str, float]]:
+def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, dict[str, float]]:
     """From a decoded frame in memory to its result, and the stages in it."""
     stages: list[tuple[float, float, float]] = []
 
@@ -203,7 +202,7 @@ def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: Setting
     return {"total": spread(total)} | {name: spread(times) for name, times in columns}
 
 
-def _batches(detector: Detector, frames: Sequence[ImageU8], settings: Settings) -> dict[str, float]:
+def _batches(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:
     """Images a second by the number of images judged at once."""
     found = {}
     for size in settings.batches:
@@ -218,14 +217,14 @@ def _batches(detector: Detector, frames: Sequence[ImageU8], settings: Settings) 
     return found
 
 
-def _cameras(detector: Detector, frames: Sequence[ImageU8], settings: Settings) -> dict[str, float]:
+def _cameras(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:
     """Images a second that a line judges, all its cameras together, by their number; none of them waits for light."""
     found = {}
     for count in settings.cameras:
         each = max(LEAST, settings.runs // count)
         cameras = [Camera(f"camera {number}", Replay(frames, each, settings.seconds)) for number in range(count)]
         start = time.perf_counter()
-        status = Line(cameras, detector, [], LineSettings(health=False)).run()  # golden frames may be resized
+        status = Pipeline(cameras, detector, [], PipelineSettings(health=False)).run()  # golden frames may be resized
         found[str(count)] = round(status.frames / (time.perf_counter() - start), 2)
     return found
 

@@ -70,7 +70,7 @@ def to_bgr(pixels: NDArray[Any], path: Path, *, bits: int) -> ImageU8:
 
 
 def damage(raw: bytes) -> str:
-    """What is wrong with the bytes of an image file, or "". OpenCV 4 decodes cut JPEGs to grey without a word.
+    """What is wrong with the bytes of an image file, or "". OpenCV 4 decodes cut JPEGs to gray without a word.
 
     Formats not named here are left to the decoder, which refuses them when they are cut.
     """

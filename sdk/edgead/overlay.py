@@ -1,4 +1,4 @@
-"""Results as pictures: the heatmap over the frame, on one fixed colour scale, so that pictures can be compared."""
+"""Results as pictures: the heatmap over the frame, on one fixed color scale, so that pictures can be compared."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from edgead.errors import DataError
 from edgead.types import ImageU8, Labels, Result, Verdict
 
-FULL_SCALE = 2.0  # the calibrated value drawn in the hottest colour; 1.0, the pixel threshold, is mid-scale
-OPACITY = 0.55  # of the hottest colour
-_COLOURS = {  # BGR; told apart by the colour-blind too (Okabe and Ito, 2008)
+FULL_SCALE = 2.0  # the calibrated value drawn in the hottest color; 1.0, the pixel threshold, is mid-scale
+OPACITY = 0.55  # of the hottest color
+_COLORS = {  # BGR; told apart by the color-blind too (Okabe and Ito, 2008)
     Verdict.OK: (115, 158, 0),
     Verdict.REVIEW: (0, 159, 230),
     Verdict.NG: (0, 94, 213),
@@ -20,7 +20,7 @@ _COLOURS = {  # BGR; told apart by the colour-blind too (Okabe and Ito, 2008)
 
 
 def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
-    """A calibrated map as a colour picture (height, width, 3) BGR: black at 0 and below, hottest at FULL_SCALE."""
+    """A calibrated map as a color picture (height, width, 3) BGR: black at 0 and below, hottest at FULL_SCALE."""
     shown = np.clip(np.nan_to_num(grid_map, nan=FULL_SCALE), 0, FULL_SCALE) * np.float32(255.0 / FULL_SCALE)
     levels = cv2.resize(shown.astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
@@ -29,14 +29,14 @@ def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
 def draw(image: ImageU8, result: Result, *, components: bool = False) -> ImageU8:
     """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image.
 
-    With `components` these are coloured in place of heatmap and boxes, where the method knows them.
+    With `components` these are colored in place of heatmap and boxes, where the method knows them.
     """
     height, width = result.frame_size
     if image.shape != (height, width, 3):
         raise DataError(f"an overlay needs the judged frame, ({height}, {width}, 3) BGR, not {image.shape}")
     branches = result.branches if components else None
     canvas = tint(image, result) if branches is None else paint(image, branches.labels)
-    _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLOURS[result.verdict], _unit(height, width))
+    _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLORS[result.verdict], _unit(height, width))
     return canvas
 
 
@@ -51,28 +51,28 @@ def tint(image: ImageU8, result: Result) -> ImageU8:
     for region in result.regions:
         first = (round(region.x * across), round(region.y * down))
         last = (round((region.x + region.width) * across) - 1, round((region.y + region.height) * down) - 1)
-        cv2.rectangle(canvas, first, last, _COLOURS[Verdict.NG], _unit(height, width))
+        cv2.rectangle(canvas, first, last, _COLORS[Verdict.NG], _unit(height, width))
     return canvas
 
 
 def paint(image: ImageU8, labels: Labels) -> ImageU8:
-    """`image` (H, W, 3) BGR in any size with every component of `labels` (h, w) in a colour of its own, as a new image.
+    """`image` (H, W, 3) BGR in any size with every component of `labels` (h, w) in a color of its own, as a new image.
 
     The background stays as it is.
     """
     height, width = image.shape[:2]
     large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    coloured = cv2.addWeighted(image, 1 - OPACITY, component_colours()[large], OPACITY, 0)
-    return np.asarray(np.where(large[:, :, None] > 0, coloured, image), np.uint8)
+    colored = cv2.addWeighted(image, 1 - OPACITY, component_colors()[large], OPACITY, 0)
+    return np.asarray(np.where(large[:, :, None] > 0, colored, image), np.uint8)
 
 
-def component_colours() -> ImageU8:
-    """The colour of each label, (256, 3) BGR: hues a golden angle apart, so that neighbours differ; 0 is black."""
+def component_colors() -> ImageU8:
+    """The color of each label, (256, 3) BGR: hues a golden angle apart, so that neighbors differ; 0 is black."""
     hues = np.arange(256) * 111.246 % 180  # of OpenCV's 180 steps around, rounded down
     plain = np.stack([hues, np.full(256, 200), np.full(256, 255)], axis=1).astype(np.uint8)
-    colours = np.asarray(cv2.cvtColor(plain[None], cv2.COLOR_HSV2BGR)[0], np.uint8)
-    colours[0] = 0
-    return colours
+    colors = np.asarray(cv2.cvtColor(plain[None], cv2.COLOR_HSV2BGR)[0], np.uint8)
+    colors[0] = 0
+    return colors
 
 
 def _unit(height: int, width: int) -> int:
@@ -80,8 +80,8 @@ def _unit(height: int, width: int) -> int:
     return max(1, round(min(height, width) / 300))
 
 
-def _banner(canvas: ImageU8, text: str, colour: tuple[int, int, int], unit: int) -> None:
+def _banner(canvas: ImageU8, text: str, color: tuple[int, int, int], unit: int) -> None:
     scale, pad = 0.5 * unit, 4 * unit
     (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, unit)
-    cv2.rectangle(canvas, (0, 0), (width + 2 * pad, height + baseline + pad), colour, cv2.FILLED)
+    cv2.rectangle(canvas, (0, 0), (width + 2 * pad, height + baseline + pad), color, cv2.FILLED)
     cv2.putText(canvas, text, (pad, height + pad), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), unit, cv2.LINE_AA)

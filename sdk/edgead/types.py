@@ -17,7 +17,7 @@ MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
 Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
 NOTHING = 5e-4  # of an area: what is written as 0.0 %
-Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalised as the manifest's input spec says
+Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalized as the manifest's input spec says
 
 
 class Verdict(str, Enum):
@@ -121,7 +121,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """The judgement of one frame."""
+    """The judgment of one frame."""
 
     verdict: Verdict
     score: float  # calibrated: 0.0 a typical good part, 1.0 the threshold; never clamped
@@ -138,7 +138,7 @@ class Result:
     name: str = ""
     time: float = 0.0
     camera: str = ""
-    age: float = 0.0  # milliseconds from capture to judgement; 0 where the time of capture is unknown
+    age: float = 0.0  # milliseconds from capture to judgment; 0 where the time of capture is unknown
     reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class Result:
     def overlay(self, image: ImageU8, *, components: bool = False) -> ImageU8:
         """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image.
 
-        With `components` these are coloured instead, where the method knows them. The image is the one that was
+        With `components` these are colored instead, where the method knows them. The image is the one that was
         judged, in BGR uint8; raises DataError for another shape.
         """
         from edgead.overlay import draw  # it needs this module's types

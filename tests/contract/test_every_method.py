@@ -20,7 +20,7 @@ from rtx import library, parse
 from edgead.bundle.manifest import FusionSpec
 from edgead.ops import fuse, image_score, to_input
 from edgead.tensorrt.build import Options, build
-from edgead.tensorrt.layers import count, unmet
+from edgead.tensorrt.layers import count, precision_mismatches
 from edgead_calibration import networks
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.rules import violations
@@ -201,7 +201,7 @@ def test_tensorrt_rtx_builds_it_for_every_target_and_runs_what_was_asked_for(
     tensorrt_rtx = library()
     for capability in TARGETS if made.method.preset == "edge" else TARGETS[-1:]:
         built = build(tensorrt_rtx, precisions[precision], Options((1, 4), capability))
-        assert unmet(built.wishes, built.layers) == []
+        assert precision_mismatches(built.wishes, built.layers) == []
         products = count(built.wishes)
         assert products[precision] > sum(products.values()) / 2, products
         asked = {port.name: port.shape for port in built.ports}
@@ -216,6 +216,6 @@ def test_the_report_goes_into_a_bundles_card(made: Made) -> None:
     assert report["seconds"] > 0
     assert [weights["name"] for weights in report["weights"]] == list(made.method.weights)
     for weights in report["weights"]:
-        assert weights["licence"]
+        assert weights["license"]
         assert len(weights["sha256"]) == 64
     assert "/" not in "".join(str(weights["file"]) for weights in report["weights"])

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import emulated
 import pytest
 
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.kernels import Kernels
 
 
 @pytest.fixture(scope="module", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
-def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
+def gpu(request: pytest.FixtureRequest) -> Iterator[CudaContext]:
     """A GPU whose context is current; the emulated one says at the end what went wrong or is left."""
     if request.param == "real":
         yield from _opened()
@@ -22,24 +22,24 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
 
 
 @pytest.fixture
-def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+def opened(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaContext]:
     """An emulated GPU for one test alone, its context current: what is spoilt is spoilt for no other."""
     with emulator.installed(monkeypatch):
         yield from _opened()
 
 
-def _opened() -> Iterator[Gpu]:
-    gpu = Gpu()
+def _opened() -> Iterator[CudaContext]:
+    gpu = CudaContext()
     with gpu.current():
         yield gpu
     gpu.close()
 
 
 @pytest.fixture(scope="module")
-def kernels(gpu: Gpu) -> Kernels:
+def kernels(gpu: CudaContext) -> Kernels:
     return Kernels(gpu)
 
 
 @pytest.fixture(scope="module")
-def stream(gpu: Gpu) -> Stream:
+def stream(gpu: CudaContext) -> Stream:
     return gpu.stream()

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.bundle import ComponentSpec, HistogramSpec, Scale
-from edgead.cuda.buffers import Mirror
+from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.components import ComponentHistograms
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
-from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
+from edgead.ops.components import Components, ComponentStatistics, count_components, distance, label_cells
 
 ANY = Scale(center=0.0, spread=1.0)
 
@@ -27,7 +27,7 @@ def components(
         entries = rows * columns * (classes - 1)
         histograms.append(HistogramSpec(rows=rows, columns=columns, statistics="s.npy", scale=ANY))
         factor = rng.standard_normal((int(rng.integers(1, entries + 1)), entries)).astype(np.float32)
-        statistics.append(Statistics(rng.random(entries, np.float32), np.ones(entries, np.float32), factor))
+        statistics.append(ComponentStatistics(rng.random(entries, np.float32), np.ones(entries, np.float32), factor))
     names = tuple(f"c{index}" for index in range(classes))
     spec = ComponentSpec(
         names=names, height=size[0], width=size[1], histograms=tuple(histograms), logical=ANY, structural=ANY
@@ -35,9 +35,9 @@ def components(
     return Components(spec, tuple(statistics))
 
 
-def check(gpu: Gpu, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components) -> None:
+def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components) -> None:
     """Labels and counts exactly, except for cells that nearly tie between two classes; distances to FP32."""
-    sent = Mirror(gpu, logits.shape, logits.dtype)
+    sent = HostDeviceBuffer(gpu, logits.shape, logits.dtype)
     sent.host[...] = logits
     sent.upload(stream)
     batch, classes = logits.shape[:2]
@@ -73,7 +73,7 @@ def check(gpu: Gpu, kernels: Kernels, stream: Stream, logits: np.ndarray, judged
     st.integers(0, 2**32),
 )
 def test_any_logits_and_grids(
-    gpu: Gpu,
+    gpu: CudaContext,
     kernels: Kernels,
     stream: Stream,
     classes: int,
@@ -90,7 +90,7 @@ def test_any_logits_and_grids(
     check(gpu, kernels, stream, logits, judged)
 
 
-def test_ties_and_what_is_no_number(gpu: Gpu, kernels: Kernels, stream: Stream) -> None:
+def test_ties_and_what_is_no_number(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
     rng = np.random.default_rng(0)
     logits = rng.integers(-1, 2, (2, 5, 24, 24)).astype(np.float32)
     for value in (np.nan, np.inf, -np.inf):
@@ -98,13 +98,13 @@ def test_ties_and_what_is_no_number(gpu: Gpu, kernels: Kernels, stream: Stream) 
     check(gpu, kernels, stream, logits, components(5, (24, 24), [(1, 1), (2, 2)], rng))
 
 
-def test_the_most_classes_and_several_slices(gpu: Gpu, kernels: Kernels, stream: Stream) -> None:
+def test_the_most_classes_and_several_slices(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
     rng = np.random.default_rng(1)
     logits = rng.standard_normal((1, 255, 4, 4)).astype(np.float32)
     check(gpu, kernels, stream, logits, components(255, (96, 128), [(1, 1)], rng))
 
 
-def test_more_histograms_than_the_kernel_counts(gpu: Gpu, kernels: Kernels, stream: Stream) -> None:
+def test_more_histograms_than_the_kernel_counts(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
     judged = components(2, (4, 4), [(1, 1)] * 9, np.random.default_rng(0))
     with pytest.raises(EngineError, match="8 histograms, not 9"):
         ComponentHistograms(gpu, kernels, judged, 1, DeviceMap(0, 4, 4), stream)

@@ -9,9 +9,9 @@ import emulated
 import numpy as np
 import pytest
 
-from edgead.cuda.buffers import Buffer, Mirror
-from edgead.cuda.context import Gpu
-from edgead.cuda.frame_buffer import FRAMES, Frames
+from edgead.cuda.buffers import Buffer, HostDeviceBuffer
+from edgead.cuda.context import CudaContext
+from edgead.cuda.frame_buffer import FRAMES, FrameBuffer
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import HALVINGS, SAMPLING
 from edgead.errors import EngineError
@@ -40,18 +40,18 @@ def on_a_thread(work) -> None:
 
 
 def test_what_it_is(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     assert (gpu.name, gpu.capability, gpu.driver_version) == ("Emulated GPU", 87, 13000)
     gpu.close()
 
 
 def test_any_thread_may_use_and_close_it(machine: emulated.Emulator) -> None:
-    held: list[tuple[Gpu, Mirror]] = []
+    held: list[tuple[CudaContext, HostDeviceBuffer]] = []
 
     def make() -> None:
-        gpu = Gpu()
+        gpu = CudaContext()
         with gpu.current():
-            held.append((gpu, Mirror(gpu, (4,), np.float32)))
+            held.append((gpu, HostDeviceBuffer(gpu, (4,), np.float32)))
 
     def use() -> None:
         gpu, mirror = held[0]
@@ -73,7 +73,7 @@ def test_any_thread_may_use_and_close_it(machine: emulated.Emulator) -> None:
 
 
 def test_closing_gives_back_what_others_still_hold(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current():
         kernels, stream, mark, buffer = Kernels(gpu), gpu.stream(), gpu.mark(), Buffer(gpu, 100)
         kernel = kernels.get("resize", "halve", HALVINGS)
@@ -87,7 +87,7 @@ def test_closing_gives_back_what_others_still_hold(machine: emulated.Emulator) -
 
 
 def test_what_others_left_current_stays_so(machine: emulated.Emulator) -> None:
-    first, second = Gpu(), Gpu()
+    first, second = CudaContext(), CudaContext()
     with first.current():
         with second.current():
             assert machine.driver.emulator_depth() == 1
@@ -97,14 +97,14 @@ def test_what_others_left_current_stays_so(machine: emulated.Emulator) -> None:
 
 
 def test_a_fault_of_the_gpu_is_said_and_closes(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with pytest.raises(EngineError, match="Emulated GPU failed"), gpu.current():
         gpu.allocate(1 << 40)
     gpu.close()
 
 
 def test_without_a_current_context_the_emulator_complains(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with pytest.raises(gpu._driver.Error):
         gpu.allocate(4)
     assert b"cuMemAlloc" in machine.driver.emulator_wrong()
@@ -113,7 +113,7 @@ def test_without_a_current_context_the_emulator_complains(machine: emulated.Emul
 
 
 def test_the_emulator_counts_what_is_left(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current():
         memory = gpu.allocate(4)
         assert machine.driver.emulator_left() == 2
@@ -122,7 +122,7 @@ def test_the_emulator_counts_what_is_left(machine: emulated.Emulator) -> None:
 
 
 def test_a_kernel_is_told_what_it_reads(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current():
         kernel, stream = Kernels(gpu).get("resize", "halve", SAMPLING), gpu.stream()
     with pytest.raises(EngineError, match="cuLaunchKernel"), gpu.current():
@@ -133,10 +133,10 @@ def test_a_kernel_is_told_what_it_reads(machine: emulated.Emulator) -> None:
 
 
 def test_marks_order_streams_and_take_the_time(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current():
         first, second, start, end = gpu.stream(), gpu.stream(), gpu.mark(), gpu.mark()
-        mirror = Mirror(gpu, (2,), np.int32)
+        mirror = HostDeviceBuffer(gpu, (2,), np.int32)
         target = gpu.pinned((2,), np.int32)
         gpu.own(target.base.free)
         mirror.host[:] = 5
@@ -159,11 +159,11 @@ def test_marks_order_streams_and_take_the_time(machine: emulated.Emulator) -> No
 
 
 def test_frames_may_change_while_the_last_batch_is_on_its_way(machine: emulated.Emulator) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current():
-        stream, frames = gpu.stream(), Frames(gpu, 1)
+        stream, frames = gpu.stream(), FrameBuffer(gpu, 1)
         image = np.full((8, 8, 3), 7, np.uint8)
-        fetched = [Mirror(gpu, (8, 24), np.uint8) for _ in range(2)]
+        fetched = [HostDeviceBuffer(gpu, (8, 24), np.uint8) for _ in range(2)]
         for mirror in fetched:
             pictures = frames.upload([image], stream)
             stream.download(mirror.host, int(pictures["pixels"][0]))
@@ -175,7 +175,7 @@ def test_frames_may_change_while_the_last_batch_is_on_its_way(machine: emulated.
 
 @pytest.mark.parametrize("count", [0, FRAMES + 1])
 def test_a_batch_that_no_launch_takes(machine: emulated.Emulator, count: int) -> None:
-    gpu = Gpu()
+    gpu = CudaContext()
     with gpu.current(), pytest.raises(ValueError, match="1 to 32 frames"):
-        Frames(gpu, count)
+        FrameBuffer(gpu, count)
     gpu.close()

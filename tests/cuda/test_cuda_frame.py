@@ -11,9 +11,9 @@ import pytest
 import tiny
 
 from edgead import Bundle
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
-from edgead.cuda.frame_buffer import Frames
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
+from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
@@ -26,14 +26,14 @@ BATCH = 3
 class Room:
     """An engine but for its network, which the CPU runs in between."""
 
-    def __init__(self, gpu: Gpu, kernels: Kernels, stream: Stream, bundle: Bundle) -> None:
+    def __init__(self, gpu: CudaContext, kernels: Kernels, stream: Stream, bundle: Bundle) -> None:
         spec, fusion = bundle.manifest.input, bundle.manifest.fusion
         self.stream = stream
         self.session = ort.InferenceSession(bundle.read("fp32.onnx"), providers=["CPUExecutionProvider"])
-        self.frames = Frames(gpu, BATCH)
+        self.frames = FrameBuffer(gpu, BATCH)
         self.resize = Resize(gpu, kernels, spec, BATCH)
-        self.tensor = Mirror(gpu, (BATCH, 3, spec.height, spec.width), np.float32)
-        self.map = Mirror(gpu, (BATCH, tiny.GRID, tiny.GRID), np.float32)
+        self.tensor = HostDeviceBuffer(gpu, (BATCH, 3, spec.height, spec.width), np.float32)
+        self.map = HostDeviceBuffer(gpu, (BATCH, tiny.GRID, tiny.GRID), np.float32)
         outputs = {fusion.maps[0].name: DeviceMap(self.map.address, tiny.GRID, tiny.GRID)}
         self.fuse = Fuse(gpu, kernels, fusion, BATCH, outputs, stream)
 
@@ -52,14 +52,14 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def room(gpu: Gpu, kernels: Kernels, stream: Stream, tiny_bundle: Path) -> Room:
+def room(gpu: CudaContext, kernels: Kernels, stream: Stream, tiny_bundle: Path) -> Room:
     return Room(gpu, kernels, stream, Bundle.open(tiny_bundle))
 
 
 def test_batches_of_any_size_read_as_the_reference_engine_does(room: Room, tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     reference = load_engine(bundle, "onnx", threads=1)
-    level = max(bundle.manifest.input.scale)  # one grey level at the network's input; the network takes means of them
+    level = max(bundle.manifest.input.scale)  # one gray level at the network's input; the network takes means of them
     images = [tiny.good(1), tiny.bad(2, 120, 90), tiny.bad(3, 64, 48)]
     for batch in (images, images[1:2], images[::-1]):
         for got, expected in zip(room.infer(batch), reference.infer(batch), strict=True):

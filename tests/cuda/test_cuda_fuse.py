@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgead import ops
 from edgead.bundle import FusionSpec, MapSpec, ScoreSpec
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
@@ -25,7 +25,7 @@ parts = st.tuples(sizes, st.booleans(), numbers, numbers, numbers)
 class Bench:
     """Runs a fusion on maps of the host."""
 
-    def __init__(self, gpu: Gpu, kernels: Kernels, stream: Stream) -> None:
+    def __init__(self, gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
         self.gpu, self.kernels, self.stream = gpu, kernels, stream
 
     def run(
@@ -35,7 +35,7 @@ class Bench:
         count = len(next(iter(maps.values())))
         outputs = {}
         for name, values in maps.items():
-            mirror = Mirror(self.gpu, values.shape, values.dtype)
+            mirror = HostDeviceBuffer(self.gpu, values.shape, values.dtype)
             mirror.host[...] = values
             mirror.upload(self.stream)
             outputs[name] = DeviceMap(mirror.address, *values.shape[1:], half=values.dtype == np.float16)
@@ -47,7 +47,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(gpu: Gpu, kernels: Kernels, stream: Stream) -> Bench:
+def bench(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Bench:
     return Bench(gpu, kernels, stream)
 
 

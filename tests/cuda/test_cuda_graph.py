@@ -5,18 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.graph import Graph, Replay
 from edgead.errors import EngineError
 
 
 @pytest.fixture
-def mirrors(gpu: Gpu) -> tuple[Mirror, Mirror]:
-    return Mirror(gpu, (4,), np.int32), Mirror(gpu, (4,), np.int32)
+def mirrors(gpu: CudaContext) -> tuple[HostDeviceBuffer, HostDeviceBuffer]:
+    return HostDeviceBuffer(gpu, (4,), np.int32), HostDeviceBuffer(gpu, (4,), np.int32)
 
 
-def test_a_graph_is_launched_again_and_again(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+def test_a_graph_is_launched_again_and_again(
+    gpu: CudaContext, stream: Stream, mirrors: tuple[HostDeviceBuffer, HostDeviceBuffer]
+) -> None:
     source, target = mirrors
     graph = Graph(gpu, stream, lambda: stream.copy(target.address, source.address, 16))
     target.host[:] = 0
@@ -29,7 +31,9 @@ def test_a_graph_is_launched_again_and_again(gpu: Gpu, stream: Stream, mirrors: 
         assert (target.host == value).all()
 
 
-def test_recording_does_nothing_yet(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+def test_recording_does_nothing_yet(
+    gpu: CudaContext, stream: Stream, mirrors: tuple[HostDeviceBuffer, HostDeviceBuffer]
+) -> None:
     source, target = mirrors
     source.host[:], target.host[:] = 7, 1
     source.upload(stream)
@@ -40,7 +44,9 @@ def test_recording_does_nothing_yet(gpu: Gpu, stream: Stream, mirrors: tuple[Mir
     assert (target.host == 1).all()
 
 
-def test_work_is_done_then_recorded_then_launched(gpu: Gpu, stream: Stream, mirrors: tuple[Mirror, Mirror]) -> None:
+def test_work_is_done_then_recorded_then_launched(
+    gpu: CudaContext, stream: Stream, mirrors: tuple[HostDeviceBuffer, HostDeviceBuffer]
+) -> None:
     source, target = mirrors
     called = []
 
@@ -59,8 +65,8 @@ def test_work_is_done_then_recorded_then_launched(gpu: Gpu, stream: Stream, mirr
     assert len(called) == 2
 
 
-def test_what_fails_while_it_is_recorded_leaves_a_stream_to_use(gpu: Gpu, stream: Stream) -> None:
-    mirror = Mirror(gpu, (4,), np.int32)
+def test_what_fails_while_it_is_recorded_leaves_a_stream_to_use(gpu: CudaContext, stream: Stream) -> None:
+    mirror = HostDeviceBuffer(gpu, (4,), np.int32)
 
     def work() -> None:
         raise EngineError("no")

@@ -8,18 +8,18 @@ import emulated
 import numpy as np
 import pytest
 
-from edgead.cuda.buffers import Buffer, Mirror
-from edgead.cuda.context import Gpu
+from edgead.cuda.buffers import Buffer, HostDeviceBuffer
+from edgead.cuda.context import CudaContext
 from edgead.cuda.graph import Graph, Replay
 from edgead.errors import EngineError
 
 
 @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
 def test_without_graphs_it_is_done_as_it_is(
-    function: str, opened: Gpu, emulator: emulated.Emulator, caplog: pytest.LogCaptureFixture
+    function: str, opened: CudaContext, emulator: emulated.Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = opened.stream()
-    source, target = Mirror(opened, (4,), np.int32), Mirror(opened, (4,), np.int32)
+    source, target = HostDeviceBuffer(opened, (4,), np.int32), HostDeviceBuffer(opened, (4,), np.int32)
     emulator.driver.emulator_fail_at(function.encode())
     replay = Replay(opened, stream, lambda: stream.copy(target.address, source.address, 16), "the work")
     with caplog.at_level(logging.WARNING):
@@ -37,7 +37,7 @@ def test_without_graphs_it_is_done_as_it_is(
 
 
 def test_a_library_without_graphs_is_said(
-    opened: Gpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    opened: CudaContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("edgead.cuda.graph.DRIVER", "libsurely_absent.so.1")
     stream, buffer = opened.stream(), Buffer(opened, 16)
@@ -48,7 +48,9 @@ def test_a_library_without_graphs_is_said(
 
 
 @pytest.mark.parametrize("spoil", ["wait", "allocate", "mark"])
-def test_the_emulator_refuses_what_no_capture_allows(spoil: str, opened: Gpu, emulator: emulated.Emulator) -> None:
+def test_the_emulator_refuses_what_no_capture_allows(
+    spoil: str, opened: CudaContext, emulator: emulated.Emulator
+) -> None:
     stream, mark = opened.stream(), opened.mark()
     work = {
         "wait": stream.synchronize,
@@ -61,7 +63,7 @@ def test_the_emulator_refuses_what_no_capture_allows(spoil: str, opened: Gpu, em
     emulator.driver.emulator_reset()
 
 
-def test_how_much_memory_is_free(opened: Gpu) -> None:
+def test_how_much_memory_is_free(opened: CudaContext) -> None:
     before = opened.free_memory()
     Buffer(opened, 1 << 20)
     assert 1 << 20 <= before - opened.free_memory() < 1 << 21

@@ -11,27 +11,27 @@ import pytest
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
-from edgead.cuda.buffers import Mirror
+from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.compile import SOURCES
 from edgead.cuda.components import ComponentHistograms
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
-from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
+from edgead.ops.components import Components, ComponentStatistics, count_components, distance, label_cells
 
 FRAMES, SIZE = 4, (12, 16)
 BARRIER = re.compile(r"__syncthreads\(\);")
 ANY = Scale(center=0.0, spread=1.0)
 
 
-def sent(gpu: Gpu, values: np.ndarray, stream: Stream) -> DeviceMap:
-    mirror = Mirror(gpu, values.shape, values.dtype)
+def sent(gpu: CudaContext, values: np.ndarray, stream: Stream) -> DeviceMap:
+    mirror = HostDeviceBuffer(gpu, values.shape, values.dtype)
     mirror.host[...] = values
     mirror.upload(stream)
     return DeviceMap(mirror.address, *values.shape[-2:])
 
 
-def scores_are_right(gpu: Gpu, stream: Stream) -> bool:
+def scores_are_right(gpu: CudaContext, stream: Stream) -> bool:
     maps = np.random.default_rng(0).standard_normal((FRAMES, *SIZE)).astype(np.float32)
     right = True
     for top in (1, 20):
@@ -44,10 +44,10 @@ def scores_are_right(gpu: Gpu, stream: Stream) -> bool:
     return right
 
 
-def histograms_are_right(gpu: Gpu, stream: Stream) -> bool:
+def histograms_are_right(gpu: CudaContext, stream: Stream) -> bool:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((FRAMES, 3, *SIZE)).astype(np.float32)
-    statistics = Statistics(rng.random(8, np.float32), np.ones(8, np.float32), rng.random((8, 8), np.float32))
+    statistics = ComponentStatistics(rng.random(8, np.float32), np.ones(8, np.float32), rng.random((8, 8), np.float32))
     one = HistogramSpec(rows=2, columns=2, statistics="s.npy", scale=ANY)
     spec = ComponentSpec(
         names=("a", "b", "c"), height=SIZE[0], width=SIZE[1], histograms=(one,), logical=ANY, structural=ANY
@@ -67,7 +67,7 @@ CHECKS = {"fuse": scores_are_right, "components": histograms_are_right}
 
 def outcome(file: str, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> bool:
     with emulator.installed(monkeypatch):
-        gpu = Gpu()
+        gpu = CudaContext()
         with gpu.current():
             right = CHECKS[file](gpu, gpu.stream())
         gpu.close()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from edgead import Detector
 from edgead.bundle import InputSpec
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
-from edgead.cuda.frame_buffer import Frames
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
+from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
 from edgead.cuda.resize import Resize
@@ -24,7 +24,7 @@ from edgead.overlay import OPACITY, tint
 from edgead.types import Result
 
 PALETTE = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, np.newaxis], cv2.COLORMAP_INFERNO)[:, 0].astype(int)
-NEXT_COLOUR = int(np.ceil(OPACITY * np.abs(np.diff(PALETTE, axis=0)).max()))
+NEXT_COLOR = int(np.ceil(OPACITY * np.abs(np.diff(PALETTE, axis=0)).max()))
 CENTER, SPAN = tiny.THRESHOLDS.pixel_center, tiny.THRESHOLDS.pixel - tiny.THRESHOLDS.pixel_center
 cells = st.floats(-2, 4, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, np.float32(CENTER)])
 
@@ -42,12 +42,12 @@ def expected(image: np.ndarray, raw: np.ndarray, result: Result) -> np.ndarray:
 
 
 def check(drawn: np.ndarray, image: np.ndarray, raw: np.ndarray, result: Result) -> np.ndarray:
-    """The same, but where OpenCV rounds a level of the map the other way: there the next colour of the map shows.
+    """The same, but where OpenCV rounds a level of the map the other way: there the next color of the map shows.
 
     Gives the differences. A map with few values may be on the edge of a level everywhere.
     """
     apart = np.abs(drawn.astype(int) - expected(image, raw, result))
-    assert apart.max() <= NEXT_COLOUR
+    assert apart.max() <= NEXT_COLOR
     return apart
 
 
@@ -59,7 +59,7 @@ def check(drawn: np.ndarray, image: np.ndarray, raw: np.ndarray, result: Result)
     st.integers(0, 2**32),
 )
 def test_any_frame_and_map(
-    gpu: Gpu,
+    gpu: CudaContext,
     kernels: Kernels,
     stream: Stream,
     result: Result,
@@ -71,21 +71,21 @@ def test_any_frame_and_map(
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     count = grid[0] * grid[1]
     raw = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float32).reshape(grid)
-    sent = Mirror(gpu, grid, np.float32)
+    sent = HostDeviceBuffer(gpu, grid, np.float32)
     sent.host[...] = raw
     sent.upload(stream)
-    pictures = Frames(gpu, 1).upload([image], stream)
+    pictures = FrameBuffer(gpu, 1).upload([image], stream)
     drawn = Overlay(gpu, kernels, *size, grid, tiny.THRESHOLDS).draw(pictures[0], sent.address, stream)
     check(drawn, image, raw, result)
 
 
-def test_a_small_preview_of_a_large_frame(gpu: Gpu, kernels: Kernels, stream: Stream, result: Result) -> None:
+def test_a_small_preview_of_a_large_frame(gpu: CudaContext, kernels: Kernels, stream: Stream, result: Result) -> None:
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     raw = np.random.default_rng(1).random((16, 16), np.float32)
-    sent = Mirror(gpu, raw.shape, np.float32)
+    sent = HostDeviceBuffer(gpu, raw.shape, np.float32)
     sent.host[...] = raw
     sent.upload(stream)
-    pictures = Frames(gpu, 1).upload([image], stream)
+    pictures = FrameBuffer(gpu, 1).upload([image], stream)
     halved = Resize(gpu, kernels, InputSpec(height=64, width=64, scale=(1, 1, 1), offset=(0, 0, 0)), 1).launch(
         pictures, stream
     )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from edgead import ops
 from edgead.bundle import InputSpec
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
-from edgead.cuda.frame_buffer import Format, Frames, Pictures, region
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
+from edgead.cuda.frame_buffer import Format, FrameBuffer, Pictures, region
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
 from edgead.errors import DataError
@@ -22,7 +22,7 @@ targets = st.tuples(st.integers(8, 24), st.integers(8, 24))
 
 
 def picture(size: tuple[int, ...], seed: int) -> np.ndarray:
-    """Noise, the hardest case: neighbours have nothing in common."""
+    """Noise, the hardest case: neighbors have nothing in common."""
     return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
 
 
@@ -33,30 +33,30 @@ def spec_of(target: tuple[int, int]) -> InputSpec:
 class Room:
     """A GPU, its kernels and a stream, and what can be asked of them here."""
 
-    def __init__(self, gpu: Gpu, kernels: Kernels, stream: Stream) -> None:
+    def __init__(self, gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
         self.gpu, self.kernels, self.stream = gpu, kernels, stream
-        self.frames = Frames(gpu, 8)
+        self.frames = FrameBuffer(gpu, 8)
 
     def tensor(self, pictures: Pictures, spec: InputSpec, *, half: bool = False) -> np.ndarray:
         """The network's input for uploaded pictures."""
         resize = Resize(self.gpu, self.kernels, spec, len(pictures), half=half)
         resize.launch(pictures, self.stream)
         shape = (len(pictures), 3, spec.height, spec.width)
-        fetched = Mirror(self.gpu, shape, np.float16 if half else np.float32)
+        fetched = HostDeviceBuffer(self.gpu, shape, np.float16 if half else np.float32)
         self.stream.download(fetched.host, resize.tensor.address)
         self.stream.synchronize()
         return fetched.host.astype(np.float64)
 
 
 @pytest.fixture(scope="module")
-def room(gpu: Gpu, kernels: Kernels, stream: Stream) -> Room:
+def room(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Room:
     return Room(gpu, kernels, stream)
 
 
 def check(
     tensor: np.ndarray, images: list[np.ndarray], spec: InputSpec, *, slack: float = 1e-5, mean: float = 1.0
 ) -> None:
-    """Within one grey level, frame by frame; `slack` is for rounding to the tensor's type, `mean` in grey levels."""
+    """Within one gray level, frame by frame; `slack` is for rounding to the tensor's type, `mean` in gray levels."""
     level = np.array(spec.scale)[:, np.newaxis, np.newaxis]
     for got, image in zip(tensor, images, strict=True):
         apart = np.abs(got - ops.to_input(image, spec)) / level
@@ -85,7 +85,7 @@ def test_halving_is_exact_at_every_depth(room: Room, height: int, width: int) ->
     while min(expected.shape[:2]) >= 16:
         h, w = expected.shape[0] // 2, expected.shape[1] // 2
         expected = cv2.resize(expected[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA)
-    fetched = Mirror(room.gpu, expected.shape, np.uint8)
+    fetched = HostDeviceBuffer(room.gpu, expected.shape, np.uint8)
     room.stream.download(fetched.host, int(halved["pixels"][0]))
     room.stream.synchronize()
     assert (halved["height"][0], halved["width"][0]) == expected.shape[:2]
@@ -110,9 +110,9 @@ def test_a_region_is_what_its_copy_is(
 
 @settings(max_examples=30, deadline=None)
 @given(sizes, targets)
-def test_grey_becomes_three_channels(room: Room, size: tuple[int, int], target: tuple[int, int]) -> None:
+def test_gray_becomes_three_channels(room: Room, size: tuple[int, int], target: tuple[int, int]) -> None:
     image, spec = picture(size, 3), spec_of(target)
-    tensor = room.tensor(room.frames.upload([image], room.stream, Format.GREY), spec)
+    tensor = room.tensor(room.frames.upload([image], room.stream, Format.GRAY), spec)
     check(tensor, [ops.as_image(image)], spec)
 
 
@@ -145,7 +145,7 @@ def test_a_region_that_leaves_the_frame(room: Room) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "format"),
-    [((20, 30), Format.BGR), ((20, 30, 3), Format.GREY), ((20, 30), Format.NV12), ((21, 31), Format.NV12)],
+    [((20, 30), Format.BGR), ((20, 30, 3), Format.GRAY), ((20, 30), Format.NV12), ((21, 31), Format.NV12)],
 )
 def test_frames_of_another_format(room: Room, shape: tuple[int, ...], format: Format) -> None:
     with pytest.raises(DataError, match="cannot have the shape"):
@@ -154,7 +154,7 @@ def test_frames_of_another_format(room: Room, shape: tuple[int, ...], format: Fo
 
 def test_a_second_batch_takes_no_memory(room: Room) -> None:
     spec, images = spec_of((16, 16)), [picture((100, 120, 3), 0)] * 3
-    frames, resize = Frames(room.gpu, 3), Resize(room.gpu, room.kernels, spec, 3)
+    frames, resize = FrameBuffer(room.gpu, 3), Resize(room.gpu, room.kernels, spec, 3)
     seen = []
     for batch in (images, images[:1], images):
         pictures = frames.upload(batch, room.stream)

@@ -26,7 +26,7 @@ def compiled(out: str) -> tuple[Path, Any]:
 def test_a_run_takes_what_was_compiled(edgead: Any, tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
     code, out, err = edgead("compile", tiny_bundle, "--batch", 3, "--batch", 1, "--dla", "--json")
     assert code == 0
-    assert "not on the accelerator but on the GPU: grey, pooled, map" in err
+    assert "not on the accelerator but on the GPU: gray, pooled, map" in err
     path, card = compiled(out)
     assert (card.is_tried, card.batches, card.key.dla) == (True, (1, 3), True)
     caplog.clear()

@@ -95,7 +95,7 @@ def test_an_engine_that_is_off_leaves_it_to_the_cpu(
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("refuse", "cannot build the network"), ("crash", r"crashed on deserialising the engine \(SIGSEGV\)")],
+    [("refuse", "cannot build the network"), ("crash", r"crashed on deserializing the engine \(SIGSEGV\)")],
 )
 def test_an_engine_that_cannot_be_made_leaves_it_to_the_cpu(
     fault: str,

@@ -22,7 +22,7 @@ from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.library import open_library
 from edgead.types import ImageU8, Reading
 
-LEVEL = 1 / 255  # one grey level at the network's input, of which maps are means
+LEVEL = 1 / 255  # one gray level at the network's input, of which maps are means
 BATCHES = (1, 2, 4)
 
 

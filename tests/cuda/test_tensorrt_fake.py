@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tiny
 
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.graph import Graph
 
 SHAPE = (2, 3, tiny.SIZE, tiny.SIZE)
@@ -50,12 +50,12 @@ def build(trt: ModuleType, network: bytes) -> bytes | None:
 class Running:
     """A network with buffers, ready to run."""
 
-    def __init__(self, trt: ModuleType, gpu: Gpu) -> None:
+    def __init__(self, trt: ModuleType, gpu: CudaContext) -> None:
         runtime = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR))
         engine = runtime.deserialize_cuda_engine(build(trt, tiny.graph()))
         self.stream: Stream = gpu.stream()
-        self.image = Mirror(gpu, SHAPE, np.float32)
-        self.map = Mirror(gpu, (2, tiny.GRID, tiny.GRID), np.float32)
+        self.image = HostDeviceBuffer(gpu, SHAPE, np.float32)
+        self.map = HostDeviceBuffer(gpu, (2, tiny.GRID, tiny.GRID), np.float32)
         self.context: Any = engine.create_execution_context()
         gpu.own(self._forget)
         assert self.context.set_optimization_profile_async(0, self.stream.handle)
@@ -67,7 +67,7 @@ class Running:
         self.context = None
 
 
-def test_it_runs_when_the_stream_does(trt: ModuleType, opened: Gpu) -> None:
+def test_it_runs_when_the_stream_does(trt: ModuleType, opened: CudaContext) -> None:
     running = Running(trt, opened)
     running.image.host[:], running.map.host[:] = 0.5, 7
     running.image.upload(running.stream)
@@ -81,7 +81,7 @@ def test_it_runs_when_the_stream_does(trt: ModuleType, opened: Gpu) -> None:
     assert running.context.get_tensor_shape("distance") == (2, tiny.GRID, tiny.GRID)
 
 
-def test_a_graph_replays_it(trt: ModuleType, opened: Gpu, emulator: emulated.Emulator) -> None:
+def test_a_graph_replays_it(trt: ModuleType, opened: CudaContext, emulator: emulated.Emulator) -> None:
     running = Running(trt, opened)
     handle = running.stream.handle
     assert running.context.execute_async_v3(handle)
@@ -106,7 +106,7 @@ def test_a_graph_replays_it(trt: ModuleType, opened: Gpu, emulator: emulated.Emu
     ],
 )
 def test_what_a_real_one_crashes_on(
-    trt: ModuleType, opened: Gpu, emulator: emulated.Emulator, words: str, changed: Callable[[Any, int], int]
+    trt: ModuleType, opened: CudaContext, emulator: emulated.Emulator, words: str, changed: Callable[[Any, int], int]
 ) -> None:
     running = Running(trt, opened)
     handle = running.stream.handle
@@ -115,7 +115,7 @@ def test_what_a_real_one_crashes_on(
     emulator.driver.emulator_reset()
 
 
-def test_a_capture_before_the_first_run(trt: ModuleType, opened: Gpu, emulator: emulated.Emulator) -> None:
+def test_a_capture_before_the_first_run(trt: ModuleType, opened: CudaContext, emulator: emulated.Emulator) -> None:
     running = Running(trt, opened)
     Graph(opened, running.stream, lambda: running.context.execute_async_v3(running.stream.handle))
     assert b"before a first run" in emulator.driver.emulator_wrong()
@@ -126,7 +126,7 @@ def test_without_a_current_context_or_after_its_end(
     trt: ModuleType, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with emulator.installed(monkeypatch):
-        gpu = Gpu()
+        gpu = CudaContext()
         with gpu.current():
             running = Running(trt, gpu)
             assert running.context.execute_async_v3(running.stream.handle)
@@ -144,7 +144,7 @@ def test_without_a_current_context_or_after_its_end(
         gpu.close()
 
 
-def test_a_shape_outside_the_profile_is_refused(trt: ModuleType, opened: Gpu) -> None:
+def test_a_shape_outside_the_profile_is_refused(trt: ModuleType, opened: CudaContext) -> None:
     assert not Running(trt, opened).context.set_input_shape("image", (1, *SHAPE[1:]))
 
 
@@ -175,7 +175,7 @@ def test_layers_are_told_with_their_types(trt: ModuleType, monkeypatch: pytest.M
     assert build(trt, tiny.graph()) is None
 
 
-def test_a_child_process_can_deserialise_or_crash(trt: ModuleType, tmp_path: Any) -> None:
+def test_a_child_process_can_deserialize_or_crash(trt: ModuleType, tmp_path: Any) -> None:
     (tmp_path / "engine").write_bytes(build(trt, tiny.graph()) or b"")
     program = (
         "import sys, tensorrt as trt; runtime = trt.Runtime(trt.Logger()); "

@@ -13,13 +13,13 @@ import twins
 
 from edgead import Bundle
 from edgead.bundle import Artifact
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.ops import to_input
 from edgead.tensorrt import prepare as room
 from edgead.tensorrt.cache import Cache, describe
 from edgead.tensorrt.library import Library, open_library
-from edgead.tensorrt.metadata import Choice, Prepared
+from edgead.tensorrt.metadata import BuildOptions, Prepared
 from edgead.tensorrt.prepare import key_of, prepare, prepare_here
 from edgead_calibration import networks
 from edgead_calibration.recipe import Int8
@@ -28,7 +28,7 @@ from edgead_calibration.recipe import Int8
 class Place:
     """A bundle, a GPU and a cache; engines are built, tried and kept as on a device."""
 
-    def __init__(self, gpu: Gpu, bundle: Bundle, folder: Path) -> None:
+    def __init__(self, gpu: CudaContext, bundle: Bundle, folder: Path) -> None:
         self.gpu, self.bundle, self.cache = gpu, bundle, Cache(folder)
         self.progress: list[tuple[int, int]] = []
 
@@ -61,7 +61,7 @@ def place(
     emulator: emulated.Emulator, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     with emulated.tensorrt(monkeypatch), emulator.installed(monkeypatch):
-        gpu = Gpu()
+        gpu = CudaContext()
         yield Place(gpu, Bundle.open(tiny_bundle), tmp_path / "engines")
         gpu.close()
 
@@ -135,7 +135,7 @@ def test_what_the_same_machine_may_still_use_stays(
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("crash", r"crashed on deserialising the engine \(SIGSEGV\)"),
+        ("crash", r"crashed on deserializing the engine \(SIGSEGV\)"),
         ("refuse", "cannot build the network: the builder was told to refuse"),
     ],
 )
@@ -156,11 +156,11 @@ def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
     built(caplog)
     assert place.prepare() == made
     assert built(caplog) == 0
-    # of another version behind a name and a digest that fit: only deserialising shows it
+    # of another version behind a name and a digest that fit: only deserializing shows it
     place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.card, is_tried=False)))
     monkeypatch.setattr(room, "try_engine", refuse_once(room.try_engine))
     assert place.prepare() == made
-    assert "is built anew: TensorRT 10.13 does not deserialise the engine" in caplog.text
+    assert "is built anew: TensorRT 10.13 does not deserialize the engine" in caplog.text
     assert built(caplog) == 1
 
 
@@ -170,7 +170,7 @@ def refuse_once(real: Any) -> Any:
     def trial(library: Library, engine: bytes) -> Any:
         if not refused:
             refused.append(engine)
-            raise EngineError("TensorRT 10.13 does not deserialise the engine: it is another's")
+            raise EngineError("TensorRT 10.13 does not deserialize the engine: it is another's")
         return real(library, engine)
 
     return trial
@@ -228,12 +228,12 @@ def test_timings_make_the_next_build_faster_and_harm_none(place: Place, kept: by
 
 def test_what_compile_was_told_is_what_a_run_takes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     key = key_of(place.library, place.bundle, place.artifact, place.gpu)
-    place.cache.choose(key.network, key.precision, Choice(batches=(1, 3), dla=True))
+    place.cache.choose(key.network, key.precision, BuildOptions(batches=(1, 3), dla=True))
     card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
     assert (card.batches, card.key.dla) == ((1, 3), True)
     assert card.beside_dla
     assert "layers beside the DLA" in describe(card)
-    place.cache.choose(key.network, key.precision, Choice(via="torch-tensorrt"))
+    place.cache.choose(key.network, key.precision, BuildOptions(via="torch-tensorrt"))
     card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
     assert "there is no engine via torch-tensorrt for this driver and library" in caplog.text
     assert (card.key.via, card.batches) == ("onnx", (1,))
@@ -247,10 +247,10 @@ def test_a_build_that_nobody_watches_says_how_far_it_is(place: Place, caplog: py
 
 
 def test_a_choice_that_cannot_be_read_is_said_and_not_heeded(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    place.cache.choose("0" * 64, "fp32", Choice(dla=True))
+    place.cache.choose("0" * 64, "fp32", BuildOptions(dla=True))
     (file,) = place.cache.folder.glob("*.choice.json")
     file.write_text("{}x")
-    assert place.cache.choice("0" * 64, "fp32") == Choice()
+    assert place.cache.choice("0" * 64, "fp32") == BuildOptions()
     assert "is not heeded" in caplog.text
 
 

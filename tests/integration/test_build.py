@@ -29,7 +29,7 @@ STEPS = 30  # the log of the first stage is written at step 20
 
 
 def washer(rng: np.random.Generator, defect: bool = False) -> np.ndarray:
-    """A grey ring on a dark ground, slightly moved and noisy; a defective one has a bright scratch."""
+    """A gray ring on a dark ground, slightly moved and noisy; a defective one has a bright scratch."""
     image = np.full((120, 160, 3), 40, np.uint8)
     center = (80 + int(rng.integers(-3, 4)), 60 + int(rng.integers(-3, 4)))
     cv2.circle(image, center, 40, (150, 155, 160), 14)
@@ -81,7 +81,7 @@ def test_the_bundle_verifies_and_says_where_it_comes_from(built: Bundle) -> None
     assert provenance["training"]["steps"] == STEPS
     assert provenance["data"]["train"] + provenance["data"]["calibration"] + provenance["data"]["held_out"] == 40
     assert {"torch", "onnx", "numpy"} <= provenance["versions"].keys()
-    assert provenance["licences"]["efficientnet-lite0"].startswith("Apache-2.0")
+    assert provenance["licenses"]["efficientnet-lite0"].startswith("Apache-2.0")
     assert provenance["export"]["max_error"] <= 1e-4
     assert provenance["measured"]["image_auroc"] > 0.95
 
@@ -164,7 +164,7 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle,
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_a_labelled_image_that_cannot_be_read_is_left_out_of_the_figures(data: Path, tmp_path: Path) -> None:
+def test_a_labeled_image_that_cannot_be_read_is_left_out_of_the_figures(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "50% é"
     shutil.copytree(data, copy)
     (copy / "test/good/000.png").write_bytes(b"broken")

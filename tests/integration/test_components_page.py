@@ -43,7 +43,7 @@ def test_drawn_components_become_a_bundle_that_tells_them(kits: Path, tmp_path: 
     built = build(config, ConsoleReporter())
     card = built.bundle.manifest.provenance["training"]
     assert card["steps"] == 7
-    assert 1 <= card["components"]["labelled"] <= 5
+    assert 1 <= card["components"]["labeled"] <= 5
     spec = built.bundle.manifest.fusion.components
     assert spec is not None
     assert spec.names == ("background", *NAMES)

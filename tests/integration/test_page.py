@@ -18,14 +18,14 @@ from edgead import Detector, Frame
 from edgead.errors import DataError
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
-from edgead.stream.status import CONNECTED, LOST, CameraStatus, LineStatus
+from edgead.stream.status import CONNECTED, LOST, CameraStatus, PipelineStatus
 from edgead.web import pages
 from edgead.web import state as board
 
 TOKEN = "a token of some length"
 
 
-class Line:
+class Pipeline:
     """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
 
     def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
@@ -37,11 +37,11 @@ class Line:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def status(self) -> LineStatus:
+    def status(self) -> PipelineStatus:
         error = "the cable is out" if self.lost else ""
         camera = CameraStatus("camera:0", LOST if self.lost else CONNECTED, time.time(), error)
         cameras = dict.fromkeys(self._cameras, camera)
-        return LineStatus(threshold=self.factor, engine="onnx", cameras=cameras, fault=self.broken, fps=10.0)
+        return PipelineStatus(threshold=self.factor, engine="onnx", cameras=cameras, fault=self.broken, fps=10.0)
 
     def set_threshold(self, factor: float) -> None:
         if self.broken:
@@ -79,8 +79,8 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 
 
 @pytest.fixture
-def line(page: Web, detector: Detector) -> Iterator[Line]:
-    line = Line(page, detector)
+def line(page: Web, detector: Detector) -> Iterator[Pipeline]:
+    line = Pipeline(page, detector)
     yield line
     line.close()
 
@@ -89,7 +89,7 @@ def shown(selector: str) -> str:
     return f"(document.querySelector({selector!r})?.textContent ?? '')"
 
 
-def test_the_page_lives(browser: Browser, page: Web, line: Line) -> None:
+def test_the_page_lives(browser: Browser, page: Web, line: Pipeline) -> None:
     browser.urls.clear()
     browser.complaints.clear()
     browser.open(f"http://127.0.0.1:{page.port}/")
@@ -115,7 +115,7 @@ def test_the_page_lives(browser: Browser, page: Web, line: Line) -> None:
     assert browser.complaints == []  # among them, what the policy has blocked
 
 
-def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: Line) -> None:
+def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: Pipeline) -> None:
     browser.open(f"http://127.0.0.1:{page.port}/")
     browser.until("document.querySelector('#slider')?.disabled === false")
     move = "(s => { s.value = 1.4; s.dispatchEvent(new Event('input')); })(document.querySelector('#slider'))"
@@ -134,7 +134,7 @@ def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: L
     assert line.factor == 1.4
 
 
-def test_a_verdict_that_is_no_longer_true_is_not_shown(browser: Browser, page: Web, line: Line) -> None:
+def test_a_verdict_that_is_no_longer_true_is_not_shown(browser: Browser, page: Web, line: Pipeline) -> None:
     browser.open(f"http://127.0.0.1:{page.port}/")
     browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
     line.lost = True
@@ -153,7 +153,7 @@ def test_a_token_is_asked_for(
 ) -> None:
     monkeypatch.setenv("EDGEAD_TOKEN", TOKEN)
     page = open_sink("web:0.0.0.0:0")
-    line = Line(page, detector)
+    line = Pipeline(page, detector)
     try:
         browser.open(f"http://127.0.0.1:{page.port}/")
         browser.until("location.pathname === '/login' && document.querySelector('#token') !== null")
@@ -170,7 +170,7 @@ def test_a_token_is_asked_for(
 
 
 def test_two_cameras_share_the_page(browser: Browser, page: Web, detector: Detector) -> None:
-    line = Line(page, detector, ("left", "ri ght/&?"))
+    line = Pipeline(page, detector, ("left", "ri ght/&?"))
     try:
         browser.open(f"http://127.0.0.1:{page.port}/")
         browser.until("document.querySelectorAll('.camera img').length === 2")
@@ -246,7 +246,9 @@ def test_only_known_names_are_answered(page: Web, headers: dict[str, str], statu
         (b"x" * 10_000, {"Content_Type": "application/json"}, 400),
     ],
 )
-def test_who_may_set_the_threshold(page: Web, line: Line, body: bytes, headers: dict[str, str], status: int) -> None:
+def test_who_may_set_the_threshold(
+    page: Web, line: Pipeline, body: bytes, headers: dict[str, str], status: int
+) -> None:
     assert read(page, "/api/threshold", body, **headers)[0] == status
     assert line.factor == (1.2 if status == 200 else 1.0)
 

@@ -13,7 +13,7 @@ from edgead import Detector
 from edgead.errors import SourceError
 from edgead.stream.cameras import open_cameras
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Line
+from edgead.stream.pipeline import Pipeline
 from edgead.stream.sources import open_source
 
 
@@ -22,7 +22,7 @@ def test_an_rtsp_stream_that_is_cut_off_comes_back(quick: Detector) -> None:
     camera, sink = RtspCamera(), Memory()
     try:
         cameras = open_cameras([f"left=rtsp://user:secret@127.0.0.1:{camera.port}/live"], timeout=2)
-        line = Line(cameras, quick, [sink], QUICK)
+        line = Pipeline(cameras, quick, [sink], QUICK)
         thread = threading.Thread(target=line.run, daemon=True)
         thread.start()
         for again in range(1):
@@ -48,7 +48,7 @@ def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector, times: in
     url, kind = f"http://127.0.0.1:{port}/video", "multipart/x-mixed-replace;boundary=ffmpeg"
     picture = ["-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=30", "-f", "mpjpeg"]
     sink = Memory()
-    line = Line([Camera("", None, lambda: open_source(url, timeout=2), url)], quick, [sink], QUICK)
+    line = Pipeline([Camera("", None, lambda: open_source(url, timeout=2), url)], quick, [sink], QUICK)
     thread = threading.Thread(target=line.run, daemon=True)
     thread.start()
     for again in range(times):
@@ -91,7 +91,7 @@ def test_gstreamer_says_why_it_shows_nothing(pipeline: str, words: str) -> None:
 def test_a_killed_pipeline_is_started_again(quick: Detector) -> None:
     need("gst-launch-1.0")
     cameras = open_cameras(["gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=60/1"])
-    line = Line(cameras, quick, [], QUICK)
+    line = Pipeline(cameras, quick, [], QUICK)
     thread = threading.Thread(target=line.run, daemon=True)
     thread.start()
     until(lambda: line.status().frames > 3)

@@ -55,6 +55,6 @@ class Endless(FakeCapture):
         return True, np.zeros((8, 8, 3), np.uint8)
 
 
-def grey(level: int) -> np.ndarray:
+def gray(level: int) -> np.ndarray:
     """A small frame that can be told from others."""
     return np.full((8, 8, 3), level, np.uint8)

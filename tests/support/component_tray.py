@@ -1,4 +1,4 @@
-"""A real bundle with components: on a blue tray lie a green bolt and a red nut, and the colours are the logits."""
+"""A real bundle with components: on a blue tray lie a green bolt and a red nut, and the colors are the logits."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def labels(bolt: int = 8, nut: int = 8) -> np.ndarray:
 
 def frame(cells: np.ndarray) -> np.ndarray:
     """The picture of those labels, (SIDE, SIDE, 3) BGR uint8."""
-    colours = np.array([(60, 40, 40), (40, 60, 40), (40, 40, 60)], np.uint8)
-    return colours[cells]
+    colors = np.array([(60, 40, 40), (40, 60, 40), (40, 40, 60)], np.uint8)
+    return colors[cells]
 
 
 def spec(**changes: object) -> ComponentSpec:

@@ -13,10 +13,12 @@ from edgead import Detector, Frame, Result
 from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.stream.capture import Backoff
-from edgead.stream.pipeline import Line, Settings
+from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.types import ImageU8, Reading
 
-QUICK = Settings(camera_backoff=Backoff(0.001, 0.004), sink_backoff=Backoff(0.001, 0.004), drain=0.5, health=False)
+QUICK = PipelineSettings(
+    camera_backoff=Backoff(0.001, 0.004), sink_backoff=Backoff(0.001, 0.004), drain=0.5, health=False
+)
 
 
 class Brightness:
@@ -125,7 +127,7 @@ def images(count: int, level: int = 50) -> list[ImageU8]:
     return [np.full((8, 8, 3), level, np.uint8)] * count
 
 
-def background(line: Line) -> threading.Thread:
+def background(line: Pipeline) -> threading.Thread:
     """The line at work in a thread of its own."""
     thread = threading.Thread(target=line.run, daemon=True)  # a test that fails must not keep the others waiting
     thread.start()

@@ -34,8 +34,8 @@ THRESHOLDS = Thresholds(
 def graph(output: str = "distance", size: int = SIZE, rank: int = 3, kind: int = TensorProto.FLOAT) -> bytes:
     """An ONNX file: mean over the channels, then over 4x4 pixels. The arguments make it break the contract."""
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1),
-        helper.make_node("AveragePool", ["grey"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMean", ["image"], ["gray"], axes=[1], keepdims=1),
+        helper.make_node("AveragePool", ["gray"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Squeeze" if rank == 3 else "Identity", ["pooled", "axes"][: 2 if rank == 3 else 1], ["map"]),
         helper.make_node("Cast", ["map"], [output], to=kind),
     ]
@@ -66,12 +66,12 @@ def halves() -> bytes:
 
 
 def good(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
-    """A good part: dark grey with a little noise, (height, width, 3) BGR uint8."""
+    """A good part: dark gray with a little noise, (height, width, 3) BGR uint8."""
     return np.random.default_rng(seed).integers(45, 57, (height, width, 3)).astype(np.uint8)
 
 
 def bad(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
-    """The same part with a bright spot a quarter of the frame wide, its corner at the frame's centre."""
+    """The same part with a bright spot a quarter of the frame wide, its corner at the frame's center."""
     image = good(seed, height, width)
     image[height // 2 : 3 * height // 4, width // 2 : 3 * width // 4] = 250
     return image
@@ -97,7 +97,7 @@ def manifest(**changes: Any) -> Manifest:
         "artifacts": (network,),
         "golden_frames": (),
         "members": {"fp32.onnx": Member(sha256="", size=0)},
-        "provenance": {"seed": 7, "data": {"digest": "d" * 8}, "licences": {"weights": "Apache-2.0"}},
+        "provenance": {"seed": 7, "data": {"digest": "d" * 8}, "licenses": {"weights": "Apache-2.0"}},
     }
     return Manifest(**{**fields, **changes})
 

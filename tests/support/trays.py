@@ -19,7 +19,7 @@ import numpy as np
 
 SIDE = 320  # pixels of the full picture
 Random = np.random.Generator
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class Item(NamedTuple):
@@ -33,19 +33,19 @@ class Item(NamedTuple):
 
 
 KIT = (("bolt", 0), ("bolt", 0), ("washer", 0), ("washer", 0), ("nut", 1), ("nut", 1), ("nut", 1), ("fuse", 1))
-REACH = {"bolt": 0.095, "washer": 0.065, "nut": 0.06, "fuse": 0.085}  # of the side, from an item's centre
+REACH = {"bolt": 0.095, "washer": 0.065, "nut": 0.06, "fuse": 0.085}  # of the side, from an item's center
 
 
-def _polygon(canvas: np.ndarray, points: Any, item: Item, colour: Colour) -> None:
+def _polygon(canvas: np.ndarray, points: Any, item: Item, color: Color) -> None:
     turn = np.array([[np.cos(item.turn), -np.sin(item.turn)], [np.sin(item.turn), np.cos(item.turn)]])
     placed = (np.asarray(points, float) @ turn.T + (item.x, item.y)) * len(canvas) * 16
-    cv2.fillPoly(canvas, [np.round(placed).astype(np.int32)], colour, cv2.LINE_AA, 4)
+    cv2.fillPoly(canvas, [np.round(placed).astype(np.int32)], color, cv2.LINE_AA, 4)
 
 
-def _ring(canvas: np.ndarray, item: Item, radius: float, colour: Colour) -> None:
+def _ring(canvas: np.ndarray, item: Item, radius: float, color: Color) -> None:
     side = len(canvas)
     center = (round(item.x * side * 16), round(item.y * side * 16))
-    cv2.circle(canvas, center, round(radius * side * 16), colour, cv2.FILLED, cv2.LINE_AA, 4)
+    cv2.circle(canvas, center, round(radius * side * 16), color, cv2.FILLED, cv2.LINE_AA, 4)
 
 
 def _hexagon(radius: float) -> np.ndarray:
@@ -81,7 +81,7 @@ def _fuse(canvas: np.ndarray, item: Item) -> None:
         _polygon(canvas, _bar(start, start + 0.025, 0.024), item, (185, 185, 182))
 
 
-TRAY: tuple[Colour, Colour] = ((92, 70, 52), (62, 86, 66))  # of each half
+TRAY: tuple[Color, Color] = ((92, 70, 52), (62, 86, 66))  # of each half
 DRAW: dict[str, Callable[[np.ndarray, Item], None]] = {"bolt": _bolt, "washer": _washer, "nut": _nut, "fuse": _fuse}
 
 
@@ -190,23 +190,23 @@ def damaged(random: Random, side: int = SIDE) -> np.ndarray:
         start = random.uniform(0.1, 0.9, 2) * side
         points = start + np.cumsum(random.normal(0, 0.03 * side, (6, 2)) + random.normal(0, 0.03 * side, 2), axis=0)
         cv2.polylines(mask, [points.astype(np.int32)], False, 255, max(1, side // 160), cv2.LINE_AA)
-        colour = (200, 205, 210)
+        color = (200, 205, 210)
     elif kind == 1:  # oil
         center = tuple(int(value) for value in random.uniform(0.15, 0.85, 2) * side)
         axes = tuple(int(value) for value in random.uniform(0.03, 0.07, 2) * side)
         cv2.ellipse(mask, center, axes, float(random.uniform(0, 180)), 0, 360, 255, cv2.FILLED)
-        colour = (18, 22, 26)
+        color = (18, 22, 26)
     elif kind == 2:  # a piece broken off
         away = random.uniform(-0.03, 0.03, 2) * side
         cv2.circle(mask, (x + int(away[0]), y + int(away[1])), int(0.028 * side), 255, cv2.FILLED)
-        colour = TRAY[item.half]
+        color = TRAY[item.half]
     else:  # rust
         for _ in range(12):
             away = random.normal(0, 0.022, 2) * side
             cv2.circle(mask, (x + int(away[0]), y + int(away[1])), max(1, int(0.009 * side)), 255, cv2.FILLED)
-        colour = (30, 70, 140)
+        color = (30, 70, 140)
     share = cv2.GaussianBlur(mask, (0, 0), 0.8)[:, :, None] / np.float32(255)
-    picture = picture * (1 - share) + (np.array(colour) + random.normal(0, 4, picture.shape)) * share
+    picture = picture * (1 - share) + (np.array(color) + random.normal(0, 4, picture.shape)) * share
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 

@@ -84,7 +84,7 @@ def build(
 def evaluate(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="One or more .edgead files.")],
     data: Annotated[
-        Path, typer.Argument(help="A data set with labelled test images, or a folder of several (categories).")
+        Path, typer.Argument(help="A data set with labeled test images, or a folder of several (categories).")
     ],
     precision: PrecisionName = Precision.auto,
     every_precision: Annotated[
@@ -97,7 +97,7 @@ def evaluate(
     as_json: Json = False,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
 ) -> None:
-    """Measure bundles on labelled images, and compare them.
+    """Measure bundles on labeled images, and compare them.
 
     On a folder of categories each bundle is measured on the one that has its file name. Images that cannot be read are
     named and left out.
@@ -131,7 +131,7 @@ def evaluate(
 
 
 def sweep(
-    data: Annotated[Path, typer.Argument(help="A data set with labelled test images.")],
+    data: Annotated[Path, typer.Argument(help="A data set with labeled test images.")],
     budget: Annotated[str, typer.Option(help="Training time of all candidates together, such as 30m.")] = "30m",
     method: Annotated[list[str] | None, typer.Option(help="A method to try; repeatable.  [default: all]")] = None,
     preset: Annotated[list[str] | None, typer.Option(help="A preset to try; repeatable.  [default: edge]")] = None,
@@ -177,7 +177,7 @@ def components(
     """Find the components of good parts and write a page that shows them, before hours of training.
 
     What is wrong there can be drawn: components/STEM.png in the data set, or beside the images, holds the label map of
-    image STEM (8-bit grey: 0 the background, 1 and up the components), components/names.txt a name a line. A handful of
+    image STEM (8-bit gray: 0 the background, 1 and up the components), components/names.txt a name a line. A handful of
     drawn images is enough; where there is one, nothing is searched for. Masks that another tool made of a dozen images
     or more are taken from folders instead: components/STEM/0.png and so on, white where the thing is; a build finds
     them there too. For SAM's masks give it `--set masks=mobile-sam`.
@@ -258,14 +258,14 @@ def compile_(
     """
     from edgead.errors import EngineError, UsageError
     from edgead.tensorrt.cache import describe
-    from edgead.tensorrt.metadata import Choice
+    from edgead.tensorrt.metadata import BuildOptions
     from edgead_tools.pipeline.compile import VIA, Wanted, compile_bundle
     from edgead_tools.training.progress import ConsoleReporter
 
     precisions = tuple(one.value for one in precision or () if one is not Precision.auto)
     if via not in VIA or (program is None) != (via == VIA[0]):
         raise UsageError("--via is onnx, or torch-tensorrt together with --program FILE")
-    choice = Choice(tuple(sorted(set(batch or ()))), dla, via)
+    choice = BuildOptions(tuple(sorted(set(batch or ()))), dla, via)
     faults = []
     for one in compile_bundle(bundle, Wanted(precisions, target, choice, program, out), ConsoleReporter()):
         if as_json:
@@ -317,7 +317,7 @@ def list_weights() -> None:
     for name, entry in WEIGHTS.items():
         place = locate(name)
         where = f"{place.source}: {place.path}" if place else f"not here: {entry.command}"
-        typer.echo(f"{name:<20} {entry.licence.partition(';')[0]:<12} {where}")
+        typer.echo(f"{name:<20} {entry.license.partition(';')[0]:<12} {where}")
 
 
 @weights.command("get")

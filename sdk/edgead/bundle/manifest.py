@@ -200,7 +200,7 @@ class Artifact(Struct, frozen=True):
             raise ValueError(f"batches must lie in 1..{MOST_FRAMES}, not {self.batches}")
 
 
-class HealthProfile(Struct, frozen=True):
+class HealthProfile(Struct, frozen=True, rename={"color": "colour", "likeness_of_color": "likeness_of_colour"}):
     """What the camera showed of good parts, for a line that must notice when it shows something else.
 
     Measured by edgead.stream.health, fitted by edgead_calibration.health.
@@ -208,14 +208,14 @@ class HealthProfile(Struct, frozen=True):
 
     images: int  # it was fitted to
     sizes: tuple[tuple[int, int], ...]  # (width, height) of the frames; none: any
-    brightness: Range  # mean grey level, 0..255
-    contrast: Range  # standard deviation of the grey levels
+    brightness: Range  # mean gray level, 0..255
+    contrast: Range  # standard deviation of the gray levels
     saturated: Range  # share of pixels at the upper end
     sharpness: Range  # the strongest differences between near pixels, in units of the contrast
-    colour: Range  # mean distance between the colour channels, grey levels
+    color: Range  # mean distance between the color channels, gray levels
     reach: Range  # cells of the thumbnail by which good parts were found across and down of their mean place, at most
     likeness: float  # least correlation with the mean picture, in its best place
-    likeness_of_colour: float  # least correlation with it in red minus blue
+    likeness_of_color: float  # least correlation with it in red minus blue
     thumbnail: bytes  # the mean picture, THUMBNAIL x THUMBNAIL x 3 BGR
 
     def __post_init__(self) -> None:
@@ -241,7 +241,7 @@ class Manifest(Struct, frozen=True):
     artifacts: tuple[Artifact, ...]
     golden_frames: tuple[str, ...]  # PNG members; an engine must reproduce their maps before it may judge
     members: dict[str, Member]
-    provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licences, measurements
+    provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licenses, measurements
     health: HealthProfile | None = None  # None in bundles of before there was one
 
     def __post_init__(self) -> None:

@@ -38,13 +38,13 @@ def bench(
 
     Clocks, power mode, temperature and other work on the machine are stored with the figures.
     """
-    from edgead.bench import Settings, describe_settings, measure, warnings
+    from edgead.bench import BenchSettings, describe_settings, measure, warnings
     from edgead.stream.sources.images import find_images
 
     if out is not None and out.exists() and out.suffix.lower() != ".json":
         raise UsageError(f"{out} would be overwritten: end the name in .json")
     other = read_figures(compare) if compare is not None else None
-    settings = Settings(runs=runs, seconds=seconds, threads=threads, frame=_size(frame))
+    settings = BenchSettings(runs=runs, seconds=seconds, threads=threads, frame=_size(frame))
     opened = Bundle.open(bundle)
     paths = list(find_images(images)) if images else []
     engines = list(ENGINES) if engine == "auto" else [engine]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
-from edgead.stream.pipeline import Line
-from edgead.stream.status import LOST, LineStatus
+from edgead.stream.pipeline import Pipeline
+from edgead.stream.status import LOST, PipelineStatus
 from edgead.types import Result, Verdict
 
 
-class Show:
+class ConsoleStatus:
     """One line on stderr that is written over while a person watches, and the summary at the end."""
 
     INTERVAL = 0.2  # seconds between two writings
@@ -20,14 +20,14 @@ class Show:
         self._erase = "\r\x1b[K" if self._watched else ""
         self._next = 0.0
 
-    def __call__(self, line: Line, result: Result) -> None:
+    def __call__(self, line: Pipeline, result: Result) -> None:
         now = time.monotonic()
         if self._watched and now >= self._next:
             self._next = now + self.INTERVAL
             judged = f"{result.camera} {result.verdict} {result.score:.2f}".lstrip()
             self._write(f"{self._erase}{judged}  {counts(line.status())}")
 
-    def close(self, line: Line) -> None:
+    def close(self, line: Pipeline) -> None:
         """Write the summary."""
         self._write(f"{self._erase}edgead: {counts(line.status())}\n")
 
@@ -36,7 +36,7 @@ class Show:
         sys.stderr.flush()
 
 
-def counts(status: LineStatus) -> str:
+def counts(status: PipelineStatus) -> str:
     """The line's counts in a row; what is zero and should be is left out."""
     rate = status.frames / status.uptime if status.uptime > 0 else 0.0
     text = f"{status.frames} frames in {status.uptime:.1f} s ({rate:.1f} a second), {status.verdicts[Verdict.NG]} NG"

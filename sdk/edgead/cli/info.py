@@ -14,7 +14,7 @@ from edgead.ops import load_mask
 
 
 def info(bundle: BundlePath, as_json: Json = False) -> None:
-    """Show a bundle's method, input, precisions, thresholds, provenance and licences, after checking its digests."""
+    """Show a bundle's method, input, precisions, thresholds, provenance and licenses, after checking its digests."""
     opened = Bundle.open(bundle)
     if as_json:
         manifest = msgspec.to_builtins(opened.manifest)
@@ -56,11 +56,11 @@ def threshold_in_words(artifact: Artifact) -> str:
 
 
 def _provenance(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    licences = provenance.get("licences", provenance.get("licenses"))
-    for line in _lines({k: v for k, v in provenance.items() if k not in ("licences", "licenses")}):
+    licenses = provenance.get("licenses", provenance.get("licences"))
+    for line in _lines({k: v for k, v in provenance.items() if k not in ("licenses", "licences")}):
         yield "made from", line
-    for line in _lines(licences) if licences else ["none stated"]:
-        yield "licences", line
+    for line in _lines(licenses) if licenses else ["none stated"]:
+        yield "licenses", line
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:

@@ -54,8 +54,8 @@ class Lines:
     """A sink for people: verdict, score, regions and name of each image on standard output."""
 
     def emit(self, frame: Frame, result: Result) -> None:
-        colour = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
-        verdict = typer.style(f"{result.verdict:<2}", fg=colour, bold=True)
+        color = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
+        verdict = typer.style(f"{result.verdict:<2}", fg=color, bold=True)
         count = len(result.regions)
         regions = f"{count} region{'' if count == 1 else 's'}"
         typer.echo(f"{verdict}  {result.score:8.3f}  {regions:<11}  {shown(frame.name)}")

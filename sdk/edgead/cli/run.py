@@ -16,17 +16,17 @@ from typing import Annotated
 import typer
 
 from edgead import ops
-from edgead.cli.console_status import Show, counts
+from edgead.cli.console_status import ConsoleStatus, counts
 from edgead.cli.options import EngineName, Json, Precision, PrecisionName, Threads
 from edgead.cli.station import read_station
 from edgead.detector import Detector
 from edgead.errors import DataError, EdgeadError, UsageError
-from edgead.stream.aggregation import Vote
+from edgead.stream.aggregation import VerdictAggregation
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.capture import Camera
 from edgead.stream.health import FROZEN_S
-from edgead.stream.pipeline import Line, Settings
-from edgead.stream.roi import read_views
+from edgead.stream.pipeline import Pipeline, PipelineSettings
+from edgead.stream.roi import read_roi_masks
 from edgead.stream.sinks import SINKS, Sink, open_sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
@@ -41,7 +41,7 @@ class Policy(str, Enum):
     every = "every"
 
 
-class VoteRule(str, Enum):
+class AggregationRule(str, Enum):
     """How the frames of a part become one verdict."""
 
     any = "any"
@@ -116,7 +116,9 @@ def run(
         str,
         typer.Option("--vote", metavar="N|name", help="Frames of one part; name: files that differ in a last number."),
     ] = "1",
-    vote_rule: Annotated[VoteRule, typer.Option("--vote-rule", help="Which frames decide.")] = VoteRule.any,
+    vote_rule: Annotated[
+        AggregationRule, typer.Option("--vote-rule", help="Which frames decide.")
+    ] = AggregationRule.any,
     health: Annotated[
         bool, typer.Option("--health/--no-health", help="Frames of a camera in trouble are INVALID.")
     ] = True,
@@ -149,8 +151,8 @@ def run(
     """
     specs = _specs(ctx, source, camera)
     _check_files(specs, vote, video)
-    views = read_views(judge or [], ignore or [], [name for name, _ in named(specs)])
-    settings = Settings(limit, deadline, Vote(_frames(vote), vote_rule.value), health, frozen)
+    views = read_roi_masks(judge or [], ignore or [], [name for name, _ in named(specs)])
+    settings = PipelineSettings(limit, deadline, VerdictAggregation(_frames(vote), vote_rule.value), health, frozen)
     with ExitStack() as stack:
         rules = ops.Rules(threshold, review, min_area)
         detector = Detector(_bundle(bundle), engine=engine, precision=precision.value, threads=threads, rules=rules)
@@ -160,8 +162,8 @@ def run(
         stack.callback(close_cameras, cameras)
         cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
         sinks = _sinks(stack, as_json, jsonl, save, video, sink or [], _fps(cameras))
-        show, systemd = Show(), Systemd()
-        line = Line(
+        show, systemd = ConsoleStatus(), Systemd()
+        line = Pipeline(
             cameras,
             detector,
             sinks,
@@ -171,13 +173,13 @@ def run(
         )
         stack.callback(lambda: show.close(line))  # the summary, on every way out
         systemd.ready(f"{len(cameras)} cameras")
-        stopped = run_until_told(line, systemd, lambda: line.replace_bundle(_bundle(bundle)))
-    _complain(line, specs)
+        stopped = run_with_signals(line, systemd, lambda: line.replace_bundle(_bundle(bundle)))
+    _raise_on_failures(line, specs)
     if stopped:
         raise typer.Exit(128 + stopped)
 
 
-def run_until_told(line: Line, systemd: Systemd, reload: Callable[[], None]) -> int:
+def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None]) -> int:
     """Run the line; SIGINT and SIGTERM let it end in order, a second one at once. Gives the signal's number, or 0.
 
     SIGHUP has `reload` called, in a thread of its own, since the line's locks may be held where a signal is handled.
@@ -212,7 +214,7 @@ def run_until_told(line: Line, systemd: Systemd, reload: Callable[[], None]) -> 
     return told[0] if told else 0
 
 
-def _complain(line: Line, specs: Sequence[str]) -> None:
+def _raise_on_failures(line: Pipeline, specs: Sequence[str]) -> None:
     """Raise DataError where nothing could be read, or where a sink did not take every result."""
     status = line.status()
     if status.unreadable and not status.frames:

@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 
 
 class Buffer:
     """Device memory. It grows only when `reserve` asks for more than ever before."""
 
-    def __init__(self, gpu: Gpu, size: int = 0) -> None:
+    def __init__(self, gpu: CudaContext, size: int = 0) -> None:
         self._gpu = gpu
         self._memory: Any = None
         self.size = 0
@@ -39,10 +39,10 @@ class Buffer:
             self._memory = None
 
 
-class Mirror:
+class HostDeviceBuffer:
     """A pinned array `host` of the host and memory of the same size on the device."""
 
-    def __init__(self, gpu: Gpu, shape: Sequence[int], dtype: DTypeLike) -> None:
+    def __init__(self, gpu: CudaContext, shape: Sequence[int], dtype: DTypeLike) -> None:
         self.host: NDArray[Any] = gpu.pinned(shape, dtype)
         gpu.own(self.host.base.free)  # type: ignore[union-attr]
         self._buffer = Buffer(gpu, self.host.nbytes)

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.files import cache_folder, write_file
 
@@ -76,7 +76,7 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
 
 def describe() -> str:
     """The GPU and what compiles for it, for `edgead doctor`; raises EngineError naming what is missing."""
-    gpu = Gpu()
+    gpu = CudaContext()
     gpu.close()
     machine_code(SOURCES / "fuse.cu", gpu.capability, gpu.driver_version)
     names = " or ".join(compiler.name for compiler in compilers(gpu.driver_version))

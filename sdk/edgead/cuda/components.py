@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from edgead.cuda.buffers import Mirror
-from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.context import CudaContext, Stream, record
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
@@ -26,7 +26,7 @@ _HISTOGRAM = np.dtype(  # struct Histogram of components.cu
         ("unused", "i4"),
     ]
 )
-LABELLING = np.dtype(  # struct Labelling
+LABELING = np.dtype(  # struct Labeling
     [
         ("histograms", _HISTOGRAM, HISTOGRAMS),
         ("logits", "u8"),
@@ -63,7 +63,7 @@ class ComponentHistograms:
     """
 
     def __init__(
-        self, gpu: Gpu, kernels: Kernels, components: Components, batch: int, logits: DeviceMap, stream: Stream
+        self, gpu: CudaContext, kernels: Kernels, components: Components, batch: int, logits: DeviceMap, stream: Stream
     ) -> None:
         """`logits` is the network's output, (batch, K, h, w). The stream is waited for."""
         spec, classes = components.spec, len(components.spec.names)
@@ -71,30 +71,32 @@ class ComponentHistograms:
             raise EngineError(
                 f"the CUDA kernels count {HISTOGRAMS} histograms, not {len(spec.histograms)}: use --engine onnx"
             )
-        self._label = kernels.get("components", "label", LABELLING)
+        self._label = kernels.get("components", "label", LABELING)
         self._distance = kernels.get("components", "distance", MEASURING)
-        self.labels = Mirror(gpu, (batch, spec.height, spec.width), np.uint8)
-        self.distances = Mirror(gpu, (batch, len(spec.histograms)), np.float32)
-        self.counts = [Mirror(gpu, (batch, one.rows, one.columns, classes), np.uint32) for one in spec.histograms]
-        self._labelling, self._measuring = record(LABELLING), record(MEASURING)
+        self.labels = HostDeviceBuffer(gpu, (batch, spec.height, spec.width), np.uint8)
+        self.distances = HostDeviceBuffer(gpu, (batch, len(spec.histograms)), np.float32)
+        self.counts = [
+            HostDeviceBuffer(gpu, (batch, one.rows, one.columns, classes), np.uint32) for one in spec.histograms
+        ]
+        self._labeling, self._measuring = record(LABELING), record(MEASURING)
         for index, (one, fitted) in enumerate(zip(spec.histograms, components.statistics, strict=True)):
-            statistics = Mirror(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
+            statistics = HostDeviceBuffer(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
             statistics.host[0], statistics.host[1:] = fitted.mean, fitted.factor
             statistics.upload(stream)
             entry = (self.counts[index].address, statistics.address, one.rows, one.columns, len(fitted.factor), 0)
-            self._labelling["histograms"][index] = self._measuring["histograms"][index] = entry
+            self._labeling["histograms"][index] = self._measuring["histograms"][index] = entry
         stream.synchronize()
         rows = math.lcm(*(one.rows for one in spec.histograms))  # both divide the labels, as every histogram's do
         columns = math.lcm(*(one.columns for one in spec.histograms))
         cells = spec.height * spec.width
         slices = math.ceil(cells / (rows * columns) / SLICE)
-        for task in (self._labelling, self._measuring):
+        for task in (self._labeling, self._measuring):
             task["histogram_count"], task["classes"] = len(spec.histograms), classes
-        self._labelling["logits"], self._labelling["labels"] = logits.address, self.labels.address
-        self._labelling["source_height"], self._labelling["source_width"] = logits.height, logits.width
-        self._labelling["height"], self._labelling["width"] = spec.height, spec.width
-        self._labelling["rows"], self._labelling["columns"] = rows, columns
-        self._labelling["slices"], self._labelling["is_half"] = slices, logits.half
+        self._labeling["logits"], self._labeling["labels"] = logits.address, self.labels.address
+        self._labeling["source_height"], self._labeling["source_width"] = logits.height, logits.width
+        self._labeling["height"], self._labeling["width"] = spec.height, spec.width
+        self._labeling["rows"], self._labeling["columns"] = rows, columns
+        self._labeling["slices"], self._labeling["is_half"] = slices, logits.half
         self._measuring["distances"], self._measuring["cells"] = self.distances.address, cells
         self._grid = rows * columns, slices
 
@@ -103,7 +105,7 @@ class ComponentHistograms:
         assert 1 <= count <= len(self.labels.host)
         for counts in self.counts:
             stream.zero(counts.address, counts.host[:count].size)
-        stream.launch(self._label, (*self._grid, count), THREADS, self._labelling)
+        stream.launch(self._label, (*self._grid, count), THREADS, self._labeling)
         stream.launch(self._distance, (len(self.counts), 1, count), THREADS, self._measuring)
 
     def fetch(self, count: int, stream: Stream) -> None:

@@ -22,7 +22,7 @@ Record = NDArray[Any]  # (), what a kernel is told: a numpy struct laid out as t
 
 
 def load_driver() -> Any:
-    """`pycuda.driver`, initialised, with a GPU to use; raises AbsentError naming what is missing and how to get it."""
+    """`pycuda.driver`, initialized, with a GPU to use; raises AbsentError naming what is missing and how to get it."""
     try:
         import pycuda.driver as driver
     except ModuleNotFoundError as error:
@@ -41,7 +41,7 @@ def load_driver() -> Any:
     return driver
 
 
-class Gpu:
+class CudaContext:
     """A GPU whose primary context is retained until `close`, which gives back everything made in it, newest first.
 
     All else stands inside `with gpu.current():`. One thread at a time.
@@ -104,8 +104,8 @@ class Gpu:
     def stream(self) -> Stream:
         return Stream(self, self._driver)
 
-    def mark(self) -> Mark:
-        return Mark(self, self._driver)
+    def mark(self) -> Event:
+        return Event(self, self._driver)
 
     def load(self, code: bytes) -> Module:
         return Module(self, self._driver.module_from_buffer(code))
@@ -133,7 +133,7 @@ class Gpu:
 class Stream:
     """Work that the GPU does in order. `handle` is the CUstream, for TensorRT."""
 
-    def __init__(self, gpu: Gpu, driver: Any) -> None:
+    def __init__(self, gpu: CudaContext, driver: Any) -> None:
         self._driver = driver
         self._stream = driver.Stream()
         self.handle: int = self._stream.handle
@@ -159,7 +159,7 @@ class Stream:
         """Run a kernel; what it is told is copied at once."""
         kernel.function.prepared_async_call(grid, block, self._stream, record.tobytes())
 
-    def wait_for(self, mark: Mark) -> None:
+    def wait_for(self, mark: Event) -> None:
         """Have what follows in this stream wait for a mark in another."""
         self._stream.wait_for_event(mark.event)
 
@@ -171,10 +171,10 @@ class Stream:
         self._stream = None
 
 
-class Mark:
+class Event:
     """A place in a stream, to wait for or to take the time of."""
 
-    def __init__(self, gpu: Gpu, driver: Any) -> None:
+    def __init__(self, gpu: CudaContext, driver: Any) -> None:
         self.event = driver.Event()
         gpu.own(self._forget)
 
@@ -185,7 +185,7 @@ class Mark:
         """Wait until the stream has come here; a mark that was never recorded does not wait."""
         self.event.synchronize()
 
-    def ms_since(self, earlier: Mark) -> float:
+    def ms_since(self, earlier: Event) -> float:
         """Milliseconds of the GPU between two marks that were both reached."""
         return float(self.event.time_since(earlier.event))
 
@@ -196,7 +196,7 @@ class Mark:
 class Module:
     """A compiled file of kernels."""
 
-    def __init__(self, gpu: Gpu, module: Any) -> None:
+    def __init__(self, gpu: CudaContext, module: Any) -> None:
         self._gpu, self._module = gpu, module
         gpu.own(self._forget)
 
@@ -211,7 +211,7 @@ class Module:
 class Kernel:
     """One kernel; it keeps its module loaded."""
 
-    def __init__(self, gpu: Gpu, function: Any, told: np.dtype[Any]) -> None:
+    def __init__(self, gpu: CudaContext, function: Any, told: np.dtype[Any]) -> None:
         self.function = function
         self.function.prepare(f"{told.itemsize}s")
         gpu.own(self._forget)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.cuda.buffers import Buffer
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.errors import DataError
 
 FRAMES = 32  # the most frames of one batch, as in resize.cu
@@ -36,17 +36,17 @@ class Format(IntEnum):
     """How a frame's pixels lie in memory."""
 
     BGR = 0  # (H, W, 3)
-    GREY = 1  # (H, W), becomes three equal channels
+    GRAY = 1  # (H, W), becomes three equal channels
     NV12 = 2  # (3 H / 2, W), luma above rows of U, V pairs; BT.601 in limited range, as cv2.COLOR_YUV2BGR_NV12
 
 
-class Frames:
+class FrameBuffer:
     """A batch of up to `count` frames of any sizes: uploaded in one copy, described by `pictures`.
 
     Host and device memory grow with the first batch that needs more than any before it, never otherwise.
     """
 
-    def __init__(self, gpu: Gpu, count: int) -> None:
+    def __init__(self, gpu: CudaContext, count: int) -> None:
         if not 1 <= count <= FRAMES:
             raise ValueError(f"a batch has 1 to {FRAMES} frames, not {count}")
         self.pictures: Pictures = np.zeros(count, PICTURE)

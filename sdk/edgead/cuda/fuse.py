@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from edgead.bundle.manifest import FusionSpec
-from edgead.cuda.buffers import TILE, Buffer, Mirror, blocks
-from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, blocks
+from edgead.cuda.context import CudaContext, Stream, record
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
 from edgead.types import MapF32
@@ -70,7 +70,7 @@ class Fuse:
 
     def __init__(
         self,
-        gpu: Gpu,
+        gpu: CudaContext,
         kernels: Kernels,
         spec: FusionSpec,
         batch: int,
@@ -82,8 +82,8 @@ class Fuse:
         if len(spec.maps) > MAPS:
             raise EngineError(f"the CUDA kernels fuse {MAPS} maps, not {len(spec.maps)}: use --engine onnx")
         size = self._size = (spec.height, spec.width)
-        self.maps = Mirror(gpu, (batch, *size), np.float32)
-        self.scores = Mirror(gpu, (batch,), np.float64)
+        self.maps = HostDeviceBuffer(gpu, (batch, *size), np.float32)
+        self.scores = HostDeviceBuffer(gpu, (batch,), np.float64)
         self._combine = kernels.get("fuse", "combine", COMBINATION)
         self._blur = kernels.get("fuse", "blur", BLURRING)
         top = min(spec.score.top, spec.height * spec.width)
@@ -129,9 +129,9 @@ class Fuse:
         return self.maps.address + 4 * index * height * width
 
 
-def _sent(gpu: Gpu, values: MapF32, stream: Stream) -> int:
+def _sent(gpu: CudaContext, values: MapF32, stream: Stream) -> int:
     """The address of a copy on the device."""
-    mirror = Mirror(gpu, values.shape, np.float32)
+    mirror = HostDeviceBuffer(gpu, values.shape, np.float32)
     mirror.host[...] = values
     mirror.upload(stream)
     stream.synchronize()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.errors import EngineError
 
 DRIVER = "libcuda.so.1"
@@ -25,7 +25,7 @@ class Graph:
     Every address in it stays as it was, and so do the numbers that kernels are told.
     """
 
-    def __init__(self, gpu: Gpu, stream: Stream, work: Callable[[], object]) -> None:
+    def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object]) -> None:
         """Record; nothing is done yet. Raises EngineError where the driver cannot, or `work` waits or allocates."""
         self._driver, self._gpu = _load(), gpu
         self._ready = ctypes.c_void_p()
@@ -69,7 +69,7 @@ class Replay:
     """Work that is the same every time: done as it is the first time, as a library wants it that allocates then,
     recorded the second, and launched from then on. What cannot be recorded is done as it is, which is said once."""
 
-    def __init__(self, gpu: Gpu, stream: Stream, work: Callable[[], object], name: str) -> None:
+    def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object], name: str) -> None:
         self._gpu, self._stream, self._work, self._name = gpu, stream, work, name
         self._graph: Graph | None = None
         self._is_warm = False

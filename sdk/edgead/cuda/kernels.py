@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from edgead.cuda.compile import SOURCES, machine_code
-from edgead.cuda.context import Gpu, Kernel, Module
+from edgead.cuda.context import CudaContext, Kernel, Module
 
 
 class Kernels:
     """Kernels by file and name; a file is compiled and loaded once."""
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: CudaContext) -> None:
         self._gpu = gpu
         self._modules: dict[str, Module] = {}
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from edgead.bundle.manifest import Thresholds
-from edgead.cuda.buffers import TILE, Mirror, blocks
-from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.buffers import TILE, HostDeviceBuffer, blocks
+from edgead.cuda.context import CudaContext, Stream, record
 from edgead.cuda.frame_buffer import PICTURE
 from edgead.cuda.kernels import Kernels
 from edgead.overlay import FULL_SCALE, OPACITY
@@ -35,11 +35,11 @@ class Overlay:
     """Draws previews of frames of one size, one at a time, from raw maps of one grid."""
 
     def __init__(
-        self, gpu: Gpu, kernels: Kernels, height: int, width: int, grid: tuple[int, int], thresholds: Thresholds
+        self, gpu: CudaContext, kernels: Kernels, height: int, width: int, grid: tuple[int, int], thresholds: Thresholds
     ) -> None:
         self._overlay = kernels.get("overlay", "overlay", OVERLAY)
-        self._picture = Mirror(gpu, (height, width, 3), np.uint8)
-        self._palette = Mirror(gpu, (256, 3), np.uint8)
+        self._picture = HostDeviceBuffer(gpu, (height, width, 3), np.uint8)
+        self._palette = HostDeviceBuffer(gpu, (256, 3), np.uint8)
         levels = np.arange(256, dtype=np.uint8)[:, np.newaxis]
         self._palette.host[...] = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, 0]
         self._record = record(OVERLAY)
@@ -51,7 +51,7 @@ class Overlay:
         self._is_sent = False
 
     def draw(self, picture: Any, map_address: int, stream: Stream) -> ImageU8:
-        """The preview, (height, width, 3) BGR, of one entry of `Frames.pictures` or of what `Resize.launch` gives."""
+        """The preview, (height, width, 3) BGR, of one of `FrameBuffer.pictures` or of what `Resize.launch` gives."""
         self.launch(picture, map_address, stream)
         self._picture.download(stream)
         stream.synchronize()

@@ -1,4 +1,4 @@
-"""`ops.to_input` on the GPU: frames to the network's normalised input."""
+"""`ops.to_input` on the GPU: frames to the network's normalized input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from edgead.bundle.manifest import InputSpec
 from edgead.cuda.buffers import TILE, Buffer, blocks
-from edgead.cuda.context import Gpu, Stream, record
+from edgead.cuda.context import CudaContext, Stream, record
 from edgead.cuda.frame_buffer import FRAMES, PICTURE, Format, Pictures
 from edgead.cuda.kernels import Kernels
 
@@ -39,12 +39,12 @@ SAMPLING = np.dtype(  # struct Sampling
 class Resize:
     """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from pictures of any sizes."""
 
-    def __init__(self, gpu: Gpu, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
+    def __init__(self, gpu: CudaContext, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
         self._size, self._batch = (spec.height, spec.width), batch
         self._halve = kernels.get("resize", "halve", HALVINGS)
         self._sample = kernels.get("resize", "sample_f16" if half else "sample_f32", SAMPLING)
         self.tensor = Buffer(gpu, batch * 3 * spec.height * spec.width * (2 if half else 4))
-        self._scratch = Buffer(gpu)  # halved frames; grows as `Frames` does
+        self._scratch = Buffer(gpu)  # halved frames; grows as `FrameBuffer` does
         self._halvings, self._sampling = record(HALVINGS), record(SAMPLING)
         self._sampling["height"], self._sampling["width"] = self._size
         self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset

@@ -14,8 +14,8 @@ import numpy as np
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.cuda.components import ComponentHistograms
-from edgead.cuda.context import Gpu
-from edgead.cuda.frame_buffer import Frames
+from edgead.cuda.context import CudaContext
+from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.fuse import Fuse
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
@@ -29,7 +29,7 @@ from edgead.types import ImageU8, Reading
 class Batches:
     """Readings of up to `most` frames at a time. The GPU's context must be current, here and in `read`."""
 
-    def __init__(self, gpu: Gpu, library: Library, bundle: Bundle, prepared: Prepared) -> None:
+    def __init__(self, gpu: CudaContext, library: Library, bundle: Bundle, prepared: Prepared) -> None:
         """Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit."""
         spec, fusion, card = bundle.manifest.input, bundle.manifest.fusion, prepared.card
         self.sizes, self.most = card.batches, max(card.batches)
@@ -37,7 +37,7 @@ class Batches:
         self._stream = stream = gpu.stream()
         self._start, self._ready, self._inferred, self._fused = (gpu.mark() for _ in range(4))
         kernels = Kernels(gpu)
-        self._frames = Frames(gpu, self.most)
+        self._frames = FrameBuffer(gpu, self.most)
         self._resize = Resize(gpu, kernels, spec, self.most, half=half)
         stream.zero(self._resize.tensor.address, self._resize.tensor.size // 4)  # what a batch leaves free is computed
         self._session = Session(gpu, library, prepared, stream, self._resize.tensor.address)

@@ -17,19 +17,19 @@ PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxEngine:
-    """One session. `as_written` runs every node for itself, so that Q/DQ is counted in floating point: what TensorRT's
+    """One session. `unoptimized` runs every node for itself, so that Q/DQ is counted in floating point: what TensorRT's
     INT8 gives, without the saturation of some processors, and slow."""
 
     name = "onnx"
 
-    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0, *, as_written: bool = False) -> None:
+    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0, *, unoptimized: bool = False) -> None:
         artifact = bundle.manifest.artifact(precision, self.name)
         self.precision: str = artifact.precision
         self._frames = Frames(bundle)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        if as_written:
+        if unoptimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session: Any = ort.InferenceSession(bundle.read(artifact.member), options, providers=[PROVIDER])

@@ -14,12 +14,12 @@ from functools import partial
 from weakref import finalize
 
 from edgead.bundle import Artifact, Bundle
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.engines.batches import Batches
 from edgead.engines.contract import Port, check_ports
 from edgead.errors import EngineError
 from edgead.tensorrt.library import Library, open_library
-from edgead.tensorrt.metadata import Card
+from edgead.tensorrt.metadata import EngineMetadata
 from edgead.tensorrt.prepare import prepare_here
 from edgead.types import ImageU8, Reading
 from edgead.verify import GoldenCheck, compare
@@ -40,7 +40,7 @@ class TensorRtEngine:
         """
         self._lock = threading.Lock()
         with ExitStack() as stack:
-            gpu = Gpu()
+            gpu = CudaContext()
             stack.callback(gpu.close)
             library = open_library()
             artifact, self._gpu, self._batches = _first(library, bundle, precision, gpu)
@@ -61,8 +61,8 @@ class TensorRtEngine:
             self._end()
 
 
-def _first(library: Library, bundle: Bundle, precision: str, gpu: Gpu) -> tuple[Artifact, Gpu, Batches]:
-    """The first network of the bundle that can be used, and its engine on a `Gpu` of its own."""
+def _first(library: Library, bundle: Bundle, precision: str, gpu: CudaContext) -> tuple[Artifact, CudaContext, Batches]:
+    """The first network of the bundle that can be used, and its engine on a `CudaContext` of its own."""
     candidates = _candidates(library, bundle, precision)
     reasons = []
     for index, artifact in enumerate(candidates):
@@ -84,11 +84,11 @@ def _candidates(library: Library, bundle: Bundle, precision: str) -> list[Artifa
     return [manifest.artifact(name, TensorRtEngine.name) for name in names]
 
 
-def _opened(library: Library, bundle: Bundle, artifact: Artifact, gpu: Gpu) -> tuple[Gpu, Batches]:
+def _opened(library: Library, bundle: Bundle, artifact: Artifact, gpu: CudaContext) -> tuple[CudaContext, Batches]:
     """The engine of a network, ready and compared with the golden frames; nothing of it stays where that fails."""
     prepared = prepare_here(library, bundle, artifact, gpu)
     check_ports(bundle.manifest, artifact.member, _ports(prepared.card, True), _ports(prepared.card, False))
-    own = Gpu()
+    own = CudaContext()
     with ExitStack() as stack:
         stack.callback(own.close)
         with own.current():
@@ -121,7 +121,7 @@ def _excess(check: GoldenCheck) -> float:
     return max(check.map_error / max(check.tolerance, 1e-12), check.score_error / check.score_tolerance)
 
 
-def _ports(card: Card, is_input: bool) -> list[Port]:
+def _ports(card: EngineMetadata, is_input: bool) -> list[Port]:
     return [
         Port(
             port.name,

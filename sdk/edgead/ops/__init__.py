@@ -4,7 +4,7 @@ from edgead.ops.components import COMPONENTS, Components, judge_components, judg
 from edgead.ops.decide import Rules, calibrate, find_regions, judge
 from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading
-from edgead.ops.resize import as_image, normalise, resize, to_input
+from edgead.ops.resize import as_image, normalize, resize, to_input
 
 __all__ = [
     "COMPONENTS",
@@ -21,7 +21,7 @@ __all__ = [
     "load_components",
     "load_mask",
     "mask_reading",
-    "normalise",
+    "normalize",
     "resize",
     "to_input",
     "upsample",

@@ -30,7 +30,7 @@ Histogram = NDArray[np.float32]  # (rows, columns, K - 1): each component's shar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Statistics:
+class ComponentStatistics:
     """One histogram over good parts, float32; D entries."""
 
     mean: MapF32  # (D,)
@@ -43,7 +43,7 @@ class Components:
     """The spec with the statistics of its histograms, in their order."""
 
     spec: ComponentSpec
-    statistics: tuple[Statistics, ...]
+    statistics: tuple[ComponentStatistics, ...]
 
 
 def load_components(bundle: Bundle) -> Components | None:
@@ -84,7 +84,7 @@ def judge_histograms(
 def label_cells(logits: MapF32, height: int, width: int) -> Labels:
     """The index of the largest logit at every cell, (height, width) uint8; of equal ones the first.
 
-    `logits` (K, h, w) are interpolated bilinearly (half-pixel centres, edges replicated) before they are compared.
+    `logits` (K, h, w) are interpolated bilinearly (half-pixel centers, edges replicated) before they are compared.
     """
     if logits.shape[1:] != (height, width):
         logits = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in logits])
@@ -106,12 +106,12 @@ def count_components(labels: Labels, classes: int, rows: int, columns: int) -> H
     return np.asarray(counts, np.float32) / np.float32(height * width)
 
 
-def distance(histogram: Histogram, statistics: Statistics) -> float:
+def distance(histogram: Histogram, statistics: ComponentStatistics) -> float:
     """The Mahalanobis distance ||U (v - mean)|| of a histogram (rows, columns, K - 1) from good parts, 0 or more."""
     return float(np.linalg.norm(statistics.factor @ (histogram.ravel() - statistics.mean)))
 
 
-def _deviations(histogram: Histogram, statistics: Statistics, names: Sequence[str]) -> list[Deviation]:
+def _deviations(histogram: Histogram, statistics: ComponentStatistics, names: Sequence[str]) -> list[Deviation]:
     rows, columns, _ = histogram.shape
     shares = histogram.ravel()
     sizes = (shares - statistics.mean) / statistics.deviation
@@ -137,12 +137,12 @@ def _place(row: int, column: int, rows: int, columns: int) -> str:
         return WHOLE
     if rows <= 3 and columns <= 3:
         down = {1: ("",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}[rows][row]
-        across = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}[columns][column]
+        across = {1: ("",), 2: ("left", "right"), 3: ("left", "center", "right")}[columns][column]
         return f"at the {down} {across}".replace("  ", " ").rstrip()
     return f"in row {row + 1} of {rows}, column {column + 1} of {columns}"
 
 
-def _statistics(bundle: Bundle, spec: HistogramSpec, entries: int) -> Statistics:
+def _statistics(bundle: Bundle, spec: HistogramSpec, entries: int) -> ComponentStatistics:
     size = spec.rows * spec.columns * entries
     try:
         values = np.load(io.BytesIO(bundle.read(spec.statistics)), allow_pickle=False)
@@ -152,4 +152,4 @@ def _statistics(bundle: Bundle, spec: HistogramSpec, entries: int) -> Statistics
         raise BundleError(f"'{spec.statistics}' holds no float32 statistics (2 + R, D): build the bundle again")
     if values.shape[1] != size or not np.isfinite(values).all() or not (values[1] > 0).all():
         raise BundleError(f"'{spec.statistics}' does not hold {size} finite entries: build the bundle again")
-    return Statistics(values[0], values[1], np.ascontiguousarray(values[2:]))
+    return ComponentStatistics(values[0], values[1], np.ascontiguousarray(values[2:]))

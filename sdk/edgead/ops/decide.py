@@ -1,4 +1,4 @@
-"""From raw numbers to a judgement: calibration, the verdict, and the regions in frame pixels."""
+"""From raw numbers to a judgment: calibration, the verdict, and the regions in frame pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def judge(score: float, rules: Rules = Rules(), *, specks: bool = False) -> Verd
 def find_regions(
     grid_map: MapF32, frame_size: tuple[int, int], limit: int = 100, min_area: float = 0.0
 ) -> tuple[Region, ...]:
-    """The connected (8-neighbour) cells above 1.0 as boxes in pixels of a frame (H, W), strongest first.
+    """The connected (8-neighbor) cells above 1.0 as boxes in pixels of a frame (H, W), strongest first.
 
     Regions whose cells cover fewer than `min_area` pixels of the frame are left out. At most `limit` are returned,
     so that a frame of noise cannot make a result of unbounded size.

@@ -16,7 +16,7 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec, mask: MapF32 | None = Non
     """Combine one frame's maps, name -> (h, w) float32, into a fresh (spec.height, spec.width) float32 map.
 
     Each map is scaled (`weight * (map * scale + offset)`), interpolated bilinearly to the grid (half-pixel
-    centres, edges replicated), summed or multiplied, then smoothed by a Gaussian and multiplied by `mask`
+    centers, edges replicated), summed or multiplied, then smoothed by a Gaussian and multiplied by `mask`
     (`edgead.ops.load_mask`).
     """
     fused: MapF32 | None = None
@@ -43,7 +43,7 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec, mask: MapF32 | None = Non
 
 
 def upsample(grid_map: MapF32, height: int, width: int) -> MapF32:
-    """A map interpolated bilinearly (half-pixel centres) to (height, width), as a new array."""
+    """A map interpolated bilinearly (half-pixel centers) to (height, width), as a new array."""
     return np.asarray(cv2.resize(grid_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

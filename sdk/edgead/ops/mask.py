@@ -21,7 +21,7 @@ from edgead.types import MapF32, Reading
 def load_mask(bundle: Bundle) -> MapF32 | None:
     """The mask of the bundle's fusion, (h, w) float32 in 0..1, or None where every cell is judged.
 
-    Raises BundleError for a member that is no 8-bit grey PNG of the grid's size.
+    Raises BundleError for a member that is no 8-bit gray PNG of the grid's size.
     """
     spec = bundle.manifest.fusion
     if spec.mask is None:
@@ -30,7 +30,7 @@ def load_mask(bundle: Bundle) -> MapF32 | None:
     pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (spec.height, spec.width):
         raise BundleError(
-            f"mask '{spec.mask}' is no grey picture of {spec.width}x{spec.height} cells: build the bundle again"
+            f"mask '{spec.mask}' is no gray picture of {spec.width}x{spec.height} cells: build the bundle again"
         )
     return np.asarray(pixels, np.float32) / np.float32(255)
 

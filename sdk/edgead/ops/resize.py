@@ -1,7 +1,7 @@
 """From a frame to the network's input. Resizing is part of the model: training and runtime share this file.
 
 The resize halves by 2x2 means while the frame is at least twice the target in both directions, then
-interpolates bilinearly (half-pixel centres). One bilinear step from 1080p to 256 reads 0.4 % of the pixels
+interpolates bilinearly (half-pixel centers). One bilinear step from 1080p to 256 reads 0.4 % of the pixels
 and aliases; OpenCV's area average reads them all and costs ten times as much. An odd last row or column of
 a frame that is halved takes no part in the means.
 """
@@ -23,7 +23,7 @@ def as_image(pixels: NDArray[Any], *, color: str = "bgr", bits: int = 16) -> Ima
     """The door every image comes in by: checks it and returns it as (H, W, 3) BGR uint8, without a copy if it is.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16. Alpha is dropped; `color` ("bgr" or
-    "rgb") says the order of the colour channels; `bits` is the full scale of 16-bit pixels. Raises DataError.
+    "rgb") says the order of the color channels; `bits` is the full scale of 16-bit pixels. Raises DataError.
     """
     if not isinstance(pixels, np.ndarray):
         raise DataError(f"an image must be a numpy array, not {type(pixels).__name__}: read it with cv2.imread")
@@ -52,7 +52,7 @@ def resize(image: ImageU8, height: int, width: int) -> ImageU8:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def normalise(image: ImageU8, spec: InputSpec, out: Tensor) -> None:
+def normalize(image: ImageU8, spec: InputSpec, out: Tensor) -> None:
     """Write `pixel * scale + offset` of an image at network size into `out` (3, H, W), in one pass a channel."""
     for channel, plane in enumerate(cv2.split(image)):
         scale, offset = spec.scale[channel], spec.offset[channel]
@@ -63,5 +63,5 @@ def to_input(image: ImageU8, spec: InputSpec, out: Tensor | None = None) -> Tens
     """The network's input (3, height, width) float32 for one frame (H, W, 3) BGR uint8, written into `out` if given."""
     if out is None:
         out = np.empty((3, spec.height, spec.width), np.float32)
-    normalise(resize(image, spec.height, spec.width), spec, out)
+    normalize(resize(image, spec.height, spec.width), spec, out)
     return out

@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[ _-]?\d+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class VerdictAggregation:
     """Which frames are of one part, and how they become one verdict.
 
     With `any` the worst frame decides; with `majority` a part is as bad as half of its frames or more say. Frames
@@ -45,10 +45,10 @@ def decide(verdicts: list[Verdict], rule: str) -> Verdict:
     return _ORDER[ranks[-1] if rule == "any" else ranks[len(ranks) // 2]]
 
 
-class Ballot:
+class Aggregator:
     """The votes of one camera: results go in, and one comes out for each part."""
 
-    def __init__(self, vote: Vote) -> None:
+    def __init__(self, vote: VerdictAggregation) -> None:
         self._vote = vote
         self._part = ""
         self._verdicts: list[Verdict] = []

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgead.errors import SourceError
-from edgead.stream.queue import Inbox
-from edgead.stream.roi import View
+from edgead.stream.queue import FrameQueue
+from edgead.stream.roi import RoiMask
 from edgead.stream.sources import Source
 from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatus
 
@@ -50,26 +50,26 @@ class Camera:
     policy: str = "latest"  # of live frames: `latest` or `every`
     quiet: bool = False  # whether it may show nothing for any time without being lost
     give_up: float | None = None  # seconds without it after which it is lost for good; None: never
-    view: View | None = None  # what of its frames is judged; None: everything
+    view: RoiMask | None = None  # what of its frames is judged; None: everything
 
     @property
     def live(self) -> bool:
         return self.source is None or self.source.live
 
     @property
-    def overtakes(self) -> bool:
+    def drops_oldest(self) -> bool:
         return self.live and self.policy == "latest"
 
     @property
     def depth(self) -> int:
         """Frames of it that may wait to be judged."""
-        return 1 if self.overtakes else QUEUE if self.live else AHEAD
+        return 1 if self.drops_oldest else QUEUE if self.live else AHEAD
 
 
-class Feed:
+class CaptureThread:
     """The thread of one camera. It never ends by a lost camera that can be opened again; `error` is why it ended."""
 
-    def __init__(self, number: int, camera: Camera, inbox: Inbox, backoff: Backoff) -> None:
+    def __init__(self, number: int, camera: Camera, inbox: FrameQueue, backoff: Backoff) -> None:
         self.camera = camera
         self.error: BaseException | None = None
         self._number = number

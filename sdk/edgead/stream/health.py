@@ -1,7 +1,7 @@
 """The camera's own health: a picture that cannot be judged is INVALID, and says why in plain words.
 
 Each frame is compared with what the good images showed when the bundle was built (the manifest's health profile):
-the brightness, contrast and sharpness, the colours, where the scene stands, and the size. What varied among the
+the brightness, contrast and sharpness, the colors, where the scene stands, and the size. What varied among the
 good images may vary here, and more: a frame is refused only where it is far outside, since a part with a large
 defect must still be judged. All is measured on a sparse sample of the pixels, 0.7 ms for a 1080p frame.
 """
@@ -22,40 +22,40 @@ FROZEN_FRAMES = 10  # and at least so many
 
 _SAMPLED = 4 * THUMBNAIL  # rows and columns of the sparse sample
 _REACH = THUMBNAIL // 8  # cells that the scene is searched for in each direction
-_LAG = 2  # pixels between those whose difference is sharpness: noise weighs less than between neighbours
-_BLOWN = 250  # grey level from which a pixel is saturated
+_LAG = 2  # pixels between those whose difference is sharpness: noise weighs less than between neighbors
+_BLOWN = 250  # gray level from which a pixel is saturated
 _LINES = 32  # distance of the rows and columns whose sharpness is measured, in pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Signs:
+class ImageStats:
     """What is measured of one picture."""
 
     size: tuple[int, int]  # (width, height)
-    brightness: float  # mean grey level, 0..255
-    contrast: float  # standard deviation of the grey levels
+    brightness: float  # mean gray level, 0..255
+    contrast: float  # standard deviation of the gray levels
     saturated: float  # share of pixels at the upper end
     sharpness: float  # mean of the strongest 1 % of differences over two pixels, in units of the contrast
-    colour: float  # mean difference between the strongest and the weakest channel, grey levels
+    color: float  # mean difference between the strongest and the weakest channel, gray levels
     thumbnail: NDArray[np.uint8]  # (THUMBNAIL, THUMBNAIL, 3) BGR
     sample: NDArray[np.uint8]  # (_SAMPLED, _SAMPLED, 3), the sparse sample itself, to tell a frozen picture by
 
 
-def measure(image: ImageU8) -> Signs:
+def measure(image: ImageU8) -> ImageStats:
     """The signs of one picture, (H, W, 3) BGR uint8 of any size."""
     height, width = image.shape[:2]
     sample = np.asarray(cv2.resize(image, (_SAMPLED, _SAMPLED), interpolation=cv2.INTER_NEAREST), np.uint8)
-    grey = cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY)
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    gray = cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY)
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(gray))
     blue, green, red = cv2.split(sample)
     spread = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
-    return Signs(
+    return ImageStats(
         size=(width, height),
         brightness=mean,
         contrast=deviation,
-        saturated=float(np.count_nonzero(grey >= _BLOWN)) / grey.size,
+        saturated=float(np.count_nonzero(gray >= _BLOWN)) / gray.size,
         sharpness=_sharpness(image) / (deviation + 1.0),
-        colour=float(cv2.mean(spread)[0]),
+        color=float(cv2.mean(spread)[0]),
         thumbnail=np.asarray(cv2.resize(sample, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8),
         sample=sample,
     )
@@ -79,7 +79,7 @@ def _sharpness(image: ImageU8) -> float:
 def offset(thumbnail: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     """Where the middle of the reference is found again: cells right, cells down, how like it is, and how like in place.
 
-    Likeness is the normalised cross-correlation of grey levels, -1..1.
+    Likeness is the normalized cross-correlation of gray levels, -1..1.
     """
     inner = slice(_REACH, THUMBNAIL - _REACH)
     scene, part = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (thumbnail, reference))
@@ -90,13 +90,13 @@ def offset(thumbnail: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[
 
 
 def red_over_blue(thumbnail: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """How like the two are in red minus blue, cell by cell: 1 the same, -1 with the two exchanged; 0 without colour."""
+    """How like the two are in red minus blue, cell by cell: 1 the same, -1 with the two exchanged; 0 without color."""
     one, other = (image[:, :, 2].astype(np.float32) - image[:, :, 0] for image in (thumbnail, reference))
     norm = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float((one * other).sum()) / norm if norm > 0 else 0.0
 
 
-def troubles(signs: Signs, profile: HealthProfile) -> list[str]:
+def health_issues(signs: ImageStats, profile: HealthProfile) -> list[str]:
     """Why a picture with these signs cannot be judged, in plain words; nothing where it can."""
     low, high = profile.brightness
     seen = f"good parts had {low:.0f} to {high:.0f}"
@@ -105,9 +105,9 @@ def troubles(signs: Signs, profile: HealthProfile) -> list[str]:
         sizes = " or ".join(f"{width} x {height}" for width, height in profile.sizes)
         found.append(f"the picture has {signs.size[0]} x {signs.size[1]} pixels, good parts had {sizes}")
     if signs.brightness < 0.4 * low:
-        found.append(f"the picture is too dark (mean grey level {signs.brightness:.0f}, {seen}): light or lens cap?")
+        found.append(f"the picture is too dark (mean gray level {signs.brightness:.0f}, {seen}): light or lens cap?")
     elif signs.saturated > profile.saturated[1] + 0.25 or signs.brightness > 255 - 0.4 * (255 - high):
-        found.append(f"the picture is too bright (mean grey level {signs.brightness:.0f}, {seen}): exposure?")
+        found.append(f"the picture is too bright (mean gray level {signs.brightness:.0f}, {seen}): exposure?")
     elif signs.contrast < 0.35 * profile.contrast[0]:
         found.append("the picture shows next to nothing: is something before the lens?")
     elif signs.sharpness < 0.5 * profile.sharpness[0]:
@@ -115,14 +115,14 @@ def troubles(signs: Signs, profile: HealthProfile) -> list[str]:
     return found or _of_the_scene(signs, profile)
 
 
-def _of_the_scene(signs: Signs, profile: HealthProfile) -> list[str]:
-    """Troubles with colours and place, which only a picture that is otherwise well can show."""
+def _of_the_scene(signs: ImageStats, profile: HealthProfile) -> list[str]:
+    """Troubles with colors and place, which only a picture that is otherwise well can show."""
     reference = reference_of(profile)
-    if profile.colour[0] >= 6 and signs.colour < 0.3 * profile.colour[0]:
-        return ["the picture is grey where good parts had colours: the camera's colour mode?"]
-    steady = profile.likeness_of_colour
+    if profile.color[0] >= 6 and signs.color < 0.3 * profile.color[0]:
+        return ["the picture is gray where good parts had colors: the camera's color mode?"]
+    steady = profile.likeness_of_color
     if steady >= 0.5 and red_over_blue(signs.thumbnail, reference) < -0.5 * steady:
-        return ["red and blue are exchanged: the camera's colour order?"]
+        return ["red and blue are exchanged: the camera's color order?"]
     right, down, best, in_place = offset(signs.thumbnail, reference)
     beyond = [abs(moved) > reach + 1.5 for moved, reach in zip((right, down), profile.reach, strict=True)]
     if any(beyond) and profile.likeness >= 0.5 and best >= 0.8 * profile.likeness and best - in_place >= 0.1:
@@ -154,7 +154,7 @@ class HealthCheck:
         signs = measure(frame.image)
         frozen = self._frozen(frame, signs.sample)
         if profile is not None:
-            return [*troubles(signs, profile), *frozen]
+            return [*health_issues(signs, profile), *frozen]
         return [*(["the picture shows nothing but one even tone"] if signs.contrast < 1.0 else []), *frozen]
 
     def _frozen(self, frame: Frame, sample: NDArray[np.uint8]) -> list[str]:

@@ -11,17 +11,17 @@ from dataclasses import replace
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
 from edgead.stream.health import HealthCheck
-from edgead.stream.roi import View
+from edgead.stream.roi import RoiMask
 from edgead.types import Frame, MapF32, Result
 
 _log = logging.getLogger(__name__)
 
 
-class Judge:
+class InferenceWorker:
     """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
 
     def __init__(
-        self, detector: Detector, checks: Sequence[HealthCheck] = (), views: Sequence[View | None] = ()
+        self, detector: Detector, checks: Sequence[HealthCheck] = (), views: Sequence[RoiMask | None] = ()
     ) -> None:
         """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
@@ -46,12 +46,12 @@ class Judge:
         """
         self._exchange()
         profile = self.detector.bundle.manifest.health
-        troubles = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
-        sound = [one for one, words in zip(taken, troubles, strict=True) if not words]
+        health_issues = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
+        sound = [one for one, words in zip(taken, health_issues, strict=True) if not words]
         results = iter(self._detect(sound) if sound else [])
         return [
             self.detector.invalid(frame, *words) if words else next(results)
-            for (_, frame), words in zip(taken, troubles, strict=True)
+            for (_, frame), words in zip(taken, health_issues, strict=True)
         ]
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:

@@ -13,18 +13,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
-from edgead.stream.aggregation import Ballot, Vote
-from edgead.stream.capture import Backoff, Camera, Feed
+from edgead.stream.aggregation import Aggregator, VerdictAggregation
+from edgead.stream.capture import Backoff, Camera, CaptureThread
 from edgead.stream.health import FROZEN_S, HealthCheck
-from edgead.stream.inference import Judge
-from edgead.stream.queue import Inbox
-from edgead.stream.sink_worker import DRAIN_S, Outlet
+from edgead.stream.inference import InferenceWorker
+from edgead.stream.queue import FrameQueue
+from edgead.stream.sink_worker import DRAIN_S, SinkWorker
 from edgead.stream.sinks import Sink
 from edgead.stream.sources import Source
-from edgead.stream.status import LineStatus, Meter, rate, spread
+from edgead.stream.status import Meter, PipelineStatus, rate, spread
 from edgead.types import Frame, Result, Verdict
 
-ONE_FRAME = Vote()
+ONE_FRAME = VerdictAggregation()
 CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
 SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
 
@@ -32,12 +32,12 @@ _TICK = 0.2  # seconds after which an idle line looks up
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class PipelineSettings:
     """What can be asked of a line."""
 
     limit: int | None = None  # frames after which it ends
-    deadline: float | None = None  # milliseconds from capture after which a judgement is LATE
-    vote: Vote = ONE_FRAME
+    deadline: float | None = None  # milliseconds from capture after which a judgment is LATE
+    vote: VerdictAggregation = ONE_FRAME
     health: bool = True  # whether frames of a camera in trouble are INVALID
     frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
     camera_backoff: Backoff = CAMERA_BACKOFF
@@ -45,7 +45,7 @@ class Settings:
     drain: float = DRAIN_S  # seconds that a stopped line gives its sinks to finish
 
 
-class Line:
+class Pipeline:
     """Cameras, a detector and sinks at work. `run` it in one thread; every other method may be called from any."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Line:
         cameras: Sequence[Camera],
         detector: Detector,
         sinks: Sequence[Sink],
-        settings: Settings = Settings(),
+        settings: PipelineSettings = PipelineSettings(),
         *,
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
@@ -68,21 +68,21 @@ class Line:
         self._on_alive = on_alive
         self._sinks = sinks
         self._cameras = cameras
-        self._inbox = Inbox([camera.depth for camera in cameras], [camera.overtakes for camera in cameras])
+        self._inbox = FrameQueue([camera.depth for camera in cameras], [camera.drops_oldest for camera in cameras])
         self._feeds = [
-            Feed(number, camera, self._inbox, settings.camera_backoff) for number, camera in enumerate(cameras)
+            CaptureThread(number, camera, self._inbox, settings.camera_backoff) for number, camera in enumerate(cameras)
         ]
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._judge = Judge(detector, checks, [camera.view for camera in cameras])
-        self._ballots = [Ballot(settings.vote) for _ in cameras]
-        self._outlets: list[Outlet] = []
+        self._judge = InferenceWorker(detector, checks, [camera.view for camera in cameras])
+        self._ballots = [Aggregator(settings.vote) for _ in cameras]
+        self._outlets: list[SinkWorker] = []
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
         self._started = time.monotonic()
 
-    def run(self) -> LineStatus:
+    def run(self) -> PipelineStatus:
         """Judge until every camera is at its end, the limit is reached, or `stop` is called.
 
         Sources and sinks are closed on every way out, interrupts among them; the detector stays the caller's.
@@ -122,7 +122,7 @@ class Line:
         self._judge.set_threshold(factor)
 
     def replace_bundle(self, path: str | os.PathLike[str]) -> None:
-        """Go on with another bundle without missing a frame; see `Judge.replace_bundle`."""
+        """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
         self._judge.replace_bundle(path)
 
     def _open_outlets(self) -> None:
@@ -132,7 +132,7 @@ class Line:
             names[kind] = names.get(kind, 0) + 1
             name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
             live = all(camera.live for camera in self._cameras)
-            self._outlets.append(Outlet(sink, name, self._settings.sink_backoff if live else None))
+            self._outlets.append(SinkWorker(sink, name, self._settings.sink_backoff if live else None))
         for sink in self._sinks:
             attach = getattr(sink, "attach", None)
             if attach is not None:
@@ -197,7 +197,7 @@ class Line:
         for outlet in self._outlets:
             outlet.close(None if in_step else self._settings.drain)
 
-    def status(self) -> LineStatus:
+    def status(self) -> PipelineStatus:
         """How the line is doing now; cheap enough to be asked several times a second."""
         uptime = time.monotonic() - self._started
         names = [camera.name for camera in self._cameras]
@@ -208,7 +208,7 @@ class Line:
         }
         samples = [sample for one in read.values() for sample in one.samples]
         detector = self._judge.detector
-        return LineStatus(
+        return PipelineStatus(
             cameras=cameras,
             counts={name: one.verdicts for name, one in read.items()},
             verdicts={kind.value: sum(one.verdicts.get(kind.value, 0) for one in read.values()) for kind in Verdict},
@@ -236,10 +236,10 @@ def run(
     sinks: Sequence[Sink],
     limit: int | None = None,
     on_result: Callable[[Result], None] = lambda result: None,
-) -> LineStatus:
-    """Judge the frames of one open source until it ends or `limit` frames are judged; see `Line.run`.
+) -> PipelineStatus:
+    """Judge the frames of one open source until it ends or `limit` frames are judged; see `Pipeline.run`.
 
     A live source that is lost is not opened again: SourceError. The camera's health is not looked at.
     """
-    settings = Settings(limit=limit, health=False)
-    return Line([Camera("", source)], detector, sinks, settings, on_result=on_result).run()
+    settings = PipelineSettings(limit=limit, health=False)
+    return Pipeline([Camera("", source)], detector, sinks, settings, on_result=on_result).run()

@@ -11,22 +11,22 @@ from edgead.types import Frame
 
 
 @dataclass(slots=True)
-class _Tray:
+class _CameraQueue:
     """One camera's frames that wait to be judged."""
 
     depth: int
-    overtake: bool
+    drop_oldest: bool
     frames: deque[Frame] = field(default_factory=deque)
     dropped: int = 0
     over: bool = False
 
 
-class Inbox:
+class FrameQueue:
     """A tray for each camera. A condition, not a queue with an end marker: a marker can overtake the last frame."""
 
-    def __init__(self, depths: Sequence[int], overtake: Sequence[bool]) -> None:
-        """`depths` are frames that may wait; where `overtake`, a newer one replaces the oldest of a full tray."""
-        self._trays = [_Tray(depth, newest) for depth, newest in zip(depths, overtake, strict=True)]
+    def __init__(self, depths: Sequence[int], drop_oldest: Sequence[bool]) -> None:
+        """`depths` are frames that may wait; where `drop_oldest`, a newer one replaces the oldest of a full tray."""
+        self._trays = [_CameraQueue(depth, newest) for depth, newest in zip(depths, drop_oldest, strict=True)]
         self._changed = threading.Condition()
         self._closed = False
         self._first = 0
@@ -35,7 +35,7 @@ class Inbox:
         """Lay a frame down, waiting for room where none may be overtaken; false once nobody wants frames."""
         tray = self._trays[camera]
         with self._changed:
-            if not tray.overtake:
+            if not tray.drop_oldest:
                 self._changed.wait_for(lambda: len(tray.frames) < tray.depth or self._closed)
             if self._closed:
                 return False

@@ -18,20 +18,20 @@ from edgead.errors import UsageError, nearest
 from edgead.images import read_image
 from edgead.types import MapF32
 
-Painted = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
+RoiImage = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
 
 _OF_CAMERA = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 _NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Area:
+class Roi:
     """A polygon, or what is painted white in a picture of the frame."""
 
     corners: NDArray[np.int32] | None = None  # (N, 2), x and y
-    painting: Painted | None = None  # of any size, stretched over the frame
+    painting: RoiImage | None = None  # of any size, stretched over the frame
 
-    def paint(self, frame_size: tuple[int, int]) -> Painted:
+    def paint(self, frame_size: tuple[int, int]) -> RoiImage:
         """The area in a frame of (H, W)."""
         if self.painting is not None:
             return np.asarray(cv2.resize(self.painting, frame_size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
@@ -41,10 +41,10 @@ class Area:
         return painted
 
 
-class View:
+class RoiMask:
     """What of one camera's frames is judged: what lies in `judged` (everything, if empty) and not in `ignored`."""
 
-    def __init__(self, judged: Sequence[Area], ignored: Sequence[Area]) -> None:
+    def __init__(self, judged: Sequence[Roi], ignored: Sequence[Roi]) -> None:
         self._judged, self._ignored = judged, ignored
         self._key: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._cells = np.zeros((0, 0), np.float32)
@@ -69,31 +69,31 @@ class View:
         return self._cells
 
 
-def read_views(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[View | None]:
+def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[RoiMask | None]:
     """For each of the named cameras what of its frames is judged; None where everything is.
 
-    Each text is [CAMERA=]AREA, without a camera for all of them; see `read_area`. Raises UsageError or DataError.
+    Each text is [CAMERA=]AREA, without a camera for all of them; see `read_roi`. Raises UsageError or DataError.
     """
     judged, ignored = ([_of_camera(text, cameras) for text in texts] for texts in (judge, ignore))
-    views: list[View | None] = []
+    views: list[RoiMask | None] = []
     for camera in cameras:
         mine, others = ([area for name, area in areas if name in ("", camera)] for areas in (judged, ignored))
-        views.append(View(mine, others) if mine or others else None)
+        views.append(RoiMask(mine, others) if mine or others else None)
     return views
 
 
-def _of_camera(text: str, cameras: Sequence[str]) -> tuple[str, Area]:
+def _of_camera(text: str, cameras: Sequence[str]) -> tuple[str, Roi]:
     match = None if Path(text).exists() else _OF_CAMERA.fullmatch(text)
     if match is None:
-        return "", read_area(text)
+        return "", read_roi(text)
     if match[1] not in cameras:
         named = [name for name in cameras if name]
         words = nearest(match[1], named) if named else "name the camera, as in --source left=camera:0"
         raise UsageError(f"there is no camera '{match[1]}' for the area '{text}': {words}")
-    return match[1], read_area(match[2])
+    return match[1], read_roi(match[2])
 
 
-def read_area(text: str) -> Area:
+def read_roi(text: str) -> Roi:
     """An area as a person writes it: 'X,Y,WIDTH,HEIGHT', the corners 'X,Y X,Y X,Y ...', or a picture's file.
 
     Numbers are pixels of the frame; of a picture what is white counts, whatever its size. Raises UsageError, or
@@ -104,7 +104,7 @@ def read_area(text: str) -> Area:
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, corners as 'X,Y X,Y X,Y', or a picture")
-        return Area(painting=np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY), np.uint8))
+        return Roi(painting=np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY), np.uint8))
     numbers = [[int(number) for number in part.split(",")] for part in parts]
     if len(numbers) == 1 and len(numbers[0]) == 4:
         x, y, width, height = numbers[0]
@@ -114,4 +114,4 @@ def read_area(text: str) -> Area:
         numbers = [[x, y], [right, y], [right, bottom], [x, bottom]]
     elif len(numbers) < 3 or any(len(corner) != 2 for corner in numbers):
         raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, or three corners and more as 'X,Y X,Y X,Y'")
-    return Area(corners=np.array(numbers, np.int32))
+    return Roi(corners=np.array(numbers, np.int32))

@@ -32,7 +32,7 @@ _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _log = logging.getLogger(__name__)
 
 
-class Outlet:
+class SinkWorker:
     """One sink, its queue and its thread."""
 
     def __init__(self, sink: Sink, name: str, backoff: Backoff | None = None) -> None:

@@ -44,7 +44,7 @@ class CameraStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class LineStatus:
+class PipelineStatus:
     """The whole line. Counts are since its start and are sums over the cameras."""
 
     cameras: dict[str, CameraStatus] = field(default_factory=dict)  # by name; "" where there is but one without
@@ -56,7 +56,7 @@ class LineStatus:
     reconnects: int = 0
     unwritten: dict[str, int] = field(default_factory=dict)  # results that a sink could not take, by its name
     fps: float = 0.0
-    age_ms: Spread = Spread()  # from capture to judgement, of live frames
+    age_ms: Spread = Spread()  # from capture to judgment, of live frames
     latency_ms: Spread = Spread()  # spent on a frame by the detector
     engine: str = ""
     precision: str = ""
@@ -81,7 +81,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MeterSnapshot:
     """What a meter has counted."""
 
     frames: int
@@ -109,10 +109,10 @@ class Meter:
         with self._lock:
             self._verdicts[result.verdict.value] += 1
 
-    def read(self) -> Reading:
+    def read(self) -> MeterSnapshot:
         """What stands on it now."""
         with self._lock:
-            return Reading(self._frames, dict(self._verdicts), list(self._samples))
+            return MeterSnapshot(self._frames, dict(self._verdicts), list(self._samples))
 
 
 def spread(values: Iterable[float]) -> Spread:

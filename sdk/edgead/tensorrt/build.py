@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgead.errors import EngineError
-from edgead.tensorrt.layers import Layer, Wish, from_log, type_name, wishes
+from edgead.tensorrt.layers import Layer, LayerPrecision, from_log, type_name, wishes
 from edgead.tensorrt.library import Library
 from edgead.tensorrt.metadata import Port
 
@@ -33,8 +33,8 @@ class Built(NamedTuple):
     """An engine, and what was read while it was made."""
 
     engine: bytes
-    ports: list[Port]  # none: as deserialising shows them
-    wishes: list[Wish]
+    ports: list[Port]  # none: as deserializing shows them
+    wishes: list[LayerPrecision]
     layers: list[Layer]  # as the builder's log has them; none where it does not say
     beside_dla: list[str]  # layers that run on the GPU, where the accelerator was asked for
     timings: bytes  # TensorRT's timing cache, for the next build on this GPU

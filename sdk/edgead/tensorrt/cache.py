@@ -18,7 +18,7 @@ import msgspec
 
 from edgead.errors import EdgeadError
 from edgead.files import cache_folder, write_file
-from edgead.tensorrt.metadata import Card, Choice, Key, Prepared, decode, encode
+from edgead.tensorrt.metadata import BuildOptions, EngineMetadata, Key, Prepared, decode, encode
 
 _log = logging.getLogger(__name__)
 
@@ -93,20 +93,20 @@ class Cache:
             with suppress(OSError):  # not there, or on a disk that cannot be written
                 self.path(key).with_suffix(suffix).unlink()
 
-    def choose(self, network: str, precision: str, choice: Choice) -> None:
+    def choose(self, network: str, precision: str, choice: BuildOptions) -> None:
         """Remember how a network's engine is to be built here; raises EdgeadError where that cannot be written."""
         write_file(self._choice(network, precision), encode(choice))
 
-    def choice(self, network: str, precision: str) -> Choice:
+    def choice(self, network: str, precision: str) -> BuildOptions:
         """What was chosen for a network, or the default; a line says where the file cannot be read."""
         path = self._choice(network, precision)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Choice)
+            return msgspec.json.decode(path.read_bytes(), type=BuildOptions)
         except (FileNotFoundError, NotADirectoryError):
-            return Choice()
+            return BuildOptions()
         except (OSError, ValueError) as error:
             _log.warning("%s is not heeded: %s; run `edgead compile` again", path, error)
-            return Choice()
+            return BuildOptions()
 
     def _choice(self, network: str, precision: str) -> Path:
         return self.folder / f"{_stem(network, precision)}.choice.json"
@@ -164,7 +164,7 @@ def _wait_for(lock: IO[bytes]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def describe(card: Card) -> str:
+def describe(card: EngineMetadata) -> str:
     """An engine in a line: what runs in which precision, and for what it was built."""
     products = ", ".join(f"{number} in {name}" for name, number in card.products.items() if number)
     where = card.key.gpu or f"sm_{card.key.capability}"

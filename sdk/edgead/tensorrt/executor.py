@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from edgead.cuda.buffers import Buffer
-from edgead.cuda.context import Gpu, Stream
+from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.graph import Replay
 from edgead.errors import EngineError
@@ -26,7 +26,7 @@ class Session:
     It ends with its GPU: graphs and contexts first, then the engine and its runtime; the logger outlives them.
     """
 
-    def __init__(self, gpu: Gpu, library: Library, prepared: Prepared, stream: Stream, image: int) -> None:
+    def __init__(self, gpu: CudaContext, library: Library, prepared: Prepared, stream: Stream, image: int) -> None:
         """`image` is where the input lies, room for the largest batch. The stream is waited for.
 
         Raises EngineError where the engine cannot be loaded, with the library's words.
@@ -69,7 +69,7 @@ class Session:
     def _execute(self, index: int) -> None:
         self._had(self._contexts[index].execute_async_v3(self._stream.handle))
 
-    def _made(self, gpu: Gpu, port: Port) -> DeviceMap:
+    def _made(self, gpu: CudaContext, port: Port) -> DeviceMap:
         """Memory for an output at the largest batch, whose shape the context tells."""
         largest = self.batches.index(max(self.batches))
         shape = tuple(self._contexts[largest].get_tensor_shape(port.name))

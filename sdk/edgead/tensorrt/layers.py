@@ -1,7 +1,7 @@
 """In which precision an engine's layers really run, read back from it, against what its network asks for.
 
 The network is strongly typed, so that each convolution and matrix product of the ONNX asks for one precision: INT8
-where both its factors are dequantised, else its tensors' own. What became of it is told by the engine inspector where
+where both its factors are dequantized, else its tensors' own. What became of it is told by the engine inspector where
 there is a GPU, and by the builder's detailed log where there is none. TensorRT names in both the ONNX nodes that a
 layer carries out ("[ONNX Layer: NAME]" in its metadata).
 """
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")  # layers of a network that ask for a precision
-_MOVING = ("CAST", "IDENTITY", "PADDING", "SHUFFLE", "SLICE")  # TensorRT takes a dequantisation past them
+_MOVING = ("CAST", "IDENTITY", "PADDING", "SHUFFLE", "SLICE")  # TensorRT takes a dequantization past them
 _PLAIN = ("kgen", "reformat", "noop", "constant", "shape", "signal", "wait", "pointwise")  # that compute no product
 _TYPES = {"int8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
 _TYPE = re.compile(rf"\b(?:{'|'.join(_TYPES)})\b", re.IGNORECASE)
@@ -45,26 +45,28 @@ class Layer(msgspec.Struct, frozen=True):
         return self.inputs[0]
 
 
-class Wish(NamedTuple):
+class LayerPrecision(NamedTuple):
     """A product in the network and the precision it asks for."""
 
     node: str
     precision: str
 
 
-def wishes(network: Any) -> list[Wish]:
+def wishes(network: Any) -> list[LayerPrecision]:
     """What a parsed INetworkDefinition asks for, product by product."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     return [
-        Wish(layer.name, "int8" if _is_dequantized(layer, makers) else type_name(layer.get_input(0).dtype.name))
+        LayerPrecision(
+            layer.name, "int8" if _is_dequantized(layer, makers) else type_name(layer.get_input(0).dtype.name)
+        )
         for layer in layers
         if layer.type.name in WEIGHTED
     ]
 
 
 def _is_dequantized(layer: Any, makers: dict[str, Any]) -> bool:
-    """Whether both factors of a product come from dequantisations."""
+    """Whether both factors of a product come from dequantizations."""
     return layer.num_inputs > 1 and all(_source(layer.get_input(index), makers) == "DEQUANTIZE" for index in (0, 1))
 
 
@@ -76,7 +78,7 @@ def _source(tensor: Any, makers: dict[str, Any]) -> str:
     return "" if maker is None else str(maker.type.name)
 
 
-def unmet(wanted: Sequence[Wish], layers: Sequence[Layer]) -> list[str]:
+def precision_mismatches(wanted: Sequence[LayerPrecision], layers: Sequence[Layer]) -> list[str]:
     """What an engine does not do as asked, a clause for each product; none: the engine is what the network says.
 
     A product that runs in more bits than asked is named too, and one that cannot be found: it may run in any.
@@ -94,7 +96,7 @@ def unmet(wanted: Sequence[Wish], layers: Sequence[Layer]) -> list[str]:
     return faults
 
 
-def count(wanted: Sequence[Wish]) -> dict[str, int]:
+def count(wanted: Sequence[LayerPrecision]) -> dict[str, int]:
     """How many products ask for each precision."""
     return {name: sum(wish.precision == name for wish in wanted) for name in ("int8", "fp16", "fp32")}
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgead.tensorrt.layers import Layer, Wish, count
+from edgead.tensorrt.layers import Layer, LayerPrecision, count
 
 SCHEMA = 1
 
@@ -40,7 +40,7 @@ class Key(Struct, frozen=True):
     via: str = "onnx"  # or torch-tensorrt
 
 
-class Choice(Struct, frozen=True):
+class BuildOptions(Struct, frozen=True):
     """How `edgead compile` was told to build a network's engine here; a run takes the same."""
 
     batches: tuple[int, ...] = ()  # none: the bundle's
@@ -48,7 +48,7 @@ class Choice(Struct, frozen=True):
     via: str = "onnx"
 
 
-class Card(Struct, frozen=True):
+class EngineMetadata(Struct, frozen=True):
     """The file beside the engine."""
 
     schema: int
@@ -56,12 +56,14 @@ class Card(Struct, frozen=True):
     sha256: str  # of the engine's file
     size: int  # of it, bytes
     ports: tuple[Port, ...]
-    wishes: tuple[Wish, ...]  # the precision that each product of the network asks for; none via torch-tensorrt
+    wishes: tuple[
+        LayerPrecision, ...
+    ]  # the precision that each product of the network asks for; none via torch-tensorrt
     layers: tuple[Layer, ...]  # as read back; none where the library does not tell
     beside_dla: tuple[str, ...]  # layers that run on the GPU although the accelerator was asked for
     seconds: float  # that the build took
     edgead: str
-    is_tried: bool  # whether a process has deserialised it on a GPU
+    is_tried: bool  # whether a process has deserialized it on a GPU
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -78,17 +80,17 @@ class Prepared(NamedTuple):
     """An engine that may be loaded."""
 
     engine: bytes
-    card: Card
+    card: EngineMetadata
 
 
-def encode(value: Card | Choice) -> bytes:
+def encode(value: EngineMetadata | BuildOptions) -> bytes:
     """Stable, readable JSON."""
     return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1) + b"\n"
 
 
-def decode(raw: bytes) -> Card:
+def decode(raw: bytes) -> EngineMetadata:
     """The inverse of `encode`; raises ValueError for what is no card of this edgead."""
-    card = msgspec.json.decode(raw, type=Card)
+    card = msgspec.json.decode(raw, type=EngineMetadata)
     if card.schema != SCHEMA:
         raise ValueError(f"it has schema {card.schema}, not {SCHEMA}")
     return card

@@ -14,19 +14,19 @@ import msgspec
 
 import edgead
 from edgead.bundle import Artifact, Bundle
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.tensorrt.build import Built, OnProgress, Options, build
 from edgead.tensorrt.cache import Cache
-from edgead.tensorrt.layers import Layer, Wish, unmet
+from edgead.tensorrt.layers import Layer, LayerPrecision, precision_mismatches
 from edgead.tensorrt.library import Library
-from edgead.tensorrt.metadata import SCHEMA, Card, Key, Prepared
+from edgead.tensorrt.metadata import SCHEMA, EngineMetadata, Key, Prepared
 from edgead.tensorrt.probe import try_engine
 
 FAULTS = 5  # named in an error, at the most
 SHARE_OF_MEMORY = 2  # a layer's workspace may take half of what is free
 DRIVER = Path("/proc/driver/nvidia/version")
-Maker = Callable[[Options, bytes, "OnProgress | None"], Built]  # options, TensorRT's timings so far, progress
+EngineBuilder = Callable[[Options, bytes, "OnProgress | None"], Built]  # options, TensorRT's timings so far, progress
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def key_of(
     library: Library,
     bundle: Bundle,
     artifact: Artifact,
-    gpu: Gpu | None = None,
+    gpu: CudaContext | None = None,
     *,
     capability: int = 0,
     batches: Sequence[int] = (),
@@ -63,7 +63,7 @@ def key_of(
 
 
 def prepare_here(
-    library: Library, bundle: Bundle, artifact: Artifact, gpu: Gpu, cache: Cache | None = None
+    library: Library, bundle: Bundle, artifact: Artifact, gpu: CudaContext, cache: Cache | None = None
 ) -> Prepared:
     """The engine of a network for this GPU, built as `edgead compile` was last told to. Raises EngineError."""
     cache = Cache() if cache is None else cache
@@ -81,15 +81,15 @@ def prepare(
     bundle: Bundle,
     artifact: Artifact,
     key: Key,
-    gpu: Gpu | None = None,
+    gpu: CudaContext | None = None,
     *,
     cache: Cache | None = None,
-    make: Maker | None = None,
+    make: EngineBuilder | None = None,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
     """The engine for a key, from the cache or built now, which takes minutes on a device and is said.
 
-    With a `gpu` it is deserialised in another process before it is given out; ahead of time it is not tried. `make`
+    With a `gpu` it is deserialized in another process before it is given out; ahead of time it is not tried. `make`
     builds it, by default from the ONNX file. A disk that is full costs the cache, not the engine. Raises EngineError
     where it cannot be built, is refused, or does not run in the precision that the network asks for.
     """
@@ -109,9 +109,9 @@ def _built(
     library: Library,
     network: bytes,
     key: Key,
-    gpu: Gpu | None,
+    gpu: CudaContext | None,
     cache: Cache,
-    make: Maker | None,
+    make: EngineBuilder | None,
     on_progress: OnProgress | None,
 ) -> Prepared:
     options = Options(key.batches, key.capability if library.is_rtx else 0, _workspace(gpu), key.dla)
@@ -141,7 +141,7 @@ def _quarters(precision: str) -> OnProgress:
 
 
 def _tried(library: Library, prepared: Prepared) -> Prepared:
-    """The engine once another process has deserialised it, with the inspector's word on its layers."""
+    """The engine once another process has deserialized it, with the inspector's word on its layers."""
     card = prepared.card
     contents = try_engine(library, prepared.engine)
     if card.ports and set(contents.ports) != set(card.ports):
@@ -163,11 +163,11 @@ def _keep(cache: Cache, prepared: Prepared) -> Prepared:
     return prepared
 
 
-def _check(key: Key, wishes: Sequence[Wish], layers: Sequence[Layer]) -> None:
+def _check(key: Key, wishes: Sequence[LayerPrecision], layers: Sequence[Layer]) -> None:
     """Raise EngineError where layers that were read back do not run in the precision asked for."""
     if not layers:
         return
-    faults = unmet(wishes, layers)
+    faults = precision_mismatches(wishes, layers)
     if not wishes and key.precision not in {layer.precision for layer in layers}:
         faults = [f"no layer runs in {key.precision}"]
     if faults:
@@ -178,8 +178,8 @@ def _check(key: Key, wishes: Sequence[Wish], layers: Sequence[Layer]) -> None:
         )
 
 
-def _card(key: Key, built: Built, seconds: float) -> Card:
-    return Card(
+def _card(key: Key, built: Built, seconds: float) -> EngineMetadata:
+    return EngineMetadata(
         schema=SCHEMA,
         key=key,
         sha256=hashlib.sha256(built.engine).hexdigest(),
@@ -194,7 +194,7 @@ def _card(key: Key, built: Built, seconds: float) -> Card:
     )
 
 
-def _workspace(gpu: Gpu | None) -> int:
+def _workspace(gpu: CudaContext | None) -> int:
     if gpu is None:
         return 0
     with gpu.current():

@@ -1,4 +1,4 @@
-"""An engine deserialised in a process of its own: a bad one ends that process and not the line.
+"""An engine deserialized in a process of its own: a bad one ends that process and not the line.
 
     python -m edgead.tensorrt.probe LIBRARY < ENGINE
 
@@ -30,20 +30,20 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def try_engine(library: Library, engine: bytes) -> Contents:
-    """What an engine has; raises EngineError where it cannot be deserialised, for whatever reason."""
+    """What an engine has; raises EngineError where it cannot be deserialized, for whatever reason."""
     command = [sys.executable, "-m", "edgead.tensorrt.probe", library.name]
     try:
         done = subprocess.run(  # noqa: S603 - this module
             command, input=engine, capture_output=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{library.title} did not deserialise the engine within {TIMEOUT_S:.0f} s") from error
+        raise EngineError(f"{library.title} did not deserialize the engine within {TIMEOUT_S:.0f} s") from error
     if done.returncode < 0:
         killer = signal.Signals(-done.returncode).name
-        raise EngineError(f"{library.title} crashed on deserialising the engine ({killer})")
+        raise EngineError(f"{library.title} crashed on deserializing the engine ({killer})")
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise EngineError(f"{library.title} does not deserialise the engine: {reason}")
+        raise EngineError(f"{library.title} does not deserialize the engine: {reason}")
     return msgspec.json.decode(done.stdout, type=Contents)
 
 

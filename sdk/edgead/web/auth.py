@@ -37,7 +37,7 @@ HEADERS = (
 )
 
 
-class Guard:
+class AuthMiddleware:
     """An ASGI application around another, which it lets answer only what passes."""
 
     def __init__(self, app: App, token: str, names: frozenset[str], loopback: bool) -> None:

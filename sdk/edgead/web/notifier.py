@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-class Bell:
+class AsyncNotifier:
     """`ring` from any thread; `heard` in one event loop."""
 
     def __init__(self) -> None:

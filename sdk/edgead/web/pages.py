@@ -21,8 +21,8 @@ from starlette.routing import Route
 
 from edgead.errors import EdgeadError
 from edgead.web.auth import COOKIE, same, session
-from edgead.web.notifier import Bell
-from edgead.web.state import Board, picture
+from edgead.web.notifier import AsyncNotifier
+from edgead.web.state import DashboardState, picture
 
 FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -53,7 +53,14 @@ class Pages:
     """The answers, by path."""
 
     def __init__(
-        self, board: Board, bell: Bell, hooks: Hooks, metrics: Callable[[], str], station: str, token: str, fps: float
+        self,
+        board: DashboardState,
+        bell: AsyncNotifier,
+        hooks: Hooks,
+        metrics: Callable[[], str],
+        station: str,
+        token: str,
+        fps: float,
     ) -> None:
         self._board, self._bell, self._hooks, self._metrics = board, bell, hooks, metrics
         self._station, self._token, self._period_s = station, token, 1.0 / fps

@@ -57,7 +57,7 @@ class Anomaly:
     thumb: bytes
 
 
-class Board:
+class DashboardState:
     """Written by the sink's thread, read by the server's."""
 
     def __init__(self, on_change: Callable[[], None] = lambda: None, anomalies: int = ANOMALIES) -> None:

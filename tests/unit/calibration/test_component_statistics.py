@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import DataError
-from edgead.ops.components import Statistics, distance
+from edgead.ops.components import ComponentStatistics, distance
 from edgead_calibration.components import (
     FLOOR,
     GRAIN,
@@ -32,7 +32,7 @@ def shares(count: int = 60, seed: int = 0) -> np.ndarray:
 
 def away(rows: np.ndarray, row: list[float], fit: object) -> float:
     statistics = fit(rows)  # type: ignore[operator]
-    assert isinstance(statistics, Statistics)
+    assert isinstance(statistics, ComponentStatistics)
     return distance(np.float32(row), statistics)
 
 
@@ -139,13 +139,13 @@ def test_scales_come_from_the_images_kept_aside_where_they_are_enough() -> None:
     assert kept.spec.structural == trimmed(np.linspace(10, 11, 30))
 
 
-def test_few_images_kept_aside_widen_the_scale_of_those_that_were_learnt() -> None:
+def test_few_images_kept_aside_widen_the_scale_of_those_that_were_learned() -> None:
     values, aside = np.append(np.random.default_rng(0).normal(0, 0.1, 40), [3.0, 4.0]), [False] * 40 + [True] * 2
-    learnt = trimmed(values)
+    learned = trimmed(values)
     found = usual_scale(values, aside)
-    assert found.center == learnt.center
-    assert found.spread == pytest.approx(np.sqrt(np.mean((np.array([3.0, 4.0]) - learnt.center) ** 2)))
-    assert usual_scale(values, [False] * 42) == learnt
+    assert found.center == learned.center
+    assert found.spread == pytest.approx(np.sqrt(np.mean((np.array([3.0, 4.0]) - learned.center) ** 2)))
+    assert usual_scale(values, [False] * 42) == learned
 
 
 def test_one_image_is_too_few() -> None:

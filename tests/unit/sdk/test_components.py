@@ -24,8 +24,8 @@ from edgead.bundle.manifest import decode, encode
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError
 from edgead.ops import Rules, judge_components, load_components
-from edgead.ops.components import WHOLE, Statistics, count_components, distance, label_cells
-from edgead.overlay import component_colours, paint
+from edgead.ops.components import WHOLE, ComponentStatistics, count_components, distance, label_cells
+from edgead.overlay import component_colors, paint
 from edgead.types import Branches
 
 SIDE, NAMES = component_tray.SIDE, component_tray.NAMES
@@ -78,7 +78,7 @@ def test_the_distance_is_mahalanobis() -> None:
     rows = rng.normal(size=(50, 8)) @ rng.normal(size=(8, 8))
     mean, inverse = rows.mean(axis=0), np.linalg.inv(np.cov(rows.T))
     factor = np.linalg.cholesky(inverse).T
-    statistics = Statistics(mean.astype(np.float32), np.ones(8, np.float32), factor.astype(np.float32))
+    statistics = ComponentStatistics(mean.astype(np.float32), np.ones(8, np.float32), factor.astype(np.float32))
     for row in rows:
         expected = math.sqrt((row - mean) @ inverse @ (row - mean))
         found = distance(row.astype(np.float32).reshape(2, 2, 2), statistics)
@@ -244,7 +244,7 @@ def test_what_is_missing_is_no_speck(tmp_path: Path) -> None:
     assert result.verdict is Verdict.NG
 
 
-def test_an_overlay_colours_components(tmp_path: Path) -> None:
+def test_an_overlay_colors_components(tmp_path: Path) -> None:
     component_tray.write(tmp_path / "tray.edgead")
     image = frame(labels())
     with Detector(tmp_path / "tray.edgead", threads=1) as detector:
@@ -254,7 +254,7 @@ def test_an_overlay_colours_components(tmp_path: Path) -> None:
     large = np.asarray(cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST), np.uint8)
     painted = paint(large, labels())
     assert np.array_equal((painted != large).any(axis=2), np.kron(labels(), np.ones((4, 4))) > 0)
-    assert len({tuple(colour) for colour in component_colours()[:50]}) == 50
+    assert len({tuple(color) for color in component_colors()[:50]}) == 50
 
 
 @pytest.mark.parametrize("network", [component_tray.graph(classes=6), component_tray.graph(rank=3)], ids=["K", "rank"])

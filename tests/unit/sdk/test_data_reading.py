@@ -42,7 +42,7 @@ def jpeg_with_thumbnail(image: NDArray[np.uint8]) -> bytes:
 
 
 def tiff_with_directory_first(image: NDArray[np.uint8]) -> bytes:
-    """A grey TIFF whose pixels come last: a cut leaves every tag in place."""
+    """A gray TIFF whose pixels come last: a cut leaves every tag in place."""
     height, width = image.shape
     start = 8 + 2 + 8 * 12 + 4
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, start), (278, height), (279, image.size)]
@@ -59,10 +59,10 @@ def outcome(path: Path, raw: bytes) -> NDArray[np.uint8] | None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
-def test_a_cut_file_is_refused_or_reads_the_same(tmp_path: Path, name: str, grey: bool) -> None:
+@pytest.mark.parametrize("gray", [False, True], ids=["color", "gray"])
+def test_a_cut_file_is_refused_or_reads_the_same(tmp_path: Path, name: str, gray: bool) -> None:
     image = texture(1)
-    extension, raw = encode(name, image[:, :, 0].copy() if grey else image)
+    extension, raw = encode(name, image[:, :, 0].copy() if gray else image)
     path = tmp_path / f"cut{extension}"
     whole = outcome(path, raw)
     assert whole is not None
@@ -148,10 +148,10 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_grey_and_alpha_become_three_channels(tmp_path: Path) -> None:
+def test_gray_and_alpha_become_three_channels(tmp_path: Path) -> None:
     image = texture(9)
-    grey = read_image(save(tmp_path / "grey.png", image[:, :, 0].copy()))
-    assert all(np.array_equal(grey[:, :, channel], image[:, :, 0]) for channel in range(3))
+    gray = read_image(save(tmp_path / "gray.png", image[:, :, 0].copy()))
+    assert all(np.array_equal(gray[:, :, channel], image[:, :, 0]) for channel in range(3))
     alpha = np.dstack([image, np.full(image.shape[:2], 7, np.uint8)])
     assert np.array_equal(read_image(save(tmp_path / "alpha.png", alpha)), image)
 

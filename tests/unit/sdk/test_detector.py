@@ -50,13 +50,13 @@ def test_a_good_and_a_bad_part(detector: Detector) -> None:
 
 
 def test_every_kind_of_image_gives_the_same_result(detector: Detector) -> None:
-    grey = cv2.cvtColor(tiny.bad(1), cv2.COLOR_BGR2GRAY)
-    bgr = cv2.merge([grey] * 3)
+    gray = cv2.cvtColor(tiny.bad(1), cv2.COLOR_BGR2GRAY)
+    bgr = cv2.merge([gray] * 3)
     expected = detector(bgr).raw_score
-    kinds = [grey, grey[:, :, np.newaxis], np.dstack([bgr, grey]), grey.astype(np.uint16) * 257, np.asfortranarray(bgr)]
+    kinds = [gray, gray[:, :, np.newaxis], np.dstack([bgr, gray]), gray.astype(np.uint16) * 257, np.asfortranarray(bgr)]
     assert [detector(image).raw_score for image in kinds] == pytest.approx([expected] * len(kinds), abs=1e-6)
-    colour = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
-    assert detector(colour[:, :, ::-1], color="rgb").raw_score == detector(colour).raw_score
+    color = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    assert detector(color[:, :, ::-1], color="rgb").raw_score == detector(color).raw_score
 
 
 @pytest.mark.parametrize(

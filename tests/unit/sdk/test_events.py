@@ -22,8 +22,8 @@ from edgead.errors import UsageError
 from edgead.stream.sinks import archive as archive_module
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.archive import FILES, Archive
-from edgead.stream.sinks.events import Keep
-from edgead.stream.status import LineStatus
+from edgead.stream.sinks.events import EventRecorder
+from edgead.stream.status import PipelineStatus
 
 BLOCK = 4096
 NOON = 1_750_000_000.0  # some day
@@ -44,7 +44,7 @@ def add(archive: Archive, number: int, blocks: int = 1) -> Path:
 
 
 def test_an_anomaly_is_three_files_that_appear_together(detector: Detector, tmp_path: Path) -> None:
-    sink = Keep(tmp_path)
+    sink = EventRecorder(tmp_path)
     frame, result = judged(detector)
     sink.emit(frame, result)
     (event,) = events(tmp_path)
@@ -79,12 +79,12 @@ def test_what_is_kept(detector: Detector, tmp_path: Path, verdict: Verdict, scor
 
 
 def test_the_band_follows_the_threshold(detector: Detector, tmp_path: Path) -> None:
-    class Line:
-        def status(self) -> LineStatus:
-            return LineStatus(threshold=2.0)
+    class Pipeline:
+        def status(self) -> PipelineStatus:
+            return PipelineStatus(threshold=2.0)
 
-    sink = Keep(tmp_path, verdicts=frozenset())
-    sink.attach(Line())
+    sink = EventRecorder(tmp_path, verdicts=frozenset())
+    sink.attach(Pipeline())
     for score in (1.0, 1.95):
         sink.emit(*judged(detector, score=score))
     sink.close()
@@ -92,7 +92,7 @@ def test_the_band_follows_the_threshold(detector: Detector, tmp_path: Path) -> N
 
 
 def test_events_of_one_moment_stand_beside_each_other(detector: Detector, tmp_path: Path) -> None:
-    sink = Keep(tmp_path, days=1e6)
+    sink = EventRecorder(tmp_path, days=1e6)
     for _ in range(3):
         sink.emit(*judged(detector))
     sink.close()
@@ -101,7 +101,7 @@ def test_events_of_one_moment_stand_beside_each_other(detector: Detector, tmp_pa
 
 def test_old_ones_are_deleted(detector: Detector, tmp_path: Path) -> None:
     now = time.time()
-    sink = Keep(tmp_path, days=2)
+    sink = EventRecorder(tmp_path, days=2)
     for days in (3.0, 2.5, 1.0):
         sink.emit(*judged(detector, time=now - days * 86400))
     sink.emit(*judged(detector, Verdict.OK, 0.0))  # any frame of the line, kept or not
@@ -174,11 +174,11 @@ def test_a_power_cut_leaves_no_half_event(tmp_path: Path) -> None:
 
 
 def test_two_programs_do_not_share_a_folder(tmp_path: Path) -> None:
-    sink = Keep(tmp_path)
+    sink = EventRecorder(tmp_path)
     with pytest.raises(UsageError, match="another edgead writes to"):
-        Keep(tmp_path)
+        EventRecorder(tmp_path)
     sink.close()
-    Keep(tmp_path).close()
+    EventRecorder(tmp_path).close()
 
 
 def test_a_disk_filled_by_others_costs_one_old_event_for_a_new_one(
@@ -203,7 +203,7 @@ class _Usage:
 
 
 def test_a_full_disk_leaves_no_half_event_and_the_next_one_is_kept(detector: Detector, tmp_path: Path) -> None:
-    sink = Keep(tmp_path)
+    sink = EventRecorder(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
     frame = Frame(noise, 1, "a", NOON)
     result: Result = dataclasses.replace(detector.detect(frame), verdict=Verdict.NG)

@@ -21,7 +21,7 @@ from edgead.bundle.manifest import decode, encode
 from edgead.errors import BundleError, DataError
 from edgead.stream.capture import Camera
 from edgead.stream.health import HealthCheck, measure, offset, red_over_blue, reference_of, troubles
-from edgead.stream.pipeline import Line
+from edgead.stream.pipeline import Pipeline
 from edgead.stream.sources.synthetic import Scene
 from edgead_calibration.health import ENOUGH, fit_health, spread_out
 from edgead_calibration.refit import refit_images
@@ -39,7 +39,7 @@ TROUBLES = {
     "shifted up": (lambda image: np.roll(image, -18, axis=0), "0 % across and -10 % down"),
     "small": (lambda image: cv2.resize(image, (120, 90)), "120 x 90 pixels, good parts had 240 x 180"),
     "exchanged": (lambda image: np.ascontiguousarray(image[:, :, ::-1]), "red and blue are exchanged"),
-    "grey": (lambda image: cv2.cvtColor(image[:, :, 1], cv2.COLOR_GRAY2BGR), "grey where good parts had colours"),
+    "gray": (lambda image: cv2.cvtColor(image[:, :, 1], cv2.COLOR_GRAY2BGR), "gray where good parts had colors"),
 }
 
 
@@ -69,7 +69,7 @@ def test_defects_are_no_trouble_of_the_camera() -> None:
     assert troubles(measure(missing), PROFILE) == []
 
 
-def test_parts_in_any_place_and_colour_are_not_held_to_one() -> None:
+def test_parts_in_any_place_and_color_are_not_held_to_one() -> None:
     def part(seed: int) -> np.ndarray:
         random = np.random.default_rng(seed)
         image = random.integers(90, 110, (240, 320, 3)).astype(np.uint8)
@@ -85,12 +85,12 @@ def test_what_is_measured_of_pictures_that_can_be_counted_by_hand() -> None:
     image = np.zeros((96, 96, 3), np.uint8)
     image[:, 48:] = (0, 0, 255)
     signs = measure(image)
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     assert signs.size == (96, 96)
-    assert signs.brightness == pytest.approx(grey.mean(), abs=1)
-    assert signs.contrast == pytest.approx(grey.std(), abs=1)
-    assert signs.colour == pytest.approx(127.5, abs=2)
-    assert (signs.saturated, signs.sharpness) == (0.0, 0.0)  # no green, and 255 red is 76 grey
+    assert signs.brightness == pytest.approx(gray.mean(), abs=1)
+    assert signs.contrast == pytest.approx(gray.std(), abs=1)
+    assert signs.color == pytest.approx(127.5, abs=2)
+    assert (signs.saturated, signs.sharpness) == (0.0, 0.0)  # no green, and 255 red is 76 gray
     step = np.where(np.arange(96) < 48, 0, 200).astype(np.uint8)[None].repeat(96, axis=0)
     edge = measure(cv2.cvtColor(step, cv2.COLOR_GRAY2BGR))
     assert edge.sharpness == pytest.approx(200 / 101, rel=0.05)  # 2 of 94 differences of each row, half of all lines
@@ -103,9 +103,9 @@ def test_where_a_moved_scene_is_found() -> None:
         assert offset(moved, reference)[:2] == (right, down)
     assert red_over_blue(reference, reference) == pytest.approx(1.0)
     assert red_over_blue(reference[:, :, ::-1], reference) == pytest.approx(-1.0)
-    grey = np.full_like(reference, 9)
-    assert red_over_blue(grey, reference) == 0.0
-    assert offset(grey, reference)[2] == 0.0
+    gray = np.full_like(reference, 9)
+    assert red_over_blue(gray, reference) == 0.0
+    assert offset(gray, reference)[2] == 0.0
 
 
 def test_a_frozen_camera_is_told_by_its_noise() -> None:
@@ -137,7 +137,7 @@ def test_without_a_profile_an_even_picture_is_told() -> None:
 def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
     signs = measure(image)
-    assert all(np.isfinite([signs.brightness, signs.contrast, signs.sharpness, signs.colour]))
+    assert all(np.isfinite([signs.brightness, signs.contrast, signs.sharpness, signs.color]))
     assert troubles(signs, PROFILE)
 
 
@@ -181,7 +181,7 @@ def test_a_camera_in_trouble_is_invalid_and_never_ok(tmp_path: Path) -> None:
     bundle = tiny.write_tiny(tmp_path / "b.edgead", health=fit_health(images))
     shown = [images[0], images[0] // 30, tiny.bad(3, 96, 128), cv2.resize(images[1], (64, 48)), images[1]]
     with Detector(bundle, threads=1) as detector:
-        line = Line([Camera("", Scripted(shown, live=False))], detector, [sink], replace(QUICK, health=True))
+        line = Pipeline([Camera("", Scripted(shown, live=False))], detector, [sink], replace(QUICK, health=True))
         line.run()
     assert [result.verdict.value for result in sink.results] == ["OK", "INVALID", "NG", "INVALID", "OK"]
     assert "too dark" in sink.results[1].reasons[0]

@@ -15,7 +15,7 @@ from programs import until
 from edgead import Detector, Verdict
 from edgead.errors import UsageError
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Line
+from edgead.stream.pipeline import Pipeline
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -27,7 +27,7 @@ def test_a_crash_of_the_network_costs_one_frame(tiny_bundle: Path, caplog: pytes
             Camera("a", Scripted([*images(2), *images(1, 77), *images(3)], live=False)),
             Camera("b", Scripted(images(6), live=False)),
         ]
-        status = Line(cameras, detector, [sink], QUICK).run()
+        status = Pipeline(cameras, detector, [sink], QUICK).run()
     verdicts = {name: [r.verdict.value for r in sink.results if r.camera == name] for name in "ab"}
     assert verdicts == {"a": ["OK", "OK", "INVALID", "OK", "OK", "OK"], "b": ["OK"] * 6}
     bad = next(result for result in sink.results if result.verdict is Verdict.INVALID)
@@ -40,7 +40,7 @@ def test_a_crash_of_the_network_costs_one_frame(tiny_bundle: Path, caplog: pytes
 
 def test_the_threshold_is_changed_while_the_line_runs(quick: Detector) -> None:
     sink = Memory()
-    line = Line([Camera("", Scripted(paced(500, level=175)))], quick, [sink], QUICK)  # a score of 1.2
+    line = Pipeline([Camera("", Scripted(paced(500, level=175)))], quick, [sink], QUICK)  # a score of 1.2
     thread = background(line)
     until(lambda: len(sink.results) > 5)
     line.set_threshold(1.5)
@@ -64,7 +64,7 @@ def test_the_bundle_is_changed_without_missing_a_frame(
     (tmp_path / "broken.edgead").write_bytes(b"PK")
     sink, source = Memory(), Scripted(paced(300))
     with Detector(tiny_bundle, threads=1) as detector:
-        line = Line([Camera("", source, policy="every")], detector, [sink], QUICK)
+        line = Pipeline([Camera("", source, policy="every")], detector, [sink], QUICK)
         thread = background(line)
         until(lambda: len(sink.results) > 5)
         line.replace_bundle(tmp_path / "broken.edgead")

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from capture import Endless, FakeCapture, grey
+from capture import Endless, FakeCapture, gray
 
 from edgead.errors import SourceError
 from edgead.stream.sources.live import LiveSource, open_camera, open_stream
@@ -32,7 +32,7 @@ def ended(source: LiveSource) -> bool:
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_the_last_frame_is_delivered_before_the_loss(count: int) -> None:
-    source = LiveSource(FakeCapture([grey(i) for i in range(count)]), "camera:0")
+    source = LiveSource(FakeCapture([gray(i) for i in range(count)]), "camera:0")
     seen = levels(source)
     assert seen[-1] == count - 1
     assert seen == sorted(set(seen))
@@ -41,13 +41,13 @@ def test_the_last_frame_is_delivered_before_the_loss(count: int) -> None:
 
 
 def test_every_frame_is_delivered_where_asked() -> None:
-    source = LiveSource(FakeCapture([grey(i) for i in range(50)]), "camera:0", "every")
+    source = LiveSource(FakeCapture([gray(i) for i in range(50)]), "camera:0", "every")
     assert levels(source) == list(range(50))
     assert source.dropped == 0
 
 
 def test_the_newest_frame_wins_and_the_overtaken_are_counted() -> None:
-    capture = FakeCapture([grey(i) for i in range(9)], hang=True)
+    capture = FakeCapture([gray(i) for i in range(9)], hang=True)
     with LiveSource(capture, "camera:0") as source:
         assert capture.hung.wait(5)
         frame = next(iter(source))
@@ -91,7 +91,7 @@ def test_closing_wakes_a_reader_that_waits_in_another_thread() -> None:
 
 
 def test_a_failing_camera_is_a_source_error() -> None:
-    source = LiveSource(FakeCapture([grey(1)], failure=RuntimeError("cable")), "camera:0")
+    source = LiveSource(FakeCapture([gray(1)], failure=RuntimeError("cable")), "camera:0")
     frames = iter(source)
     next(frames)
     with pytest.raises(SourceError, match="camera:0 failed: RuntimeError: cable"):
@@ -101,7 +101,7 @@ def test_a_failing_camera_is_a_source_error() -> None:
 
 
 def test_damaged_frames_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    source = LiveSource(FakeCapture([grey(0), None, np.zeros((4, 4, 3), np.float32), grey(3)]), "camera:0", "every")
+    source = LiveSource(FakeCapture([gray(0), None, np.zeros((4, 4, 3), np.float32), gray(3)]), "camera:0", "every")
     assert levels(source) == [0, 3]
     assert source.unreadable == 2
     assert [record.message for record in caplog.records if "damaged frame" in record.message] == [
@@ -110,7 +110,7 @@ def test_damaged_frames_are_counted_and_said_once(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_camera_that_shows_nothing_is_lost() -> None:
-    capture = FakeCapture([grey(1)], hang=True)
+    capture = FakeCapture([gray(1)], hang=True)
     source = LiveSource(capture, "camera:0", timeout=0.05)
     frames = iter(source)
     assert next(frames).index == 0
@@ -122,7 +122,7 @@ def test_a_camera_that_shows_nothing_is_lost() -> None:
 
 
 def test_a_recording_over_the_network_has_an_end() -> None:
-    with LiveSource(FakeCapture([grey(i) for i in range(3)], count=3.0), "http://x", "every") as source:
+    with LiveSource(FakeCapture([gray(i) for i in range(3)], count=3.0), "http://x", "every") as source:
         assert len(list(source)) == 3
 
 
@@ -144,7 +144,7 @@ def test_cameras_are_opened_by_number_or_device() -> None:
     "url", ["rtsp://user:secret@host/a", "rtsp://user:se/c@ret@host/a", "http://host/a?token=secret"]
 )
 def test_passwords_do_not_get_out(url: str) -> None:
-    with open_stream(url, "latest", 16, 5.0, lambda *_: FakeCapture([grey(0)])) as source:
+    with open_stream(url, "latest", 16, 5.0, lambda *_: FakeCapture([gray(0)])) as source:
         frames = iter(source)
         name = next(frames).name
         with pytest.raises(SourceError) as caught:

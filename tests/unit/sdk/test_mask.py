@@ -94,11 +94,11 @@ def test_the_mask_is_read_from_its_member(left: Bundle, tiny_bundle: Path) -> No
 @pytest.mark.parametrize(
     "member",
     [b"", b"no picture", png(LEFT[:4]), png(np.zeros((8, 8, 3), np.uint8)), png(LEFT.astype(np.uint16))],
-    ids=["empty", "no picture", "another size", "colours", "16 bits"],
+    ids=["empty", "no picture", "another size", "colors", "16 bits"],
 )
 def test_a_member_that_is_no_mask_is_refused_by_name(tiny_bundle: Path, tmp_path: Path, member: bytes) -> None:
     bundle = masked(Bundle.open(tiny_bundle), member, tmp_path / "odd.edgead")
-    with pytest.raises(BundleError, match=r"mask 'mask.png' is no grey picture of 8x8 cells"):
+    with pytest.raises(BundleError, match=r"mask 'mask.png' is no gray picture of 8x8 cells"):
         Detector(bundle)
 
 

@@ -18,9 +18,9 @@ from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import BOUNDS_S, Histogram
 from edgead.stream.sinks.metrics import Metrics
-from edgead.stream.status import CONNECTED, LOST, CameraStatus, LineStatus
+from edgead.stream.status import CONNECTED, LOST, CameraStatus, PipelineStatus
 
-STATUS = LineStatus(
+STATUS = PipelineStatus(
     counts={"left": {"OK": 7, "NG": 2}, 'ri"g\\h\nt': {"OK": 1}},
     cameras={
         "left": CameraStatus("camera:0", CONNECTED),
@@ -40,11 +40,11 @@ STATUS = LineStatus(
 )
 
 
-class Line:
-    def __init__(self, status: LineStatus) -> None:
+class Pipeline:
+    def __init__(self, status: PipelineStatus) -> None:
         self.given = status
 
-    def status(self) -> LineStatus:
+    def status(self) -> PipelineStatus:
         return self.given
 
 
@@ -85,7 +85,7 @@ def test_what_is_counted_from_results(metrics: Metrics, detector: Detector) -> N
 
 
 def test_what_the_line_tells(metrics: Metrics) -> None:
-    metrics.attach(Line(STATUS))
+    metrics.attach(Pipeline(STATUS))
     found = samples(read(metrics))
     assert found["edgead_results_total", frozenset({("camera", 'ri"g\\h\nt'), ("verdict", "OK")})] == 1
     assert found["edgead_camera_connected", frozenset({("camera", "left")})] == 1

@@ -35,7 +35,7 @@ def test_a_fine_checkerboard_does_not_alias() -> None:
     assert ops.resize(image, 96, 96).std() < 0.1 * plain.std()
 
 
-def test_normalise_follows_the_spec() -> None:
+def test_normalize_follows_the_spec() -> None:
     spec = InputSpec(height=16, width=24, scale=(0.01, 0.02, 0.03), offset=(-1.0, 0.0, 2.5))
     image = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
     expected = (image * np.array(spec.scale) + np.array(spec.offset)).transpose(2, 0, 1)
@@ -166,9 +166,9 @@ def test_as_image_accepts_what_cameras_give() -> None:
     alpha = np.dstack([bgr, np.full((5, 7), 9, np.uint8)])
     assert np.array_equal(ops.as_image(alpha), bgr)
     assert np.array_equal(ops.as_image(alpha[:, :, [2, 1, 0, 3]], color="rgb"), bgr)
-    grey = bgr[:, :, 0]
-    assert np.array_equal(ops.as_image(grey), cv2.merge([grey] * 3))
-    assert np.array_equal(ops.as_image(grey[:, :, np.newaxis]), cv2.merge([grey] * 3))
+    gray = bgr[:, :, 0]
+    assert np.array_equal(ops.as_image(gray), cv2.merge([gray] * 3))
+    assert np.array_equal(ops.as_image(gray[:, :, np.newaxis]), cv2.merge([gray] * 3))
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])

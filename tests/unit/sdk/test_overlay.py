@@ -1,4 +1,4 @@
-"""Pictures of results: every verdict has its colour, and a picture of any size shows the same."""
+"""Pictures of results: every verdict has its color, and a picture of any size shows the same."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from capture import FakeCapture, grey
+from capture import FakeCapture, gray
 from lines import QUICK, Memory, Scripted, background, fake_detector, flapping, images, paced, threads
 from programs import until
 
@@ -20,9 +20,9 @@ from edgead import Detector, Verdict
 from edgead.errors import SourceError
 from edgead.stream import sink_worker as outlets
 from edgead.stream.capture import Backoff, Camera
-from edgead.stream.pipeline import Line, run
+from edgead.stream.pipeline import Pipeline, run
 from edgead.stream.sources.live import LiveSource
-from edgead.stream.status import LineStatus
+from edgead.stream.status import PipelineStatus
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -31,7 +31,7 @@ def test_a_stream_killed_and_restarted_twenty_times(quick: Detector, caplog: pyt
     caplog.set_level(logging.WARNING)
     sink = Memory()
     camera = Camera("left", None, flapping(20, frames=3), "rtsp://***@cam/1", policy="every")
-    status = Line([camera], quick, [sink], QUICK).run()
+    status = Pipeline([camera], quick, [sink], QUICK).run()
     one = status.cameras["left"]
     assert (one.source, one.state, one.reconnects) == ("rtsp://***@cam/1", "ended", 20)
     assert (status.frames, status.reconnects, len(sink.results)) == (63, 20, 63)
@@ -47,7 +47,7 @@ def test_a_lost_camera_is_said_to_be_lost_while_the_others_go_on(quick: Detector
         raise SourceError("right cannot be opened")
 
     cameras = [Camera("left", Scripted(paced(200))), Camera("right", None, never, "rtsp://right")]
-    line = Line(cameras, quick, [], QUICK)
+    line = Pipeline(cameras, quick, [], QUICK)
     thread = background(line)
     until(lambda: line.status().cameras["left"].frames > 20)
     left, right = line.status().cameras.values()
@@ -69,7 +69,7 @@ def test_a_machine_that_is_full_for_a_while_costs_no_camera(quick: Detector, cap
             raise found
         return found
 
-    status = Line([Camera("a", None, reopen, "rtsp://a", policy="every")], quick, [], QUICK).run()
+    status = Pipeline([Camera("a", None, reopen, "rtsp://a", policy="every")], quick, [], QUICK).run()
     assert (status.frames, status.reconnects) == (2, 1)
     assert "rtsp://a failed: OSError: [Errno 24] Too many open files; trying again" in caplog.text
 
@@ -80,16 +80,16 @@ def test_a_camera_that_stays_away_too_long_is_given_up(quick: Detector) -> None:
 
     camera = Camera("", Scripted(images(2), SourceError("cam was lost")), never, give_up=0.02)
     with pytest.raises(SourceError, match="cam cannot be opened"):
-        Line([camera], quick, [], QUICK).run()
+        Pipeline([camera], quick, [], QUICK).run()
 
 
 def test_a_hung_stream_is_a_lost_one(quick: Detector) -> None:
-    hung = FakeCapture([grey(1)], hang=True)
+    hung = FakeCapture([gray(1)], hang=True)
     again = Scripted(images(2))
     source = LiveSource(hung, "camera:0", "every", timeout=0.05)
     camera = Camera("", source, lambda: again, policy="every")
     threading.Timer(0.2, hung.end.set).start()  # OpenCV's own time-out ends the read at last
-    status = Line([camera], quick, [], QUICK).run()
+    status = Pipeline([camera], quick, [], QUICK).run()
     assert (status.frames, status.reconnects) == (3, 1)
 
 
@@ -98,7 +98,7 @@ def test_results_are_in_order_for_each_camera_and_batched_across_them(tiny_bundl
     sink = Memory()
     with fake_detector(tiny_bundle, batch=batch) as detector:
         cameras = [Camera(name, Scripted(images(30), live=False)) for name in ("a", "b", "c")]
-        status = Line(cameras, detector, [sink], QUICK).run()
+        status = Pipeline(cameras, detector, [sink], QUICK).run()
         calls = detector.engine.calls
     for name in ("a", "b", "c"):
         assert [r.index for r in sink.results if r.camera == name] == list(range(30))
@@ -110,7 +110,7 @@ def test_a_slow_engine_judges_fresh_frames(tiny_bundle: Path) -> None:
     """With 30 frames a second and an engine slower than that a frame's age stays below two engine times."""
     sink = Memory()
     with fake_detector(tiny_bundle, seconds=0.1) as detector:
-        status = Line([Camera("", Scripted(paced(30)))], detector, [sink], replace(QUICK, limit=12)).run()
+        status = Pipeline([Camera("", Scripted(paced(30)))], detector, [sink], replace(QUICK, limit=12)).run()
         engine_time = float(np.median(detector.engine.took))
     ages = [result.age for result in sink.results]
     assert min(ages) >= 100
@@ -123,7 +123,7 @@ def test_a_slow_engine_judges_fresh_frames(tiny_bundle: Path) -> None:
 def test_a_result_past_the_deadline_is_late(tiny_bundle: Path) -> None:
     sink = Memory()
     with fake_detector(tiny_bundle, seconds=0.02) as detector:
-        Line([Camera("", Scripted(images(2)))], detector, [sink], replace(QUICK, deadline=5.0)).run()
+        Pipeline([Camera("", Scripted(images(2)))], detector, [sink], replace(QUICK, deadline=5.0)).run()
     assert [result.verdict for result in sink.results] == [Verdict.LATE] * len(sink.results)
     assert sink.results[0].reasons[0].startswith("OK, but judged ")
     assert sink.results[0].reasons[0].endswith("past the deadline of 5 ms")
@@ -133,7 +133,7 @@ def test_files_have_no_age_and_are_never_late(quick: Detector, parts: Path) -> N
     from edgead.stream.sources import open_source
 
     sink = Memory()
-    Line([Camera("", open_source(str(parts)))], quick, [sink], replace(QUICK, deadline=1e-6)).run()
+    Pipeline([Camera("", open_source(str(parts)))], quick, [sink], replace(QUICK, deadline=1e-6)).run()
     assert [(result.age, result.verdict) for result in sink.results[:2]] == [(0.0, Verdict.OK)] * 2
 
 
@@ -146,7 +146,7 @@ def room_for_16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slow_sink_loses_its_own_results_and_says_so(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
     hold = threading.Event()
     slow, other = Memory(lambda frame: hold.wait(30) and None), Memory()
-    line = Line([Camera("", Scripted(images(100)), policy="every")], quick, [slow, other], QUICK)
+    line = Pipeline([Camera("", Scripted(images(100)), policy="every")], quick, [slow, other], QUICK)
     thread = background(line)
     until(lambda: len(other.results) == 100)
     status = line.status()
@@ -170,7 +170,7 @@ def test_a_sink_of_words_may_fall_behind_further_and_gets_no_pixels(quick: Detec
         hold.wait(30)
 
     sink, count = Words(act), outlets.RESULTS // 2
-    line = Line([Camera("", Scripted(images(count)), policy="every")], quick, [sink], QUICK)
+    line = Pipeline([Camera("", Scripted(images(count)), policy="every")], quick, [sink], QUICK)
     thread = background(line)
     until(lambda: line.status().frames == count)
     hold.set()
@@ -188,14 +188,14 @@ def test_files_wait_for_a_slow_sink(quick: Detector) -> None:
 def test_a_hung_sink_does_not_keep_the_line_from_ending(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
     hold = threading.Event()
     hung = Memory(lambda frame: hold.wait(30) and None)
-    line = Line([Camera("", Scripted(images(50), live=False))], quick, [hung], QUICK)
+    line = Pipeline([Camera("", Scripted(images(50), live=False))], quick, [hung], QUICK)
     thread = background(line)  # it waits for the sink, as it does for files
     until(lambda: line.status().frames > 16)
     line.stop()
     thread.join(30)
     assert not thread.is_alive()
     assert sum(line.status().unwritten.values()) == line.status().frames
-    live = Line([Camera("", Scripted(images(3)), policy="every")], quick, [hung], QUICK).run()
+    live = Pipeline([Camera("", Scripted(images(3)), policy="every")], quick, [hung], QUICK).run()
     assert (live.frames, live.unwritten) == (3, {"Memory": 3})
     assert "does not answer: 3 results are not written" in caplog.text
     hold.set()
@@ -214,21 +214,21 @@ def test_a_failing_sink_is_tried_again_and_what_waits_is_not_lost(
             raise ConnectionError("broker is away")
 
     sink = Memory(act)
-    status = Line([Camera("", Scripted(images(10)), policy="every")], quick, [sink], QUICK).run()
+    status = Pipeline([Camera("", Scripted(images(10)), policy="every")], quick, [sink], QUICK).run()
     assert (len(sink.results), status.unwritten) == (7, {"Memory": 3})
     assert caplog.messages == ["Memory cannot write: broker is away; the line goes on", "Memory writes again"]
 
 
 def test_sinks_that_want_the_line_get_it(quick: Detector) -> None:
     class Page(Memory):
-        def attach(self, line: Line) -> None:
+        def attach(self, line: Pipeline) -> None:
             self.line = line
 
     page = Page()
-    line = Line([Camera("", Scripted(images(3), live=False))], quick, [page], QUICK)
+    line = Pipeline([Camera("", Scripted(images(3), live=False))], quick, [page], QUICK)
     status = line.run()
     assert page.line is line
-    assert isinstance(status, LineStatus)
+    assert isinstance(status, PipelineStatus)
     plain = msgspec.json.decode(msgspec.json.encode(status))
     assert plain == json.loads(json.dumps(status.to_dict()))
     assert plain["counts"] == {"": {"OK": 3}}
@@ -238,9 +238,9 @@ def test_sinks_that_want_the_line_get_it(quick: Detector) -> None:
 
 def test_the_line_says_that_it_is_alive_only_when_it_is(quick: Detector) -> None:
     beats: list[float] = []
-    silent = FakeCapture([grey(1)], hang=True)
+    silent = FakeCapture([gray(1)], hang=True)
     source = LiveSource(silent, "camera:0", timeout=30)
-    line = Line([Camera("", source)], quick, [], QUICK, on_alive=lambda: beats.append(time.monotonic()))
+    line = Pipeline([Camera("", source)], quick, [], QUICK, on_alive=lambda: beats.append(time.monotonic()))
     thread = background(line)
     until(lambda: line.status().frames == 1)
     count = len(beats)
@@ -249,7 +249,7 @@ def test_the_line_says_that_it_is_alive_only_when_it_is(quick: Detector) -> None
     line.stop()
     silent.end.set()
     thread.join(30)
-    quiet = Line([Camera("", Scripted([]), lambda: Scripted([]), quiet=True)], quick, [], QUICK)
+    quiet = Pipeline([Camera("", Scripted([]), lambda: Scripted([]), quiet=True)], quick, [], QUICK)
     assert quiet._feeds[0].waiting
 
 

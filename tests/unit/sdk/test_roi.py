@@ -15,15 +15,15 @@ from edgead import Detector, Frame, Verdict, ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
 from edgead.errors import DataError, UsageError
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Line
-from edgead.stream.roi import View, read_area, read_views
+from edgead.stream.pipeline import Pipeline
+from edgead.stream.roi import RoiMask, read_roi, read_roi_masks
 from edgead.types import Branches, Reading
 
 SIZE = (60, 80)  # of a frame, (H, W)
 
 
 def painted(text: str) -> np.ndarray:
-    return read_area(text).paint(SIZE) > 127
+    return read_roi(text).paint(SIZE) > 127
 
 
 def test_a_box_has_the_pixels_it_names() -> None:
@@ -54,17 +54,17 @@ def test_a_picture_of_any_size_is_stretched_over_the_frame(tmp_path: Path) -> No
 @pytest.mark.parametrize("text", ["", "1,2", "1,2,3", "1,2 3,4", "1,2,3,4,5", "1,2,0,5", "1,2,3 4,5,6 7,8,9", "no.png"])
 def test_what_is_no_area_is_said(text: str) -> None:
     with pytest.raises(UsageError, match=r"is no area|is empty"):
-        read_area(text)
+        read_roi(text)
 
 
 def test_a_picture_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "mask.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"mask\.png"):
-        read_area(str(tmp_path / "mask.png"))
+        read_roi(str(tmp_path / "mask.png"))
 
 
 def test_areas_belong_to_cameras() -> None:
-    left, right, all_of_it = read_views(
+    left, right, all_of_it = read_roi_masks(
         ["left=0,0,40,60"], ["right=0,0,40,60", "left=0,0,40,30"], ["left", "right", "x"]
     )
     assert all_of_it is None
@@ -73,20 +73,20 @@ def test_areas_belong_to_cameras() -> None:
     np.testing.assert_array_equal(left.cells(SIZE, (2, 2)), [[0, 0], [1, 0]])
     np.testing.assert_array_equal(right.cells(SIZE, (2, 2)), [[0, 1], [0, 1]])
     with pytest.raises(UsageError, match="did you mean 'left'"):
-        read_views(["lefd=0,0,4,4"], [], ["left", "right"])
+        read_roi_masks(["lefd=0,0,4,4"], [], ["left", "right"])
     with pytest.raises(UsageError, match="name the camera"):
-        read_views([], ["left=0,0,4,4"], [""])
+        read_roi_masks([], ["left=0,0,4,4"], [""])
 
 
 def test_a_cell_counts_by_its_share() -> None:
-    (view,) = read_views([], ["0,0,30,60"], [""])
+    (view,) = read_roi_masks([], ["0,0,30,60"], [""])
     assert view is not None
     np.testing.assert_allclose(view.cells(SIZE, (1, 4)), [[0, 0.5, 1, 1]], atol=1 / 255)
 
 
 def test_nothing_left_to_judge_is_refused() -> None:
     with pytest.raises(UsageError, match="of 80x60 pixels nothing is left"):
-        View([read_area("90,0,5,5")], []).cells(SIZE, (4, 4))
+        RoiMask([read_roi("90,0,5,5")], []).cells(SIZE, (4, 4))
 
 
 @given(
@@ -133,7 +133,7 @@ def test_a_defect_outside_of_what_is_judged_is_none(tiny_bundle: Path) -> None:
     image[:16, :16] = 255
     with Detector(tiny_bundle, threads=1) as detector:
         grid = (detector.bundle.manifest.fusion.height, detector.bundle.manifest.fusion.width)
-        ignored = View([], [read_area("0,0,24,24")]).cells((64, 64), grid)
+        ignored = RoiMask([], [read_roi("0,0,24,24")]).cells((64, 64), grid)
         seen, hidden = detector.detect_many([Frame(image), Frame(image)], [None, ignored])
     assert (seen.verdict, hidden.verdict) == (Verdict.NG, Verdict.OK)
     assert seen.regions
@@ -144,14 +144,16 @@ def test_cameras_of_a_line_are_judged_by_their_own_areas(tiny_bundle: Path) -> N
     half = np.full((8, 8, 3), 20, np.uint8)
     half[:, 4:] = 250
     sink = Memory()
-    left, right, none = read_views(["left=0,0,4,8", "right=4,0,4,8", "none=100,100,4,4"], [], ["left", "right", "none"])
+    left, right, none = read_roi_masks(
+        ["left=0,0,4,8", "right=4,0,4,8", "none=100,100,4,4"], [], ["left", "right", "none"]
+    )
     with fake_detector(tiny_bundle, batch=3) as detector:
         detector.engine = Halves()
         cameras = [
             Camera(name, Scripted([half] * 3, live=False), view=view)
             for name, view in (("left", left), ("right", right), ("none", none))
         ]
-        Line(cameras, detector, [sink], QUICK).run()
+        Pipeline(cameras, detector, [sink], QUICK).run()
     verdicts = {name: {r.verdict.value for r in sink.results if r.camera == name} for name in ("left", "right", "none")}
     assert verdicts == {"left": {"OK"}, "right": {"NG"}, "none": {"INVALID"}}
     assert any("nothing is left to judge" in words for result in sink.results for words in result.reasons)

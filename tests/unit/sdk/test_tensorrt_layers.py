@@ -10,7 +10,7 @@ import twins
 
 from edgead.ops import to_input
 from edgead.tensorrt.build import Options, build
-from edgead.tensorrt.layers import Layer, Wish, count, from_inspector, from_log, unmet
+from edgead.tensorrt.layers import Layer, LayerPrecision, count, from_inspector, from_log, precision_mismatches
 from edgead_calibration import networks
 from edgead_calibration.recipe import Int8
 
@@ -72,17 +72,17 @@ def test_the_builders_log_is_read_layer_by_layer() -> None:
 @pytest.mark.parametrize(
     ("wish", "clause"),
     [
-        (Wish("conv_a", "int8"), None),
-        (Wish("conv_b", "fp16"), None),
-        (Wish("matmul", "fp16"), None),
-        (Wish("conv_a", "fp16"), "conv_a runs in int8, not fp16"),
-        (Wish("conv_b", "int8"), "conv_b runs in fp16, not int8"),
-        (Wish("matmul", "fp32"), "matmul runs in fp16, not fp32"),
-        (Wish("lost", "int8"), "lost runs in a way unknown, not int8"),
+        (LayerPrecision("conv_a", "int8"), None),
+        (LayerPrecision("conv_b", "fp16"), None),
+        (LayerPrecision("matmul", "fp16"), None),
+        (LayerPrecision("conv_a", "fp16"), "conv_a runs in int8, not fp16"),
+        (LayerPrecision("conv_b", "int8"), "conv_b runs in fp16, not int8"),
+        (LayerPrecision("matmul", "fp32"), "matmul runs in fp16, not fp32"),
+        (LayerPrecision("lost", "int8"), "lost runs in a way unknown, not int8"),
     ],
 )
-def test_a_product_that_does_not_run_as_asked_is_named(wish: Wish, clause: str | None) -> None:
-    assert unmet([wish], from_log(LOG)) == ([] if clause is None else [clause])
+def test_a_product_that_does_not_run_as_asked_is_named(wish: LayerPrecision, clause: str | None) -> None:
+    assert precision_mismatches([wish], from_log(LOG)) == ([] if clause is None else [clause])
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_every_product_of_a_mixed_network_is_found_in_what_is_built(depthwise: b
     asked = {}
     for name, kept in {"none": (), "teacher": ("teacher",)}.items():
         built = build(library, maker.make(kept), Options((1, 3), 89))
-        assert unmet(built.wishes, built.layers) == []
+        assert precision_mismatches(built.wishes, built.layers) == []
         asked[name] = count(built.wishes)
     assert asked["none"]["int8"] > asked["teacher"]["int8"]
 
@@ -137,7 +137,7 @@ def test_every_product_of_a_mixed_network_is_found_in_what_is_built(depthwise: b
 def test_an_engine_of_another_precision_is_found_out() -> None:
     library = rtx.library()
     asked, got = (build(library, network, Options((1,), 86)) for network in (halved(), twins.network()))
-    faults = unmet(asked.wishes, got.layers)
+    faults = precision_mismatches(asked.wishes, got.layers)
     assert len(faults) == count(asked.wishes)["fp16"] > 0
     assert all(fault.endswith("runs in fp32, not fp16") for fault in faults)
 

@@ -7,7 +7,7 @@ import painted
 import pytest
 from numpy.typing import NDArray
 
-from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, GREY, augment, turn
+from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, GRAY, augment, turn
 
 
 def corners(image: NDArray[np.uint8]) -> int:
@@ -89,14 +89,14 @@ def test_quarter_turns_are_exact_and_all_drawn() -> None:
     assert np.any(matches, axis=0).all()
 
 
-def test_a_slight_turn_fills_with_grey_and_turns_by_no_more() -> None:
+def test_a_slight_turn_fills_with_gray_and_turns_by_no_more() -> None:
     image = np.zeros((101, 101, 3), np.uint8)
-    image[50, 90] = 255  # 40 pixels right of the centre
+    image[50, 90] = 255  # 40 pixels right of the center
     angles = []
     for seed in range(60):
         turned = turn(image, np.random.default_rng(seed), quarters=False, degrees=5.0)
         y, x = np.unravel_index(np.argmax(turned[10:-10, 10:-10, 0]), (81, 81))
         angles.append(np.degrees(np.arctan2(40 - y, x - 40)))
-        assert abs(angles[-1]) < 2 or (turned[0, 0] == GREY).all() or (turned[0, -1] == GREY).all()
+        assert abs(angles[-1]) < 2 or (turned[0, 0] == GRAY).all() or (turned[0, -1] == GRAY).all()
     assert 3 < np.max(np.abs(angles)) < 6
     assert np.mean(angles) == pytest.approx(0, abs=1.5)

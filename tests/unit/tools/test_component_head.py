@@ -13,8 +13,8 @@ from edgead_tools.methods.csad.component_head import (
     ComponentHead,
     dice_loss,
     entropy,
-    labelled_losses,
-    unlabelled_losses,
+    labeled_losses,
+    unlabeled_losses,
 )
 
 IMAGES, CLASSES, SIDE = 2, 3, 5
@@ -37,7 +37,7 @@ def test_cross_entropy_and_focal_loss(seed: int) -> None:
         right = probabilities[b, labels[b, y, x], y, x]
         entropies.append(-math.log(right))
         focals.append(-((1 - right) ** 2) * math.log(right + 1e-5))
-    losses = labelled_losses(logits, labels)
+    losses = labeled_losses(logits, labels)
     assert float(losses["ce"]) == pytest.approx(0.5 * np.mean(entropies), rel=1e-4)
     assert float(losses["focal"]) == pytest.approx(10 * np.mean(focals), rel=1e-4)
 
@@ -54,7 +54,7 @@ def test_dice_loss(seed: int) -> None:
             both = (probabilities[b, k] * chosen[b, k]).sum()
             everything = probabilities[b, k].sum() + chosen[b, k].sum()
             total += weights[k] * (1 - (2 * both + 1e-5) / (everything + 2e-5)) / IMAGES
-    assert float(labelled_losses(logits, labels)["dice"]) == pytest.approx(total, rel=1e-4)
+    assert float(labeled_losses(logits, labels)["dice"]) == pytest.approx(total, rel=1e-4)
 
 
 def test_a_class_that_is_not_there_has_no_part_in_dice() -> None:
@@ -72,7 +72,7 @@ def test_histogram_and_entropy_loss(seed: int) -> None:
     for b in range(IMAGES):
         for k in range(1, CLASSES):
             away += abs(probabilities[b, k].mean() - shares[b, k]) / IMAGES
-    losses = unlabelled_losses(logits, torch.from_numpy(shares).float())
+    losses = unlabeled_losses(logits, torch.from_numpy(shares).float())
     assert float(losses["histogram"]) == pytest.approx(10 * away, rel=1e-4)
     plain = np.mean([-p * math.log(p + 1e-5) for p in probabilities.ravel()])
     assert float(losses["entropy"]) == pytest.approx(plain, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Components without a human: masks, refining, descriptors, classes, and which images are labelled."""
+"""Components without a human: masks, refining, descriptors, classes, and which images are labeled."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_class_has_enough_members() -> None:
     assert set(cluster_items(clustered([5]), 8)) == {0}
 
 
-def test_images_that_show_something_else_are_not_labelled() -> None:
+def test_images_that_show_something_else_are_not_labeled() -> None:
     random = np.random.default_rng(0)
     maps = []
     for index in range(24):
@@ -137,7 +137,7 @@ def test_the_kinds_on_a_tray_are_found(kits: tuple[np.ndarray, list[np.ndarray]]
     masks = [[one == kind for kind in range(1, 5)] for one in labels]  # as a foundation model might give them
     found = find_components(images, load_state(find("efficientnet-lite0")), 0, proposals=lambda _: masks)
     assert len(found.names) == 5
-    assert set(found.labels) | set(found.unlabelled) == set(range(12))
+    assert set(found.labels) | set(found.unlabeled) == set(range(12))
     for index, one in found.labels.items():
         pairs = {(int(a), int(b)) for a, b in zip(labels[index].ravel(), one.ravel(), strict=True) if a and b}
         assert len({b for _, b in pairs}) == len(pairs) == 4  # every kind has one class, and every class one kind
@@ -187,10 +187,10 @@ def test_drawn_label_maps_are_read_beside_the_images_or_at_the_root(tmp_path: Pa
         (np.zeros((40, 60), np.uint8), "", "0 for the background"),
         (np.full((40, 60), 99, np.uint8), "", "0 for the background"),
         (np.ones((20, 60), np.uint8), "", "60x20"),
-        (np.ones((40, 60, 3), np.uint8), "", "8-bit grey"),
+        (np.ones((40, 60, 3), np.uint8), "", "8-bit gray"),
         (np.full((40, 60), 2, np.uint8), "bolt\n", "2 different names"),
     ],
-    ids=["empty", "many", "size", "colour", "names"],
+    ids=["empty", "many", "size", "color", "names"],
 )
 def test_a_label_map_that_cannot_be_used_is_said(tmp_path: Path, pixels: np.ndarray, names: str, match: str) -> None:
     ones = samples(tmp_path)

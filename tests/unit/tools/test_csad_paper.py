@@ -78,7 +78,7 @@ def stages(images: int, seed: int = 0) -> list[torch.Tensor]:
     ]
 
 
-def test_the_teacher_is_standardised_over_the_images() -> None:
+def test_the_teacher_is_standardized_over_the_images() -> None:
     torch.manual_seed(0)
     teacher = Teacher().eval()
     batches = [stages(3, seed) for seed in range(4)]
@@ -87,7 +87,7 @@ def test_the_teacher_is_standardised_over_the_images() -> None:
         mean = plain.mean((2, 3)).mean(0)
         deviation = (plain - mean[None, :, None, None]).square().mean((2, 3)).mean(0).sqrt()
         expected = (plain - mean[None, :, None, None]) / deviation[None, :, None, None]
-        teacher.standardise(lambda: (teacher(batch) for batch in batches))
+        teacher.standardize(lambda: (teacher(batch) for batch in batches))
         found = torch.cat([teacher(batch) for batch in batches])
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert found.shape == (12, CHANNELS, 8, 8)

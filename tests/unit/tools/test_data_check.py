@@ -38,7 +38,7 @@ def test_sound_images_are_all_kept_in_order(tmp_path: Path) -> None:
     assert result.images is None
 
 
-def test_what_cannot_be_learnt_from_is_left_out_with_a_reason(tmp_path: Path) -> None:
+def test_what_cannot_be_learned_from_is_left_out_with_a_reason(tmp_path: Path) -> None:
     paths = save_many(tmp_path, 12)
     paths[1].write_bytes(paths[1].read_bytes()[:-40])
     paths[3].write_bytes(b"")

@@ -36,7 +36,7 @@ def state() -> dict[str, Tensor]:
 
 
 def fixed_image() -> Tensor:
-    """Ramps of three slopes with a coloured square, (1, 128, 128, 3) uint8 BGR."""
+    """Ramps of three slopes with a colored square, (1, 128, 128, 3) uint8 BGR."""
     y, x = np.mgrid[0:128, 0:128]
     image = np.stack([x * 2 % 256, y * 2 % 256, (x * 3 + y * 5) % 256], -1).astype(np.uint8)
     image[40:80, 50:90] = (30, 200, 90)

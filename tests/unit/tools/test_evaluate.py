@@ -44,7 +44,7 @@ def write(path: Path, image: np.ndarray) -> None:
 
 
 def draw(root: Path, kinds: dict[str, int], *, seed: int = 0) -> Path:
-    """A data set as MVTec AD lays it out: per kind of defect six images with spots of one grey level."""
+    """A data set as MVTec AD lays it out: per kind of defect six images with spots of one gray level."""
     for index in range(8):
         write(root / f"train/good/{index}.png", tiny.good(seed + index))
         write(root / f"test/good/{index}.png", tiny.good(seed + 100 + index) + np.uint8(4 * index))

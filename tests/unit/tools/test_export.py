@@ -30,7 +30,7 @@ SIZE = 64
 
 
 class Compared(nn.Module):
-    """A trunk whose taps are resized, normalised, compared and segmented: every kind of layer a method uses."""
+    """A trunk whose taps are resized, normalized, compared and segmented: every kind of layer a method uses."""
 
     def __init__(self) -> None:
         super().__init__()

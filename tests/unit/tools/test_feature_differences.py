@@ -1,4 +1,4 @@
-"""AST-MFR's edge form: a standardised teacher, a student of a known cost, differences judged by what is usual."""
+"""AST-MFR's edge form: a standardized teacher, a student of a known cost, differences judged by what is usual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgead_tools.layers.residual_map import ResidualMap
 from edgead_tools.methods.ast_mfr.feature_differences import (
     SOFTNESS,
     RegeneratedTaps,
-    StandardisedTaps,
+    StandardizedTaps,
     judge_differences,
     soften,
 )
@@ -40,19 +40,19 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def teacher(images: Tensor) -> StandardisedTaps:
-    return StandardisedTaps(load_efficientnet_lite(load_state(find("efficientnet-lite0"))), batches(images))
+def teacher(images: Tensor) -> StandardizedTaps:
+    return StandardizedTaps(load_efficientnet_lite(load_state(find("efficientnet-lite0"))), batches(images))
 
 
 @pytest.fixture
-def pair(teacher: StandardisedTaps) -> RegeneratedTaps:
+def pair(teacher: StandardizedTaps) -> RegeneratedTaps:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return RegeneratedTaps(teacher, 8, 0.3).eval()
 
 
 @torch.no_grad()
-def test_the_teachers_channels_are_standardised_over_good_images(teacher: StandardisedTaps, images: Tensor) -> None:
+def test_the_teachers_channels_are_standardized_over_good_images(teacher: StandardizedTaps, images: Tensor) -> None:
     assert tuple(teacher.channels) == CHANNELS
     for tap, channels in zip(teacher(images), CHANNELS, strict=True):
         torch.testing.assert_close(tap.mean((0, 2, 3)), torch.zeros(channels), rtol=0, atol=1e-4)
@@ -113,8 +113,8 @@ def test_losses_are_the_plain_formulas(pair: RegeneratedTaps, images: Tensor) ->
 
 def test_only_student_and_regenerations_learn(pair: RegeneratedTaps, images: Tensor) -> None:
     torch.stack(list(pair.losses(images[:2]).values())).sum().backward()  # type: ignore[no-untyped-call]
-    learnt = {name.split(".")[0] for name, parameter in pair.named_parameters() if parameter.grad is not None}
-    assert learnt == {"student", "regenerations"}
+    learned = {name.split(".")[0] for name, parameter in pair.named_parameters() if parameter.grad is not None}
+    assert learned == {"student", "regenerations"}
 
 
 @torch.no_grad()
@@ -144,7 +144,7 @@ def test_the_stacked_difference_has_both_levels_at_the_fine_grid(pair: Regenerat
 def test_parameters_and_multiply_adds_are_those_the_readme_names() -> None:
     """Whitening comes on top, 0.03 GMAC."""
     with torch.random.fork_rng(), torch.no_grad():
-        taps = StandardisedTaps(EfficientNetLite("lite0").eval(), lambda: [torch.randn(2, 3, 64, 64)])
+        taps = StandardizedTaps(EfficientNetLite("lite0").eval(), lambda: [torch.randn(2, 3, 64, 64)])
         network = RegeneratedTaps(taps, 64, 0.3).eval()
         with FlopCounterMode(display=False) as counter:
             network.differences(torch.zeros(1, 3, 256, 256))

@@ -27,7 +27,7 @@ def features(seed: int, *shape: int) -> Tensor:
 
 @given(rate=st.floats(0, 0.99), seed=st.integers(0, 2**31), count=st.integers(1, 3), side=st.integers(16, 40))
 @settings(deadline=None, max_examples=50)
-def test_the_masking_rate_is_honoured(rate: float, seed: int, count: int, side: int) -> None:
+def test_the_masking_rate_is_honored(rate: float, seed: int, count: int, side: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         mask = random_mask(torch.zeros(count, 5, side, side), rate)
@@ -192,15 +192,15 @@ def test_student_and_regenerations_learn_and_the_teacher_does_not() -> None:
     network, image = pair(0.3), features(8, 4, 3, 16, 16)
     network.student.train()
     before = {name: tensor.clone() for name, tensor in network.teacher.state_dict().items()}
-    optimiser = torch.optim.Adam([one for one in network.parameters() if one.requires_grad], 1e-2)
+    optimizer = torch.optim.Adam([one for one in network.parameters() if one.requires_grad], 1e-2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         seen = []
         for _ in range(60):
             total = torch.stack(list(network.losses(image).values())).sum()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             total.backward()
-            optimiser.step()
+            optimizer.step()
             seen.append(total.item())
     assert seen[-1] < 0.5 * seen[0]
     assert all(

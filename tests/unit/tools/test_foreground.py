@@ -24,8 +24,8 @@ def test_a_mask_is_read_in_its_own_size_whatever_its_channels(tmp_path: Path) ->
     mask = read_foreground(drawn(tmp_path / "mask.png"), (1200, 1600))
     assert (mask.shape, mask.dtype) == ((120, 160), np.uint8)
     assert mask.mean() == 255 / 4
-    cv2.imwrite(str(tmp_path / "grey.png"), mask)
-    assert np.array_equal(read_foreground(tmp_path / "grey.png", (120, 160)), mask)
+    cv2.imwrite(str(tmp_path / "gray.png"), mask)
+    assert np.array_equal(read_foreground(tmp_path / "gray.png", (120, 160)), mask)
 
 
 @pytest.mark.parametrize("size", [(120, 160), (121, 160), (60, 80), (480, 641)])

@@ -28,7 +28,7 @@ def students() -> LocalGlobal:
     return LocalGlobal(trunk, images, (SIDE, SIDE), 16).eval()
 
 
-def test_the_teacher_is_standardised_and_fixed(students: LocalGlobal) -> None:
+def test_the_teacher_is_standardized_and_fixed(students: LocalGlobal) -> None:
     taps = torch.cat([students.taps(batch)[1] for batch in images()])
     torch.testing.assert_close(taps.mean((0, 2, 3)), torch.zeros(40), atol=1e-3, rtol=0)
     torch.testing.assert_close(taps.std((0, 2, 3)), torch.ones(40), atol=1e-2, rtol=0)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead_tools.data.augment import jitter
-from edgead_tools.data.logical import OUTSIDE, find_items, paste_items, shake
+from edgead_tools.data.logical import OUTSIDE, find_items, jitter_scene, paste_items
 
 SIDE = 64
-COLOURS = np.array([(20, 20, 20), (40, 160, 200), (200, 90, 30)], np.uint8)
+COLORS = np.array([(20, 20, 20), (40, 160, 200), (200, 90, 30)], np.uint8)
 
 
 def part() -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def part() -> tuple[np.ndarray, np.ndarray]:
     labels[8:16, 8:20] = 1
     labels[40:52, 40:46] = 2
     labels[30, 30] = 2  # too small to be an item
-    return COLOURS[labels], labels
+    return COLORS[labels], labels
 
 
 def test_items_are_the_pieces_of_every_class() -> None:
@@ -41,9 +41,9 @@ def test_pixels_and_labels_go_together(seed: int) -> None:
     same = (pasted == image).all(axis=2)
     assert same[~changed & (painted == labels) & (labels == 0)].all()
     inside = changed & (painted > 0)
-    colours = pasted[inside].astype(int)
-    assert (np.abs(colours - COLOURS[painted[inside]]) <= 180).all()
-    exact = (colours == COLOURS[painted[inside]]).all(axis=1).mean()
+    colors = pasted[inside].astype(int)
+    assert (np.abs(colors - COLORS[painted[inside]]) <= 180).all()
+    exact = (colors == COLORS[painted[inside]]).all(axis=1).mean()
     assert exact > 0.5  # at its edge a turned item mixes with its ground
     assert np.array_equal(image, part()[0])
     assert np.array_equal(labels, part()[1])
@@ -78,7 +78,7 @@ def test_where_no_place_is_far_enough_nothing_is_pasted() -> None:
 @settings(deadline=None, max_examples=20)
 def test_shaken_labels_stay_labels_and_stay_on_their_items(seed: int) -> None:
     image, labels = part()
-    moved, shaken = shake(image, labels, np.random.default_rng(seed))
+    moved, shaken = jitter_scene(image, labels, np.random.default_rng(seed))
     assert (moved.shape, moved.dtype, shaken.shape, shaken.dtype) == (image.shape, np.uint8, labels.shape, np.uint8)
     assert set(np.unique(shaken)) <= {0, 1, 2}
     assert (shaken != labels).mean() < 0.05
@@ -86,7 +86,7 @@ def test_shaken_labels_stay_labels_and_stay_on_their_items(seed: int) -> None:
 
 def test_shaking_moves_and_lights() -> None:
     image, labels = part()
-    changed = [shake(image, labels, np.random.default_rng(seed)) for seed in range(12)]
+    changed = [jitter_scene(image, labels, np.random.default_rng(seed)) for seed in range(12)]
     assert any(not np.array_equal(one, labels) for _, one in changed)
     assert any(not np.array_equal(one, image) and np.array_equal(other, labels) for one, other in changed)
 

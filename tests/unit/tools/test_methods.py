@@ -18,14 +18,14 @@ from edgead_tools.methods import METHODS, Method, Trained, TrainingImages, creat
 from edgead_tools.training.loop import Run
 
 
-class Grey(nn.Module):
+class Gray(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"grey": image.mean(1)}
+        return {"gray": image.mean(1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Tiny:
-    """The distance from grey."""
+    """The distance from gray."""
 
     name: ClassVar[str] = "tiny"
     preset: ClassVar[str] = "edge"
@@ -39,8 +39,8 @@ class Tiny:
     def train(self, images: TrainingImages, run: Run) -> Trained:
         height, width = images.size
         spec = InputSpec(height=height, width=width, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
-        fusion = FusionSpec(maps=(MapSpec(name="grey"),), height=height, width=width, sigma=self.sigma)
-        return Trained(Grey().eval(), spec, fusion, {"images": len(images.train)})
+        fusion = FusionSpec(maps=(MapSpec(name="gray"),), height=height, width=width, sigma=self.sigma)
+        return Trained(Gray().eval(), spec, fusion, {"images": len(images.train)})
 
 
 @pytest.fixture
@@ -91,6 +91,6 @@ def test_a_method_trains(tiny: str, tmp_path: Path) -> None:
         (np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 8, 9, 3), np.uint8)),
     ],
 )
-def test_images_that_cannot_be_learnt_from_are_refused(train: np.ndarray, calibration: np.ndarray) -> None:
+def test_images_that_cannot_be_learned_from_are_refused(train: np.ndarray, calibration: np.ndarray) -> None:
     with pytest.raises(DataError, match="images"):
         TrainingImages(train, calibration)

@@ -49,7 +49,7 @@ def slow_curve(maps: list[Map], good: list[Mask], coverage: Callable[[float], fl
 
 
 def area(points: list[tuple[float, float]], limit: float) -> float:
-    """By trapezoids up to the limit, with the height there between its neighbours."""
+    """By trapezoids up to the limit, with the height there between its neighbors."""
     total = 0.0
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 < limit and x1 > x0:

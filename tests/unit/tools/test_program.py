@@ -43,7 +43,7 @@ class Brightness(nn.Module):
         return {self.name: nn.functional.avg_pool2d(image.mean(1, keepdim=True) * self.more, 4).squeeze(1)}
 
 
-class Coloured(nn.Module):
+class Colored(nn.Module):
     """Channels count differently, and the outputs' names are not in order."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def recording(bundle: Bundle, content: bytes) -> Bundle:
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_a_program_gives_the_maps_of_the_onnx_file(tmp_path: Path, batch: int) -> None:
-    made = trained(Coloured(), "big", "mean")
+    made = trained(Colored(), "big", "mean")
     pictures = np.random.default_rng(0).integers(0, 256, (5, tiny.SIZE, tiny.SIZE, 3), np.uint8)
     path = export(made, tmp_path / "model.onnx", pictures).path
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -178,7 +178,7 @@ def test_a_program_of_another_network_is_refused(tiny_bundle: Path, network: nn.
 
 
 def test_a_program_in_half(program: ExportedProgram) -> None:
-    made = make_program(trained(Coloured(), "big", "mean"))
+    made = make_program(trained(Colored(), "big", "mean"))
     half = in_half(made)
     image = torch.rand(3, 3, tiny.SIZE, tiny.SIZE)
     with torch.inference_mode():

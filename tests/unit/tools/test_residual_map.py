@@ -27,7 +27,7 @@ CHANNELS = 5
 
 
 def residuals(count: int, *, height: int = 6, width: int = 9, seed: int = 0) -> Tensor:
-    """Correlated channels of unlike scales and means, wider towards the right, (count, CHANNELS, height, width)."""
+    """Correlated channels of unlike scales and means, wider toward the right, (count, CHANNELS, height, width)."""
     random = np.random.default_rng(seed)
     mixing = random.normal(size=(CHANNELS, CHANNELS)) * (0.1, 0.5, 1, 3, 10)
     noise = random.normal(size=(count, CHANNELS, height, width)) * np.linspace(1, 2, width)
@@ -72,10 +72,10 @@ def plain_blur(statistic: Array) -> Array:
 
 def plain_lengths(stack: Tensor, mean: Array, whitening: Array) -> Array:
     """(B, h, w): the Mahalanobis length of every residual over the root of the number of channels."""
-    centred = stack.double().numpy() - mean[:, None, None]
+    centered = stack.double().numpy() - mean[:, None, None]
     lengths = np.zeros((len(stack), *stack.shape[2:]))
     for b, y, x in np.ndindex(lengths.shape):
-        lengths[b, y, x] = np.sqrt(((whitening @ centred[b, :, y, x]) ** 2).mean() + FLOOR)
+        lengths[b, y, x] = np.sqrt(((whitening @ centered[b, :, y, x]) ** 2).mean() + FLOOR)
     return lengths
 
 
@@ -167,7 +167,7 @@ def turned(random: np.random.Generator) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("change", ["unit", "offset", "rotation"])
 def test_units_offsets_and_rotations_of_the_channels_do_not_matter(change: str) -> None:
-    """Shrinkage goes towards a multiple of the identity, so these are what the map is invariant to."""
+    """Shrinkage goes toward a multiple of the identity, so these are what the map is invariant to."""
     good, new = residuals(30), residuals(2, seed=1)
     unit, rotation = torch.eye(CHANNELS), torch.from_numpy(turned(np.random.default_rng(2)))
     mix = {"unit": 7 * unit, "offset": unit, "rotation": rotation}[change]

@@ -178,7 +178,7 @@ def test_relative_positions_are_interpolated_between_their_ends() -> None:
     same = _between(offsets, 64)[:, :, 0]
     assert torch.equal(same, torch.arange(64.0)[:, None] - torch.arange(64.0))
     fewer = _between(offsets, 28)[:, :, 1]
-    scale = 127 / 55  # half-pixel centres: offset d of 55 lies at d * 127 / 55 of 127
+    scale = 127 / 55  # half-pixel centers: offset d of 55 lies at d * 127 / 55 of 127
     torch.testing.assert_close(fewer, (torch.arange(28.0)[:, None] - torch.arange(28.0)) * scale, rtol=0, atol=1e-3)
 
 
@@ -193,7 +193,7 @@ def test_sam_gives_the_embedding_and_the_decoders(mobile: dict[str, Tensor]) -> 
     assert embedding.shape == decoded.shape == (1, 256, 4, 6)
 
 
-def test_pixels_are_normalised_in_rgb() -> None:
+def test_pixels_are_normalized_in_rgb() -> None:
     blue, green, red = 10, 100, 200
     found = tensor_from(torch.tensor([blue, green, red], dtype=torch.uint8).expand(1, 2, 2, 3))
     expected = [(red - 123.675) / 58.395, (green - 116.28) / 57.12, (blue - 103.53) / 57.375]

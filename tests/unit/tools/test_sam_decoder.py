@@ -36,8 +36,8 @@ def linear(layer: nn.Linear, rows: np.ndarray) -> np.ndarray:
 
 def norm(layer: nn.LayerNorm, rows: np.ndarray) -> np.ndarray:
     assert layer.eps == 1e-5
-    centred = rows - rows.mean(1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * array(layer.weight) + array(layer.bias)
+    centered = rows - rows.mean(1, keepdims=True)
+    return centered / np.sqrt((centered**2).mean(1, keepdims=True) + 1e-5) * array(layer.weight) + array(layer.bias)
 
 
 def attend(layer: Attention, query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ def test_specks_and_pinholes_go_and_the_largest_piece_stays() -> None:
     assert np.array_equal(remove_specks(mask & (np.arange(30) > 15), 50), mask & (np.arange(30) > 15))
 
 
-class Painted(nn.Module):
+class RoiImage(nn.Module):
     """Stands in for SAM on pictures with known labels, in their order: at a point of an item are the item, all items,
     which it is not sure of, and nothing."""
 
@@ -159,7 +159,7 @@ class Painted(nn.Module):
 
 def test_of_every_item_one_mask_is_kept(kits: tuple[np.ndarray, list[np.ndarray]]) -> None:
     images, labels = kits
-    sam = Painted(labels)
+    sam = RoiImage(labels)
     (found,) = find_everything(cast(PromptedSam, sam), images[:1], replace(SURE, batch=100))
     assert sam.asked == [100] * 10 + [24]
     assert len(found) == len(trays.KIT)  # the empty mask, rated highest, is not stable
@@ -169,7 +169,7 @@ def test_of_every_item_one_mask_is_kept(kits: tuple[np.ndarray, list[np.ndarray]
 
 def test_sams_masks_give_the_kinds_on_a_tray(kits: tuple[np.ndarray, list[np.ndarray]]) -> None:
     images, labels = kits
-    proposals = partial(find_everything, cast(PromptedSam, Painted(labels)), how=replace(SURE, points=16))
+    proposals = partial(find_everything, cast(PromptedSam, RoiImage(labels)), how=replace(SURE, points=16))
     found = find_components(images, load_state(find_weights("efficientnet-lite0")), 0, proposals=proposals)
     assert_kinds(found, labels)
 
@@ -237,7 +237,7 @@ def test_masks_in_files_give_the_kinds_on_a_tray(kits: tuple[np.ndarray, list[np
     state = load_state(find_weights("efficientnet-lite0"))
     found = find_components(images, state, 0, masks=read.masks)
     assert_kinds(found, labels)
-    assert {0, 1} <= set(found.unlabelled)
+    assert {0, 1} <= set(found.unlabeled)
 
 
 def test_label_maps_come_before_masks_and_masks_that_cannot_be_used_are_said(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_label_maps_come_before_masks_and_masks_that_cannot_be_used_are_said(tmp
     with pytest.raises(DataError, match="20x20 pixels and its image 30x20"):
         read.masks[0]
     assert cv2.imwrite(str(folder / "0.png"), np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(DataError, match="8-bit grey PNG: save it as white on black"):
+    with pytest.raises(DataError, match="8-bit gray PNG: save it as white on black"):
         read.masks[0]
     assert cv2.imwrite(str(tmp_path / "components" / "01.png"), np.ones((20, 30), np.uint8))
     read = drawn.read_drawn(tmp_path, ones, 20, 20)

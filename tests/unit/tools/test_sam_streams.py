@@ -21,7 +21,7 @@ from edgead_tools.methods.stlm.sam_streams import (
     cells,
     cosine_distance,
     distance,
-    normalise,
+    normalize,
     products,
 )
 
@@ -72,10 +72,10 @@ def test_products_and_distances_equal_the_equations(levels: Levels) -> None:
 
 def test_a_vector_of_nothing_stays_finite() -> None:
     nothing = torch.zeros(1, 256, 1, 1, requires_grad=True)
-    normalise(nothing).sum().backward()
+    normalize(nothing).sum().backward()
     assert torch.isfinite(nothing.grad).all()
-    assert not normalise(nothing).any()
-    small = normalise(torch.full((1, 256, 1, 1), 2e-3))
+    assert not normalize(nothing).any()
+    small = normalize(torch.full((1, 256, 1, 1), 2e-3))
     torch.testing.assert_close(small, torch.ones_like(small))
 
 
@@ -148,14 +148,14 @@ def test_a_few_steps_lower_every_loss(streams: SamStreams) -> None:
     target = torch.zeros(2, 4, 4)
     target[0, 1:3, 1:3] = 1
     teachers = [[torch.randn(2, 256, 4, 4, generator=random) for _ in range(2)] for _ in range(2)]
-    optimiser = torch.optim.Adam(streams.train().parameters(), 5e-4, (0.5, 0.999))
+    optimizer = torch.optim.Adam(streams.train().parameters(), 5e-4, (0.5, 0.999))
     history = []
     for _ in range(4):
         losses = streams.losses(image, *teachers, target)
         history.append({name: loss.item() for name, loss in losses.items()})
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
-        optimiser.step()
+        optimizer.step()
     for name, first in history[0].items():
         assert history[-1][name] < first, name
 

@@ -84,13 +84,13 @@ def test_a_few_steps_lower_both_losses(batch: tuple[Tensor, Tensor]) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         head = SegmentationHead(16).train()
-    optimiser = torch.optim.Adam(head.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(head.parameters(), 2e-3)
     history = []
     for _ in range(6):
         losses = segmentation_losses(head(batch[0]), batch[1])
         history.append({name: loss.item() for name, loss in losses.items()})
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
-        optimiser.step()
+        optimizer.step()
     for name in ("focal", "l1"):
         assert history[-1][name] < history[0][name]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_program import Coloured, Stubborn, trained
+from test_program import Colored, Stubborn, trained
 from torch.export import ExportedProgram
 
 from edgead.errors import AbsentError, EngineError, UsageError
@@ -65,7 +65,7 @@ def release_2_13(exported_program: Any, inputs: Any = None, *, arg_inputs: Any =
 
 @pytest.fixture(scope="module")
 def program() -> ExportedProgram:
-    return make_program(trained(Coloured(), "big", "mean", size=64))
+    return make_program(trained(Colored(), "big", "mean", size=64))
 
 
 @pytest.fixture

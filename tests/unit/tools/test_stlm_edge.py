@@ -141,11 +141,11 @@ def test_every_loss_falls(logged: tuple[Trained, Path], stage: str, loss: str) -
     assert lines[-1][loss] < lines[0][loss]
 
 
-def test_the_heads_map_is_standardised_over_good_images(logged: tuple[Trained, Path]) -> None:
+def test_the_heads_map_is_standardized_over_good_images(logged: tuple[Trained, Path]) -> None:
     trained = logged[0]
     (part,) = (part for part in trained.fusion.maps if part.name == "head")
     images = boards.training_images(6, 2)
-    from_bytes = torch.cat([_normalised(images.train), _normalised(images.calibration)])
+    from_bytes = torch.cat([_normalized(images.train), _normalized(images.calibration)])
     with torch.inference_mode():
         logits = trained.network(from_bytes)["head"] * part.scale + part.offset
     assert logits.mean().item() == pytest.approx(0, abs=1e-3)
@@ -157,7 +157,7 @@ def test_the_heads_map_counts_by_the_number_of_good_images(logged: tuple[Trained
     assert part.weight == pytest.approx(StlmEdge().head * 8 / (8 + 100))
 
 
-def _normalised(images: Any) -> Tensor:
+def _normalized(images: Any) -> Tensor:
     return torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 128 - 127 / 128
 
 

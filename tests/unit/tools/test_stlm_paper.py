@@ -28,7 +28,7 @@ from edgead_tools.methods import Trained, create_method
 from edgead_tools.methods.stlm import paper as stlm_paper
 from edgead_tools.methods.stlm.paper import StlmPaper
 from edgead_tools.methods.stlm.sam_streams import SamStreams
-from edgead_tools.training.loop import Optimiser, Run, TrainReport
+from edgead_tools.training.loop import Optimizer, Run, TrainReport
 
 pytestmark = pytest.mark.usefixtures("one_thread", "shallow")
 
@@ -87,16 +87,16 @@ def test_its_defaults_are_the_published_settings(
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def no_fit(parts: Any, step: Any, optimisers: Any, run: Run, **rest: Any) -> TrainReport:
-        seen.update(parts=parts, optimisers=optimisers, **rest)
+    def no_fit(parts: Any, step: Any, optimizers: Any, run: Run, **rest: Any) -> TrainReport:
+        seen.update(parts=parts, optimizers=optimizers, **rest)
         return TrainReport("streams", 1, 1, 1.0)
 
     monkeypatch.setattr(stlm_paper, "fit", no_fit)
     trained = train(StlmPaper(), tmp_path, weights)
-    adam = Optimiser(5e-4, "adam", weight_decay=0.0, betas=(0.5, 0.999), last=1.0)
-    sgd = Optimiser(0.1, "sgd", weight_decay=1e-4, momentum=0.9, last=1.0)
+    adam = Optimizer(5e-4, "adam", weight_decay=0.0, betas=(0.5, 0.999), last=1.0)
+    sgd = Optimizer(0.1, "sgd", weight_decay=1e-4, momentum=0.9, last=1.0)
     expected = dict.fromkeys(("plain", "denoising", "decoder"), adam)
-    assert seen["optimisers"] == expected | {"residual": sgd, "segment": replace(sgd, rate=0.01)}
+    assert seen["optimizers"] == expected | {"residual": sgd, "segment": replace(sgd, rate=0.01)}
     assert seen["steps_per_epoch"] == 3
     trainable = {id(p) for part in seen["parts"].values() for p in part.parameters() if p.requires_grad}
     assert trainable == {id(p) for p in trained.network.parameters()}

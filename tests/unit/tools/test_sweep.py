@@ -124,7 +124,7 @@ def test_what_cannot_be_chosen_by_is_refused(tmp_path: Path, data: Path, builder
     with pytest.raises(UsageError, match=r"2.0 s for each: give a larger --budget"):
         sweep(data, tmp_path / "out", CANDIDATES, 8.0, Reporter())
     (data / "test/spot/0.png").unlink()
-    with pytest.raises(DataError, match="no labelled good and defective images"):
+    with pytest.raises(DataError, match="no labeled good and defective images"):
         sweep(data, tmp_path / "out", CANDIDATES, 60.0, Reporter())
     assert not (tmp_path / "out").exists()
 

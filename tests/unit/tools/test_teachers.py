@@ -15,10 +15,10 @@ from torch import Tensor
 from edgead.errors import UsageError
 from edgead_tools.backbones import sam
 from edgead_tools.backbones.efficientnet_lite import tensor_from
-from edgead_tools.backbones.teachers import TEACHERS, _renormalised, load_teacher
+from edgead_tools.backbones.teachers import TEACHERS, _renormalized, load_teacher
 from edgead_tools.backbones.weights import WEIGHTS, find, load_state
 from edgead_tools.export.network import export
-from edgead_tools.layers.standardized import standardise
+from edgead_tools.layers.standardized import standardize
 from edgead_tools.methods import create_method
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.training import loop as train
@@ -45,7 +45,7 @@ def test_a_teachers_features_are_of_the_trunks_width_and_keep_distances(images: 
         wide = load_teacher("efficientnet-lite2", state, lambda: [images], (64, 160), "cpu")
         narrow = load_teacher("efficientnet-lite2", state, lambda: [images], (40, 112), "cpu")
     raw = TEACHERS["efficientnet-lite2"](state, "cpu")(images)
-    standard, _ = standardise(lambda: [raw])
+    standard, _ = standardize(lambda: [raw])
     for level, (own, same, fewer) in enumerate(zip(standard(raw), wide(images), narrow(images), strict=True)):
         assert fewer.shape[1] == (40, 112)[level]
         assert own.shape[2:] == same.shape[2:] == fewer.shape[2:]
@@ -53,9 +53,9 @@ def test_a_teachers_features_are_of_the_trunks_width_and_keep_distances(images: 
         assert (fewer.square().sum(1) <= own.square().sum(1) + 1e-3).all()
 
 
-def test_standardised_features_have_mean_0_and_deviation_1(images: Tensor) -> None:
+def test_standardized_features_have_mean_0_and_deviation_1(images: Tensor) -> None:
     pair = images[:, :2] * 3 + 1, images[:, :1, ::2, ::2]
-    standard, means = standardise(lambda: [pair])
+    standard, means = standardize(lambda: [pair])
     for level, mean in zip(standard(pair), means, strict=True):
         torch.testing.assert_close(level.mean((0, 2, 3)), torch.zeros(level.shape[1]), rtol=0, atol=1e-4)
         torch.testing.assert_close(level.std((0, 2, 3), correction=0), torch.ones(level.shape[1]), rtol=1e-3, atol=0)
@@ -104,5 +104,5 @@ def test_a_published_teacher_is_taught_at_an_eighth_and_a_sixteenth(teacher: str
 
 def test_a_teacher_sees_the_image_as_it_wants_it() -> None:
     pixels = torch.randint(0, 256, (1, 4, 4, 3), dtype=torch.uint8)
-    found = _renormalised(tensor_from(pixels), sam.SCALE, sam.OFFSET)
+    found = _renormalized(tensor_from(pixels), sam.SCALE, sam.OFFSET)
     torch.testing.assert_close(found, sam.tensor_from(pixels), rtol=1e-4, atol=1e-4)

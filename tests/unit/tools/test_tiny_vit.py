@@ -29,8 +29,8 @@ def stirred(module: nn.Module) -> nn.Module:
 
 
 def plain_norm(token: np.ndarray, norm: nn.LayerNorm) -> np.ndarray:
-    centred = token - token.mean()
-    return centred / math.sqrt((centred**2).mean() + norm.eps) * array(norm.weight) + array(norm.bias)
+    centered = token - token.mean()
+    return centered / math.sqrt((centered**2).mean() + norm.eps) * array(norm.weight) + array(norm.bias)
 
 
 def plain_softmax(values: np.ndarray) -> np.ndarray:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from edgead.errors import GateError, UsageError
 from edgead_tools.training import loop as train
-from edgead_tools.training.loop import Interrupted, Optimiser, Run, fit, rate_factor
+from edgead_tools.training.loop import Interrupted, Optimizer, Run, fit, rate_factor
 
-SPECS = {"trunk": Optimiser(1e-2), "head": Optimiser(5e-2, "sgd", clip=1.0)}
+SPECS = {"trunk": Optimizer(1e-2), "head": Optimizer(5e-2, "sgd", clip=1.0)}
 
 
 class Toy:

@@ -1,4 +1,4 @@
-"""The two streams: standardised taps, a stream that starts at the mean good part, and a graph of a known cost."""
+"""The two streams: standardized taps, a stream that starts at the mean good part, and a graph of a known cost."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Same(nn.Module):
 
 
 @torch.no_grad()
-def test_taps_are_standardised_over_the_images(streams: TwoStreams, images: Tensor) -> None:
+def test_taps_are_standardized_over_the_images(streams: TwoStreams, images: Tensor) -> None:
     for tap in streams.taps(images):
         torch.testing.assert_close(tap.mean((0, 2, 3)), torch.zeros(tap.shape[1]), rtol=0, atol=1e-4)
         torch.testing.assert_close(tap.std((0, 2, 3), correction=0), torch.ones(tap.shape[1]), rtol=1e-3, atol=0)
@@ -122,11 +122,11 @@ def test_maps_have_an_eighth_and_a_sixteenth_of_the_side(size: int) -> None:
 def test_the_trunk_is_frozen(streams: TwoStreams, images: Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in streams.trunk.state_dict().items()}
     assert not any(parameter.requires_grad for parameter in streams.trunk.parameters())
-    optimiser = torch.optim.SGD([one for one in streams.parameters() if one.requires_grad], 0.1)
+    optimizer = torch.optim.SGD([one for one in streams.parameters() if one.requires_grad], 0.1)
     streams.denoising.train()
     loss = torch.stack([residual.square().mean() for residual in streams.residuals(images)]).sum()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     assert not any(module.training for module in streams.trunk.modules())
     assert all(parameter.grad is None for parameter in streams.trunk.parameters())
     assert all(parameter.grad is not None for parameter in streams.denoising.parameters())

@@ -93,7 +93,7 @@ def test_the_table_is_sound() -> None:
         assert len(entry.sha256) in (8, 64)
         assert set(entry.sha256) <= set("0123456789abcdef")
         assert entry.package or (entry.url or "").startswith("https://")
-        assert entry.licence
+        assert entry.license
         if entry.package or "download.pytorch.org" in (entry.url or ""):  # names that carry the digest's start
             assert entry.file.removesuffix(".pth").endswith(entry.sha256[:8])
 

@@ -123,7 +123,7 @@ class EfficientNetLite(nn.Module):
             self.classifier = nn.Linear(HEAD, CLASSES)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Block index -> (B, channels, H / stride, W / stride) for each tap; image (B, 3, H, W) RGB, normalised."""
+        """Block index -> (B, channels, H / stride, W / stride) for each tap; image (B, 3, H, W) RGB, normalized."""
         x = self.stem(image)
         taps: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[: max(self.taps) + 1]):
@@ -182,6 +182,6 @@ def load_efficientnet_lite(
 
 
 def tensor_from(images: Tensor) -> Tensor:
-    """(B, 3, H, W) float32, RGB and normalised, from (B, H, W, 3) uint8 BGR."""
+    """(B, 3, H, W) float32, RGB and normalized, from (B, H, W, 3) uint8 BGR."""
     planes = images.flip(3).permute(0, 3, 1, 2).to(torch.float32)
     return planes * SCALE + OFFSET

@@ -2,7 +2,7 @@
 
 Every tensor the network needs is taken from exactly one key of the checkpoint; every key of the checkpoint
 that is not used must be known to be superfluous. A renamed, missing or extra tensor is an error, never a
-randomly initialised layer.
+randomly initialized layer.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class ResNet(nn.Module):
         self.stage3 = _stage(2, shape)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """The stages' outputs (B, OUTPUTS[n], H / 4, W / 4), H / 8, H / 16; image (B, 3, H, W) RGB, normalised."""
+        """The stages' outputs (B, OUTPUTS[n], H / 4, W / 4), H / 8, H / 16; image (B, 3, H, W) RGB, normalized."""
         x = functional.max_pool2d(self.stem(image), 3, 2, 1)
         outputs = []
         for stage in (self.stage1, self.stage2, self.stage3):
@@ -127,7 +127,7 @@ def load_resnet(state: Mapping[str, Tensor], variant: str) -> ResNet:
 
 
 def tensor_from(images: Tensor) -> Tensor:
-    """(B, 3, H, W) float32, RGB and normalised, from (B, H, W, 3) uint8 BGR."""
+    """(B, 3, H, W) float32, RGB and normalized, from (B, H, W, 3) uint8 BGR."""
     planes = images.flip(3).permute(0, 3, 1, 2).to(torch.float32)
     scale, offset = (planes.new_tensor(values)[:, None, None] for values in (SCALE, OFFSET))
     return planes * scale + offset

@@ -29,7 +29,7 @@ Encoder = TypeVar("Encoder", bound=nn.Module, covariant=True)
 
 
 class Sam(nn.Module, Generic[Encoder]):
-    """Images (B, 3, H, W), RGB and normalised -> the embedding and what the decoder makes of it, (B, 256, H/16, W/16)
+    """Images (B, 3, H, W), RGB and normalized -> the embedding and what the decoder makes of it, (B, 256, H/16, W/16)
     each."""
 
     def __init__(self, encoder: Encoder, decoder: ImageDecoder) -> None:
@@ -88,7 +88,7 @@ def load_sam_vit_h(state: Mapping[str, Tensor], encoder: SamVit | None = None) -
 
 
 def tensor_from(images: Tensor) -> Tensor:
-    """(B, 3, H, W) float32, RGB and normalised, from (B, H, W, 3) uint8 BGR."""
+    """(B, 3, H, W) float32, RGB and normalized, from (B, H, W, 3) uint8 BGR."""
     planes = images.flip(3).permute(0, 3, 1, 2).to(torch.float32)
     scale, offset = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (SCALE, OFFSET))
     return planes * scale + offset

@@ -100,12 +100,12 @@ class ImageDecoder(nn.Module):
         return torch.cat([self.iou_token, self.mask_tokens])[None]
 
     def grid(self, height: int, width: int) -> Tensor:
-        """The codes of the centres of the cells, (1, height * width, 256)."""
+        """The codes of the centers of the cells, (1, height * width, 256)."""
         like = self.frequencies
         y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
         x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-        centres = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
-        return self.place(centres.reshape(-1, 2))[None]
+        centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
+        return self.place(centers.reshape(-1, 2))[None]
 
     def place(self, points: Tensor) -> Tensor:
         """The codes (N, 256) of points (N, 2), x and y in 0..1: sines and cosines of random frequencies."""

@@ -31,7 +31,7 @@ KEYS = (
 
 
 class SamVit(nn.Module):
-    """Images (B, 3, H, W), RGB and normalised -> embeddings (B, 256, H/16, W/16); H and W multiples of 16.
+    """Images (B, 3, H, W), RGB and normalized -> embeddings (B, 256, H/16, W/16); H and W multiples of 16.
 
     `every`: each so-manieth block is global; the rest look within windows.
     """

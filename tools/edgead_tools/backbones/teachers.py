@@ -1,6 +1,6 @@
-"""Teachers of the edge forms: frozen backbones whose features at 1/8 and 1/16 of the image are learnt.
+"""Teachers of the edge forms: frozen backbones whose features at 1/8 and 1/16 of the image are learned.
 
-Channels are standardised over good images and mixed by a fixed orthogonal map down to the width of the trunk's own
+Channels are standardized over good images and mixed by a fixed orthogonal map down to the width of the trunk's own
 taps: what a small stream is to learn is then of one scale and of a size it can hold, and an orthogonal map keeps
 distances as well as any to so few channels.
 """
@@ -19,11 +19,11 @@ from edgead_tools.backbones import resnet, sam
 from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, VARIANTS, load_efficientnet_lite
 from edgead_tools.backbones.resnet import load_resnet
 from edgead_tools.backbones.sam import load_mobile_sam, load_sam_vit_h
-from edgead_tools.layers.standardized import Pair, standardise
+from edgead_tools.layers.standardized import Pair, standardize
 
 Load = Callable[..., tuple[torch.nn.Module, Any]]
 State = Mapping[str, Tensor]
-Features = Callable[[Tensor], Pair]  # of images (B, 3, H, W), RGB and normalised for EfficientNet-Lite
+Features = Callable[[Tensor], Pair]  # of images (B, 3, H, W), RGB and normalized for EfficientNet-Lite
 Batches = Callable[[], Iterable[Tensor]]
 
 
@@ -35,7 +35,7 @@ def _sam(load: Load, state: State, device: str) -> Features:
 
     def features(image: Tensor) -> Pair:
         larger = functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
-        embedding, decoded = network(_renormalised(larger, sam.SCALE, sam.OFFSET))
+        embedding, decoded = network(_renormalized(larger, sam.SCALE, sam.OFFSET))
         return embedding, functional.avg_pool2d(decoded, 2)
 
     return features
@@ -47,13 +47,13 @@ def _resnet(variant: str, state: State, device: str) -> Features:
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(image: Tensor) -> Pair:
-        _, fine, coarse = network(_renormalised(image, resnet.SCALE, resnet.OFFSET))
+        _, fine, coarse = network(_renormalized(image, resnet.SCALE, resnet.OFFSET))
         return fine, coarse
 
     return features
 
 
-def _renormalised(image: Tensor, scale: Sequence[float], offset: Sequence[float]) -> Tensor:
+def _renormalized(image: Tensor, scale: Sequence[float], offset: Sequence[float]) -> Tensor:
     """An image as another network wants it: pixel * scale + offset in R, G, B instead of EfficientNet-Lite's."""
     factors, shifts = (image.new_tensor(values).view(1, 3, 1, 1) for values in (scale, offset))
     return (image - OFFSET) / SCALE * factors + shifts
@@ -86,7 +86,7 @@ def load_teacher(name: str, state: State, good: Batches, channels: Sequence[int]
     `state` is its checkpoint, `good` gives good images.
     """
     backbone = TEACHERS[name](state, device)
-    standard, means = standardise(lambda: (backbone(batch) for batch in good()))
+    standard, means = standardize(lambda: (backbone(batch) for batch in good()))
     mixes = [_mix(mean.shape[1], width).to(device) for mean, width in zip(means, channels, strict=True)]
 
     def features(image: Tensor) -> Pair:

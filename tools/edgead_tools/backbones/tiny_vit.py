@@ -2,7 +2,7 @@
 
 Source: TinyViT (arXiv 2207.10666) as changed by MobileSAM (arXiv 2306.14289, Apache-2.0): the last merge keeps its
 resolution, and SAM's neck takes the place of the classifier. Where a map is no multiple of the window it is padded
-with zeros at the bottom and right; these are normalised like tokens and act as keys, as in the published model.
+with zeros at the bottom and right; these are normalized like tokens and act as keys, as in the published model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KEYS = (  # of MobileSAM's checkpoint
 
 
 class TinyVit(nn.Module):
-    """Images (B, 3, H, W), RGB and normalised -> embeddings (B, 256, H/16, W/16); H and W multiples of 16."""
+    """Images (B, 3, H, W), RGB and normalized -> embeddings (B, 256, H/16, W/16); H and W multiples of 16."""
 
     def __init__(self) -> None:
         super().__init__()

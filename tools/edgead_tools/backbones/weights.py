@@ -35,7 +35,7 @@ class Weights:
     file: str
     sha256: str  # hex; 64 digits, or the first 8 where only those are known
     size: int  # bytes; 0 where not known
-    licence: str
+    license: str
     used_by: str
     package: str | None = None  # a Python package that contains it
     url: str | None = None
@@ -66,7 +66,7 @@ class WeightsFile:
     source: Source
     sha256: str  # of the file as it is
     size: int  # bytes
-    licence: str
+    license: str
     published: bool  # whether it is the published file; only a file given by path may differ
 
     def card(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class WeightsFile:
             "file": self.path.name,
             "sha256": self.sha256,
             "size": self.size,
-            "licence": self.licence,
+            "license": self.license,
             "published": self.published,
         }
 
@@ -235,7 +235,7 @@ def _in_package(entry: Weights) -> Path | None:
 def _describe(entry: Weights, path: Path, source: Source) -> WeightsFile:
     found = digest(path)
     published = found.startswith(entry.sha256)
-    return WeightsFile(entry.name, path, source, found, path.stat().st_size, entry.licence, published)
+    return WeightsFile(entry.name, path, source, found, path.stat().st_size, entry.license, published)
 
 
 def _checked(file: WeightsFile, entry: Weights) -> WeightsFile:

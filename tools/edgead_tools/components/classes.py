@@ -2,7 +2,7 @@
 
 Items cluster by MeanShift; a class is a cluster with at least `ALPHA` members an image that most images show, the rest
 is background. Images cluster by how much of each class they show (HDBSCAN); of the largest cluster, or of all images
-where none has half of them, the half nearest to the median is labelled. The other images are good parts without a
+where none has half of them, the half nearest to the median is labeled. The other images are good parts without a
 label. What is rare or miscut so costs labels, not correctness.
 """
 
@@ -27,7 +27,7 @@ SMALLEST = 0.001  # mean share of the image that makes a class
 COMMON = 0.5  # share of the images that must show a class
 SHARE = 0.1  # of the images, that make a cluster of images
 MAIN = 0.5  # of the images, that the largest cluster must have: of few images the clusters say nothing
-LEAST = 4  # labelled images, where there are as many
+LEAST = 4  # labeled images, where there are as many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +36,10 @@ class ComponentLabels:
 
     names: tuple[str, ...]  # of the classes, the background first
     labels: Mapping[int, Labels]  # (H, W)
-    unlabelled: tuple[int, ...]  # the other images that were looked at
+    unlabeled: tuple[int, ...]  # the other images that were looked at
 
     def shares(self) -> NDArray[np.float64]:
-        """Each class's share of every labelled image, (images, classes), the background included."""
+        """Each class's share of every labeled image, (images, classes), the background included."""
         counts = [np.bincount(one.ravel(), minlength=len(self.names)) / one.size for one in self.labels.values()]
         return np.stack(counts)
 
@@ -63,11 +63,11 @@ def group(items: Sequence[Sequence[Mask]], descriptors: NDArray[np.float32]) -> 
         )
     chosen = alike([one for one in maps if one is not None], count + 1)
     filled = [index for index, one in enumerate(maps) if one is not None]
-    labelled = {filled[index]: maps[filled[index]] for index in chosen}
+    labeled = {filled[index]: maps[filled[index]] for index in chosen}
     return ComponentLabels(
         names=(BACKGROUND, *(f"component {number}" for number in range(1, count + 1))),
-        labels={index: one for index, one in labelled.items() if one is not None},
-        unlabelled=tuple(index for index in range(len(items)) if index not in labelled),
+        labels={index: one for index, one in labeled.items() if one is not None},
+        unlabeled=tuple(index for index in range(len(items)) if index not in labeled),
     )
 
 

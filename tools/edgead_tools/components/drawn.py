@@ -1,12 +1,12 @@
 """Label maps drawn by hand, or masks that another tool cut out: a folder `components` in the data set, or beside the
 images.
 
-    components/<stem of the image>.png   8-bit grey or palette: 0 the background, 1 and up the components
+    components/<stem of the image>.png   8-bit gray or palette: 0 the background, 1 and up the components
     components/names.txt                 the components' names, one a line; without it they are numbered
 
 A handful of good images is enough, and no foundation model or clustering has a say then. Without label maps:
 
-    components/<stem of the image>/*.png 8-bit grey: each file a mask of one thing, or of several alike; 0 is outside
+    components/<stem of the image>/*.png 8-bit gray: each file a mask of one thing, or of several alike; 0 is outside
 
 Such masks, of a text-grounded SAM say, are proposals: they are refined and clustered as those that are searched for.
 A dozen images or more should have them.
@@ -30,7 +30,7 @@ from edgead_tools.data import Sample
 FOLDER = "components"
 NAMES = "names.txt"
 MOST = 40  # components
-LEVELS = "grey levels 0, 1, 2 and so on"
+LEVELS = "gray levels 0, 1, 2 and so on"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +96,7 @@ def _placed(root: Path, samples: Sequence[Sample], suffix: str) -> dict[int, Pat
 def _read(path: Path, sample: Sample, height: int, width: int, how: str) -> Labels:
     pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise DataError(f"{path} is no 8-bit grey PNG: save it as {how}")
+        raise DataError(f"{path} is no 8-bit gray PNG: save it as {how}")
     shape = read_image(sample.path).shape[:2]
     if pixels.shape != shape:
         raise DataError(f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels and its image {shape[1]}x{shape[0]}")

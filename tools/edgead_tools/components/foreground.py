@@ -1,13 +1,13 @@
-"""Masks without a foundation model: what of a picture is no ground, cut out where its colour changes.
+"""Masks without a foundation model: what of a picture is no ground, cut out where its color changes.
 
 Two steps, since neither is enough. The pretrained trunk's features know ground whatever the light, but on a grid of
 four pixels and with a seam around each item: the cells of all good images are clustered, and the largest and most
 alike clusters, which together are the majority, are ground for sure. Then each pixel elsewhere is compared with the
-colour of the ground around it: what lies `CONTRAST` deviations of the ground away is an item's, which follows its edge
+color of the ground around it: what lies `CONTRAST` deviations of the ground away is an item's, which follows its edge
 to the pixel and holds in any light.
 
 It serves where items lie on a ground (trays, plates, bags, boards). Items that touch come out as one; the steps after
-this one find that such a mask is like no other and leave the image unlabelled.
+this one find that such a mask is like no other and leave the image unlabeled.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from edgead_tools.methods.lite import CHUNK, lite_tensor
 SAMPLES = 20_000  # cells that are clustered
 CLUSTERS = 8
 MAJORITY = 0.5  # of all cells: the clusters that are ground for sure cover at least as many
-CONTRAST = 3.0  # of an item against the ground, in deviations of the ground's own colour
-NOISE = 3.0  # grey levels: the least deviation of a ground's colour
+CONTRAST = 3.0  # of an item against the ground, in deviations of the ground's own color
+NOISE = 3.0  # gray levels: the least deviation of a ground's color
 NEAR, FAR = 0.04, 0.16  # of the side: how far around a pixel the ground is looked at, and where there is none so near
 DISTRUST = 1e-3  # weight of ground that is far against ground that is near
 COARSER = 4
@@ -57,13 +57,13 @@ def find_ground(trunk: EfficientNetLite, images: NDArray[np.uint8], seed: int) -
 def cut_out(image: ImageU8, ground: Cells) -> Mask:
     """Which pixels of an image (H, W, 3) are items, (H, W), given which cells are ground for sure."""
     height, width = image.shape[:2]
-    colours = cv2.cvtColor(cv2.GaussianBlur(image, (3, 3), 0), cv2.COLOR_BGR2LAB).astype(np.float32)
+    colors = cv2.cvtColor(cv2.GaussianBlur(image, (3, 3), 0), cv2.COLOR_BGR2LAB).astype(np.float32)
     sure = _enlarged(cv2.erode(ground.astype(np.uint8), np.ones((3, 3), np.uint8)), height, width)
     open_to_doubt = _enlarged(cv2.dilate((~ground).astype(np.uint8), np.ones((3, 3), np.uint8)), height, width) > 0
     if not sure.any():
         return np.zeros((height, width), np.bool_)
     weight = sure.astype(np.float32)
-    away = colours - _mean_around(colours, weight)
+    away = colors - _mean_around(colors, weight)
     spread = np.sqrt((away**2 * weight[:, :, None]).sum((0, 1)) / weight.sum())
     distance = np.sqrt(((away / np.maximum(spread, NOISE)) ** 2).mean(axis=2))
     items = ((distance > CONTRAST) & open_to_doubt).astype(np.uint8)
@@ -80,7 +80,7 @@ def propose(trunk: EfficientNetLite, images: NDArray[np.uint8], seed: int) -> It
 
 @torch.no_grad()
 def _features(trunk: EfficientNetLite, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The taps on the grid of the first, standardised, every tap of the same weight; (N, h, w, C)."""
+    """The taps on the grid of the first, standardized, every tap of the same weight; (N, h, w, C)."""
     device = next(trunk.parameters()).device
     levels: list[list[torch.Tensor]] = []
     for start in range(0, len(images), CHUNK):
@@ -97,14 +97,14 @@ def _features(trunk: EfficientNetLite, images: NDArray[np.uint8]) -> NDArray[np.
     return smooth.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _mean_around(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean colour of the ground around every pixel, from further away where there is none near.
+def _mean_around(colors: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean color of the ground around every pixel, from further away where there is none near.
 
     It changes slowly, so it is computed on a quarter of the pixels each way.
     """
     height, width = weight.shape
     small = (max(1, width // COARSER), max(1, height // COARSER))
-    both = np.concatenate([colours * weight[:, :, None], weight[:, :, None]], axis=2)
+    both = np.concatenate([colors * weight[:, :, None], weight[:, :, None]], axis=2)
     shrunk = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
     near, far = (cv2.GaussianBlur(shrunk, (0, 0), radius * max(small)) for radius in (NEAR, FAR))
     total = near + DISTRUST * far

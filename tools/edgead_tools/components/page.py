@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.files import write_file
-from edgead.overlay import component_colours, paint
+from edgead.overlay import component_colors, paint
 from edgead_tools.components.classes import ComponentLabels
 from edgead_tools.data.logical import find_items
 
@@ -26,24 +26,24 @@ def write_page(path: Path, title: str, images: NDArray[np.uint8], found: Compone
 
     `images` (N, H, W, 3) uint8 BGR are those whose indices `found` has.
     """
-    labelled = [_figure(np.hstack([images[i], paint(images[i], found.labels[i])])) for i in list(found.labels)[:SHOWN]]
-    other = [_figure(images[i]) for i in found.unlabelled[:SHOWN]]
+    labeled = [_figure(np.hstack([images[i], paint(images[i], found.labels[i])])) for i in list(found.labels)[:SHOWN]]
+    other = [_figure(images[i]) for i in found.unlabeled[:SHOWN]]
     text = _PAGE.substitute(
         title=html.escape(title),
-        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labelled, "
-        f"{len(found.unlabelled)} more are used without labels.",
+        summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labeled, "
+        f"{len(found.unlabeled)} more are used without labels.",
         classes="".join(_row(number, images, found) for number in range(1, len(found.names))),
-        labelled="".join(labelled),
-        unlabelled="".join(other) or "<p>none</p>",
+        labeled="".join(labeled),
+        unlabeled="".join(other) or "<p>none</p>",
     )
     write_file(path, text.encode())
 
 
 def _row(number: int, images: NDArray[np.uint8], found: ComponentLabels) -> str:
-    """A class: its colour, its name, how much of the picture it covers, how often it is there, and examples."""
+    """A class: its color, its name, how much of the picture it covers, how often it is there, and examples."""
     shares = found.shares()[:, number]
     pieces = [len(find_items(np.where(one == number, one, 0).astype(np.uint8))) for one in found.labels.values()]
-    blue, green, red = (int(value) for value in component_colours()[number])
+    blue, green, red = (int(value) for value in component_colors()[number])
     cuts = "".join(_figure(cut) for cut in _examples(number, images, found))
     return (
         f'<tr><td><i style="background:rgb({red},{green},{blue})"></i></td><td>{html.escape(found.names[number])}</td>'
@@ -89,7 +89,7 @@ th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; hei
 <h1>$title</h1><p>$summary</p>
 <table><tr><th></th><th>component</th><th>pieces an image</th><th>share of the image</th><th>examples</th></tr>
 $classes</table>
-<h2>Labelled images</h2><div class="row wide">$labelled</div>
-<h2>Images used without labels</h2><div class="row small">$unlabelled</div>
+<h2>Labeled images</h2><div class="row wide">$labeled</div>
+<h2>Images used without labels</h2><div class="row small">$unlabeled</div>
 </body></html>
 """)

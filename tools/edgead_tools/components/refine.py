@@ -17,7 +17,7 @@ ON_RIM = 0.25  # of an item's pixels that may lie on the picture's rim: more is 
 
 
 def refine(masks: Iterable[Mask]) -> list[Mask]:
-    """Connected pieces (of four neighbours) of all masks (H, W), small ones first, each without what was kept before.
+    """Connected pieces (of four neighbors) of all masks (H, W), small ones first, each without what was kept before.
 
     Dropped are pieces below `SMALLEST`, nearly as wide or high as the image, along its rim, or already covered.
     """

@@ -92,7 +92,7 @@ def _without_specks(masks: list[Mask], how: Everything) -> list[Mask]:
 
 
 def grid(points: int) -> NDArray[np.float32]:
-    """The centres of points x points cells, (points^2, 2): x and y in 0..1, row by row."""
+    """The centers of points x points cells, (points^2, 2): x and y in 0..1, row by row."""
     line = (np.arange(points, dtype=np.float32) + 0.5) / points
     x, y = np.meshgrid(line, line)
     return np.stack([x.ravel(), y.ravel()], axis=1)
@@ -130,7 +130,7 @@ def _ious(box: NDArray[np.int64], others: Boxes) -> NDArray[np.float64]:
 
 
 def remove_specks(mask: Mask, least: float) -> Mask:
-    """The mask without holes, then without pieces, of fewer than `least` pixels (eight neighbours touch); its largest
+    """The mask without holes, then without pieces, of fewer than `least` pixels (eight neighbors touch); its largest
     piece stays."""
     filled = mask | _small_pieces(~mask, least)
     specks = _small_pieces(filled, least)

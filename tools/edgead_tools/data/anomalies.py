@@ -140,14 +140,14 @@ MASKS: dict[Kind, Callable[[int, int, Random], Mask]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProceduralTextures:
-    """Textures made of noise, stripes, cells and gradients in random colours; they need no files."""
+    """Textures made of noise, stripes, cells and gradients in random colors; they need no files."""
 
     def draw(self, height: int, width: int, random: Random) -> ImageU8:
         pattern = PATTERNS[int(random.integers(len(PATTERNS)))](height, width, random)
         share = cv2.normalize(pattern, None, 0.0, 1.0, cv2.NORM_MINMAX)  # type: ignore[call-overload]
         grain = random.standard_normal((height, width), np.float32) * random.uniform(0.0, 20.0)
-        colours = random.uniform(0, 255, (3, 2)).tolist()
-        planes = [cv2.addWeighted(share, b - a, grain, 1.0, a, dtype=cv2.CV_8U) for a, b in colours]
+        colors = random.uniform(0, 255, (3, 2)).tolist()
+        planes = [cv2.addWeighted(share, b - a, grain, 1.0, a, dtype=cv2.CV_8U) for a, b in colors]
         return np.asarray(cv2.merge(planes), np.uint8)
 
 
@@ -187,7 +187,7 @@ def _cells(height: int, width: int, random: Random) -> MapF32:
 
 
 def _gradient(height: int, width: int, random: Random) -> MapF32:
-    """A slope, or a plain colour under the grain."""
+    """A slope, or a plain color under the grain."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     along, across = random.normal(size=2).astype(np.float32)
     return np.asarray(along * y / height + across * x / width, np.float32)
@@ -198,7 +198,7 @@ PATTERNS = (_noise, _clouds, _stripes, _cells, _gradient)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlteredCrops:
-    """Crops of the training images under strong changes of geometry, contrast and colour."""
+    """Crops of the training images under strong changes of geometry, contrast and color."""
 
     images: NDArray[np.uint8]  # (N, H, W, 3) BGR
 

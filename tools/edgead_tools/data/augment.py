@@ -10,8 +10,8 @@ from edgead.types import ImageU8
 SHIFT = 0.015  # of the side
 ZOOM = 0.02
 CONTRAST = 0.08
-BRIGHTNESS = 5.0  # grey levels
-GREY = (114, 114, 114)  # what `turn` fills with
+BRIGHTNESS = 5.0  # gray levels
+GRAY = (114, 114, 114)  # what `turn` fills with
 
 
 def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotation: float) -> ImageU8:
@@ -35,13 +35,13 @@ def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotatio
 
 
 def turn(image: ImageU8, random: np.random.Generator, *, quarters: bool, degrees: float) -> ImageU8:
-    """A new image (H, W, 3), turned about its centre by up to `degrees` either way, and by 0, 90, 180 or 270 before
-    where `quarters`. What comes in from outside the frame is grey (DeSTSeg's and STLM's augmentation)."""
+    """A new image (H, W, 3), turned about its center by up to `degrees` either way, and by 0, 90, 180 or 270 before
+    where `quarters`. What comes in from outside the frame is gray (DeSTSeg's and STLM's augmentation)."""
     height, width = image.shape[:2]
     angle = 90.0 * int(random.integers(4)) * quarters + random.uniform(-degrees, degrees)
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
     turned = cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=GREY
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=GRAY
     )
     return np.asarray(turned, np.uint8)
 
@@ -52,10 +52,10 @@ JITTER = 0.2  # of brightness, contrast or saturation
 def jitter(image: ImageU8, random: np.random.Generator) -> ImageU8:
     """A new image (H, W, 3) with another brightness, contrast or saturation (one of the three; CSAD, 4.4)."""
     factor = float(random.uniform(1 - JITTER, 1 + JITTER))
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     base = (
         np.zeros_like(image),
-        np.full_like(image, round(float(grey.mean()))),
-        cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR),
+        np.full_like(image, round(float(gray.mean()))),
+        cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR),
     )[random.integers(3)]
     return np.asarray(cv2.addWeighted(image, factor, base, 1 - factor, 0.0), np.uint8)

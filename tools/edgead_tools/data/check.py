@@ -1,4 +1,4 @@
-"""The check before training: an image that cannot be learnt from is left out, and said so.
+"""The check before training: an image that cannot be learned from is left out, and said so.
 
 What is left out, and why:
 
@@ -9,14 +9,14 @@ What is left out, and why:
     odd-sized   of another kind than the rest: a thumbnail, a screenshot
 
 Odd sizes. Sets of mixed sizes are legitimate, so an image is not compared with the average but asked whether
-sizes lead from the rest to it in small steps: sorted aspect ratios break into groups where neighbours differ
+sizes lead from the rest to it in small steps: sorted aspect ratios break into groups where neighbors differ
 by more than 1.5x, sorted areas where they differ by more than 4x. Images outside the largest group are odd,
 unless they are more than a tenth (of few images, half): then the set is of several kinds and is kept whole.
 Measured largest steps (aspect, area): magnetic_tile's train side 1.26x, 1.27x (762 images, 710 sizes), its
 test side 1.17x, 1.12x; natural 1.33x, 1.28x; textures 1.22x, 1.22x; the six other sets have one size each.
 Distance from the median, the obvious rule, would throw out 272 of magnetic_tile's 762 at 1.5x.
 
-Contrast. The flattest image of all those sets has a standard deviation of 9.6 grey levels; below 1 is flat.
+Contrast. The flattest image of all those sets has a standard deviation of 9.6 gray levels; below 1 is flat.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from edgead_tools.data.samples import Sample
 ASPECT_STEP = 1.5
 AREA_STEP = 4.0
 ODD_SHARE = 0.1  # more than this share of other sizes (and more than one image) is a mixed set
-FLAT = 1.0  # grey levels of standard deviation
-BLACK = 16  # grey levels; 12 significant bits read as 16 reach 16
+FLAT = 1.0  # gray levels of standard deviation
+BLACK = 16  # gray levels; 12 significant bits read as 16 reach 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _look(sample: Sample, bits: int, row: ImageU8 | None = None) -> _Look:
 
 
 def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
-    """Why nothing can be learnt from an image by itself, or ""."""
+    """Why nothing can be learned from an image by itself, or ""."""
     peak = int(pixels.max())
     if pixels.dtype == np.uint16 and image.max() <= BLACK and peak >= 64:
         needed = next(count for count in (10, 12, 14, 16) if peak < 2**count)
@@ -170,7 +170,7 @@ def odd_sizes(sizes: Sequence[tuple[int, int]]) -> list[bool]:
 
 
 def _groups(values: NDArray[np.float64], step: float) -> list[int]:
-    """A number for each value; sorted neighbours share it while their ratio is at most `step`."""
+    """A number for each value; sorted neighbors share it while their ratio is at most `step`."""
     order = np.argsort(values)
     breaks = values[order[1:]] > step * values[order[:-1]]
     numbers = np.zeros(len(values), np.int64)

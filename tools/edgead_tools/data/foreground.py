@@ -1,4 +1,4 @@
-"""What of a frame is judged, as drawn by a person: white counts, black is ignored, grey counts in part."""
+"""What of a frame is judged, as drawn by a person: white counts, black is ignored, gray counts in part."""
 
 from __future__ import annotations
 

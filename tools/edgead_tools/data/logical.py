@@ -1,7 +1,7 @@
-"""Logical synthetic anomalies (LSA; CSAD, 7): an item of a labelled picture copied to another place of it.
+"""Logical synthetic anomalies (LSA; CSAD, 7): an item of a labeled picture copied to another place of it.
 
 The segmentation network so sees items where good parts never have them, and learns what they look like instead of where
-they lie. The item's pixels and its labels go together. Labels are warped by nearest neighbour; where no place is found
+they lie. The item's pixels and its labels go together. Labels are warped by nearest neighbor; where no place is found
 within the tries, nothing is pasted.
 """
 
@@ -32,7 +32,7 @@ class Item:
 
 
 def find_items(labels: Labels) -> list[Item]:
-    """The connected pieces (of four neighbours) of every class, above the background and `SMALLEST`."""
+    """The connected pieces (of four neighbors) of every class, above the background and `SMALLEST`."""
     items = []
     for number in range(1, int(labels.max()) + 1):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats((labels == number).astype(np.uint8), connectivity=4)
@@ -100,7 +100,7 @@ TURN = 2.0  # degrees
 LIGHT = 0.05  # of brightness and contrast
 
 
-def shake(image: ImageU8, labels: Labels, random: np.random.Generator) -> tuple[ImageU8, Labels]:
+def jitter_scene(image: ImageU8, labels: Labels, random: np.random.Generator) -> tuple[ImageU8, Labels]:
     """A new picture and label map, moved, turned and lit a little differently; black and background come in."""
     height, width = labels.shape
     if random.random() < 0.5:

@@ -1,6 +1,6 @@
 """Where the defects are, as drawn by whoever made the data set.
 
-Masks come as 0/255 (MVTec AD), as 0 and one grey value a file (MVTec LOCO), as small class numbers (VisA), or
+Masks come as 0/255 (MVTec AD), as 0 and one gray value a file (MVTec LOCO), as small class numbers (VisA), or
 as 0/255 with the blurred edges of a lossy format (magnetic tiles). One rule reads them all: a pixel is defect
 when it is above 127 (half of the scale), or, in a file that has nothing above that, above 0.
 """
@@ -49,7 +49,7 @@ def _union(sample: Sample) -> Mask:
 
 
 def _read(path: Path) -> Mask:
-    values = decode(read_file(path), path).max(axis=2)  # colours of a palette count too
+    values = decode(read_file(path), path).max(axis=2)  # colors of a palette count too
     if values.dtype.kind != "u":
         raise DataError(f"{path} is no mask: its pixels are {values.dtype}, not 8 or 16 bit")
     half = np.iinfo(values.dtype).max // 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edgead.errors import DataError, UsageError
 from edgead_tools.data.samples import Sample
 
-# With 8 good images 5 are learnt from, 1 sets INT8 ranges and 2 set the threshold. Fewer cannot fill the
+# With 8 good images 5 are learned from, 1 sets INT8 ranges and 2 set the threshold. Fewer cannot fill the
 # three sides with anything to speak of.
 MINIMUM = 8
 

@@ -25,7 +25,7 @@ AVERAGED = ("image_auroc", "average_precision", "f1", "f1_max", "pixel_auroc", "
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BenchmarkEntry:
     """One bundle in one precision on one category, measured."""
 
     model: str  # what tells it from the others on the same category
@@ -51,7 +51,7 @@ def measure(
     every_precision: bool = False,
     full_size: bool = False,
     pictures: bool = False,
-) -> list[Subject]:
+) -> list[BenchmarkEntry]:
     """Every bundle on the data set, or, in a folder of categories, on the one that has the bundle's file name.
 
     Bundles of one category are told apart by their file names, those of several by their folders. `pictures` are those
@@ -66,7 +66,7 @@ def measure(
             with reporter.stage(f"evaluating {model} on {category}") as on_progress:
                 evaluation = evaluate(detector, categories[category], on_progress, full_size=full_size)
             galleries = pick(detector, categories[category], evaluation, row) if pictures else ()
-            subjects.append(Subject(model, category, bundle, detector.artifact, evaluation, galleries))
+            subjects.append(BenchmarkEntry(model, category, bundle, detector.artifact, evaluation, galleries))
         for one in evaluation.left_out:
             reporter.say(f"left out {one.path}: {one.reason}")
     return subjects
@@ -116,7 +116,7 @@ def _named(paths: Sequence[Path], several: bool) -> list[str]:
     return stems if len(set(stems)) == len(stems) else both
 
 
-def means(subjects: Sequence[Subject]) -> dict[str, dict[str, float | None]]:
+def means(subjects: Sequence[BenchmarkEntry]) -> dict[str, dict[str, float | None]]:
     """The macro mean of each model that was measured on several categories, every category counting the same."""
     models = {one.model: [other for other in subjects if other.model == one.model] for one in subjects}
     figures = {model: [one.evaluation.to_dict() for one in of] for model, of in models.items() if len(of) > 1}

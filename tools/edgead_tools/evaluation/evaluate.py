@@ -1,4 +1,4 @@
-"""How good a bundle is on labelled images, through the same detector that judges on the line."""
+"""How good a bundle is on labeled images, through the same detector that judges on the line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Interval = tuple[float, float]  # 95 %
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One labelled image and its scores."""
+    """One labeled image and its scores."""
 
     path: str
     label: str  # "good" or the defect's name

@@ -111,7 +111,7 @@ def _replace(graph: GraphProto, old: str, new: str) -> None:
 
 
 def _prune(graph: GraphProto) -> None:
-    """Drop nodes and initialisers that no output depends on."""
+    """Drop nodes and initializers that no output depends on."""
     needed = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):  # nodes are in topological order
         if needed.isdisjoint(node.output):

@@ -1,6 +1,6 @@
 """From a trained network to an ONNX file that was run once and gave the same maps. Torch ends here.
 
-The file keeps the contract every engine relies on: input `image` (B, 3, H, W) BGR and normalised, B free; outputs
+The file keeps the contract every engine relies on: input `image` (B, 3, H, W) BGR and normalized, B free; outputs
 the named maps in FP32. torch.export is used (`dynamo=True`): for the Lite0 trunk with a head it gave 85 nodes with
 batch norm and padding folded, where TorchScript's exporter gave 490, unknown shapes and a warning a layer.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from edgead.errors import GateError
 from edgead.files import write_file
-from edgead.ops.resize import normalise
+from edgead.ops.resize import normalize
 from edgead_tools.export.graph import check_operators, finish
 from edgead_tools.methods import Trained
 
@@ -101,7 +101,7 @@ def _inputs(trained: Trained, examples: NDArray[np.uint8]) -> NDArray[np.float32
     count = max(len(examples), max(BATCHES))
     images = np.empty((count, 3, spec.height, spec.width), np.float32)
     for index in range(count):
-        normalise(np.ascontiguousarray(examples[index % len(examples)]), spec, images[index])
+        normalize(np.ascontiguousarray(examples[index % len(examples)]), spec, images[index])
     return images
 
 

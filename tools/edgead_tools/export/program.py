@@ -1,6 +1,6 @@
 """The trained network as a program of torch.export, kept by wish: what torch-tensorrt compiles without ONNX.
 
-It takes what the ONNX file takes, `image` (B, 3, H, W) FP32, BGR and normalised, B free, and gives the same named maps.
+It takes what the ONNX file takes, `image` (B, 3, H, W) FP32, BGR and normalized, B free, and gives the same named maps.
 
 A file of torch.export can hold pickles, and torch.export.load runs them: it is as much a program as a script is. So the
 bundle records the file's digest when it is built, and no other file is loaded.
@@ -51,14 +51,14 @@ def dump_program(program: ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-class Kept(NamedTuple):
+class ExportedProgramFile(NamedTuple):
     """A program as it is written beside its bundle."""
 
     program: ExportedProgram
     content: bytes
 
     @classmethod
-    def of(cls, trained: Trained) -> Kept:
+    def of(cls, trained: Trained) -> ExportedProgramFile:
         program = make_program(trained)
         return cls(program, dump_program(program))
 

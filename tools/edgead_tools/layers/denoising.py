@@ -44,7 +44,7 @@ class Residual(nn.Module):
 
 class DenoisingStream(nn.Module):
     """Taps at 1/8 and 1/16 of the image in, the teacher's features of the clean image on the same grids out, all
-    standardised per channel.
+    standardized per channel.
 
     `taps` are the channels of what comes in. `means` are the features' means over good images, (1, C, h, w) each:
     they start, as parameters, what the stream adds its prediction to, so that it begins at the mean good part and

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from edgead_tools.layers.moments import moments
 
-SHRINKAGE = 0.05  # of the covariance towards a multiple of the identity
+SHRINKAGE = 0.05  # of the covariance toward a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
 TRUSTED = 100  # good images that are worth as much as what is assumed without them
 RESOLUTION = 1e-9  # of a variance, against the mean square
@@ -59,7 +59,7 @@ class ResidualMap(nn.Module):
 
 
 def trust(images: int) -> float:
-    """The share, 0..1, of what was learnt from so many good images against what is assumed without them."""
+    """The share, 0..1, of what was learned from so many good images against what is assumed without them."""
     return images / (images + TRUSTED)
 
 
@@ -92,7 +92,7 @@ def _rows(residual: Tensor) -> Tensor:
 def _whitening(mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (C,) and a matrix W (C, C) with W (x - mean) of unit covariance over all positions.
 
-    W is the inverse of the Cholesky factor of the covariance shrunk towards a multiple of the identity.
+    W is the inverse of the Cholesky factor of the covariance shrunk toward a multiple of the identity.
     """
     covariance = squares - torch.outer(mean, mean)
     identity = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)

@@ -12,7 +12,7 @@ from edgead_tools.layers.moments import moments
 Pair = tuple[Tensor, Tensor]  # (B, C, H/8, W/8) and (B, C, H/16, W/16) of an image (B, 3, H, W)
 
 
-class Standardised(nn.Module):
+class Standardized(nn.Module):
     """Features of good images come out with mean 0 and deviation 1 in every channel, level by level."""
 
     def __init__(self, centers: Sequence[Tensor], spreads: Sequence[Tensor]) -> None:
@@ -31,8 +31,8 @@ class Standardised(nn.Module):
 
 
 @torch.no_grad()
-def standardise(features: Callable[[], Iterable[Sequence[Tensor]]]) -> tuple[Standardised, list[Tensor]]:
-    """The standardisation of good images' features, and the standardised mean at every cell, (1, C, h, w) a level."""
+def standardize(features: Callable[[], Iterable[Sequence[Tensor]]]) -> tuple[Standardized, list[Tensor]]:
+    """The standardization of good images' features, and the standardized mean at every cell, (1, C, h, w) a level."""
     centers, spreads, means = [], [], []
     for _, mean, squares in moments(features()):
         center = mean.mean((1, 2), keepdim=True)
@@ -40,4 +40,4 @@ def standardise(features: Callable[[], Iterable[Sequence[Tensor]]]) -> tuple[Sta
         centers.append(center[None].float())
         spreads.append(spread[None].float())
         means.append(((mean - center) / spread)[None].float())
-    return Standardised(centers, spreads), means
+    return Standardized(centers, spreads), means

@@ -68,7 +68,7 @@ class TrainingImages:
 class Trained:
     """What a method hands over to export.
 
-    `network` is on the CPU, in eval mode and FP32. It maps an image (B, 3, H, W), RGB and normalised, to named
+    `network` is on the CPU, in eval mode and FP32. It maps an image (B, 3, H, W), RGB and normalized, to named
     maps (B, h, w) and, where it segments, `components` (B, K, h, w). `input` is in BGR order all the same: export
     folds the order into the network.
     """

@@ -36,7 +36,7 @@ from edgead_tools.data.cache import Rows
 from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
-from edgead_tools.export.program import Kept
+from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
 from edgead_tools.pipeline.config import BuildConfig
@@ -86,7 +86,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Built:
-    """What a build gives: the bundle as read back, and its figures where the data set has labelled images."""
+    """What a build gives: the bundle as read back, and its figures where the data set has labeled images."""
 
     bundle: Bundle
     evaluation: Evaluation | None
@@ -152,7 +152,7 @@ def _build(
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
-    kept = Kept.of(trained) if config.program else None
+    kept = ExportedProgramFile.of(trained) if config.program else None
     record = exported.card() | (kept.card() if kept else {})
     provenance = provenance_of(config, images.checked, images.parts, trained) | {"export": record}
     members = {NETWORK: (folder / NETWORK).read_bytes(), **trained.members}
@@ -284,9 +284,9 @@ def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest
 def _measure(
     images: Images, manifest: Manifest, members: dict[str, bytes], reporter: Reporter
 ) -> tuple[Manifest, Evaluation | None]:
-    """The manifest with what the detector achieves on the data set's labelled images, where it has any.
+    """The manifest with what the detector achieves on the data set's labeled images, where it has any.
 
-    Labelled images that cannot be read are said and left out; where none can, that costs the figures, not the bundle.
+    Labeled images that cannot be read are said and left out; where none can, that costs the figures, not the bundle.
     """
     if not images.dataset.test:
         return manifest, None

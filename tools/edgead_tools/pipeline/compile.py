@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 
 from edgead.bundle import Artifact, Bundle
-from edgead.cuda.context import Gpu
+from edgead.cuda.context import CudaContext
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError, UsageError
 from edgead.tensorrt.build import Built, OnProgress, Options, check_capability
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.library import RTX, Library, open_library
-from edgead.tensorrt.metadata import Card, Choice
-from edgead.tensorrt.prepare import Maker, key_of, prepare
+from edgead.tensorrt.metadata import BuildOptions, EngineMetadata
+from edgead.tensorrt.prepare import EngineBuilder, key_of, prepare
 from edgead_tools.training.progress import Reporter
 
 ENGINE = "tensorrt"
@@ -32,7 +32,7 @@ class Wanted:
 
     precisions: tuple[str, ...] = ()  # none: every one that the bundle has for TensorRT
     target: str = "auto"
-    choice: Choice = field(default_factory=Choice)
+    choice: BuildOptions = field(default_factory=BuildOptions)
     program: Path | None = None
     out: Path | None = None
 
@@ -43,7 +43,7 @@ class Compiled:
 
     precision: str
     path: Path | None
-    card: Card | None
+    card: EngineMetadata | None
     fault: str = ""
 
 
@@ -57,7 +57,7 @@ def compile_bundle(path: Path, wanted: Wanted, reporter: Reporter) -> Iterator[C
     capability = parse_target(wanted.target)
     artifacts = list(_artifacts(bundle, wanted.precisions))
     if capability:
-        if wanted.choice != Choice(batches=wanted.choice.batches):
+        if wanted.choice != BuildOptions(batches=wanted.choice.batches):
             raise UsageError("--dla and --via torch-tensorrt are for the GPU that is here: leave out --target")
         yield from _ahead(open_library(RTX), bundle, artifacts, capability, wanted, reporter)
         return
@@ -121,7 +121,7 @@ def _here(
     if choice.via != VIA[0] and len(choice.batches) != 1:
         choice = msgspec.structs.replace(choice, batches=(max(choice.batches, default=1),))  # it makes one profile
     for artifact in artifacts:
-        gpu = Gpu()
+        gpu = CudaContext()
         try:
             key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
             make = None if choice.via == VIA[0] else _torch_road(bundle, artifact, wanted.program)
@@ -140,13 +140,13 @@ def _here(
         try:
             load_engine(bundle, ENGINE, artifact.precision).close()
         except EngineError as error:
-            cache.choose(key.network, key.precision, Choice())
+            cache.choose(key.network, key.precision, BuildOptions())
             yield Compiled(artifact.precision, None, None, str(error))
         else:
             yield Compiled(artifact.precision, cache.path(key), card)
 
 
-def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> Maker:
+def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> EngineBuilder:
     """Builds by torch-tensorrt, from the program that was kept when the bundle was built. Raises UsageError."""
     from edgead_tools.export.program import load_program  # with torch, which a device has not
     from edgead_tools.export.serialize import serialize

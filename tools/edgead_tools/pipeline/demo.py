@@ -2,7 +2,7 @@
 
 Electroluminescence images of monocrystalline solar cells (package elpv-dataset; Deitsch et al., "Automatic
 classification of defective photovoltaic module cells in electroluminescence images", Solar Energy 185, 2019).
-Cells labelled with defect probability 0 are good, those with 1 defective; in-between labels are left out.
+Cells labeled with defect probability 0 are good, those with 1 defective; in-between labels are left out.
 Good cells are shuffled with seed 0 and 80 % of them are learned from.
 """
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from edgead import Detector
 from edgead.errors import DataError
 from edgead_tools.data import open_dataset
-from edgead_tools.evaluation.entries import ROW, Subject
+from edgead_tools.evaluation.entries import ROW, BenchmarkEntry
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.evaluation.report.galleries import pick
 from edgead_tools.pipeline.build import Built, build
 from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
-LICENCE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
+LICENSE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
 TRAIN_SHARE = 0.8
 
 
@@ -43,7 +43,7 @@ def run_demo(
     Returns what the build gives, its evaluation always among it, and the page. The options are those of a build.
     Raises DataError where the package with the images is missing or an image of it cannot be judged.
     """
-    reporter.say(LICENCE)
+    reporter.say(LICENSE)
     config = BuildConfig(
         data=str(lay_out(folder / "data")),
         out=str(folder / "solar-cells.edgead"),
@@ -58,9 +58,9 @@ def run_demo(
     page = folder / "report.html"
     with Detector(built.bundle) as detector:
         galleries = pick(detector, open_dataset(config.data), built.evaluation, ROW)
-        subject = Subject("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
+        subject = BenchmarkEntry("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
     title = "Solar cells, judged from good cells alone"
-    write_report(page, [subject], averages={}, title=title, notes=[LICENCE, "No defective cell was used to train."])
+    write_report(page, [subject], averages={}, title=title, notes=[LICENSE, "No defective cell was used to train."])
     return built, page
 
 

@@ -22,7 +22,7 @@ from edgead_tools.training.progress import Reporter
 
 RANGES = 200  # good images at most, of which a coreset sets the ranges
 GOOD = 256  # held-out images at most, to which thresholds are fitted and on which precisions are compared
-ANOMALOUS = 64  # planted anomalies at most, and as many labelled ones
+ANOMALOUS = 64  # planted anomalies at most, and as many labeled ones
 KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 

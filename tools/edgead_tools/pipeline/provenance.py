@@ -32,7 +32,7 @@ def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: 
             "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
         },
         "training": trained.report,
-        "licences": {entry["name"]: entry["licence"] for entry in trained.report["weights"]},
+        "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},
     }
 
 

@@ -29,7 +29,7 @@ from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 SIZES = (128, 192, 256)
-LEAST_S = 5.0  # of training of one candidate, below which nothing is learnt
+LEAST_S = 5.0  # of training of one candidate, below which nothing is learned
 ROUNDS = 60
 RESULT, PAGE = "sweep.json", "sweep.html"
 FIGURES = {"image_auroc": "image AUROC", "aupro": "AUPRO 30 %"}  # what is plotted over the latency
@@ -92,7 +92,7 @@ def sweep(
     Raises UsageError for a budget that is too small, DataError where no candidate could be measured.
     """
     if {sample.is_good for sample in open_dataset(data).test} != {True, False}:
-        raise DataError(f"{data} has no labelled good and defective images under test/: there is nothing to choose by")
+        raise DataError(f"{data} has no labeled good and defective images under test/: there is nothing to choose by")
     share = budget / len(candidates)
     if share < LEAST_S:
         raise UsageError(

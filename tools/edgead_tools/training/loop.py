@@ -51,7 +51,7 @@ class Run:
     checkpoint_every: float = 60.0  # seconds
     weights: Path | None = None  # a file in place of the packaged or cached weights
     textures: Path | None = None  # a folder of texture images in place of procedural ones
-    distill_from: Path | None = None  # a bundle whose maps are learnt
+    distill_from: Path | None = None  # a bundle whose maps are learned
     finish: bool = False  # take a stage that was begun as far as it came
     on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
 
@@ -64,7 +64,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimiser:
+class Optimizer:
     """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate.
 
     With `last` = 1 the rate is constant from the first step on.
@@ -103,7 +103,7 @@ class Interrupted(KeyboardInterrupt):
 def fit(
     parts: Mapping[str, nn.Module],
     step: Step,
-    optimiser: Optimiser | Mapping[str, Optimiser],
+    optimizer: Optimizer | Mapping[str, Optimizer],
     run: Run,
     *,
     stage: str = "train",
@@ -112,7 +112,7 @@ def fit(
 ) -> TrainReport:
     """Train `parts` in place until the run's steps are done, continuing from `<folder>/<stage>.pt` if it is there.
 
-    `step` gives the named losses of step i, drawn with the generator it is handed; their sum is minimised. Each part
+    `step` gives the named losses of step i, drawn with the generator it is handed; their sum is minimized. Each part
     is moved to the run's device and to channels_last (1.8 times faster on a CPU), its train or eval mode is the
     caller's. `key` names whatever else the result depends on (data, options); a checkpoint of another run is refused.
     Raises GateError where a loss is not finite, Interrupted at Ctrl-C, UsageError.
@@ -122,7 +122,7 @@ def fit(
     with session(run.device, run.threads), Interrupts() as interrupts:
         for part in parts.values():
             part.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        training = _Training(dict(parts), _per_part(parts, optimiser), step, run, stage, total, key)
+        training = _Training(dict(parts), _per_part(parts, optimizer), step, run, stage, total, key)
         training.resume()
         if run.finish and training.done:
             return training.cut()
@@ -144,11 +144,11 @@ def _steps(run: Run, steps_per_epoch: float | None) -> int:
     return max(1, math.ceil(run.epochs * steps_per_epoch))
 
 
-def _per_part(parts: Mapping[str, nn.Module], optimiser: Optimiser | Mapping[str, Optimiser]) -> dict[str, Optimiser]:
-    if isinstance(optimiser, Optimiser):
-        return dict.fromkeys(parts, optimiser)
-    assert optimiser.keys() == parts.keys(), "every part needs its optimiser"
-    return dict(optimiser)
+def _per_part(parts: Mapping[str, nn.Module], optimizer: Optimizer | Mapping[str, Optimizer]) -> dict[str, Optimizer]:
+    if isinstance(optimizer, Optimizer):
+        return dict.fromkeys(parts, optimizer)
+    assert optimizer.keys() == parts.keys(), "every part needs its optimizer"
+    return dict(optimizer)
 
 
 def rate_factor(step: int, planned: int, last: float) -> float:
@@ -167,7 +167,7 @@ class _Training:
     def __init__(
         self,
         parts: dict[str, nn.Module],
-        specs: dict[str, Optimiser],
+        specs: dict[str, Optimizer],
         step: Step,
         run: Run,
         stage: str,
@@ -175,7 +175,7 @@ class _Training:
         key: str,
     ) -> None:
         self._parts, self._specs, self._step, self._run, self._stage = parts, specs, step, run, stage
-        self._optimisers = {name: _build(specs[name], part) for name, part in parts.items()}
+        self._optimizers = {name: _build(specs[name], part) for name, part in parts.items()}
         self._key = self._identity(key)
         self.path = run.folder / f"{stage}.pt"
         self._log = run.folder / f"{stage}.jsonl"
@@ -219,16 +219,16 @@ class _Training:
         if not all(math.isfinite(value) for value in values.values()):
             named = ", ".join(f"{name}={value:g}" for name, value in values.items())
             raise GateError(f"{self._stage} diverged at step {self.done}: {named}; lower the learning rate")
-        for optimiser in self._optimisers.values():
-            optimiser.zero_grad()
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        for name, optimiser in self._optimisers.items():
+        for name, optimizer in self._optimizers.items():
             spec = self._specs[name]
             if spec.clip:
                 nn.utils.clip_grad_norm_(self._parts[name].parameters(), spec.clip)
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = spec.rate * rate_factor(self.done, self.planned, spec.last)
-            optimiser.step()
+            optimizer.step()
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -265,7 +265,7 @@ class _Training:
             "sums": self._sums,
             "means": self._means,
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
         }
         replace_file(self.path, lambda file: torch.save(state, file))
         self._saved = time.monotonic()
@@ -281,7 +281,7 @@ class _Training:
                 raise ValueError("it belongs to a run with other data or options")
             for name, part in self._parts.items():
                 part.load_state_dict(state["parts"][name])
-                self._optimisers[name].load_state_dict(state["optimisers"][name])
+                self._optimizers[name].load_state_dict(state["optimizers"][name])
             self.done, self.planned, self._count = state["counts"]
             self._before, self.stopped = state["seconds"], state["stopped"]
             self._sums, self._means = state["sums"], state["means"]
@@ -313,7 +313,7 @@ class _Training:
         facts = {
             "key": key,
             "run": [run.seed, run.budget, run.steps, run.epochs],
-            "optimisers": {name: asdict(spec) for name, spec in self._specs.items()},
+            "optimizers": {name: asdict(spec) for name, spec in self._specs.items()},
             "tensors": [
                 [name, entry, list(tensor.shape)]
                 for name, part in self._parts.items()
@@ -323,7 +323,7 @@ class _Training:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _build(spec: Optimiser, part: nn.Module) -> torch.optim.Optimizer:
+def _build(spec: Optimizer, part: nn.Module) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
     if spec.kind == "sgd":
         return torch.optim.SGD(parameters, spec.rate, momentum=spec.momentum, weight_decay=spec.weight_decay)

@@ -16,7 +16,7 @@ struct Histogram {
   int unused;
 };
 
-struct Labelling {
+struct Labeling {
   Histogram histograms[HISTOGRAMS];
   const void *logits;     // (frames, classes, source_height, source_width)
   unsigned char *labels;  // (frames, height, width)
@@ -45,7 +45,7 @@ __device__ inline float logit(const T *plane, int width, Tap down, Tap across) {
 
 // The first of the largest. What comes after a NaN is never larger, as with numpy's maximum.
 template <class T>
-__device__ int largest_logit(const Labelling &task, int y, int x) {
+__device__ int largest_logit(const Labeling &task, int y, int x) {
   size_t plane = (size_t)task.source_height * task.source_width;
   const T *logits = static_cast<const T *>(task.logits) + blockIdx.z * task.classes * plane;
   Tap down = tap(y, task.source_height, task.height), across = tap(x, task.source_width, task.width);
@@ -61,7 +61,7 @@ __device__ int largest_logit(const Labelling &task, int y, int x) {
 
 // grid.x is a cell of the common grid, grid.y a slice of it, grid.z the frame. A cell lies in one cell of each
 // histogram, so a block counts once for all of them.
-extern "C" __global__ void __launch_bounds__(THREADS) label(Labelling task) {
+extern "C" __global__ void __launch_bounds__(THREADS) label(Labeling task) {
   __shared__ unsigned counts[CLASSES];
   for (int index = threadIdx.x; index < task.classes; index += THREADS) counts[index] = 0;
   __syncthreads();

@@ -18,13 +18,13 @@ __device__ inline void narrow(float value, float *out) { *out = value; }
 __device__ inline int smaller(int a, int b) { return a < b ? a : b; }
 __device__ inline bool is_nan(float value) { return value != value; }
 
-// The two neighbours of an output cell in one direction, and the share of the second.
+// The two neighbors of an output cell in one direction, and the share of the second.
 struct Tap {
   int first, second;
   float share;
 };
 
-// Half-pixel centres, edges replicated. The place (cell + 1/2) * source / target - 1/2 is kept as a fraction of
+// Half-pixel centers, edges replicated. The place (cell + 1/2) * source / target - 1/2 is kept as a fraction of
 // integers, so that it is exact; source * target must be below 2^30.
 __device__ inline Tap tap(int cell, int source, int target) {
   int numerator = (2 * cell + 1) * source - target, denominator = 2 * target;

@@ -2,11 +2,11 @@
 #pragma once
 #include "numbers.cuh"
 
-enum Format { BGR, GREY, NV12 };
+enum Format { BGR, GRAY, NV12 };
 
 // A frame, or a region of one. Mirrored by edgead.cuda.pictures.PICTURE.
 struct Picture {
-  const unsigned char *pixels;  // of the whole frame: (., ., 3) BGR, (., .) grey, or the luma of NV12
+  const unsigned char *pixels;  // of the whole frame: (., ., 3) BGR, (., .) gray, or the luma of NV12
   const unsigned char *chroma;  // NV12 alone: a row of U, V pairs for every two rows
   int pitch, chroma_pitch;      // bytes from one row to the next
   int top, left, height, width; // the region, in pixels of the frame
@@ -29,7 +29,7 @@ struct Bgr {
   }
 };
 
-struct Grey {
+struct Gray {
   const Picture &picture;
   __device__ Pixel at(int y, int x) const {
     int level = picture.pixels[(size_t)(picture.top + y) * picture.pitch + picture.left + x];
@@ -52,7 +52,7 @@ struct Nv12 {
 
 __device__ inline Pixel pixel_at(const Picture &picture, int y, int x) {
   switch (picture.format) {
-    case GREY: return Grey{picture}.at(y, x);
+    case GRAY: return Gray{picture}.at(y, x);
     case NV12: return Nv12{picture}.at(y, x);
     default: return Bgr{picture}.at(y, x);
   }

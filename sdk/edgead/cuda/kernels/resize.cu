@@ -1,8 +1,8 @@
-// From frames to the network's input: edgead.ops.to_input, within one grey level, for frames of different sizes in one
+// From frames to the network's input: edgead.ops.to_input, within one gray level, for frames of different sizes in one
 // launch each.
 //
 // `halve` makes a frame smaller by 2x2 means, up to three times in one reading of it, and `sample_f32`/`sample_f16`
-// interpolate what is left and normalise. Two steps, because a bilinear step that fetched whole squares would read
+// interpolate what is left and normalize. Two steps, because a bilinear step that fetched whole squares would read
 // every pixel twice or more: so the frame is read once, and what is written in between is 1/4 to 1/64 of it.
 #include "pictures.cuh"
 
@@ -80,7 +80,7 @@ struct Mean<2, BgrWords> {
 template <int LEVELS>
 __device__ Pixel halved(const Picture &picture, int y, int x) {
   switch (picture.format) {
-    case GREY: return Mean<LEVELS, Grey>::at({picture}, y, x);
+    case GRAY: return Mean<LEVELS, Gray>::at({picture}, y, x);
     case NV12: return Mean<LEVELS, Nv12>::at({picture}, y, x);
   }
   if constexpr (LEVELS >= 2) {

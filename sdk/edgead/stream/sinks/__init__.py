@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edgead.errors import UsageError
 from edgead.stream.sinks.options import read_call, split_spec
-from edgead.stream.status import LineStatus
+from edgead.stream.status import PipelineStatus
 from edgead.types import Frame, Result
 
 
@@ -30,10 +30,10 @@ class Sink(Protocol):
         ...
 
 
-class Line(Protocol):
+class Pipeline(Protocol):
     """The running line, as a sink sees it. Every method may be called from any thread and returns at once."""
 
-    def status(self) -> LineStatus:
+    def status(self) -> PipelineStatus:
         """How the line is doing now."""
         ...
 

@@ -23,7 +23,7 @@ _IDLE_S = 0.25
 _log = logging.getLogger(__name__)
 
 
-class Courier:
+class DeliveryWorker:
     """Delivers the records of a queue in order, from a thread of its own."""
 
     def __init__(

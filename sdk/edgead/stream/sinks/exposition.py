@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from edgead.stream.status import CONNECTED, LineStatus
+from edgead.stream.status import CONNECTED, PipelineStatus
 from edgead.types import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,14 +46,14 @@ class Tally:
             if result.age > 0:
                 self._age.observe(result.age / 1000)
 
-    def text(self, line: LineStatus | None) -> str:
+    def text(self, line: PipelineStatus | None) -> str:
         """Everything there is to know, with what the line itself knows where there is one."""
         with self._lock:
             counts = [({"camera": camera, "verdict": verdict}, n) for (camera, verdict), n in self._counts.items()]
             lines = [
                 *_family("edgead_score", "gauge", "Calibrated score of the last result.", _by("camera", self._scores)),
                 *_histogram("edgead_latency_seconds", "Time to judge a frame.", self._latency),
-                *_histogram("edgead_frame_age_seconds", "Time from capture to judgement.", self._age),
+                *_histogram("edgead_frame_age_seconds", "Time from capture to judgment.", self._age),
             ]
         if line is not None:
             told = [
@@ -66,7 +66,7 @@ class Tally:
         return "\n".join([*_family("edgead_results_total", "counter", "Results by verdict.", counts), *lines, ""])
 
 
-def _of_line(line: LineStatus) -> Iterator[str]:
+def _of_line(line: PipelineStatus) -> Iterator[str]:
     about = {"engine": line.engine, "precision": line.precision, "model": line.model}
     connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [

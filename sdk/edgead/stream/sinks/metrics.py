@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from edgead.stream.sinks import Line
+from edgead.stream.sinks import Pipeline
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
 from edgead.types import Frame, Result
@@ -24,13 +24,13 @@ class Metrics:
         """Listen at once; raises UsageError."""
         where = read_address(address, "metrics")
         self._tally = Tally()
-        self._line: Line | None = None
+        self._line: Pipeline | None = None
         self._server = _Server(where.listen(), where.token, self)
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="edgead metrics", daemon=True)
         self._thread.start()
 
-    def attach(self, line: Line) -> None:
+    def attach(self, line: Pipeline) -> None:
         self._line = line
 
     def emit(self, frame: Frame, result: Result) -> None:

@@ -28,7 +28,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
-from edgead.stream.sinks.delivery import Courier, host_and_port, message, queue_folder
+from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
 from edgead.types import Frame, Result, Verdict
@@ -92,7 +92,7 @@ class Mqtt:
         self._unreachable = "cannot be reached" + (" or is not trusted" if parts.scheme == "mqtts" else "")
         self._trouble = ""
         self._queue = DiskQueue(folder, limit, sync)
-        self._courier = Courier(self._queue, self._deliver, self._name, _WAIT_S, _IN_FLIGHT)
+        self._courier = DeliveryWorker(self._queue, self._deliver, self._name, _WAIT_S, _IN_FLIGHT)
         self._connect(host, port, keepalive)
 
     def emit(self, frame: Frame, result: Result) -> None:

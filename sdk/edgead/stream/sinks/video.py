@@ -36,7 +36,7 @@ class VideoFile:
         picture = result.overlay(frame.image)
         if self._writer is None:
             height, width = picture.shape[:2]
-            self._size = (max(2, width - width % 2), max(2, height - height % 2))  # the codec halves the colour planes
+            self._size = (max(2, width - width % 2), max(2, height - height % 2))  # the codec halves the color planes
             self._writer = self._open()
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 
 from edgead.errors import UsageError
-from edgead.stream.sinks import Line
+from edgead.stream.sinks import Pipeline
 from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame, Result
-from edgead.web.auth import Guard
-from edgead.web.notifier import Bell
+from edgead.web.auth import AuthMiddleware
+from edgead.web.notifier import AsyncNotifier
 from edgead.web.pages import Hooks, Pages
 from edgead.web.server import Server
-from edgead.web.state import Board
+from edgead.web.state import DashboardState
 
 
 class Web:
@@ -29,17 +29,17 @@ class Web:
         if not 0 < fps <= 60:
             raise UsageError("the page's fps must be more than 0 and at most 60")
         where = read_address(address, "web")
-        self._bell, self._hooks, self._tally = Bell(), Hooks(), Tally()
-        self._board = Board(self._bell.ring)
-        self._line: Line | None = None
+        self._bell, self._hooks, self._tally = AsyncNotifier(), Hooks(), Tally()
+        self._board = DashboardState(self._bell.ring)
+        self._line: Pipeline | None = None
         title = station or socket.gethostname()
         pages = Pages(self._board, self._bell, self._hooks, self._metrics, title, where.token, fps)
         known = frozenset(filter(None, (name.strip() for name in names.split(","))))
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
-        self._server = Server(Guard(pages.app(), where.token, known, where.loopback), listening)
+        self._server = Server(AuthMiddleware(pages.app(), where.token, known, where.loopback), listening)
 
-    def attach(self, line: Line) -> None:
+    def attach(self, line: Pipeline) -> None:
         self._line = line
         self._hooks.status = lambda: line.status().to_dict()
         self._hooks.set_threshold = line.set_threshold

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgead.errors import UsageError
-from edgead.stream.sinks.delivery import Courier, host_and_port, message, queue_folder
+from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
 from edgead.types import Frame, Result, Verdict
@@ -71,7 +71,7 @@ class Webhook:
         self._verdicts, self._station = verdicts, station or socket.gethostname()
         self._name = f"the webhook at {self._host}"
         self._queue = DiskQueue(queue_folder(queue, url), limit, sync)
-        self._courier = Courier(self._queue, self._deliver, self._name, retry)
+        self._courier = DeliveryWorker(self._queue, self._deliver, self._name, retry)
 
     def emit(self, frame: Frame, result: Result) -> None:
         if result.verdict in self._verdicts:

@@ -2,7 +2,7 @@
 
 `synthetic:640x480@30,defects=20,faults=100,frames=500,seed=1`: at 30 frames a second like a camera, or, without
 `@30`, one after the other like files; every 20th with a scratch; after every 100 three that show one of the troubles
-of a camera, in turn: black, saturated, blurred, shifted, grey. The same words give the same frames.
+of a camera, in turn: black, saturated, blurred, shifted, gray. The same words give the same frames.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgead.errors import SourceError, nearest
 from edgead.stream.sources.live import LiveSource
 from edgead.types import Frame, ImageU8
 
-FAULTS = ("black", "saturated", "blurred", "shifted", "grey")
+FAULTS = ("black", "saturated", "blurred", "shifted", "gray")
 _SPEC = re.compile(r"(?:(\d+)x(\d+))?(?:@(\d+(?:\.\d+)?))?((?:,[a-z]+=\d+)*)")
 _OPTIONS = ("defects", "faults", "frames", "seed")
 _FAULT_FRAMES = 3
@@ -58,8 +58,8 @@ class Scene:
         box = ((x, y), (80 * unit, 60 * unit), float(random.uniform(-1, 1)))
         cv2.fillPoly(image, [cv2.boxPoints(box).astype(np.int32)], (96, 120, 138), cv2.LINE_AA)
         for across, down in ((-28, -18), (28, -18), (-28, 18), (28, 18), (0, 0)):
-            centre = (round(x + across * unit), round(y + down * unit))
-            cv2.circle(image, centre, round((5 if across else 11) * unit), (44, 40, 36), cv2.FILLED, cv2.LINE_AA)
+            center = (round(x + across * unit), round(y + down * unit))
+            cv2.circle(image, center, round((5 if across else 11) * unit), (44, 40, 36), cv2.FILLED, cv2.LINE_AA)
         if self.defect(index):
             middle = np.array((x, y)) + unit * random.uniform(-15, 15, 2)
             along = unit * np.array((14, random.uniform(-3, 3)))
@@ -80,7 +80,7 @@ def _troubled(image: ImageU8, fault: str) -> ImageU8:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), max(2.0, min(image.shape[:2]) / 40)), np.uint8)
     if fault == "shifted":
         return np.asarray(np.roll(image, image.shape[1] // 10, axis=1), np.uint8)
-    if fault == "grey":
+    if fault == "gray":
         return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
     return image
 

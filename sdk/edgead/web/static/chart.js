@@ -12,7 +12,7 @@ export function drawHistory(canvas, points, room, threshold, wished) {
     canvas.height = Math.round(height * ratio);
   }
   const style = getComputedStyle(canvas);
-  const colour = (name) => style.getPropertyValue(name).trim();
+  const color = (name) => style.getPropertyValue(name).trim();
   const unit = parseFloat(getComputedStyle(document.documentElement).fontSize);
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -26,11 +26,11 @@ export function drawHistory(canvas, points, room, threshold, wished) {
   const step = (right - left) / room;
   const stroke = Math.max(1, step * 0.62);
 
-  pen.fillStyle = colour("--line");
+  pen.fillStyle = color("--line");
   pen.fillRect(left, bottom, right - left, 1);
   points.forEach(([, , score, verdict], index) => {
     const x = right - (points.length - index) * step;
-    pen.fillStyle = colour(MARKS[verdict] ?? "--none-mark");
+    pen.fillStyle = color(MARKS[verdict] ?? "--none-mark");
     pen.globalAlpha = verdict === "OK" ? 0.55 : 1;
     if (score === null) {
       pen.fillRect(x, bottom - 0.5 * unit, stroke, 0.5 * unit);
@@ -46,12 +46,12 @@ export function drawHistory(canvas, points, room, threshold, wished) {
   });
   pen.globalAlpha = 1;
 
-  rule(pen, left, right, y(threshold), colour("--ink"), []);
-  label(pen, `threshold ${threshold.toFixed(2)}`, right + 0.7 * unit, y(threshold), colour("--ink"));
+  rule(pen, left, right, y(threshold), color("--ink"), []);
+  label(pen, `threshold ${threshold.toFixed(2)}`, right + 0.7 * unit, y(threshold), color("--ink"));
   if (wished !== null && wished !== threshold) {
-    rule(pen, left, right, y(wished), colour("--late-mark"), [6, 5]);
+    rule(pen, left, right, y(wished), color("--late-mark"), [6, 5]);
     const apart = Math.abs(y(wished) - y(threshold)) < unit ? Math.sign(threshold - wished || 1) * unit : 0;
-    label(pen, `wanted ${wished.toFixed(2)}`, right + 0.7 * unit, y(wished) + apart, colour("--late-mark"));
+    label(pen, `wanted ${wished.toFixed(2)}`, right + 0.7 * unit, y(wished) + apart, color("--late-mark"));
   }
 }
 
@@ -62,8 +62,8 @@ function ceilingOf(points, threshold) {
   return Math.max(1.6 * threshold, Math.min(1.15 * usual, 2.5 * threshold));
 }
 
-function rule(pen, from, to, y, colour, dash) {
-  pen.strokeStyle = colour;
+function rule(pen, from, to, y, color, dash) {
+  pen.strokeStyle = color;
   pen.lineWidth = 2;
   pen.setLineDash(dash);
   pen.beginPath();
@@ -73,7 +73,7 @@ function rule(pen, from, to, y, colour, dash) {
   pen.setLineDash([]);
 }
 
-function label(pen, text, x, y, colour) {
-  pen.fillStyle = colour;
+function label(pen, text, x, y, color) {
+  pen.fillStyle = color;
   pen.fillText(text, x, y);
 }

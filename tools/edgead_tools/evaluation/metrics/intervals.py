@@ -81,7 +81,7 @@ def _newcombe(value: float, anomalous: int, good: int) -> tuple[float, float]:
         spread = 1 + others * ((1 - truth) / (2 - truth) + truth / (1 + truth))
         return abs(value - truth) - reach * math.sqrt(truth * (1 - truth) * spread / (anomalous * good))
 
-    low = find_root(lambda x: -excess(value * x)) * value  # `excess` falls towards the value, from either side
+    low = find_root(lambda x: -excess(value * x)) * value  # `excess` falls toward the value, from either side
     high = 1 - find_root(lambda x: -excess(1 - (1 - value) * x)) * (1 - value)
     return low, high
 

@@ -2,7 +2,7 @@
 
 Pixels are counted by score. A float32's bits, read as a number, are in the order of the floats, so the table of counts
 has a row for every score that occurs; where there are too many of them, the last bit of all scores is dropped and
-neighbours share a row. That keeps the scores' relative precision whatever their range and whatever their outliers, as
+neighbors share a row. That keeps the scores' relative precision whatever their range and whatever their outliers, as
 bins of equal width would not.
 """
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that shows what bundles do on labelled images. It makes no network request."""
+"""One self-contained HTML page that shows what bundles do on labeled images. It makes no network request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgead_tools.evaluation.report import precisions, sections
 from edgead_tools.evaluation.report.page import Section, page
 
 if TYPE_CHECKING:
-    from edgead_tools.evaluation.entries import Subject
+    from edgead_tools.evaluation.entries import BenchmarkEntry
 
 
 def write_report(
     path: Path,
-    subjects: Sequence[Subject],
+    subjects: Sequence[BenchmarkEntry],
     *,
     averages: dict[str, dict[str, float | None]],
     title: str,

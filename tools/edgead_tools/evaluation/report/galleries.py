@@ -19,7 +19,7 @@ from edgead_tools.evaluation.evaluate import Evaluation, Judged
 
 SIDE = 220  # pixels of one of the two pictures of a pair
 QUALITY = 80  # JPEG
-OUTLINE = (233, 180, 86)  # BGR of the drawn defect's edge: sky blue, told from the heatmap by the colour-blind too
+OUTLINE = (233, 180, 86)  # BGR of the drawn defect's edge: sky blue, told from the heatmap by the color-blind too
 
 
 @dataclass(frozen=True, slots=True)

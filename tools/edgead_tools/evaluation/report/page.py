@@ -49,8 +49,8 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 def key(names: Sequence[tuple[str, str]]) -> str:
-    """(name, colour) as a plot's key."""
-    marks = (f'<i style="background:{colour}"></i>{html.escape(name)}' for name, colour in names)
+    """(name, color) as a plot's key."""
+    marks = (f'<i style="background:{color}"></i>{html.escape(name)}' for name, color in names)
     return f'<span class="key">{"".join(marks)}</span>'
 
 

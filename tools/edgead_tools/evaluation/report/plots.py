@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from edgead_tools.evaluation.evaluate import Evaluation, Judged
 
-GOOD, DEFECTIVE = "#0072b2", "#d55e00"  # told apart by the colour-blind (Okabe and Ito, 2008)
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+GOOD, DEFECTIVE = "#0072b2", "#d55e00"  # told apart by the color-blind (Okabe and Ito, 2008)
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 BINS = 40
 LEAST_SPAN = 0.02  # of a plot's worth: what is nearly equal is to look so
 
 
-def colour(index: int) -> str:
-    """The colour of the index-th thing in a plot."""
-    return COLOURS[index % len(COLOURS)]
+def color(index: int) -> str:
+    """The color of the index-th thing in a plot."""
+    return COLORS[index % len(COLORS)]
 
 
 def histogram(evaluation: Evaluation) -> str:
@@ -66,8 +66,8 @@ def roc(evaluations: Sequence[Evaluation]) -> str:
                 for x, y in zip(_share_from(good, cuts), _share_from(bad, cuts), strict=True)
             )
             x, y = one.false_alarm_rate or 0.0, 1 - (one.miss_rate or 0.0)
-            parts.append(f'<polyline points="{points}" class="line" stroke="{colour(index)}"/>')
-            parts.append(f'<circle cx="{width * x:.1f}" cy="{width * (1 - y):.1f}" r="4" fill="{colour(index)}"/>')
+            parts.append(f'<polyline points="{points}" class="line" stroke="{color(index)}"/>')
+            parts.append(f'<circle cx="{width * x:.1f}" cy="{width * (1 - y):.1f}" r="4" fill="{color(index)}"/>')
     if not parts:
         return "<p>The ROC needs good and defective images.</p>"
     return (
@@ -130,11 +130,11 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool)
     lines = {"": pareto(points)} if front else {name: [p for p in points if p.group == name] for name in groups}
     for name, ones in lines.items():
         joined = " ".join("{:.1f},{:.1f}".format(*place(one)) for one in sorted(ones, key=lambda one: one.x))
-        stroke = colour(groups.index(name)) if name in groups else "#888"
+        stroke = color(groups.index(name)) if name in groups else "#888"
         parts.append(f'<polyline points="{joined}" fill="none" stroke="{stroke}" stroke-width="2"/>')
     for point, above in zip(points, itertools.cycle((-9, 17)), strict=False):
         across, down = place(point)
-        fill = colour(groups.index(point.group))
+        fill = color(groups.index(point.group))
         parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="4.5" fill="{fill}"/>')
         parts.append(
             f'<text x="{across:.1f}" y="{down + above:.1f}" text-anchor="middle" font-size="10" fill="#444">'
@@ -142,6 +142,6 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool)
         )
     for index, name in enumerate(groups):
         parts.append(
-            f'<text x="{margin + 130 * index}" y="46" style="fill:{colour(index)}">● {html.escape(name)}</text>'
+            f'<text x="{margin + 130 * index}" y="46" style="fill:{color(index)}">● {html.escape(name)}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])

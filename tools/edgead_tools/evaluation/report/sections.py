@@ -12,7 +12,7 @@ from edgead_tools.evaluation.report.page import Section, gallery, key, table, ti
 from edgead_tools.evaluation.report.page import plots as side_by_side
 
 if TYPE_CHECKING:
-    from edgead_tools.evaluation.entries import Subject
+    from edgead_tools.evaluation.entries import BenchmarkEntry
 
 FIGURES = {  # name in JSON -> heading, form
     "image_auroc": ("image AUROC", ".3f"),
@@ -45,7 +45,7 @@ def interval(bounds: Sequence[float] | None, form: str) -> str:
     return "" if bounds is None else f"{format(bounds[0], form)} to {format(bounds[1], form)}"
 
 
-def summary(subjects: Sequence[Subject], averages: dict[str, dict[str, float | None]]) -> Section:
+def summary(subjects: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> Section:
     """The figures: large ones of a single subject, a table of several."""
     if len(subjects) == 1:
         found = subjects[0].evaluation.to_dict()
@@ -69,24 +69,24 @@ def _row(model: str, category: str, found: dict[str, Any]) -> list[str]:
     return [model, category, *cells]
 
 
-def curves(subjects: Sequence[Subject]) -> Section:
+def curves(subjects: Sequence[BenchmarkEntry]) -> Section:
     """Histograms of each subject, and the ROC of all models of a category in one plot."""
     parts = []
     for category in dict.fromkeys(one.category for one in subjects):
         ones = [one for one in subjects if one.category == category]
         kinds = [("good", plots.GOOD), ("defective", plots.DEFECTIVE)]
         boxes = [plots.histogram(one.evaluation) + key([*kinds]) + _named(one, subjects) for one in ones]
-        names = [(one.model, plots.colour(index)) for index, one in enumerate(ones)]
+        names = [(one.model, plots.color(index)) for index, one in enumerate(ones)]
         boxes.append(plots.roc([one.evaluation for one in ones]) + (key(names) if len(ones) > 1 else ""))
         parts.append(side_by_side(boxes))
     return Section("Scores", "".join(parts))
 
 
-def _named(one: Subject, subjects: Sequence[Subject]) -> str:
+def _named(one: BenchmarkEntry, subjects: Sequence[BenchmarkEntry]) -> str:
     return "" if len(subjects) == 1 else f"<br><small>{html.escape(f'{one.model} on {one.category}')}</small>"
 
 
-def defects(subjects: Sequence[Subject]) -> Section | None:
+def defects(subjects: Sequence[BenchmarkEntry]) -> Section | None:
     """A table of the kinds of defect."""
     rows = [
         [
@@ -110,21 +110,21 @@ def _with(value: float | None, bounds: Sequence[float] | None, form: str) -> str
     return shown(value, form) + (f"\n{interval(bounds, form)}" if bounds else "")
 
 
-def pictures(subject: Subject, subjects: Sequence[Subject]) -> Section | None:
+def pictures(subject: BenchmarkEntry, subjects: Sequence[BenchmarkEntry]) -> Section | None:
     """The galleries of one subject."""
     if not subject.galleries:
         return None
     title = "Images" if len(subjects) == 1 else f"Images: {subject.model} on {subject.category}"
-    words = "Left the image, its defect outlined where it is drawn; right the anomaly map on a fixed colour scale."
+    words = "Left the image, its defect outlined where it is drawn; right the anomaly map on a fixed color scale."
     return Section(title, f"<p><small>{words}</small></p>" + "".join(gallery(row) for row in subject.galleries))
 
 
-def provenance(subjects: Sequence[Subject]) -> Section:
+def provenance(subjects: Sequence[BenchmarkEntry]) -> Section:
     """Where each bundle comes from, and how it was judged here."""
     return Section("Provenance", "".join(_card(one) for one in subjects))
 
 
-def _card(one: Subject) -> str:
+def _card(one: BenchmarkEntry) -> str:
     manifest, found = one.bundle.manifest, one.evaluation
     card = manifest.provenance
     config, data, training = (card.get(name) or {} for name in ("config", "data", "training"))
@@ -138,13 +138,13 @@ def _card(one: Subject) -> str:
         "training": f"{training['steps']} steps, {training['seconds']:.0f} s" if "steps" in training else "",
         "seed": str(config.get("seed", "")),
         "versions": ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
-        "licences": ", ".join(f"{name}: {licence}" for name, licence in card.get("licences", {}).items()),
+        "licenses": ", ".join(f"{name}: {license}" for name, license in card.get("licenses", {}).items()),
     } | {name: str(card.get(name, "")) for name in CARD}
     listed = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items() if text)
     return f"<h3>{html.escape(f'{one.model} on {one.category}')}</h3><dl>{listed}</dl>"
 
 
-def notes(subjects: Sequence[Subject], given: Sequence[str]) -> Section:
+def notes(subjects: Sequence[BenchmarkEntry], given: Sequence[str]) -> Section:
     """What is to be known to read the figures."""
     lines = [
         *given,
@@ -155,7 +155,7 @@ def notes(subjects: Sequence[Subject], given: Sequence[str]) -> Section:
     return Section("Notes", f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in dict.fromkeys(lines))}</ul>")
 
 
-def _left_out(subjects: Sequence[Subject]) -> list[Any]:
+def _left_out(subjects: Sequence[BenchmarkEntry]) -> list[Any]:
     return [one for subject in subjects for one in subject.evaluation.left_out]
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from edgead_tools.evaluation.report.sections import FIGURES, INTERVALS, interval, shown
 
 if TYPE_CHECKING:
-    from edgead_tools.evaluation.entries import Subject
+    from edgead_tools.evaluation.entries import BenchmarkEntry
 
 
-def details(one: Subject) -> list[list[str]]:
+def details(one: BenchmarkEntry) -> list[list[str]]:
     """Every figure of one subject."""
     found = one.evaluation.to_dict()
     rows = [[heading, shown(found[name], form), _bounds(found, name)] for name, (heading, form) in FIGURES.items()]
@@ -20,7 +20,7 @@ def details(one: Subject) -> list[list[str]]:
     return [*rows, ["engine", f"{found['engine']} {found['precision']}"]]
 
 
-def kinds(one: Subject) -> list[list[str]]:
+def kinds(one: BenchmarkEntry) -> list[list[str]]:
     """The figures of each kind of defect, where there are several."""
     found = one.evaluation.kinds
     head = ["defect", "images", "image AUROC", "AUPRO 30 %", "AU-sPRO 5 %", "missed"]
@@ -31,7 +31,7 @@ def kinds(one: Subject) -> list[list[str]]:
     return [["", ""], head, *rows] if len(found) > 1 else []
 
 
-def comparison(subjects: Sequence[Subject], averages: dict[str, dict[str, float | None]]) -> list[list[str]]:
+def comparison(subjects: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> list[list[str]]:
     """One row for each subject, and one for each macro mean; figures that nobody has are left out."""
     found = [(one.model, one.category, one.evaluation.to_dict()) for one in subjects]
     found += [(model, "mean", dict(figures)) for model, figures in averages.items()]

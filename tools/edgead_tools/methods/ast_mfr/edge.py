@@ -5,9 +5,9 @@ each is worth:
 
 - The student is pretrained, as in the paper, by starting from the teacher's own first blocks, frozen: one trunk for
   both. From the tap at 1/4 on, the student is a plain ResNet, unlike the teacher by construction and made of what
-  quantizes. A student from scratch learnt few images by heart and judged unseen good ones as defects.
+  quantizes. A student from scratch learned few images by heart and judged unseen good ones as defects.
 - The levels are two, at 1/8 and 1/16: at 1/4 nothing is left to be regenerated.
-- The teacher's taps are standardised per channel; L_L2 and the maps are of softened features (`soften`), L_cos of
+- The teacher's taps are standardized per channel; L_L2 and the maps are of softened features (`soften`), L_cos of
   directions, as published. Directions alone make noise of cells that have nothing to say, such as bare ground.
 - A cell is judged not by the length of the difference but by that length after whitening, and against what is usual
   for the cell (`nets.residual_map`): over good images some channels and some places never agree. One map judges both
@@ -32,10 +32,10 @@ from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficie
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardisedTaps, judge_differences
+from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import card, teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.training.loop import Optimiser, Run, TrainReport
+from edgead_tools.training.loop import Optimizer, Run, TrainReport
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
@@ -56,7 +56,7 @@ class AstMfrEdge:
     mask_rate: float = 0.3  # share of cells masked in training
     rate: float = 2e-3
     batch: int = 8
-    passes: float = 30.0  # over the images that a time budget may be spent on: few images are soon learnt by heart
+    passes: float = 30.0  # over the images that a time budget may be spent on: few images are soon learned by heart
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
     top: float = 0.01  # share of the map's cells whose mean is the score
@@ -76,7 +76,7 @@ class AstMfrEdge:
         good = lite_batches(images, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            pair = RegeneratedTaps(StandardisedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
+            pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
             report = self._teach(pair, images, run)
             network = judge_differences(pair, good)
         height, width = images.size
@@ -96,8 +96,8 @@ class AstMfrEdge:
             return pair.losses(lite_tensor(np.stack(batch), run.device))
 
         run = dataclasses.replace(run, most=math.ceil(self.passes * count / self.batch))
-        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
-        return teach(pair, step, optimiser, run, steps_per_epoch=count / self.batch)
+        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        return teach(pair, step, optimizer, run, steps_per_epoch=count / self.batch)
 
     def _fusion(self, height: int, width: int) -> FusionSpec:
         maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))

@@ -11,16 +11,16 @@ from torch.nn import functional
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps, stack_levels
-from edgead_tools.layers.standardized import Pair, standardise
+from edgead_tools.layers.standardized import Pair, standardize
 from edgead_tools.methods.ast_mfr.feature_regeneration import BEFORE_SQUARES, Regeneration, cosine_distance, direction
 from edgead_tools.methods.ast_mfr.student import PlainResNet
 
 SOFTNESS = 4.0  # mean square at which a vector is as much a direction as a length; 1 is usual
 
-Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
+Batches = Callable[[], Iterable[Tensor]]  # normalized RGB images (B, 3, H, W), the same at every call
 
 
-class StandardisedTaps(nn.Module):
+class StandardizedTaps(nn.Module):
     """A frozen trunk whose taps have mean 0 and deviation 1 in every channel over good images.
 
     Lite0's block outputs are linear: without it a few channels of large variance would be the direction.
@@ -30,7 +30,7 @@ class StandardisedTaps(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         self.channels = [trunk.channels[tap] for tap in trunk.taps]
-        self.standard, _ = standardise(lambda: (tuple(trunk(batch).values()) for batch in images()))
+        self.standard, _ = standardize(lambda: (tuple(trunk(batch).values()) for batch in images()))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The taps (B, C, h, w) in the order of their blocks."""
@@ -41,7 +41,7 @@ class StandardisedTaps(nn.Module):
 class RegeneratedTaps(nn.Module):
     """The tap at 1/4 is what the student starts from, those at 1/8 and 1/16 are the teacher's."""
 
-    def __init__(self, taps: StandardisedTaps, width: int, mask_rate: float) -> None:
+    def __init__(self, taps: StandardizedTaps, width: int, mask_rate: float) -> None:
         """`width` is the student's number of channels at 1/8; it has twice as many at 1/16."""
         super().__init__()
         first, *taught = taps.channels
@@ -82,7 +82,7 @@ def soften(features: Tensor) -> Tensor:
     return features * (stretch * torch.rsqrt(mean_square + SOFTNESS * BEFORE_SQUARES**2))
 
 
-class JudgedDifferences(nn.Module):
+class FeatureDifferences(nn.Module):
     """The exported graph: an image (B, 3, H, W) -> maps `stacked` (B, H/8, W/8) and `coarse` (B, H/16, W/16)."""
 
     def __init__(self, pair: RegeneratedTaps, stacked: ResidualMap, coarse: ResidualMap) -> None:
@@ -95,6 +95,6 @@ class JudgedDifferences(nn.Module):
 
 
 @torch.no_grad()
-def judge_differences(pair: RegeneratedTaps, good: Batches) -> JudgedDifferences:
+def judge_differences(pair: RegeneratedTaps, good: Batches) -> FeatureDifferences:
     """The graph with the statistics of both differences over good images."""
-    return JudgedDifferences(pair, *fit_residual_maps(lambda: (pair.differences(batch) for batch in good())))
+    return FeatureDifferences(pair, *fit_residual_maps(lambda: (pair.differences(batch) for batch in good())))

@@ -27,7 +27,7 @@ from edgead_tools.backbones.weights import WeightsFile, find, load_state
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
-from edgead_tools.training.loop import Optimiser, Run, Step, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
 from edgead_tools.training.session import session
 
 TEACHER, STUDENT = "wide-resnet50-2", "resnext50-32x4d"
@@ -84,18 +84,18 @@ class AstMfrPaper:
             batch = tensor_from(torch.from_numpy(images.train[chosen]).to(run.device))
             return network.losses(batch.contiguous(memory_format=torch.channels_last))
 
-        optimiser = Optimiser(rate=self.rate, kind="adam", weight_decay=0.0, last=1.0)
-        return teach(network, step, optimiser, run, steps_per_epoch=count / self.batch)
+        optimizer = Optimizer(rate=self.rate, kind="adam", weight_decay=0.0, last=1.0)
+        return teach(network, step, optimizer, run, steps_per_epoch=count / self.batch)
 
 
 def teach(
-    network: StudentTeacher | RegeneratedTaps, step: Step, optimiser: Optimiser, run: Run, *, steps_per_epoch: float
+    network: StudentTeacher | RegeneratedTaps, step: Step, optimizer: Optimizer, run: Run, *, steps_per_epoch: float
 ) -> TrainReport:
     """Train the student and its regenerations; the network is at rest before and after."""
     parts = {"student": network.student, "regeneration": network.regenerations}
     for part in parts.values():
         part.train()
-    report = fit(parts, step, optimiser, run, steps_per_epoch=steps_per_epoch)
+    report = fit(parts, step, optimizer, run, steps_per_epoch=steps_per_epoch)
     network.eval()
     return report
 

@@ -52,7 +52,7 @@ class ComponentHead(nn.Module):
         return logits
 
 
-def labelled_losses(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def labeled_losses(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Cross entropy, focal and Dice loss, weighted, of logits (B, K, H, W) against labels (B, H, W) int64."""
     classes = logits.shape[1]
     logs = functional.log_softmax(logits, 1)
@@ -74,7 +74,7 @@ def dice_loss(probabilities: Tensor, chosen: Tensor) -> Tensor:
     return (dice.mean(0) * weight / weight.sum()).sum()
 
 
-def unlabelled_losses(logits: Tensor, shares: Tensor) -> dict[str, Tensor]:
+def unlabeled_losses(logits: Tensor, shares: Tensor) -> dict[str, Tensor]:
     """Histogram and entropy loss, weighted, of logits (B, K, H, W) whose labels are unknown.
 
     `shares` (B, K) are the shares of the classes in label maps drawn at random: good parts hold as much of each.

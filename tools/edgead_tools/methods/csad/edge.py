@@ -32,7 +32,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad.component_head import ComponentHead
 from edgead_tools.methods.csad.local_global import LocalGlobal, judge_students
 from edgead_tools.methods.csad.shared import (
-    LabelledImages,
+    LabeledImages,
     Segmentation,
     card,
     first_half,
@@ -43,7 +43,7 @@ from edgead_tools.methods.csad.shared import (
     weights_of,
 )
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
@@ -63,7 +63,7 @@ class CsadEdge:
     segments: ClassVar[bool] = True
 
     width: int = 96  # channels of the students
-    batch: int = 4  # of the segmentation, labelled and unlabelled images each; the students have twice as many
+    batch: int = 4  # of the segmentation, labeled and unlabeled images each; the students have twice as many
     rate: float = 2e-3
     passes: float = 40.0  # over the images that a time budget may be spent on by the students
     flips: bool = False  # whether a mirrored part is a good part
@@ -98,7 +98,7 @@ class CsadEdge:
             taps = (trunk.channels[trunk.taps[0]], trunk.channels[trunk.taps[2]])
             head = ComponentHead(taps, len(found.names), widths=WIDTHS, dilations=DILATIONS).to(run.device).eval()
             rest = second_half(run, reports[0].steps)
-            reports.append(self._teach_head(students, head, LabelledImages(images.train, found), rest))
+            reports.append(self._teach_head(students, head, LabeledImages(images.train, found), rest))
             network = judge_students(students, head, good).to(run.device).eval()
             height, width = images.size
             fusion = self._fusion(height // STRIDE, width // STRIDE)
@@ -123,16 +123,14 @@ class CsadEdge:
 
         run = dataclasses.replace(run, most=math.ceil(self.passes * count / batch))
         parts = {"local": students.local, "global": students.wide}
-        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
         for part in parts.values():
             part.train()
-        report = fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / batch)
+        report = fit(parts, step, optimizer, run, stage="students", steps_per_epoch=count / batch)
         students.eval()
         return report
 
-    def _teach_head(
-        self, students: LocalGlobal, head: ComponentHead, labelled: LabelledImages, run: Run
-    ) -> TrainReport:
+    def _teach_head(self, students: LocalGlobal, head: ComponentHead, labeled: LabeledImages, run: Run) -> TrainReport:
         def logits(batch: Tensor) -> Tensor:
             with torch.no_grad():
                 low, _, deep = students.taps(batch)
@@ -140,7 +138,7 @@ class CsadEdge:
             return found
 
         how = Segmentation(rate=self.rate, batch=self.batch, alone=0.4, finer=2)
-        return teach_segmentation(head, logits, labelled, lite_tensor, how, run)
+        return teach_segmentation(head, logits, labeled, lite_tensor, how, run)
 
     def _fusion(self, height: int, width: int) -> FusionSpec:
         maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))

@@ -1,7 +1,7 @@
 """Local and global students on a frozen trunk (LGST; CSAD, 4), for the edge.
 
 The published local student is three quarters of the model's cost: a network of its own on the image. Here both students
-stand on the trunk that is there anyway. The local one sees the tap at 1/4, which knows a small neighbourhood, and must
+stand on the trunk that is there anyway. The local one sees the tap at 1/4, which knows a small neighborhood, and must
 guess the teacher's features from it; the global one sees the tap at 1/16, squeezes the whole picture through one vector
 and must guess the same. What is locally strange, the local student misses; what is in a strange place, the two disagree
 about.
@@ -18,11 +18,11 @@ from torch.nn import functional
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.denoising import conv
 from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps
-from edgead_tools.layers.standardized import Standardised, standardise
+from edgead_tools.layers.standardized import Standardized, standardize
 from edgead_tools.methods.csad.component_head import ComponentHead
 
 DROPOUT = 0.2
-Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
+Batches = Callable[[], Iterable[Tensor]]  # normalized RGB images (B, 3, H, W), the same at every call
 
 
 class LocalStudent(nn.Module):
@@ -70,13 +70,13 @@ class LocalGlobal(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         low, fine, deep = (trunk.channels[tap] for tap in trunk.taps)
-        self.standard, _ = standardise(lambda: (tuple(trunk(batch).values()) for batch in images()))
+        self.standard, _ = standardize(lambda: (tuple(trunk(batch).values()) for batch in images()))
         self.local = LocalStudent(low, width, fine + deep)
         self.wide = GlobalStudent(deep, width, fine + deep, (size[0] // 16, size[1] // 16))
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """The standardised taps."""
-        standard: Standardised = self.standard
+        """The standardized taps."""
+        standard: Standardized = self.standard
         taps: list[Tensor] = standard(self.trunk(image).values())
         return taps
 
@@ -87,7 +87,7 @@ class LocalGlobal(nn.Module):
         return torch.cat([fine, large], 1)
 
     def losses(self, plain: Tensor, jittered: Tensor) -> dict[str, Tensor]:
-        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colours (CSAD, 4.4)."""
+        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4)."""
         with torch.no_grad():
             taps = self.taps(torch.cat([plain, jittered]))
             teacher = self.teach(taps)

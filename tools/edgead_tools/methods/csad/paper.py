@@ -2,7 +2,7 @@
 
 Source: Hsieh and Lai, "CSAD: Unsupervised Component Segmentation for Logical Anomaly Detection", BMVC 2024, and its
 code; where they disagree the code, which produced the published models, but plain cross entropy on logits, batch norm's
-usual momentum and nearest-neighbour label maps. What differs here:
+usual momentum and nearest-neighbor label maps. What differs here:
 
 - Pseudo-labels come from `edgead_tools.components` or a person, not from GroundingDINO and HQ-SAM; `masks` names
   another SAM to search with.
@@ -36,7 +36,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad.paper_students import STEP, PublishedCsad
 from edgead_tools.methods.csad.shared import (
     CHUNK,
-    LabelledImages,
+    LabeledImages,
     Segmentation,
     card,
     first_half,
@@ -46,12 +46,12 @@ from edgead_tools.methods.csad.shared import (
     teach_segmentation,
     weights_of,
 )
-from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 from edgead_tools.training.session import session
 
 ENCODER, FINDER = "wide-resnet50-2", "efficientnet-lite0"
 FINER = 4  # labels a cell of the logits, each way: one a pixel
-ALONE = 50 / 120  # of the epochs, in which labelled images alone teach
+ALONE = 50 / 120  # of the epochs, in which labeled images alone teach
 QUANTILES = (0.9, 0.995)  # of each map over good images: 0 and HEIGHT of what is fused
 HEIGHT = 0.1
 FLAT = 1e-6  # between the quantiles: such a map is left as it is
@@ -67,7 +67,7 @@ class CsadPaper:
     distils: ClassVar[bool] = False
     segments: ClassVar[bool] = True
 
-    batch: int = 2  # of the students; the segmentation has twice as many, labelled and unlabelled each
+    batch: int = 2  # of the students; the segmentation has twice as many, labeled and unlabeled each
     students_rate: float = 2e-4
     rate: float = 1e-2  # of the segmentation
     masks: MaskSource = "foreground"  # what components are found in
@@ -89,10 +89,10 @@ class CsadPaper:
             found = label(images, states[1], run, self.masks)
             network = PublishedCsad(load_resnet(states[0], ENCODER), images.size, len(found.names))
             network.to(device=run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            network.teacher.standardise(lambda: map(network.teach, _batches(images.train, run.device)))
+            network.teacher.standardize(lambda: map(network.teach, _batches(images.train, run.device)))
             reports = [self._teach_students(network, images, first_half(run))]
             rest = second_half(run, reports[0].steps)
-            reports.append(self._teach_head(network, LabelledImages(images.train, found), rest))
+            reports.append(self._teach_head(network, LabeledImages(images.train, found), rest))
             fusion = _fusion(network, images, run.device)
             branches = fit_branches(
                 network, images, to_tensor, run.device, found.names, fusion, images.size, published_statistics
@@ -116,14 +116,14 @@ class CsadPaper:
             return network.losses(to_tensor(plain, run.device), to_tensor(other, run.device))
 
         parts = {"local": network.local, "global": network.wide}
-        optimiser = Optimiser(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0)
+        optimizer = Optimizer(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0)
         for part in parts.values():
             part.train()
-        report = fit(parts, step, optimiser, run, stage="students", steps_per_epoch=count / self.batch)
+        report = fit(parts, step, optimizer, run, stage="students", steps_per_epoch=count / self.batch)
         network.eval()
         return report
 
-    def _teach_head(self, network: PublishedCsad, labelled: LabelledImages, run: Run) -> TrainReport:
+    def _teach_head(self, network: PublishedCsad, labeled: LabeledImages, run: Run) -> TrainReport:
         def logits(batch: Tensor) -> Tensor:
             with torch.no_grad():
                 stages = network.encoder(batch)
@@ -131,7 +131,7 @@ class CsadPaper:
             return found
 
         how = Segmentation(rate=self.rate, batch=2 * self.batch, alone=ALONE, finer=FINER, last=1.0)
-        return teach_segmentation(network.head, logits, labelled, to_tensor, how, run)
+        return teach_segmentation(network.head, logits, labeled, to_tensor, how, run)
 
 
 def to_tensor(images: NDArray[np.uint8], device: str) -> Tensor:

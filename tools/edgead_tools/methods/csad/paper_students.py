@@ -13,18 +13,18 @@ from edgead_tools.backbones.resnet import OUTPUTS, ResNet
 from edgead_tools.layers.moments import moments
 from edgead_tools.methods.csad.component_head import ComponentHead
 
-CHANNELS = 512  # of the features that are learnt
+CHANNELS = 512  # of the features that are learned
 HARDEST = 0.001  # share of a batch's squared errors that teach the local student
 GRIDS = (3, 8, 15, 32, 63, 127)  # that the global student's decoder resizes to
 DROPOUT = 0.2
 STEP = 4  # pixels a cell of the features
-Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
+Batches = Callable[[], Iterable[Tensor]]  # normalized RGB images (B, 3, H, W), the same at every call
 
 
 class Teacher(nn.Module):
-    """WideResNet-50's second and third stage, smoothed, projected at random and standardised: (B, CHANNELS, H/4, W/4).
+    """WideResNet-50's second and third stage, smoothed, projected at random and standardized: (B, CHANNELS, H/4, W/4).
 
-    The projection is never trained and keeps its bias. Standardising is folded into it once its statistics are known.
+    The projection is never trained and keeps its bias. Standardizing is folded into it once its statistics are known.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Teacher(nn.Module):
         return features
 
     @torch.no_grad()
-    def standardise(self, features: Callable[[], Iterable[Tensor]]) -> None:
+    def standardize(self, features: Callable[[], Iterable[Tensor]]) -> None:
         """Fold mean and deviation over images into the projection: the mean of the images' channel means, and the root
         of the mean squared distance from it."""
         ((_, mean, _),) = moments((one.mean((2, 3)),) for one in features())
@@ -118,12 +118,12 @@ class PublishedCsad(nn.Module):
         }
 
     def teach(self, image: Tensor) -> Tensor:
-        """The teacher's standardised features."""
+        """The teacher's standardized features."""
         features: Tensor = self.teacher(self.encoder(image))
         return features
 
     def losses(self, plain: Tensor, jittered: Tensor) -> dict[str, Tensor]:
-        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colours (CSAD, 4.4), without the
+        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4), without the
         penalty on images of another domain."""
         with torch.no_grad():
             seen, other = self.teach(torch.cat([plain, jittered])).chunk(2)

@@ -1,4 +1,4 @@
-"""What both presets of CSAD share: labelled and unlabelled batches, the segmentation's training, both branches' fit."""
+"""What both presets of CSAD share: labeled and unlabeled batches, the segmentation's training, both branches' fit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch.nn import functional
 
 from edgead.bundle.manifest import FusionSpec
 from edgead.ops import COMPONENTS, fuse, image_score
-from edgead.ops.components import Statistics, label_cells
+from edgead.ops.components import ComponentStatistics, label_cells
 from edgead.types import Labels
 from edgead_calibration.components import Fitted, Rows, fit_components
 from edgead_tools.backbones.weights import WeightsFile
 from edgead_tools.components import ComponentLabels, MaskSource, choose_proposals, find_components, from_drawn
-from edgead_tools.data.logical import Item, find_items, paste_items, shake
+from edgead_tools.data.logical import Item, find_items, jitter_scene, paste_items
 from edgead_tools.methods import TrainingImages
-from edgead_tools.methods.csad.component_head import ComponentHead, labelled_losses, unlabelled_losses
-from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.methods.csad.component_head import ComponentHead, labeled_losses, unlabeled_losses
+from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 
 CHUNK = 8  # images a forward pass when statistics are fitted
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -44,37 +44,37 @@ def label(images: TrainingImages, state: Mapping[str, Tensor], run: Run, source:
     return find_components(images.train, state, run.seed, proposals=proposals, masks=images.masks)
 
 
-class LabelledImages:
+class LabeledImages:
     """Good images with label maps, and good images without, as batches."""
 
     def __init__(self, images: NDArray[np.uint8], found: ComponentLabels) -> None:
         self._images, self._found = images, found
-        self._labelled = list(found.labels)
+        self._labeled = list(found.labels)
         self._items: dict[int, list[Item]] = {index: find_items(one) for index, one in found.labels.items()}
         self._shares = found.shares()
 
     def __len__(self) -> int:
-        return len(self._labelled)
+        return len(self._labeled)
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Images (B, H, W, 3) with logical anomalies, and their label maps (B, H, W)."""
-        pairs = [self._draw(self._labelled[i], random) for i in random.integers(len(self._labelled), size=count)]
+        pairs = [self._draw(self._labeled[i], random) for i in random.integers(len(self._labeled), size=count)]
         return np.stack([image for image, _ in pairs]), np.stack([labels for _, labels in pairs])
 
-    def draw_unlabelled(
+    def draw_unlabeled(
         self, count: int, random: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
         """Images (B, H, W, 3) and, for each, the classes' shares of a label map drawn at random (B, K); None where all
-        images are labelled."""
-        if not self._found.unlabelled:
+        images are labeled."""
+        if not self._found.unlabeled:
             return None
-        chosen = random.choice(self._found.unlabelled, count)
+        chosen = random.choice(self._found.unlabeled, count)
         shares = self._shares[random.integers(len(self._shares), size=count)]
         return np.stack([self._images[index] for index in chosen]), shares.astype(np.float32)
 
     def _draw(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
         image = np.ascontiguousarray(self._images[index])
-        return shake(*paste_items(image, self._found.labels[index], self._items[index], random), random)
+        return jitter_scene(*paste_items(image, self._found.labels[index], self._items[index], random), random)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,37 +82,37 @@ class Segmentation:
     """How the segmentation head learns."""
 
     rate: float
-    batch: int  # labelled images a step, and as many unlabelled ones
-    alone: float  # share of the steps in which labelled images alone teach
+    batch: int  # labeled images a step, and as many unlabeled ones
+    alone: float  # share of the steps in which labeled images alone teach
     finer: int  # labels a cell of the logits, each way
     last: float = 0.01  # of the rate, at the end
     weight_decay: float = 1e-5
 
 
 def teach_segmentation(
-    head: ComponentHead, logits: Logits, labelled: LabelledImages, to_tensor: ToTensor, how: Segmentation, run: Run
+    head: ComponentHead, logits: Logits, labeled: LabeledImages, to_tensor: ToTensor, how: Segmentation, run: Run
 ) -> TrainReport:
     """Train the head of `logits`; it is at rest before and after. `run` has a number of steps."""
     assert run.steps is not None  # second_half gives them
     alone = how.alone * run.steps
 
     def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-        pictures, maps = labelled.draw(how.batch, random)
-        more = labelled.draw_unlabelled(how.batch, random) if index >= alone else None
+        pictures, maps = labeled.draw(how.batch, random)
+        more = labeled.draw_unlabeled(how.batch, random) if index >= alone else None
         every = pictures if more is None else np.concatenate([pictures, more[0]])
         found = logits(to_tensor(every, run.device))
         large = functional.interpolate(found, scale_factor=float(how.finer), mode="bilinear", align_corners=False)
         size = (large.shape[3], large.shape[2])
         small = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST_EXACT) for one in maps])
         target = torch.from_numpy(small.astype(np.int64)).to(run.device)
-        losses = labelled_losses(large[: how.batch], target)
+        losses = labeled_losses(large[: how.batch], target)
         if more is not None:
-            losses |= unlabelled_losses(large[how.batch :], torch.from_numpy(more[1]).to(run.device))
+            losses |= unlabeled_losses(large[how.batch :], torch.from_numpy(more[1]).to(run.device))
         return losses
 
-    optimiser = Optimiser(rate=how.rate, kind="adam", weight_decay=how.weight_decay, last=how.last)
+    optimizer = Optimizer(rate=how.rate, kind="adam", weight_decay=how.weight_decay, last=how.last)
     head.train()
-    report = fit({"head": head}, step, optimiser, run, stage="components")
+    report = fit({"head": head}, step, optimizer, run, stage="components")
     head.eval()
     return report
 
@@ -143,7 +143,7 @@ def fit_branches(
     names: Sequence[str],
     fusion: FusionSpec,
     grid: tuple[int, int],
-    statistics: Callable[[Rows], Statistics] | None = None,
+    statistics: Callable[[Rows], ComponentStatistics] | None = None,
 ) -> Fitted:
     """Statistics of both branches over all good images, as the exported network sees them: no augmentation, FP32."""
     labels, scores, aside = [], [], []
@@ -166,5 +166,5 @@ def card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile], found: 
         "seconds": round(sum(report.seconds for report in reports), 1),
         "stages": [dataclasses.asdict(report) for report in reports],
         "weights": [source.card() for source in sources],
-        "components": {"names": list(found.names), "labelled": len(found.labels), "unlabelled": len(found.unlabelled)},
+        "components": {"names": list(found.names), "labeled": len(found.labels), "unlabeled": len(found.unlabeled)},
     }

@@ -7,7 +7,7 @@ The edge form: both streams stand on one frozen, pretrained EfficientNet-Lite, t
   student on the trunk's taps (`nets.plain`), taught T(x~).
 - The denoising stream passes the trunk's taps through a narrow code (`nets.denoising`), so that both streams together
   cost little more than one encoder. It is taught T(x) from x~, the image with an anomaly pasted in.
-- The levels lie at 1/8 and 1/16; L_plain and L_deno are squared errors of standardised channels, since Lite's block
+- The levels lie at 1/8 and 1/16; L_plain and L_deno are squared errors of standardized channels, since Lite's block
   outputs are signed and of very different scales.
 - The maps are the length of the whitened residual against what is usual at each cell (`nets.residual_map`).
 - The segmentation head reads the whitened residual, and its logit is the third map.
@@ -47,12 +47,15 @@ from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.loop import Optimiser, Run, Step, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
 from edgead_tools.training.session import session
 
 FAMILY = "efficientnet-"  # before a variant's name in that of its weights
 STRIDE = 8  # pixels a cell of the fused map
-SEEN = (-1.0, 3.0)  # of a map that is learnt: 1 is the pixel threshold, and beyond three of them more says nothing more
+SEEN = (
+    -1.0,
+    3.0,
+)  # of a map that is learned: 1 is the pixel threshold, and beyond three of them more says nothing more
 KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
@@ -67,12 +70,12 @@ class StlmEdge:
     segments: ClassVar[bool] = False
 
     trunk: Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"] = "efficientnet-lite0"
-    teacher: str = ""  # weights of the backbone whose features are learnt; the trunk itself where empty
+    teacher: str = ""  # weights of the backbone whose features are learned; the trunk itself where empty
     width: int = 128  # channels of the streams
     code: int = 64  # channels of its narrowest place
     batch: int = 8
     rate: float = 2e-3
-    passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learnt by heart
+    passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learned by heart
     anomaly_rate: float = 0.5  # share of training images with a pseudo-anomaly
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
@@ -203,10 +206,10 @@ class StlmEdge:
         return self._fit("head", {"head": head}, step, len(images.train), run)
 
     def _fit(self, stage: str, parts: dict[str, nn.Module], step: Step, images: int, run: Run) -> TrainReport:
-        optimiser = Optimiser(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
+        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
         for part in parts.values():
             part.train()
-        report = fit(parts, step, optimiser, run, stage=stage, steps_per_epoch=images / self.batch)
+        report = fit(parts, step, optimizer, run, stage=stage, steps_per_epoch=images / self.batch)
         for part in parts.values():
             part.eval()
         return report

@@ -14,7 +14,7 @@ GAIN = -1.0 / EMBEDDING  # from the product of vectors of length sqrt(C) to the 
 
 
 class FeatureAggregation(nn.Module):
-    """Products of normalised features (B, C, h, w), as `nets.sam_streams` gives them -> logits (B, h, w)."""
+    """Products of normalized features (B, C, h, w), as `nets.sam_streams` gives them -> logits (B, h, w)."""
 
     def __init__(self, channels: int = 2 * EMBEDDING) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ from edgead_tools.data.augment import turn
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.stlm.feature_aggregation import FeatureAggregation
 from edgead_tools.methods.stlm.sam_streams import SamStreams, cells
-from edgead_tools.training.loop import Optimiser, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 from edgead_tools.training.session import session
 
 STRIDE = 16  # pixels a cell of the map
@@ -124,15 +124,15 @@ class StlmPaper:
             return network.losses(_tensor(damaged, run.device), plain, denoising, target)
 
         parts = _parts(network)
-        optimisers = {name: self._optimiser(name) for name in parts}
+        optimizers = {name: self._optimizer(name) for name in parts}
         network.train()
-        return fit(parts, step, optimisers, run, stage="streams", steps_per_epoch=len(images.train) / self.batch)
+        return fit(parts, step, optimizers, run, stage="streams", steps_per_epoch=len(images.train) / self.batch)
 
-    def _optimiser(self, part: str) -> Optimiser:
+    def _optimizer(self, part: str) -> Optimizer:
         rates = {"residual": self.residual_rate, "segment": self.segment_rate}
         if part in rates:
-            return Optimiser(rates[part], "sgd", weight_decay=1e-4, momentum=0.9, last=self.last)
-        return Optimiser(self.rate, "adam", weight_decay=0.0, betas=(0.5, 0.999), last=self.last)
+            return Optimizer(rates[part], "sgd", weight_decay=1e-4, momentum=0.9, last=self.last)
+        return Optimizer(self.rate, "adam", weight_decay=0.0, betas=(0.5, 0.999), last=self.last)
 
     def _draw(
         self, images: NDArray[np.uint8], anomalies: Anomalies, random: np.random.Generator
@@ -151,7 +151,7 @@ class StlmPaper:
 
 
 def _parts(network: SamStreams) -> dict[str, nn.Module]:
-    """What has an optimiser of its own."""
+    """What has an optimizer of its own."""
     parts: dict[str, nn.Module] = {
         "plain": network.plain,
         "denoising": network.denoising,

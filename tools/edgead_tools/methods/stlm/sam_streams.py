@@ -1,6 +1,6 @@
 """STLM's two streams with their shared decoder, what they are taught, and the graph that is exported (STLM 1, 8, 13).
 
-Vectors are normalised to the root mean square 1, not to length 1: of C channels, products of two are C times and
+Vectors are normalized to the root mean square 1, not to length 1: of C channels, products of two are C times and
 distances C times those of unit vectors. These are numbers that FP16 and INT8 can represent.
 """
 
@@ -24,7 +24,7 @@ Targets = Sequence[Tensor]  # of one stream: the teacher's encoder and decoder, 
 
 
 class SamStreams(nn.Module):
-    """Images (B, 3, H, W), RGB and normalised -> one map (B, H/16, W/16).
+    """Images (B, 3, H, W), RGB and normalized -> one map (B, H/16, W/16).
 
     With a head it is `segmentation`, the probability of a defect; without one `distance`, the product over the levels
     of the cosine distance between the streams, times the 256 channels for each level: the published one is often
@@ -69,25 +69,25 @@ class SamStreams(nn.Module):
             self.head.fold()
 
 
-def normalise(features: Tensor) -> Tensor:
+def normalize(features: Tensor) -> Tensor:
     """Features (B, C, h, w) with a root mean square of 1 over the channels: n(v) times the root of C."""
     return features * torch.rsqrt(features.square().mean(1, keepdim=True).clamp(min=FLOOR))
 
 
 def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
     """The mean of 1 - <n(a), n(b)> over all positions of features (B, C, h, w)."""
-    return (1 - (normalise(one) * normalise(other)).mean(1)).mean()
+    return (1 - (normalize(one) * normalize(other)).mean(1)).mean()
 
 
 def products(levels: Levels) -> Tensor:
     """n(plain) * n(denoising), channel by channel and times C, the levels side by side."""
-    return torch.cat([normalise(plain) * normalise(denoising) for plain, denoising in levels], 1)
+    return torch.cat([normalize(plain) * normalize(denoising) for plain, denoising in levels], 1)
 
 
 def distance(levels: Levels) -> Tensor:
     """The product over the levels of C (1 - <n(plain), n(denoising)>), (B, h, w), as C |a - b|^2 / 2, which does not
     cancel where they agree."""
-    maps = [0.5 * (normalise(plain) - normalise(denoising)).square().sum(1) for plain, denoising in levels]
+    maps = [0.5 * (normalize(plain) - normalize(denoising)).square().sum(1) for plain, denoising in levels]
     return torch.stack(maps).prod(0)
 
 

@@ -17,7 +17,7 @@ from edgead_tools.layers.standardized import Pair
 
 
 class PlainStream(nn.Module):
-    """Standardised taps at 1/8 and 1/16 in, the teacher's standardised features on the same grids out."""
+    """Standardized taps at 1/8 and 1/16 in, the teacher's standardized features on the same grids out."""
 
     def __init__(self, taps: Sequence[int], targets: Sequence[int], *, width: int = 128) -> None:
         """`taps` and `targets` are channel counts, fine first."""

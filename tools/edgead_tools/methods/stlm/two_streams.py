@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.denoising import DenoisingStream
 from edgead_tools.layers.residual_map import ResidualMap, stack_levels
-from edgead_tools.layers.standardized import Pair, standardise
+from edgead_tools.layers.standardized import Pair, standardize
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead
 from edgead_tools.methods.stlm.student_stream import PlainStream
 
-Batches = Callable[[], Iterable[Tensor]]  # normalised RGB images (B, 3, H, W), the same at every call
-Teacher = Callable[[Tensor], Pair]  # normalised RGB images to features at 1/8 and 1/16
+Batches = Callable[[], Iterable[Tensor]]  # normalized RGB images (B, 3, H, W), the same at every call
+Teacher = Callable[[Tensor], Pair]  # normalized RGB images to features at 1/8 and 1/16
 
 
 class TwoStreams(nn.Module):
@@ -28,16 +28,16 @@ class TwoStreams(nn.Module):
     def __init__(
         self, trunk: EfficientNetLite, images: Batches, *, width: int, code: int, teacher: Teacher | None = None
     ) -> None:
-        """`trunk` has two taps, at 1/8 and 1/16; features are standardised over good `images`."""
+        """`trunk` has two taps, at 1/8 and 1/16; features are standardized over good `images`."""
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
-        self.standard, means = standardise(lambda: (self._raw(batch) for batch in images()))
-        self.target = self.standard  # how targets are standardised
+        self.standard, means = standardize(lambda: (self._raw(batch) for batch in images()))
+        self.target = self.standard  # how targets are standardized
         self.student: PlainStream | None = None
         taps = [mean.shape[1] for mean in means]
         if teacher is not None:
             taught = teacher
-            self.target, means = standardise(lambda: (taught(batch) for batch in images()))
+            self.target, means = standardize(lambda: (taught(batch) for batch in images()))
             self.student = PlainStream(taps, [mean.shape[1] for mean in means], width=width)
         self.denoising = DenoisingStream(taps, means, width=width, code=code)
 
@@ -46,7 +46,7 @@ class TwoStreams(nn.Module):
         return fine, coarse
 
     def taps(self, image: Tensor) -> Pair:
-        """The trunk's taps of an image (B, 3, H, W), standardised per channel."""
+        """The trunk's taps of an image (B, 3, H, W), standardized per channel."""
         fine, coarse = self.standard(self._raw(image))
         return fine, coarse
 

@@ -1,11 +1,11 @@
 """TensorRT for tests on a machine without a GPU: the interface that its versions 10.3 to 11 share, on ONNX Runtime.
 
 A network is the ONNX file that was parsed, an engine that file behind a header. Engines run in the streams of the
-emulated driver (EMULATED_DRIVER names its library), as late as it lets them; building and deserialising need no driver.
+emulated driver (EMULATED_DRIVER names its library), as late as it lets them; building and deserializing need no driver.
 What the real one would crash on or leave undefined is told to the driver, whose test then fails.
 
 FAKE_TENSORRT_VERSION is the version it pretends to be. FAKE_TENSORRT names what shall go wrong, several by commas:
-- `crash`: deserialising ends the process with SIGSEGV
+- `crash`: deserializing ends the process with SIGSEGV
 - `refuse`: no engine is built
 - `fp32`: every layer of an engine says it runs in FP32
 - `off`: engines give values that are 0.25 too large; `off:FP16`, `off:Int8`: only those with such layers; `off@2`:

@@ -162,7 +162,7 @@ class Builder:
         timings = config._timings or ITimingCache()
         layers = [one for one in network.layers if one.type not in (LayerType.QUANTIZE, LayerType.DEQUANTIZE)]
         if not _progress(config.progress_monitor, layers):
-            self._logger.log(ILogger.ERROR, "the build was cancelled")
+            self._logger.log(ILogger.ERROR, "the build was canceled")
             return None
         timings.timed |= {one.name.replace(" ", "_").encode() for one in layers}
         config._timings = timings
@@ -218,7 +218,7 @@ def _progress(monitor: IProgressMonitor | None, layers: list[ILayer]) -> bool:
 
 
 def _described(network: INetworkDefinition, layers: list[ILayer]) -> list[dict[str, Any]]:
-    """As the engine inspector lists them: Q and DQ are part of their neighbours, whose tensors they make INT8; of a
+    """As the engine inspector lists them: Q and DQ are part of their neighbors, whose tensors they make INT8; of a
     product only where they make both its factors so."""
     of_dq: set[str] = set()
     for layer in network.layers:  # a DQ is taken past what only moves values
