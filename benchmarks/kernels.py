@@ -32,7 +32,7 @@ from edgead.cuda.kernels import Kernels
 from edgead.cuda.overlay import Overlay
 from edgead.cuda.resize import Resize
 from edgead.errors import EngineError
-from edgead.ops.components import Components, Statistics, count_components, distance, label_cells
+from edgead.ops.components import Components, ComponentStatistics, count_components, distance, label_cells
 from edgead.overlay import tint
 from edgead.system.device import describe_device
 from edgead.types import Result
@@ -90,7 +90,7 @@ def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, sid
         entries = 5 * cells**2
         specs.append(HistogramSpec(rows=cells, columns=cells, statistics="s.npy", scale=unit))
         factor = rng.standard_normal((entries, entries)).astype(np.float32)
-        statistics.append(Statistics(rng.random(entries, np.float32), np.ones(entries, np.float32), factor))
+        statistics.append(ComponentStatistics(rng.random(entries, np.float32), np.ones(entries, np.float32), factor))
     spec = ComponentSpec(
         names=tuple("abcdef"), height=side, width=side, histograms=tuple(specs), logical=unit, structural=unit
     )

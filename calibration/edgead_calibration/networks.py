@@ -15,7 +15,7 @@ from edgead_calibration.layers import Block, activations_of, blocks, chosen, nam
 from edgead_calibration.ranges import observe, quantize
 from edgead_calibration.recipe import Int8
 from edgead_calibration.rules import violations
-from edgead_calibration.statistics import Statistics
+from edgead_calibration.statistics import FeatureStatistics
 
 STATISTICS = 16  # images to which the statistics of a quantized network are refitted
 
@@ -41,7 +41,7 @@ def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactor
     observed = observe(network, inputs, settings.method)
     is_tensorrt = settings.form == "tensorrt"
     found = fp32_nodes(network, inputs) if is_tensorrt else {}
-    statistics = Statistics(network, inputs[:STATISTICS], unoptimized=is_tensorrt)
+    statistics = FeatureStatistics(network, inputs[:STATISTICS], unoptimized=is_tensorrt)
 
     def draft(kept: Collection[str]) -> bytes:
         made = quantize(observed, settings.form, kept, depthwise=settings.depthwise, reduce_range=settings.reduce_range)

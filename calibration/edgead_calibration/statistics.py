@@ -31,7 +31,7 @@ SAMPLES = 10  # cells times images for each dimension of a covariance; with fewe
 Array = NDArray[np.float64]
 
 
-class Statistics:
+class FeatureStatistics:
     """The statistics of one network on good inputs, to which those of its quantized forms are fitted."""
 
     def __init__(self, network: bytes, inputs: Inputs, *, unoptimized: bool) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edgead import Bundle
-from edgead.bench import Settings, measure_here
+from edgead.bench import BenchSettings, measure_here
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_torch_without_a_gpu_is_said(gpu_engine, tiny_bundle: Path, monkeypatch:
 
 
 def test_edgead_bench_measures_it(gpu_machine: emulated.Emulator, tiny_bundle: Path) -> None:
-    settings = Settings(runs=10, warmup=0, seconds=0.1, batches=(1, 2), cameras=(2,))
+    settings = BenchSettings(runs=10, warmup=0, seconds=0.1, batches=(1, 2), cameras=(2,))
     found = measure_here(tiny_bundle, "tensorrt", "fp32", settings)
     assert (found["engine"], found["network_ms"]["runs"]) == ("tensorrt", 10)
     assert min(found["images_a_second"]["cameras"].values()) > 0

@@ -24,7 +24,7 @@ from edgead_calibration.precisions import Trial, add_precisions
 from edgead_calibration.ranges import METHODS, Method, observe, quantize
 from edgead_calibration.recipe import Int8, Recipe, load_recipe, names
 from edgead_calibration.rules import violations
-from edgead_calibration.statistics import ComponentStatistics, gaussian_map
+from edgead_calibration.statistics import FeatureStatistics, gaussian_map
 from edgead_tools.training.progress import Reporter
 
 HOSTILE = 2000.0  # how much larger one channel is than the others
@@ -95,7 +95,7 @@ def test_depthwise_layers_stay_where_a_recipe_says_so(plain: bytes) -> None:
 
 def test_refitted_statistics_take_up_the_noise_of_quantization(plain: bytes) -> None:
     coarse = quantize(observe(plain, INPUTS, "minmax"), "tensorrt")
-    statistics = ComponentStatistics(plain, INPUTS, unoptimized=True)
+    statistics = FeatureStatistics(plain, INPUTS, unoptimized=True)
     exact = run(plain)
     before, after = (np.abs(run(each, unoptimized=True) - exact).mean() for each in (coarse, statistics.refit(coarse)))
     assert after < 0.9 * before

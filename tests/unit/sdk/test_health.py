@@ -20,7 +20,7 @@ from edgead.bundle import HealthProfile
 from edgead.bundle.manifest import decode, encode
 from edgead.errors import BundleError, DataError
 from edgead.stream.capture import Camera
-from edgead.stream.health import HealthCheck, measure, offset, red_over_blue, reference_of, troubles
+from edgead.stream.health import HealthCheck, health_issues, measure, offset, red_over_blue, reference_of
 from edgead.stream.pipeline import Pipeline
 from edgead.stream.sources.synthetic import Scene
 from edgead_calibration.health import ENOUGH, fit_health, spread_out
@@ -47,7 +47,7 @@ TROUBLES = {
 def test_every_trouble_is_told(trouble: str) -> None:
     spoil, words = TROUBLES[trouble]
     for index in (100, 101, 102):
-        found = troubles(measure(spoil(SCENE.picture(index))), PROFILE)
+        found = health_issues(measure(spoil(SCENE.picture(index))), PROFILE)
         assert len(found) == 1, found
         assert words in found[0]
 
@@ -57,16 +57,16 @@ def test_every_trouble_is_told(trouble: str) -> None:
 def test_good_parts_in_their_variation_are_judged(index: int, seed: int, gain: float) -> None:
     """Moved, turned, zoomed and lit as much as training allows, under light a fifth weaker or stronger."""
     image = augment(SCENE.picture(index), np.random.default_rng(seed), flips=False, rotation=3.0)
-    assert troubles(measure(cv2.convertScaleAbs(image, alpha=gain)), PROFILE) == []
+    assert health_issues(measure(cv2.convertScaleAbs(image, alpha=gain)), PROFILE) == []
 
 
 def test_defects_are_no_trouble_of_the_camera() -> None:
     scratched = replace(SCENE, defects=1)
     for index in range(20):
-        assert troubles(measure(scratched.picture(index)), PROFILE) == []
+        assert health_issues(measure(scratched.picture(index)), PROFILE) == []
     missing = SCENE.picture(0)
     missing[45:135, 60:180] = missing[5, 5]  # half of the part is not there
-    assert troubles(measure(missing), PROFILE) == []
+    assert health_issues(measure(missing), PROFILE) == []
 
 
 def test_parts_in_any_place_and_color_are_not_held_to_one() -> None:
@@ -78,7 +78,7 @@ def test_parts_in_any_place_and_color_are_not_held_to_one() -> None:
         return image
 
     profile = fit_health(part(seed) for seed in range(30))
-    assert [troubles(measure(part(seed)), profile) for seed in range(100, 140)] == [[]] * 40
+    assert [health_issues(measure(part(seed)), profile) for seed in range(100, 140)] == [[]] * 40
 
 
 def test_what_is_measured_of_pictures_that_can_be_counted_by_hand() -> None:
@@ -138,7 +138,7 @@ def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
     signs = measure(image)
     assert all(np.isfinite([signs.brightness, signs.contrast, signs.sharpness, signs.color]))
-    assert troubles(signs, PROFILE)
+    assert health_issues(signs, PROFILE)
 
 
 def test_a_full_hd_frame_is_looked_at_within_a_millisecond_of_work() -> None:
@@ -147,7 +147,7 @@ def test_a_full_hd_frame_is_looked_at_within_a_millisecond_of_work() -> None:
     spent = []
     for _ in range(15):
         start = time.thread_time()
-        troubles(measure(image), PROFILE)
+        health_issues(measure(image), PROFILE)
         spent.append(time.thread_time() - start)
     assert min(spent) < 2e-3  # 0.7 ms were measured; the margin is for slow machines
 

@@ -60,7 +60,7 @@ SINKS: dict[str, SinkEntry] = {
     "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines", "jsonl:results.jsonl"),
     "images": SinkEntry("edgead.stream.sinks.images:ImageFolder", "images:seen"),
     "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "video:seen.mp4?fps=10"),
-    "keep": SinkEntry("edgead.stream.sinks.events:Keep", "keep:saved?quota=10GB&days=30"),
+    "keep": SinkEntry("edgead.stream.sinks.events:EventRecorder", "keep:saved?quota=10GB&days=30"),
     "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
     "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
     "metrics": SinkEntry("edgead.stream.sinks.metrics:Metrics", "metrics:9108"),
