@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import tiny
 
-from edgead import Detector, Frame
+from edgead import Detector, Frame, Result
 from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.stream.pipeline import run
 from edgead.stream.sinks import SINKS, open_sink
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.images import ImageFolder, name_of
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
+from edgead.stream.sources.images import ImageSource
 
 DEAD = "127.0.0.1:9"  # where nobody listens
 SPECS = {  # with a folder to write to, where the sink has one
@@ -56,6 +59,27 @@ def test_frames_are_taken_and_left_alone(kind: str, detector: Detector, tmp_path
     assert np.array_equal(image, tiny.bad())
     if "{folder}" in SPECS[kind]:
         assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_a_sink_says_what_it_is(kind: str, tmp_path: Path) -> None:
+    with open_sink(spec(kind, tmp_path)) as sink:
+        assert isinstance(sink, Sink)
+        assert isinstance(sink.needs_pixels, bool)
+
+
+def test_a_sink_of_ones_own_needs_two_methods_only(detector: Detector) -> None:
+    class Names(Sink):
+        def emit(self, frame: Frame, result: Result) -> None:
+            names.append(frame.name)
+
+        def close(self) -> None:
+            names.append("closed")
+
+    names: list[str] = []
+    status = run(ImageSource([]), detector, [Names()])
+    assert (names, status.unwritten) == (["closed"], {"Names": 0})
+    with pytest.raises(TypeError, match="abstract"):
+        Sink()  # type: ignore[abstract]
 
 
 def test_closing_without_a_frame(kind: str, tmp_path: Path) -> None:

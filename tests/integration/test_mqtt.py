@@ -16,7 +16,8 @@ from programs import Broker, free_port, until
 
 from edgead import Detector, Frame
 from edgead.errors import UsageError
-from edgead.stream.sinks import Sink, open_sink
+from edgead.stream.sinks import open_sink
+from edgead.stream.sinks.base import Sink
 
 
 class Listener:

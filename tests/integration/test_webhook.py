@@ -17,7 +17,8 @@ from programs import certificate, free_port, until
 
 from edgead import Detector, Frame
 from edgead.errors import UsageError
-from edgead.stream.sinks import Sink, open_sink
+from edgead.stream.sinks import open_sink
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.delivery import queue_folder
 
 

@@ -14,6 +14,7 @@ from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.stream.capture import Backoff
 from edgead.stream.pipeline import Pipeline, PipelineSettings
+from edgead.stream.sinks.base import Sink
 from edgead.types import ImageU8, Reading
 
 QUICK = PipelineSettings(
@@ -101,7 +102,7 @@ def flapping(times: int, frames: int = 1) -> Callable[[], Scripted]:
     return reopen
 
 
-class Memory:
+class Memory(Sink):
     """A sink that remembers the results, and may be slow, fail or hang."""
 
     def __init__(self, act: Callable[[Frame], None] = lambda frame: None) -> None:

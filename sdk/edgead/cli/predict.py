@@ -9,6 +9,7 @@ import typer
 
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.errors import DataError
+from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result, Verdict
 
 ANOMALY_FOUND = 10
@@ -32,7 +33,7 @@ def predict(
     """
     from edgead.detector import Detector
     from edgead.stream.pipeline import run
-    from edgead.stream.sinks import Sink, open_sink
+    from edgead.stream.sinks import open_sink
     from edgead.stream.sinks.jsonl import JsonLines
     from edgead.stream.sources.images import ImageSource, find_images
 
@@ -50,7 +51,7 @@ def predict(
         raise typer.Exit(ANOMALY_FOUND)
 
 
-class Lines:
+class Lines(Sink):
     """A sink for people: verdict, score, regions and name of each image on standard output."""
 
     def emit(self, frame: Frame, result: Result) -> None:

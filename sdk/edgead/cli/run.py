@@ -27,7 +27,8 @@ from edgead.stream.capture import Camera
 from edgead.stream.health import FROZEN_S
 from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.stream.roi import read_roi_masks
-from edgead.stream.sinks import SINKS, Sink, open_sink
+from edgead.stream.sinks import SINKS, open_sink
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sinks.video import VideoFile
 from edgead.stream.sources import SOURCES, described, parse

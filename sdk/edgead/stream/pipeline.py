@@ -19,7 +19,7 @@ from edgead.stream.health import FROZEN_S, HealthCheck
 from edgead.stream.inference import InferenceWorker
 from edgead.stream.queue import FrameQueue
 from edgead.stream.sink_worker import DRAIN_S, SinkWorker
-from edgead.stream.sinks import Sink
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus, rate, spread
 from edgead.types import Frame, Result, Verdict
@@ -58,7 +58,7 @@ class Pipeline:
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make a line that is yet to run; a sink that has `attach` is given it before the first frame.
+        """Make a line that is yet to run; each sink is attached to it before the first frame.
 
         `on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
         as long as frames are judged or every camera is known to have none.
@@ -134,9 +134,7 @@ class Pipeline:
             live = all(camera.live for camera in self._cameras)
             self._outlets.append(SinkWorker(sink, name, self._settings.sink_backoff if live else None))
         for sink in self._sinks:
-            attach = getattr(sink, "attach", None)
-            if attach is not None:
-                attach(self)
+            sink.attach(self)
 
     def _judge_all(self) -> bool:
         """Judge, and say whether it was the cameras that ended it."""

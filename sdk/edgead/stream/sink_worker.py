@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgead.stream.capture import Backoff
-from edgead.stream.sinks import Sink
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import SinkGone
 from edgead.types import Frame, Result
 
@@ -41,7 +41,6 @@ class SinkWorker:
         self.unwritten = 0
         self.fatal: BaseException | None = None  # what ends the line: an interrupt, or SinkGone
         self._sink = sink
-        self._needs_pixels: bool = getattr(sink, "needs_pixels", True)
         self._queue: deque[tuple[Frame, Result]] = deque()
         self._held = 0  # bytes of frames in it
         self._changed = threading.Condition()
@@ -56,7 +55,7 @@ class SinkWorker:
 
     def emit(self, frame: Frame, result: Result, keep_waiting: Callable[[], bool] | None = None) -> None:
         """Queue a result. Without room it is counted as unwritten, or waited for as long as `keep_waiting` says so."""
-        if not self._needs_pixels:
+        if not self._sink.needs_pixels:
             frame = replace(frame, image=_NO_PIXELS)
         with self._changed:
             while keep_waiting is not None and not self._has_room(frame) and keep_waiting():

@@ -15,12 +15,13 @@ from edgead import Detector, Frame, Result
 from edgead.closing import Closing
 from edgead.errors import SourceError
 from edgead.stream.pipeline import run
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import SinkGone
 from edgead.stream.sources import open_source
 from edgead.stream.sources.live import LiveSource
 
 
-class Listing:
+class Listing(Sink):
     """A sink that remembers."""
 
     def __init__(self, failure: Callable[[int], BaseException | None] = lambda index: None) -> None:

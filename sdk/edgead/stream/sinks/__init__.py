@@ -5,45 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
 from edgead.errors import UsageError
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.options import read_call, split_spec
-from edgead.stream.status import PipelineStatus
-from edgead.types import Frame, Result
-
-
-class Sink(Protocol):
-    """Takes what the line has judged. An OSError from `emit` is reported and the line goes on.
-
-    A sink that wants to know how the line is doing, or to steer it, also has `attach(line)`, called once before
-    the first frame. One that never looks at a frame's pixels says `needs_pixels = False`, and more results can wait
-    for it.
-    """
-
-    def emit(self, frame: Frame, result: Result) -> None:
-        """Take one frame and its result; neither may be changed."""
-        ...
-
-    def close(self) -> None:
-        """Finish what was begun; calling it again does nothing."""
-        ...
-
-
-class Pipeline(Protocol):
-    """The running line, as a sink sees it. Every method may be called from any thread and returns at once."""
-
-    def status(self) -> PipelineStatus:
-        """How the line is doing now."""
-        ...
-
-    def set_threshold(self, factor: float) -> None:
-        """Call parts NG from `factor` times the bundle's image threshold on; raises EdgeadError."""
-        ...
-
-    def replace_bundle(self, path: Path) -> None:
-        """Go on with another bundle without missing a frame; raises EdgeadError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

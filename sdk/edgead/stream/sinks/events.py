@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 
 from edgead.errors import UsageError, nearest
-from edgead.stream.sinks import Pipeline
 from edgead.stream.sinks.archive import Archive
+from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.images import QUALITY, name_of
 from edgead.stream.sinks.options import Size, Verdicts
 from edgead.types import Frame, ImageU8, Result, Verdict
@@ -23,7 +23,7 @@ FORMATS = ("png", "jpg")
 _JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)  # their score says something about the part
 
 
-class EventRecorder:
+class EventRecorder(Sink):
     """Keeps frames of the chosen verdicts, and those whose score lies near the threshold."""
 
     def __init__(
@@ -49,11 +49,11 @@ class EventRecorder:
             raise UsageError("of what is kept, days and quota must be more than 0, and band not less")
         self._archive = Archive(folder, quota, days, free)
         self._verdicts, self._band, self._format = verdicts, band, format
-        self._line: Pipeline | None = None
+        self._line: PipelineControl | None = None
         self._threshold, self._asked = 1.0, -math.inf  # times the bundle's; when it was asked for
 
-    def attach(self, line: Pipeline) -> None:
-        self._line = line
+    def attach(self, pipeline: PipelineControl) -> None:
+        self._line = pipeline
 
     def emit(self, frame: Frame, result: Result) -> None:
         now = time.time()

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 import cv2
 
 from edgead.errors import DataError
+from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result
 
 QUALITY = 90  # of 100, JPEG
 _LONGEST = 80  # characters of a frame's name that are kept
 
 
-class ImageFolder:
+class ImageFolder(Sink):
     """One JPEG a frame, named by its time, number, name and verdict."""
 
     def __init__(self, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgead.errors import DataError
+from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result
 
 
@@ -14,7 +15,7 @@ class SinkGone(BrokenPipeError):
     """Nobody reads standard output any more: the line, which works for nobody else, ends."""
 
 
-class JsonLines:
+class JsonLines(Sink):
     """One result a line, appended to a file, or on standard output where no path is given."""
 
     needs_pixels = False

@@ -7,15 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from edgead.stream.sinks import Pipeline
 from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
 from edgead.types import Frame, Result
 
 _TIMEOUT_S = 5.0  # for a client that says nothing
 
 
-class Metrics:
+class Metrics(Sink):
     """Counts results and answers who asks. Beyond loopback EDGEAD_TOKEN is asked for as a bearer token."""
 
     needs_pixels = False
@@ -24,14 +24,14 @@ class Metrics:
         """Listen at once; raises UsageError."""
         where = read_address(address, "metrics")
         self._tally = Tally()
-        self._line: Pipeline | None = None
+        self._line: PipelineControl | None = None
         self._server = _Server(where.listen(), where.token, self)
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="edgead metrics", daemon=True)
         self._thread.start()
 
-    def attach(self, line: Pipeline) -> None:
-        self._line = line
+    def attach(self, pipeline: PipelineControl) -> None:
+        self._line = pipeline
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)

@@ -28,6 +28,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
@@ -42,7 +43,7 @@ _LONGEST_RECONNECT_S = 15
 _log = logging.getLogger(__name__)
 
 
-class Mqtt:
+class Mqtt(Sink):
     """Publishes one JSON message a result. `emit` writes to the disk and never waits for the broker."""
 
     needs_pixels = False

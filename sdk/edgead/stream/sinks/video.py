@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError, UsageError
+from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result
 
 CODEC = "mp4v"
 EXTENSIONS = (".mp4", ".mkv", ".mov", ".avi")
 
 
-class VideoFile:
+class VideoFile(Sink):
     """The frames in the size of the first; frames of another size are resized to it. An old file is replaced."""
 
     def __init__(self, path: Path, fps: float = 0.0) -> None:

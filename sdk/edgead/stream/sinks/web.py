@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 from edgead.errors import UsageError
-from edgead.stream.sinks import Pipeline
 from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame, Result
 from edgead.web.auth import AuthMiddleware
@@ -16,7 +16,7 @@ from edgead.web.server import Server
 from edgead.web.state import DashboardState
 
 
-class Web:
+class Web(Sink):
     """Serves the page from a thread of its own; beyond loopback only to those who have EDGEAD_TOKEN."""
 
     def __init__(self, address: str = "8080", *, fps: float = 10.0, station: str = "", names: str = "") -> None:
@@ -31,7 +31,7 @@ class Web:
         where = read_address(address, "web")
         self._bell, self._hooks, self._tally = AsyncNotifier(), Hooks(), Tally()
         self._board = DashboardState(self._bell.ring)
-        self._line: Pipeline | None = None
+        self._line: PipelineControl | None = None
         title = station or socket.gethostname()
         pages = Pages(self._board, self._bell, self._hooks, self._metrics, title, where.token, fps)
         known = frozenset(filter(None, (name.strip() for name in names.split(","))))
@@ -39,10 +39,10 @@ class Web:
         self.port: int = listening.getsockname()[1]
         self._server = Server(AuthMiddleware(pages.app(), where.token, known, where.loopback), listening)
 
-    def attach(self, line: Pipeline) -> None:
-        self._line = line
-        self._hooks.status = lambda: line.status().to_dict()
-        self._hooks.set_threshold = line.set_threshold
+    def attach(self, pipeline: PipelineControl) -> None:
+        self._line = pipeline
+        self._hooks.status = lambda: pipeline.status().to_dict()
+        self._hooks.set_threshold = pipeline.set_threshold
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgead.errors import UsageError
+from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts
@@ -29,7 +30,7 @@ _NEVER = (400, 413, 422)  # the message is at fault: it would block all that com
 _log = logging.getLogger(__name__)
 
 
-class Webhook:
+class Webhook(Sink):
     """Posts results of the chosen verdicts. `emit` writes to the disk and never waits for the server."""
 
     needs_pixels = False

@@ -1,0 +1,43 @@
+"""What every sink is, and what a sink may ask of the pipeline that feeds it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from edgead.closing import Closing
+from edgead.stream.status import PipelineStatus
+from edgead.types import Frame, Result
+
+
+class PipelineControl(Protocol):
+    """The running pipeline, as a sink sees it. Every method may be called from any thread and returns at once."""
+
+    def status(self) -> PipelineStatus:
+        """How the pipeline is doing now."""
+        ...
+
+    def set_threshold(self, factor: float) -> None:
+        """Call parts NG from `factor` times the bundle's image threshold on; raises EdgeadError."""
+        ...
+
+    def replace_bundle(self, path: Path) -> None:
+        """Go on with another bundle without missing a frame; raises EdgeadError."""
+        ...
+
+
+class Sink(Closing):
+    """Takes what the pipeline has judged, called by one thread at a time, in the order of the frames.
+
+    An OSError from `emit` is reported and the pipeline goes on.
+    """
+
+    needs_pixels: ClassVar[bool] = True  # False: frames come without their pixels, and more results can wait
+
+    def attach(self, pipeline: PipelineControl) -> None:
+        """Called once, before the first frame, with the pipeline to ask or to steer."""
+
+    @abstractmethod
+    def emit(self, frame: Frame, result: Result) -> None:
+        """Take one frame and its result; neither may be changed."""
