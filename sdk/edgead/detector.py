@@ -95,13 +95,8 @@ class Detector(Closing):
         in 0..1, or None for all of it.
         """
         readings = self.engine.infer([frame.image for frame in frames])
-        if masks:
-            fusion = self.bundle.manifest.fusion
-            readings = [
-                reading if mask is None else ops.mask_reading(reading, fusion, mask)
-                for reading, mask in zip(readings, masks, strict=True)
-            ]
-        return [self._result(frame, reading) for frame, reading in zip(frames, readings, strict=True)]
+        masks = masks or [None] * len(frames)
+        return [self._result(*one) for one in zip(frames, readings, masks, strict=True)]
 
     def invalid(self, frame: Frame, *reasons: str) -> Result:
         """The result of a frame that cannot be judged: no score, an empty map, and the reasons."""
@@ -113,20 +108,22 @@ class Detector(Closing):
         """The raw map and score of one frame, before any threshold: what calibration and evaluation are fitted to."""
         return self.engine.infer([image])[0]
 
-    def _result(self, frame: Frame, reading: Reading) -> Result:
+    def _result(self, frame: Frame, reading: Reading, mask: MapF32 | None = None) -> Result:
         start = time.perf_counter()
-        thresholds = self.artifact.thresholds
-        score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
+        thresholds, fusion = self.artifact.thresholds, self.bundle.manifest.fusion
+        if mask is not None:
+            reading = ops.mask_reading(reading, fusion, mask)
         grid_map = (reading.anomaly_map - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
         size = frame.image.shape[:2]
         rules = self.rules  # read once: another thread may exchange them
+        specks = ops.find_specks(grid_map, size, rules.min_area) if rules.min_area else None
+        if specks is not None:
+            reading = ops.remove_specks(reading, fusion, specks, mask)
+        score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
         regions = ops.find_regions(grid_map, size, min_area=rules.min_area)
-        specks = rules.min_area > 0 and not regions and bool((grid_map > 1.0).any())
         threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
         branches = reading.branches
-        if branches is not None:
-            specks = specks and branches.logical <= threshold  # what is missing leaves no region
-        verdict = ops.judge(score, rules, specks=specks)
+        verdict = ops.judge(score, rules)
         unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
         post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
         return Result(

@@ -100,7 +100,7 @@ def run(
         float | None, typer.Option("--review", metavar="SHARE", help="REVIEW from this share of the threshold on.")
     ] = None,
     min_area: Annotated[
-        float, typer.Option("--min-area", metavar="PIXELS", help="A part whose defects are all smaller is OK.")
+        float, typer.Option("--min-area", metavar="PIXELS", help="Smaller defects take no part in the score.")
     ] = 0.0,
     judge: Annotated[
         list[str] | None,

@@ -1,9 +1,9 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
 from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
-from edgead.ops.decide import Rules, calibrate, find_regions, judge
+from edgead.ops.decide import Rules, calibrate, find_regions, find_specks, judge
 from edgead.ops.fuse import fuse, image_score, upsample
-from edgead.ops.mask import load_mask, mask_reading
+from edgead.ops.mask import load_mask, mask_reading, remove_specks
 from edgead.ops.resize import as_image, normalize, resize, to_input
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "as_image",
     "calibrate",
     "find_regions",
+    "find_specks",
     "fuse",
     "image_score",
     "judge",
@@ -22,6 +23,7 @@ __all__ = [
     "load_mask",
     "mask_reading",
     "normalize",
+    "remove_specks",
     "resize",
     "to_input",
     "upsample",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import UsageError
-from edgead.types import MapF32, Region, Verdict
+from edgead.types import MapF32, Mask, Region, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Rules:
 
     threshold: float = 1.0  # the calibrated score above which a part is NG; 1.0 is the bundle's threshold
     review: float | None = None  # the share of that threshold above which a person decides, in (0, 1)
-    min_area: float = 0.0  # a part is good whose anomalous regions are all smaller; pixels of the frame
+    min_area: float = 0.0  # smaller anomalous regions take no part in the score; pixels of the frame
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < math.inf:
@@ -34,15 +35,10 @@ def calibrate(raw: float, center: float, threshold: float) -> float:
     return (raw - center) / (threshold - center)
 
 
-def judge(score: float, rules: Rules = Rules(), *, specks: bool = False) -> Verdict:
-    """The verdict of a calibrated score; `specks` says that the part shows regions and all are too small to count.
-
-    A score that is not a finite number is never OK.
-    """
+def judge(score: float, rules: Rules = Rules()) -> Verdict:
+    """The verdict of a calibrated score; one that is not a finite number is never OK."""
     if not math.isfinite(score):
         return Verdict.NG
-    if specks:
-        return Verdict.OK
     if score > rules.threshold:
         return Verdict.NG
     return Verdict.REVIEW if rules.review is not None and score > rules.review * rules.threshold else Verdict.OK
@@ -64,7 +60,7 @@ def find_regions(
     np.maximum.at(peaks, np.asarray(labels, np.intp).ravel(), grid_map.ravel())
     height, width = frame_size
     rows, columns = grid_map.shape
-    large = stats[:, cv2.CC_STAT_AREA] * (height * width / grid_map.size) >= min_area
+    large = _is_large(stats, grid_map, frame_size, min_area)
     order = [label for label in 1 + np.argsort(-peaks[1:], kind="stable") if large[label]][:limit]
     regions = []
     for label in order:
@@ -73,3 +69,27 @@ def find_regions(
         top, bottom = y * height // rows, -(-(y + h) * height // rows)
         regions.append(Region(left, top, right - left, bottom - top, float(peaks[label])))
     return tuple(regions)
+
+
+def find_specks(grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask | None:
+    """The cells of the regions that `find_regions` leaves out for their size, (h, w) bool; None where there are none.
+
+    Raises UsageError for an area as large as the frame (H, W), which no defect could reach.
+    """
+    height, width = frame_size
+    if min_area >= height * width:
+        raise UsageError(
+            f"a smallest area of {min_area:g} pixels is all of a frame of {width}x{height}: give a smaller"
+        )
+    above = grid_map > 1.0
+    if not above.any():
+        return None
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
+    specks = above & ~_is_large(stats, grid_map, frame_size, min_area)[labels]
+    return specks if specks.any() else None
+
+
+def _is_large(stats: NDArray[np.int32], grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask:
+    """For each label whether its cells cover `min_area` pixels of the frame."""
+    pixels = frame_size[0] * frame_size[1] / grid_map.size
+    return np.asarray(stats[:, cv2.CC_STAT_AREA] * pixels >= min_area)

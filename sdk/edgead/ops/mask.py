@@ -15,7 +15,7 @@ from edgead.bundle import Bundle
 from edgead.bundle.manifest import FusionSpec
 from edgead.errors import BundleError
 from edgead.ops.fuse import image_score
-from edgead.types import MapF32, Reading
+from edgead.types import MapF32, Mask, Reading
 
 
 def load_mask(bundle: Bundle) -> MapF32 | None:
@@ -43,8 +43,22 @@ def mask_reading(reading: Reading, spec: FusionSpec, mask: MapF32) -> Reading:
     whole frame all the same.
     """
     fused = reading.anomaly_map * mask
-    score, branches = image_score(fused[mask > 0], spec), reading.branches
+    return _rescored(replace(reading, anomaly_map=fused), spec, mask > 0)
+
+
+def remove_specks(reading: Reading, spec: FusionSpec, specks: Mask, mask: MapF32 | None = None) -> Reading:
+    """The reading with the score that its map has without the cells `specks`, (h, w) bool; the map stays as it is.
+
+    `mask` is what the reading was masked with. Where no cell would be left, the score stays.
+    """
+    kept = ~specks if mask is None else ~specks & (mask > 0)
+    return _rescored(reading, spec, kept) if kept.any() else reading
+
+
+def _rescored(reading: Reading, spec: FusionSpec, cells: Mask) -> Reading:
+    """The reading with the score of these cells of its map; a branch that counts components stays as it is."""
+    score, branches = image_score(reading.anomaly_map[cells], spec), reading.branches
     if branches is not None and spec.components is not None:
         branches = replace(branches, structural=spec.components.structural.apply(score))
         score = branches.logical + branches.structural
-    return replace(reading, anomaly_map=fused, score=score, branches=branches)
+    return replace(reading, score=score, branches=branches)

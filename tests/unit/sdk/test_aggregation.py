@@ -35,7 +35,7 @@ def test_between_the_thresholds_a_person_decides(score: float, factor: float, re
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_no_number_is_never_ok(score: float) -> None:
-    assert ops.judge(score, ops.Rules(), specks=True) is Verdict.NG
+    assert ops.judge(score, ops.Rules()) is Verdict.NG
 
 
 @pytest.mark.parametrize(

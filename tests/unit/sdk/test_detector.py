@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tiny
+from fixed_engine import FixedEngine
 
 from edgead import Bundle, Detector, Frame, Verdict
 from edgead.errors import BundleError, DataError, EngineError, SourceError, UsageError
-from edgead.types import Reading
-
-
-class FixedEngine:
-    """Measures the same on every frame."""
-
-    name = "fixed"
-    precision = "fp32"
-
-    def __init__(self, anomaly_map: np.ndarray, score: float) -> None:
-        self.closed = 0
-        self._reading = Reading(anomaly_map, score)
-
-    def infer(self, images: Sequence[np.ndarray]) -> list[Reading]:
-        return [self._reading for _ in images]
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 def test_a_good_and_a_bad_part(detector: Detector) -> None:
