@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,7 +61,7 @@ def find_regions(
     np.maximum.at(peaks, np.asarray(labels, np.intp).ravel(), grid_map.ravel())
     height, width = frame_size
     rows, columns = grid_map.shape
-    large = _is_large(stats, grid_map, frame_size, min_area)
+    large = _is_large(np.asarray(stats), grid_map, frame_size, min_area)
     order = [label for label in 1 + np.argsort(-peaks[1:], kind="stable") if large[label]][:limit]
     regions = []
     for label in order:
@@ -78,18 +79,16 @@ def find_specks(grid_map: MapF32, frame_size: tuple[int, int], min_area: float) 
     """
     height, width = frame_size
     if min_area >= height * width:
-        raise UsageError(
-            f"a smallest area of {min_area:g} pixels is all of a frame of {width}x{height}: give a smaller"
-        )
+        raise UsageError(f"a smallest area of {min_area:g} pixels is all of a frame of {width}x{height}")
     above = grid_map > 1.0
     if not above.any():
         return None
     _, labels, stats, _ = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
-    specks = above & ~_is_large(stats, grid_map, frame_size, min_area)[labels]
+    specks = above & ~_is_large(np.asarray(stats), grid_map, frame_size, min_area)[labels]
     return specks if specks.any() else None
 
 
-def _is_large(stats: NDArray[np.int32], grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask:
+def _is_large(stats: NDArray[Any], grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask:
     """For each label whether its cells cover `min_area` pixels of the frame."""
     pixels = frame_size[0] * frame_size[1] / grid_map.size
     return np.asarray(stats[:, cv2.CC_STAT_AREA] * pixels >= min_area)
