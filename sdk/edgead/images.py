@@ -1,4 +1,8 @@
-"""Reading image files: one door, the same for training and for the line."""
+"""Reading pictures: the one reader and the one list of formats of training, evaluation and the line.
+
+A picture whose decoder complains is damaged: what follows the damage is made up. OpenCV keeps libjpeg's warnings to
+itself, so JPEGs are decoded by simplejpeg, which has the same libjpeg-turbo in it, gives the same pixels and raises.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,43 @@ from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
 from edgead.ops import as_image
 from edgead.types import ImageU8
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
+EXTENSIONS = frozenset(
+    {
+        *(".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pam", ".pbm", ".pgm"),
+        *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
+# Pictures that cannot be read: where they lie among those that can, that is said.
+UNREAD_EXTENSIONS = frozenset(
+    {
+        *(".arw", ".avif", ".cr2", ".cr3", ".dng", ".exr", ".gif", ".heic", ".heif", ".jxl"),
+        *(".nef", ".orf", ".pdf", ".psd", ".raw", ".rw2", ".svg"),
+    }
+)
+_ADVICE = "copy it again or leave it out"
+_SIGNATURES = (  # (offset, bytes, what it is): files that are no picture this reads, whatever their name says
+    (4, b"ftyphei", "a HEIC picture"),
+    (4, b"ftypmif1", "a HEIF picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (4, b"ftypcrx", "a raw picture of a Canon camera"),
+    (4, b"ftyp", "a video"),
+    (0, b"GIF8", "a GIF animation"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"0&\xb2u", "a video"),
+    (0, b"FLV", "a video"),
+    (0, b"PK\x03\x04", "a zip archive"),
+)
+_DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG file")  # of libjpeg's warnings; the others are harmless
+_PADDED = re.compile(r"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")  # as some cameras end a picture
 
 # A JPEG marker other than a restart; "ff 00" within the pictures' data is a stuffed byte, not a marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -29,6 +62,16 @@ def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:
     """
     path = Path(path)
     return to_bgr(decode(read_file(path), path), path, bits=bits)
+
+
+def holds_picture(path: Path) -> bool:
+    """Whether a file begins as pictures do that can be read, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*")) or head[8:] == b"WEBP"
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -51,14 +94,69 @@ def decode(raw: bytes, path: Path) -> NDArray[Any]:
     """The pixels of an image file's bytes, (H, W, 3) BGR in the file's own depth; `path` is for DataError's message."""
     problem = damage(raw)
     if problem:
-        raise DataError(f"{path} {problem}; copy it again or leave it out")
+        raise DataError(f"{path} {problem}; {_ADVICE}")
     try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise DataError(f"{path} cannot be decoded: {error.err}") from error
+        pixels = _decode_jpeg(raw) if raw.startswith(b"\xff\xd8") else None
+    except DataError as error:
+        raise DataError(f"{path} {error}; {_ADVICE}") from None
     if pixels is None:
-        raise DataError(f"{path} is damaged or no image: copy it again, or use png, jpg, bmp, tif or webp")
-    return np.asarray(pixels)
+        pixels = _imdecode(raw, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels is None:
+        raise DataError(f"{path} {_unreadable(raw)}")
+    return pixels
+
+
+def decode_jpeg(raw: bytes) -> ImageU8:
+    """The pixels of a JPEG as a camera sends it, (H, W, 3) BGR; raises DataError saying what is wrong with it."""
+    problem = damage(raw)
+    if problem:
+        raise DataError(problem)
+    pixels = _decode_jpeg(raw)
+    if pixels is None:
+        pixels = _imdecode(raw, cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DataError("cannot be decoded")
+    return pixels
+
+
+def _decode_jpeg(raw: bytes) -> ImageU8 | None:
+    """A JPEG's pixels, (H, W, 3) BGR, or None for one that OpenCV has to decode: turned by its EXIF tag, or CMYK.
+
+    Raises DataError where libjpeg warns of damage.
+    """
+    turned = b"Exif\0" in raw[: 1 << 16]
+    try:
+        if not turned:
+            return np.asarray(simplejpeg.decode_jpeg(raw, "BGR"))
+        simplejpeg.decode_jpeg(raw, "GRAY", min_height=1, min_width=1, min_factor=8)  # for its warnings alone
+    except ValueError as error:
+        if str(error).startswith(_DAMAGED) and not _PADDED.fullmatch(str(error)):
+            raise DataError(f"is damaged ({_in_words(str(error))})") from error
+    return None
+
+
+def _in_words(warning: str) -> str:
+    return warning.removeprefix("Corrupt JPEG data: ").replace("Premature", "premature")
+
+
+def _imdecode(raw: bytes, flags: int) -> NDArray[Any] | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+    except cv2.error:  # too large for OpenCV, or damaged in a way that it throws at
+        return None
+    return None if pixels is None else np.asarray(pixels)
+
+
+def _unreadable(raw: bytes) -> str:
+    """Why OpenCV gives no pixels of a file that is not cut: of another type, no picture at all, or damaged."""
+    found = next((what for at, mark, what in _SIGNATURES if raw.startswith(mark, at)), "")
+    if found:
+        return f"is {found}, which is not read here: save it as png, tif or jpg"
+    pixels = _imdecode(raw, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        return "is damaged or no image: copy it again, or use png, jpg, bmp, tif, webp, ppm or jp2"
+    kind = {"f": "floating-point", "i": "signed integer", "u": "integer"}[pixels.dtype.kind]
+    return f"has {8 * pixels.dtype.itemsize}-bit {kind} pixels, and 8 or 16 bits are read: scale them and save it again"
 
 
 def to_bgr(pixels: NDArray[Any], path: Path, *, bits: int) -> ImageU8:

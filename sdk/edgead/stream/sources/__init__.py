@@ -21,7 +21,10 @@ from edgead.types import Frame
 
 POLICIES = ("latest", "every")
 VIDEO_EXTENSIONS = frozenset(
-    {".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
+    {
+        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov"),
+        *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
 )
 _LOCAL = ("images", "video", "camera", "gst", "synthetic")  # written camera:0; the others are URLs
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from edgead.closing import Closing
 from edgead.errors import DataError, SourceError
-from edgead.images import EXTENSIONS, natural, read_image
+from edgead.images import EXTENSIONS, read_image
+from edgead.listing import Listing, list_images, sort_files
 from edgead.stream.sources import VIDEO_EXTENSIONS
 from edgead.types import Frame
+from edgead.wording import are, plural
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,10 @@ def open_images(name: str, policy: str, bits: int, timeout: float) -> ImageSourc
 
 
 def find_images(name: str) -> list[Path]:
-    """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError."""
+    """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError.
+
+    What lies beside them and is not read is logged.
+    """
     path = Path(name)
     if not name:
         raise DataError("the name of an image or folder is empty: give one")
@@ -68,19 +73,27 @@ def find_images(name: str) -> list[Path]:
     if not glob.has_magic(name):
         raise DataError(f"there is no image, folder or video at {name}: check the path")
     found = [Path(match) for match in glob.iglob(name, recursive=True)]  # noqa: PTH207 - pathlib globs no absolute pattern
-    images = [path for path in found if path.suffix.lower() in EXTENSIONS and path.is_file()]
-    if not images:
-        raise DataError(f"no image matches {name}: check the pattern, and quote it so that the shell leaves it alone")
-    return sorted(images, key=lambda path: natural(str(path)))
+    listing = sort_files(path for path in found if not path.is_dir())
+    if not listing.images:
+        left = "".join(f"; {one}" for one in listing.left)
+        raise DataError(
+            f"no image matches {name}{left}: check the pattern, and quote it so that the shell leaves it alone"
+        )
+    return _said(listing)
 
 
 def _images_in(folder: Path) -> list[Path]:
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    images = [p for p in entries if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")]
-    if not images:
-        deeper = f"; for the folders in it, write '{folder}/**/*'" if any(p.is_dir() for p in entries) else ""
-        raise DataError(f"the folder {folder} has no images ({', '.join(sorted(EXTENSIONS))}){deeper}")
-    return sorted(images, key=lambda path: natural(str(path)))
+    listing = list_images(folder)
+    deeper = f"for the folders in it, write '{folder}/**/*'"
+    if not listing.images:
+        left = [*map(str, listing.left), *([deeper] if listing.folders else [])]
+        raise DataError(f"the folder {folder} has no images ({', '.join(sorted(EXTENSIONS))}){'; '.join(['', *left])}")
+    if inner := [one for one in listing.folders if any(list_images(one, deep=True).images)]:
+        _log.warning("%s in %s %s not read: %s", plural(len(inner), "folder"), folder, are(len(inner)), deeper)
+    return _said(listing)
+
+
+def _said(listing: Listing) -> list[Path]:
+    for one in listing.left:
+        _log.warning("%s", one)
+    return listing.images

@@ -21,11 +21,8 @@ from urllib.request import (
     build_opener,
 )
 
-import cv2
-import numpy as np
-
 from edgead.errors import DataError, SourceError
-from edgead.images import damage
+from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, describe, open_capture
 
 LARGEST = 64 << 20  # bytes of one picture
@@ -127,11 +124,10 @@ class MjpegCapture:
         return None
 
     def retrieve(self) -> tuple[bool, Any]:
-        problem = damage(self._raw)
-        if problem:
-            raise DataError(f"its JPEG {problem}")
-        image = cv2.imdecode(np.frombuffer(self._raw, np.uint8), cv2.IMREAD_COLOR)
-        return image is not None, image
+        try:
+            return True, decode_jpeg(self._raw)
+        except DataError as error:
+            raise DataError(f"its JPEG {error}") from error
 
     def get(self, propId: int, /) -> float:
         return 0.0  # neither its rate nor its end is known

@@ -1,0 +1,13 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """`1 frame`, `2 frames`; `nouns` where the plural is not made with an s."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def are(count: int) -> str:
+    """The verb that goes with so many: `is` or `are`."""
+    return "is" if count == 1 else "are"
