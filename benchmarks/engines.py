@@ -35,18 +35,18 @@ def main() -> None:
             for artifact in (one for one in bundle.manifest.artifacts if one.engine in ("", "tensorrt")):
                 for target in given.target or ("sm_86", "sm_89", "sm_120"):
                     key = key_of(library, bundle, artifact, capability=parse_target(target), batches=(1, 4, 8))
-                    card = prepare(library, bundle, artifact, key, cache=Cache(Path(folder))).card
+                    metadata = prepare(library, bundle, artifact, key, cache=Cache(Path(folder))).metadata
                     rows.append(
                         {
                             "bundle": path.stem,
                             "method": bundle.manifest.method,
                             "precision": artifact.precision,
                             "target": target,
-                            "products": card.products,
-                            "layers": len(card.layers),
+                            "products": metadata.products,
+                            "layers": len(metadata.layers),
                             "onnx_bytes": bundle.manifest.members[artifact.member].size,
-                            "engine_bytes": card.size,
-                            "seconds": card.seconds,
+                            "engine_bytes": metadata.size,
+                            "seconds": metadata.seconds,
                         }
                     )
                     print(json.dumps(rows[-1]))

@@ -62,7 +62,7 @@ def network_alone(bundle: Bundle, precision: str, rounds: int) -> dict[int, floa
         prepared = prepare_here(library, bundle, bundle.manifest.artifact(precision, "tensorrt"), gpu)
         with gpu.current():
             stream = gpu.stream()
-            image = Buffer(gpu, max(prepared.card.batches) * 3 * spec.height * spec.width * 4)
+            image = Buffer(gpu, max(prepared.metadata.batches) * 3 * spec.height * spec.width * 4)
             stream.zero(image.address, image.size // 4)
             session = Session(gpu, library, prepared, stream, image.address)
             for index, batch in enumerate(session.batches):

@@ -119,7 +119,7 @@ def drawing(gpu: CudaContext, kernels: Kernels, stream: Stream, frame: np.ndarra
 
 def gpu_ms(gpu: CudaContext, stream: Stream, work: Callable[[], object], rounds: int) -> float:
     """The median of `rounds` runs by the GPU's clock, after a few that do not count."""
-    start, end = gpu.mark(), gpu.mark()
+    start, end = gpu.event(), gpu.event()
     spent = []
     for number in range(rounds + 3):
         start.record(stream)

@@ -20,7 +20,7 @@ from edgead import Bundle, Detector
 from edgead.bundle import Artifact
 from edgead.bundle.store import write_bundle
 from edgead.system.device import describe_device
-from edgead_calibration.probe import open_trial
+from edgead_calibration.probe import open_probe
 from edgead_tools.data import Dataset, open_dataset, split
 from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.pipeline.precisions import fill
@@ -48,7 +48,7 @@ def measure(bundle: Bundle, artifact: Artifact, dataset: Dataset) -> dict[str, A
     """One network on the labeled images, at the threshold it would be shipped with."""
     engine = artifact.engine or "onnx"
     network = bundle.read(artifact.member)
-    with open_trial(bundle, network, artifact, engine) as detector:
+    with open_probe(bundle, network, artifact, engine) as detector:
         found = evaluate(detector, dataset).to_dict()
     return {name: found[name] for name in FIGURES} | {"bytes": len(network)}
 

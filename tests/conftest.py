@@ -124,5 +124,5 @@ def gpu_machine(
     with emulator.installed(monkeypatch), emulated.tensorrt(monkeypatch):
         monkeypatch.setenv("EDGEAD_CACHE", str(engine_cache))
         yield emulator
-    for choice in engine_cache.rglob("*.choice.json"):  # engines may stay, wishes for them not
+    for choice in engine_cache.rglob("*.choice.json"):  # engines may stay, options must not
         choice.unlink()

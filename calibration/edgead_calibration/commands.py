@@ -74,12 +74,12 @@ def calibrate(
 
 
 def _show(manifest: Manifest) -> None:
-    from edgead_calibration.thresholds import describe
+    from edgead_calibration.thresholds import threshold_summary
 
     for artifact in manifest.artifacts:
         only = f" on {artifact.engine}" if artifact.engine else ""
         typer.echo(f"{artifact.precision}{only}: score above {artifact.thresholds.image:.6g} is NG")
-        typer.echo(f"  {describe(artifact.thresholds)}")
+        typer.echo(f"  {threshold_summary(artifact.thresholds)}")
 
 
 def _frames(source: str, bits: int, count: int | None) -> Iterator[ImageU8]:

@@ -52,7 +52,7 @@ def digest(image: ImageU8) -> str:
     return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:16]
 
 
-def spread(items: Sequence[T], count: int) -> Sequence[T]:
+def evenly_spaced(items: Sequence[T], count: int) -> Sequence[T]:
     """At most `count` of the items, evenly spread over them."""
     return items if len(items) <= count else [items[index * len(items) // count] for index in range(count)]
 

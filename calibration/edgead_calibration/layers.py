@@ -1,4 +1,4 @@
-"""Which layers of an exported graph may be quantized, and in which blocks they are put back. A rule about the graph.
+"""Defines which layers of an exported graph may be quantized, and in which blocks they are reverted to FP32.
 
 Quantized are convolutions and matrix products with constant weights, and the sums of two activations between them
 (residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison of two
@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Layers up to the next linear one or sum, as networks are built: what is quantized or put back together."""
+    """Layers up to the next linear one or sum, as networks are built: what is quantized or reverted together."""
 
     name: str
     layers: tuple[Layer, ...]

@@ -1,4 +1,4 @@
-"""Mixed precision: which blocks a low precision hurts, and the fewest of them that must be put back."""
+"""Mixed precision: which blocks a low precision hurts, and the fewest of them that must be reverted to FP32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def order(effects: Mapping[str, float]) -> list[str]:
 
 
 def fewest(blocks: Sequence[str], passes: Passes) -> frozenset[str] | None:
-    """The blocks to put back, of `blocks` in order of their effect; None where even all of them do not help.
+    """The blocks to revert, of `blocks` in order of their effect; None where even all of them do not help.
 
     The shortest beginning that passes is found by halving, then each of its blocks but the last is taken out again
     where it passes without. What remains cannot spare any one block, given the ones before it.

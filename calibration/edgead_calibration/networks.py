@@ -1,4 +1,4 @@
-"""The networks of lower precision that can be made of an FP32 one, with any of its blocks put back."""
+"""The networks of lower precision that can be made of an FP32 one, with any of its blocks reverted to FP32."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def fp16(network: bytes, inputs: Inputs) -> QuantizedModelFactory:
     return QuantizedModelFactory(parts, make, make, found, is_tensorrt=True)
 
 
-def broken(maker: QuantizedModelFactory, network: bytes, inputs: Inputs, batches: Collection[int]) -> list[str]:
+def broken(factory: QuantizedModelFactory, network: bytes, inputs: Inputs, batches: Collection[int]) -> list[str]:
     """What keeps a network from being run at all, in words: TensorRT's rules, and batches that give other maps."""
     faults = (
-        [f"TensorRT would reject it: {violation}" for violation in violations(network)] if maker.is_tensorrt else []
+        [f"TensorRT would reject it: {violation}" for violation in violations(network)] if factory.is_tensorrt else []
     )
     options = ort.SessionOptions()
     options.log_severity_level = 3

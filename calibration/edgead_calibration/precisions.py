@@ -1,4 +1,4 @@
-"""Lower precisions for a bundle: made, tried, repaired; shipped with what they cost, or left out with the reason."""
+"""Adds lower precisions to a bundle: quantizes, compares with FP32, mixes in FP32 where needed, ships or leaves out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
 from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
 from edgead_calibration.golden import record_golden
-from edgead_calibration.images import choose, digest, spread, warnings
+from edgead_calibration.images import choose, digest, evenly_spaced, warnings
 from edgead_calibration.mixed_precision import fewest, order
-from edgead_calibration.probe import ON_CPU, Frames, milliseconds, open_trial, read, runs_here, runtime
+from edgead_calibration.probe import ON_CPU, ProbeFrames, milliseconds, open_probe, read, runs_here, runtime
 from edgead_calibration.recipe import Recipe
 
 LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
@@ -28,7 +28,7 @@ PROBES = 4  # good and anomalous images each, on which the effect of every block
 
 
 class Reporter(Protocol):
-    """Who is told how it goes."""
+    """Receives progress."""
 
     def say(self, text: str) -> None: ...
 
@@ -36,12 +36,12 @@ class Reporter(Protocol):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one precision on one engine; a bundle records it under provenance `precisions`."""
+    """The outcome of one precision on one engine; a bundle records it under provenance `precisions`."""
 
     precision: Precision
     engine: str
     reason: str = ""  # why it was left out; empty: it is in the bundle
-    kept: tuple[str, ...] = ()  # blocks that were put back
+    reverted: tuple[str, ...] = msgspec.field(default=(), name="kept")  # blocks that stay in FP32
     effects: dict[str, float] = {}  # of each block alone: mean difference of the calibrated maps; empty: not needed
     fp32_nodes: dict[str, int] = {}  # how many nodes stay FP32 for their values' sake, by kind of reason
     share: float = 0.0  # of the weights that may be quantized, in this precision
@@ -66,20 +66,20 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_precisions(
     bundle: Bundle,
-    frames: Frames,
+    frames: ProbeFrames,
     recipe: Recipe,
-    watcher: Reporter,
+    reporter: Reporter,
     *,
     precisions: Collection[str] = (),
     seed: int = 0,
-    repair: bool = True,
+    mixed: bool = True,
 ) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
     """The bundle's manifest and members with the recipe's precisions (or those named), and a record of each trial.
 
-    A precision that was there for the same engine is replaced. `repair` puts back blocks until the tolerances hold;
-    without it what does not hold is left out. Raises BundleError for a bundle without an FP32 network.
+    A precision that was there for the same engine is replaced. With `mixed`, blocks are reverted to FP32 until the
+    tolerances hold; without it what does not hold is left out. Raises BundleError for a bundle without an FP32 network.
     """
-    work = _Work(bundle, frames, recipe, watcher, seed, repair)
+    work = _Work(bundle, frames, recipe, reporter, seed, mixed)
     artifacts = [
         msgspec.structs.replace(one, batches=recipe.batches) if not one.engine else one
         for one in bundle.manifest.artifacts
@@ -112,9 +112,9 @@ class _Work:
     """One bundle's FP32 network and its readings, beside which every precision is put."""
 
     def __init__(
-        self, bundle: Bundle, frames: Frames, recipe: Recipe, watcher: Reporter, seed: int, repair: bool
+        self, bundle: Bundle, frames: ProbeFrames, recipe: Recipe, reporter: Reporter, seed: int, mixed: bool
     ) -> None:
-        self.bundle, self.recipe, self.watcher, self.repair = bundle, recipe, watcher, repair
+        self.bundle, self.recipe, self.reporter, self.mixed = bundle, recipe, reporter, mixed
         self.exact = bundle.manifest.artifact("fp32")
         self.network = bundle.read(self.exact.member)
         self.rate = self.exact.thresholds.false_alarm_rate
@@ -123,61 +123,61 @@ class _Work:
         self.detectors: dict[str, Detector] = {}
         self.references: dict[str, Readings] = {}
 
-    def _calibration(self, frames: Frames, seed: int) -> tuple[Frames, Inputs]:
+    def _calibration(self, frames: ProbeFrames, seed: int) -> tuple[ProbeFrames, Inputs]:
         """The frames with a coreset of the calibration images, and these as inputs."""
         spec = self.bundle.manifest.input
         inputs = [to_input(image, spec)[None] for image in frames.calibration]
-        others = [to_input(image, spec)[None] for image in spread(frames.good, len(inputs))]
+        others = [to_input(image, spec)[None] for image in evenly_spaced(frames.good, len(inputs))]
         rows = features(self.network, [*inputs, *others])
         chosen = choose(rows[: len(inputs)], self.recipe.int8.images, seed)
         for warning in warnings(rows[chosen], rows[len(inputs) :]):
-            self.watcher.say(warning)
+            self.reporter.say(warning)
         taken = [frames.calibration[index] for index in chosen]
-        return Frames(taken, frames.good, frames.anomalous), [inputs[index] for index in chosen]
+        return ProbeFrames(taken, frames.good, frames.anomalous), [inputs[index] for index in chosen]
 
     def reference(self, engine: str) -> tuple[Detector, Readings]:
         """FP32 on an engine, and what it measures there."""
         if engine not in self.references:
-            self.detectors[engine] = open_trial(self.bundle, self.network, self.exact, engine)
-            with self.watcher.stage(f"fp32 on {engine}") as on_progress:
+            self.detectors[engine] = open_probe(self.bundle, self.network, self.exact, engine)
+            with self.reporter.stage(f"fp32 on {engine}") as on_progress:
                 self.references[engine] = read(self.detectors[engine], self.frames, on_progress)
         return self.detectors[engine], self.references[engine]
 
     def attempt(self, precision: Precision) -> list[tuple[Artifact | None, dict[str, bytes], Trial]]:
-        """Make a precision, repair it until every engine keeps the tolerances, and try it on each."""
-        with self.watcher.stage(f"{precision} ranges"):
+        """Quantize, revert blocks until every engine keeps the tolerances, and measure it on each."""
+        with self.reporter.stage(f"{precision} ranges"):
             if precision == "int8":
-                maker = networks.int8(self.network, self.inputs, self.recipe.int8)
+                factory = networks.int8(self.network, self.inputs, self.recipe.int8)
             else:
-                maker = networks.fp16(self.network, self.inputs)
+                factory = networks.fp16(self.network, self.inputs)
         like = msgspec.structs.replace(self.exact, precision=precision)
-        kept: frozenset[str] = frozenset()
+        reverted: frozenset[str] = frozenset()
         effects: dict[str, float] = {}
-        network = maker.make(kept)
-        if self.repair and not self._holds(maker, like, network):
-            effects = self._effects(maker, like)
-            kept = self._repaired(maker, like, order(effects)) or kept
-            network = maker.make(kept)
+        network = factory.make(reverted)
+        if self.mixed and not self._holds(factory, like, network):
+            effects = self._effects(factory, like)
+            reverted = self._search_mixed_precision(factory, like, order(effects)) or reverted
+            network = factory.make(reverted)
         results = []
         for engine in self.engines:
             trial = Trial(
                 precision=precision,
                 engine=engine,
-                kept=tuple(sorted(kept)),
+                reverted=tuple(sorted(reverted)),
                 effects={name: round(effect, 6) for name, effect in effects.items()},
-                fp32_nodes=_counted(maker.fp32_nodes),
-                share=maker.share(kept),
+                fp32_nodes=_counted(factory.fp32_nodes),
+                share=factory.share(reverted),
                 size=len(network),
                 size_fp32=len(self.network),
                 runtime=runtime(self.bundle, engine),
             )
-            results.append(self._try(maker, like, network, trial))
+            results.append(self._try(factory, like, network, trial))
         return results
 
     def _try(
-        self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes, trial: Trial
+        self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes, trial: Trial
     ) -> tuple[Artifact | None, dict[str, bytes], Trial]:
-        found, wrong = self._faults(maker, like, network, trial.engine)
+        found, wrong = self._faults(factory, like, network, trial.engine)
         if found is not None:
             _, reference = self.reference(trial.engine)
             trial = msgspec.structs.replace(trial, comparison=compare(reference, found, self.rate))
@@ -185,11 +185,11 @@ class _Work:
             wrong = [f"only {trial.share:.0%} of its weights can be {trial.precision}"]
         if found is None or wrong:
             trial = msgspec.structs.replace(trial, reason="; ".join(wrong))
-            self.watcher.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
+            self.reporter.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
             return None, {}, trial
         exact, _ = self.reference(trial.engine)
         tag = f"{trial.precision}-{trial.engine}"
-        with open_trial(self.bundle, network, like, trial.engine) as detector:
+        with open_probe(self.bundle, network, like, trial.engine) as detector:
             if runs_here(self.bundle, trial.engine):
                 times = milliseconds([detector, exact], self.frames.judged())
                 trial = msgspec.structs.replace(trial, milliseconds=times[0], milliseconds_fp32=times[1])
@@ -208,51 +208,51 @@ class _Work:
             tolerance=golden.tolerance,
             score_tolerance=golden.score_tolerance,
         )
-        self.watcher.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
+        self.reporter.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
         return artifact, {artifact.member: network, **golden.maps}, trial
 
     def _faults(
-        self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes, engine: str
+        self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes, engine: str
     ) -> tuple[Readings | None, list[str]]:
         """What a network measures, and every tolerance it breaks; no readings where it cannot be run."""
-        wrong = networks.broken(maker, network, self.inputs, self.recipe.batches)
+        wrong = networks.broken(factory, network, self.inputs, self.recipe.batches)
         if wrong:
             return None, wrong
-        with open_trial(self.bundle, network, like, engine) as detector:
+        with open_probe(self.bundle, network, like, engine) as detector:
             found = read(detector, self.frames)
         if not np.isfinite(found.maps).all():
             return None, ["its maps are not finite numbers"]
         return found, faults(compare(self.reference(engine)[1], found, self.rate), self.recipe.tolerances)
 
-    def _holds(self, maker: networks.QuantizedModelFactory, like: Artifact, network: bytes) -> bool:
+    def _holds(self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes) -> bool:
         """Whether a network keeps every tolerance on every engine: they round differently."""
-        return not any(self._faults(maker, like, network, engine)[1] for engine in self.engines)
+        return not any(self._faults(factory, like, network, engine)[1] for engine in self.engines)
 
-    def _effects(self, maker: networks.QuantizedModelFactory, like: Artifact) -> dict[str, float]:
+    def _effects(self, factory: networks.QuantizedModelFactory, like: Artifact) -> dict[str, float]:
         """The effect on the map of each block alone in the low precision, on a few frames."""
-        few = Frames((), spread(self.frames.good, PROBES), spread(self.frames.anomalous, PROBES))
-        engine, every = self.engines[0], {block.name for block in maker.blocks}
+        few = ProbeFrames((), evenly_spaced(self.frames.good, PROBES), evenly_spaced(self.frames.anomalous, PROBES))
+        engine, every = self.engines[0], {block.name for block in factory.blocks}
         reference = read(self.reference(engine)[0], few)
         effects = {}
-        with self.watcher.stage(f"{like.precision} block by block") as on_progress:
-            for count, block in enumerate(maker.blocks, start=1):
-                with open_trial(self.bundle, maker.draft(every - {block.name}), like, engine) as detector:
+        with self.reporter.stage(f"{like.precision} block by block") as on_progress:
+            for count, block in enumerate(factory.blocks, start=1):
+                with open_probe(self.bundle, factory.draft(every - {block.name}), like, engine) as detector:
                     effects[block.name] = map_error(reference, read(detector, few), self.exact.thresholds)
-                on_progress(count, len(maker.blocks))
+                on_progress(count, len(factory.blocks))
         return {name: effect if np.isfinite(effect) else _WORST for name, effect in effects.items()}
 
-    def _repaired(
-        self, maker: networks.QuantizedModelFactory, like: Artifact, ordered: Sequence[str]
+    def _search_mixed_precision(
+        self, factory: networks.QuantizedModelFactory, like: Artifact, ordered: Sequence[str]
     ) -> frozenset[str] | None:
-        """The fewest blocks that must be put back, or None."""
+        """The fewest blocks that must be reverted to FP32, or None."""
         tried = 0
-        with self.watcher.stage(f"{like.precision} repaired") as on_progress:
+        with self.reporter.stage(f"{like.precision} mixed with fp32") as on_progress:
 
-            def passes(kept: frozenset[str]) -> bool:
+            def passes(reverted: frozenset[str]) -> bool:
                 nonlocal tried
                 tried += 1
                 on_progress(tried, tried + 1)
-                return self._holds(maker, like, maker.make(kept))
+                return self._holds(factory, like, factory.make(reverted))
 
             return fewest(ordered, passes)
 
@@ -310,8 +310,8 @@ def _sentence(trial: Trial) -> str:
     if trial.comparison is not None:
         text += f", maps differ by {trial.comparison.map_mean:.3f} on average"
         text += f", scores' rank correlation {trial.comparison.spearman:.4f}"
-    if trial.kept:
-        text += f", {len(trial.kept)} blocks put back"
+    if trial.reverted:
+        text += f", {len(trial.reverted)} blocks reverted to FP32"
     if trial.milliseconds is not None and trial.milliseconds_fp32 is not None:
         text += f", {trial.milliseconds:.1f} ms where FP32 takes {trial.milliseconds_fp32:.1f}"
         text += "" if trial.is_faster else ": not faster here, so `auto` stays with FP32"

@@ -1,4 +1,4 @@
-"""A network on trial: run as the line would run it, before it is in any bundle."""
+"""Runs a candidate network as the line would, before it is in any bundle."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edgead_calibration.gate import Readings
 
 SIMULATED = "simulated by onnxruntime"  # where the engine is another machine's
 ON_CPU = ("onnx", "openvino")
-TRIAL = "trial.onnx"
+PROBE = "probe.onnx"
 WARM_UP = 3
 TIMED = 20  # frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frames:
-    """The images of one trial, (H, W, 3) BGR uint8."""
+class ProbeFrames:
+    """The images that candidate networks are compared on, (H, W, 3) BGR uint8."""
 
     calibration: Sequence[ImageU8]  # good ones, that set ranges and statistics
     good: Sequence[ImageU8]  # good ones that no other stage has seen
@@ -41,14 +41,14 @@ class Frames:
         return np.arange(len(self.good) + len(self.anomalous)) >= len(self.good)
 
 
-def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> Detector:
+def open_probe(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> Detector:
     """A detector that runs `network` in place of the bundle's, on `engine` or, where that is not here, a simulation.
 
     On one thread, so that sums are taken in one order and a busy machine measures the same network.
     """
     here = runs_here(bundle, engine)
-    artifact = msgspec.structs.replace(like, member=TRIAL, golden=(), golden_scores=(), engine="")
-    members = bundle.members() | {TRIAL: network if here else in_fp32(network)}
+    artifact = msgspec.structs.replace(like, member=PROBE, golden=(), golden_scores=(), engine="")
+    members = bundle.members() | {PROBE: network if here else in_fp32(network)}
     listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
     manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)
     draft = Bundle(manifest, members, "0" * 64, None)
@@ -57,9 +57,9 @@ def open_trial(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
 
 
 def runs_here(bundle: Bundle, engine: str) -> bool:
-    """Whether trials run on the engine itself; a package that is absent is noticed without loading a network.
+    """Whether candidates run on the engine itself; a package that is absent is noticed without loading a network.
 
-    A GPU's is simulated, also where this machine has one: it is not the device, and every trial would build an engine.
+    A GPU's is simulated, also where this machine has one: it is not the device, and each would build an engine.
     """
     return engine in ON_CPU and is_here(bundle, engine, "fp32")
 
@@ -72,7 +72,7 @@ def runtime(bundle: Bundle, engine: str) -> str:
 
 
 def read(
-    detector: Detector, frames: Frames, on_image: Callable[[int, int], None] = lambda done, total: None
+    detector: Detector, frames: ProbeFrames, on_image: Callable[[int, int], None] = lambda done, total: None
 ) -> Readings:
     """What the detector measures on the frames that networks are compared on."""
     images = frames.judged()

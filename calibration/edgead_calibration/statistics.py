@@ -37,7 +37,7 @@ class FeatureStatistics:
     def __init__(self, network: bytes, inputs: Inputs, *, unoptimized: bool) -> None:
         """`inputs` are of good images; see `collect_activations` for `unoptimized`."""
         graph = onnx.load_from_string(network).graph
-        self._inputs, self._as_written = inputs, unoptimized
+        self._inputs, self._unoptimized = inputs, unoptimized
         self._whitenings, self._ends = _whitenings(graph), _standardizations(graph)
         tensors = [*self._whitened(), *self._distances()]
         values = self._values(network, tensors)
@@ -80,8 +80,8 @@ class FeatureStatistics:
         """The tensors' values on all inputs, one below the other."""
         if not tensors:
             return []
-        network = in_fp32(network) if self._as_written else network
-        rows = list(collect_activations(network, tensors, self._inputs, unoptimized=self._as_written))
+        network = in_fp32(network) if self._unoptimized else network
+        rows = list(collect_activations(network, tensors, self._inputs, unoptimized=self._unoptimized))
         return [np.concatenate([row[index] for row in rows]).astype(np.float64) for index in range(len(tensors))]
 
 

@@ -67,7 +67,7 @@ def rate_interval(images: int, rank: int) -> tuple[float, float]:
     return low, find_root(lambda x: _at_least(above, images, x) - (1 - tail))
 
 
-def describe(thresholds: Thresholds) -> str:
+def threshold_summary(thresholds: Thresholds) -> str:
     """What the thresholds promise, as one plain sentence."""
     asked, (low, high) = thresholds.false_alarm_rate, thresholds.interval
     expect = f"expect between {low:.1%} and {high:.1%} of good parts refused (95 % interval)"

@@ -96,7 +96,7 @@ def measure_here(
     return found | {"memory_mib": memory} | sizes | ended
 
 
-def spread(times: Sequence[float]) -> dict[str, float]:
+def percentiles(times: Sequence[float]) -> dict[str, float]:
     """Percentiles, mean and least of times in milliseconds, and how many there are."""
     shares = {f"p{share}": float(np.percentile(times, share)) for share in (50, 95, 99)}
     found = shares | {"mean": float(np.mean(times)), "least": float(np.min(times))}
@@ -183,7 +183,7 @@ def _network(detector: Detector, frames: Sequence[ImageU8], settings: BenchSetti
     """The network alone, its input ready: what the engine itself says of frames that need no resizing."""
     spec = detector.bundle.manifest.input
     ready = [resize(frame, spec.height, spec.width) for frame in frames]
-    return spread(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
+    return percentiles(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
 
 
 def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, dict[str, float]]:
@@ -199,7 +199,7 @@ def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: BenchSe
 
     total = _repeat(call, frames, settings)
     columns = zip(("preprocess", "network", "postprocess"), zip(*stages[-len(total) :], strict=True), strict=True)
-    return {"total": spread(total)} | {name: spread(times) for name, times in columns}
+    return {"total": percentiles(total)} | {name: percentiles(times) for name, times in columns}
 
 
 def _batches(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:

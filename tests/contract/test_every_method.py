@@ -201,8 +201,8 @@ def test_tensorrt_rtx_builds_it_for_every_target_and_runs_what_was_asked_for(
     tensorrt_rtx = library()
     for capability in TARGETS if made.method.preset == "edge" else TARGETS[-1:]:
         built = build(tensorrt_rtx, precisions[precision], Options((1, 4), capability))
-        assert precision_mismatches(built.wishes, built.layers) == []
-        products = count(built.wishes)
+        assert precision_mismatches(built.requested, built.layers) == []
+        products = count(built.requested)
         assert products[precision] > sum(products.values()) / 2, products
         asked = {port.name: port.shape for port in built.ports}
         assert asked == {"image": (-1, 3, SIZE, SIZE)} | {

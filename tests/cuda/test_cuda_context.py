@@ -75,7 +75,7 @@ def test_any_thread_may_use_and_close_it(machine: emulated.Emulator) -> None:
 def test_closing_gives_back_what_others_still_hold(machine: emulated.Emulator) -> None:
     gpu = CudaContext()
     with gpu.current():
-        kernels, stream, mark, buffer = Kernels(gpu), gpu.stream(), gpu.mark(), Buffer(gpu, 100)
+        kernels, stream, mark, buffer = Kernels(gpu), gpu.stream(), gpu.event(), Buffer(gpu, 100)
         kernel = kernels.get("resize", "halve", HALVINGS)
         assert machine.driver.emulator_left() == 5  # a module, a stream, a mark, memory, the context
     gpu.close()
@@ -127,7 +127,7 @@ def test_a_kernel_is_told_what_it_reads(machine: emulated.Emulator) -> None:
         kernel, stream = Kernels(gpu).get("resize", "halve", SAMPLING), gpu.stream()
     with pytest.raises(EngineError, match="cuLaunchKernel"), gpu.current():
         stream.launch(kernel, (1, 1, 1), (32, 1, 1), np.zeros((), SAMPLING))
-    assert b"told more or less" in machine.driver.emulator_wrong()
+    assert b"given more or less" in machine.driver.emulator_wrong()
     machine.driver.emulator_reset()
     gpu.close()
 
@@ -135,10 +135,10 @@ def test_a_kernel_is_told_what_it_reads(machine: emulated.Emulator) -> None:
 def test_marks_order_streams_and_take_the_time(machine: emulated.Emulator) -> None:
     gpu = CudaContext()
     with gpu.current():
-        first, second, start, end = gpu.stream(), gpu.stream(), gpu.mark(), gpu.mark()
+        first, second, start, end = gpu.stream(), gpu.stream(), gpu.event(), gpu.event()
         mirror = HostDeviceBuffer(gpu, (2,), np.int32)
         target = gpu.pinned((2,), np.int32)
-        gpu.own(target.base.free)
+        gpu.on_close(target.base.free)
         mirror.host[:] = 5
         start.record(first)
         mirror.upload(first)

@@ -12,7 +12,7 @@ from edgead import ops
 from edgead.bundle import InputSpec
 from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.context import CudaContext, Stream
-from edgead.cuda.frame_buffer import Format, FrameBuffer, Pictures, region
+from edgead.cuda.frame_buffer import DeviceFrames, Format, FrameBuffer, region
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
 from edgead.errors import DataError
@@ -37,7 +37,7 @@ class Room:
         self.gpu, self.kernels, self.stream = gpu, kernels, stream
         self.frames = FrameBuffer(gpu, 8)
 
-    def tensor(self, pictures: Pictures, spec: InputSpec, *, half: bool = False) -> np.ndarray:
+    def tensor(self, pictures: DeviceFrames, spec: InputSpec, *, half: bool = False) -> np.ndarray:
         """The network's input for uploaded pictures."""
         resize = Resize(self.gpu, self.kernels, spec, len(pictures), half=half)
         resize.launch(pictures, self.stream)

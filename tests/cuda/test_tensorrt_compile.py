@@ -27,13 +27,13 @@ def test_a_run_takes_what_was_compiled(edgead: Any, tiny_bundle: Path, caplog: p
     code, out, err = edgead("compile", tiny_bundle, "--batch", 3, "--batch", 1, "--dla", "--json")
     assert code == 0
     assert "not on the accelerator but on the GPU: gray, pooled, map" in err
-    path, card = compiled(out)
-    assert (card.is_tried, card.batches, card.key.dla) == (True, (1, 3), True)
+    path, metadata = compiled(out)
+    assert (metadata.is_tried, metadata.batches, metadata.key.dla) == (True, (1, 3), True)
     caplog.clear()
     with Detector(tiny_bundle) as detector:
         assert (detector.engine.name, detector.batch) == ("tensorrt", 3)
     assert caplog.text == ""  # nothing was built
-    assert edgead("compile", tiny_bundle)[0] == 0  # without wishes it is the bundle's own again
+    assert edgead("compile", tiny_bundle)[0] == 0  # without options it is the bundle's own again
     with Detector(tiny_bundle) as detector:
         assert detector.batch == 1
     assert path.exists()
@@ -81,10 +81,10 @@ def test_an_engine_via_torch_tensorrt_keeps_the_same_contract(
     options = ("--via", "torch-tensorrt", "--program", "tiny.pt2")
     code, out, _ = edgead("compile", tiny_bundle, "--batch", 2, "--batch", 4, *options, "--json")
     assert code == 0
-    _, card = compiled(out)
+    _, metadata = compiled(out)
     assert road.asked == [("the program", (4,), "fp32", True)]
-    assert (card.key.via, card.batches, card.products) == ("torch-tensorrt", (4,), {})
-    assert {port.name for port in card.ports} == {"image", "distance"}
+    assert (metadata.key.via, metadata.batches, metadata.products) == ("torch-tensorrt", (4,), {})
+    assert {port.name for port in metadata.ports} == {"image", "distance"}
     caplog.clear()
     with Detector(tiny_bundle) as detector:
         assert (detector.engine.name, detector.batch) == ("tensorrt", 4)

@@ -57,7 +57,7 @@ class Running:
         self.image = HostDeviceBuffer(gpu, SHAPE, np.float32)
         self.map = HostDeviceBuffer(gpu, (2, tiny.GRID, tiny.GRID), np.float32)
         self.context: Any = engine.create_execution_context()
-        gpu.own(self._forget)
+        gpu.on_close(self._forget)
         assert self.context.set_optimization_profile_async(0, self.stream.handle)
         assert self.context.set_input_shape("image", SHAPE)
         assert self.context.set_tensor_address("image", self.image.address)

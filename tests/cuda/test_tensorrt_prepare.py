@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.ops import to_input
 from edgead.tensorrt import prepare as room
-from edgead.tensorrt.cache import Cache, describe
+from edgead.tensorrt.cache import Cache, engine_summary
 from edgead.tensorrt.library import Library, open_library
-from edgead.tensorrt.metadata import BuildOptions, Prepared
+from edgead.tensorrt.metadata import BuildOptions, Prepared, encode
 from edgead.tensorrt.prepare import key_of, prepare, prepare_here
 from edgead_calibration import networks
 from edgead_calibration.recipe import Int8
@@ -78,17 +79,17 @@ def test_an_engine_is_built_once_tried_and_kept(place: Place, caplog: pytest.Log
     assert "building the fp32 engine for Emulated GPU: it takes minutes, once" in caplog.text
     assert place.progress[-1][0] == place.progress[-1][1] > 0
     assert built(caplog) == 1
-    card = first.card
-    assert card.is_tried
-    assert (card.key.gpu, card.key.capability, card.key.cuda) == ("Emulated GPU", 87, 13000)
+    metadata = first.metadata
+    assert metadata.is_tried
+    assert (metadata.key.gpu, metadata.key.capability, metadata.key.cuda) == ("Emulated GPU", 87, 13000)
     assert place.files() == [".cache", ".engine", ".json", ".lock"]
-    assert place.cache.path(card.key).read_bytes() == first.engine
+    assert place.cache.path(metadata.key).read_bytes() == first.engine
     assert place.prepare() == first
     assert built(caplog) == 0
 
 
 def test_layers_are_the_inspectors_word(place: Place) -> None:
-    kinds = {layer.kind for layer in place.prepare().card.layers}
+    kinds = {layer.kind for layer in place.prepare().metadata.layers}
     assert "Pooling" in kinds
 
 
@@ -102,9 +103,9 @@ def test_layers_are_the_inspectors_word(place: Place) -> None:
 def test_a_changed_driver_means_a_new_engine_and_a_line(
     place: Place, caplog: pytest.LogCaptureFixture, change: dict[str, Any], said: str
 ) -> None:
-    old = place.prepare(driver="570.1").card.key
+    old = place.prepare(driver="570.1").metadata.key
     built(caplog)
-    new = place.prepare(**({"driver": "570.1"} | change)).card.key
+    new = place.prepare(**({"driver": "570.1"} | change)).metadata.key
     assert said in caplog.text
     assert built(caplog) == 1
     assert not place.cache.path(old).exists()
@@ -127,7 +128,7 @@ def test_another_version_of_the_library_means_a_new_engine(
 def test_what_the_same_machine_may_still_use_stays(
     place: Place, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
-    keys = [place.prepare().card.key, place.prepare(**change).card.key]
+    keys = [place.prepare().metadata.key, place.prepare(**change).metadata.key]
     assert built(caplog) == 2
     assert all(place.cache.path(key).exists() for key in keys)
 
@@ -152,12 +153,12 @@ def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = place.prepare()
-    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.card, is_tried=False)))
+    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.metadata, is_tried=False)))
     built(caplog)
     assert place.prepare() == made
     assert built(caplog) == 0
     # of another version behind a name and a digest that fit: only deserializing shows it
-    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.card, is_tried=False)))
+    place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.metadata, is_tried=False)))
     monkeypatch.setattr(room, "try_engine", refuse_once(room.try_engine))
     assert place.prepare() == made
     assert "is built anew: TensorRT 10.13 does not deserialize the engine" in caplog.text
@@ -186,7 +187,7 @@ def test_a_precision_that_did_not_happen_is_refused_with_the_layers(
     if precision == "fp16":
         maker = networks.fp16(network, inputs)
     monkeypatch.setattr(Bundle, "read", lambda *_: maker.make(()))
-    assert place.prepare(precision=precision, network="0" * 64).card.products[precision] > 0
+    assert place.prepare(precision=precision, network="0" * 64).metadata.products[precision] > 0
     monkeypatch.setenv("FAKE_TENSORRT", "fp32")
     with pytest.raises(EngineError, match=rf"not what its network asks for: \S+ runs in fp32, not {precision};.*more"):
         place.prepare(precision=precision, network="1" * 64)
@@ -199,8 +200,8 @@ def test_a_full_disk_costs_the_cache_and_not_the_engine(
         raise EdgeadError("x.engine cannot be written: No space left on device; the old file, if any, is unchanged")
 
     monkeypatch.setattr("edgead.tensorrt.cache.write_file", full)
-    assert place.prepare().card.is_tried
-    assert "not kept and will be built again at the next start: x.engine cannot be written" in caplog.text
+    assert place.prepare().metadata.is_tried
+    assert "cannot be stored and will be built again at the next start: x.engine cannot be written" in caplog.text
     assert place.files() == [".lock"]
 
 
@@ -209,7 +210,7 @@ def test_a_cache_that_cannot_be_made_costs_the_cache_and_not_the_engine(
 ) -> None:
     place.cache.folder.parent.mkdir(exist_ok=True)
     place.cache.folder.write_text("a file")
-    assert prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card.is_tried
+    assert prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).metadata.is_tried
     assert "set EDGEAD_CACHE to a folder that can be written" in caplog.text
     assert "will be built again at the next start" in caplog.text
     assert place.cache.folder.read_text() == "a file"
@@ -217,7 +218,7 @@ def test_a_cache_that_cannot_be_made_costs_the_cache_and_not_the_engine(
 
 @pytest.mark.parametrize("kept", [b"timings of another", b""])
 def test_timings_make_the_next_build_faster_and_harm_none(place: Place, kept: bytes) -> None:
-    key = place.prepare().card.key
+    key = place.prepare().metadata.key
     (file,) = place.cache.folder.glob("*.cache")
     assert file.read_bytes().startswith(b"timings ")
     file.write_bytes(kept)
@@ -228,15 +229,15 @@ def test_timings_make_the_next_build_faster_and_harm_none(place: Place, kept: by
 
 def test_what_compile_was_told_is_what_a_run_takes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     key = key_of(place.library, place.bundle, place.artifact, place.gpu)
-    place.cache.choose(key.network, key.precision, BuildOptions(batches=(1, 3), dla=True))
-    card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
-    assert (card.batches, card.key.dla) == ((1, 3), True)
-    assert card.beside_dla
-    assert "layers beside the DLA" in describe(card)
-    place.cache.choose(key.network, key.precision, BuildOptions(via="torch-tensorrt"))
-    card = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).card
+    place.cache.set_options(key.network, key.precision, BuildOptions(batches=(1, 3), dla=True))
+    metadata = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).metadata
+    assert (metadata.batches, metadata.key.dla) == ((1, 3), True)
+    assert metadata.beside_dla
+    assert "layers beside the DLA" in engine_summary(metadata)
+    place.cache.set_options(key.network, key.precision, BuildOptions(via="torch-tensorrt"))
+    metadata = prepare_here(place.library, place.bundle, place.artifact, place.gpu, place.cache).metadata
     assert "there is no engine via torch-tensorrt for this driver and library" in caplog.text
-    assert (card.key.via, card.batches) == ("onnx", (1,))
+    assert (metadata.key.via, metadata.batches) == ("onnx", (1,))
 
 
 def test_a_build_that_nobody_watches_says_how_far_it_is(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,12 +247,12 @@ def test_a_build_that_nobody_watches_says_how_far_it_is(place: Place, caplog: py
     ]
 
 
-def test_a_choice_that_cannot_be_read_is_said_and_not_heeded(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    place.cache.choose("0" * 64, "fp32", BuildOptions(dla=True))
+def test_a_choice_that_cannot_be_read_is_logged_and_ignored(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.cache.set_options("0" * 64, "fp32", BuildOptions(dla=True))
     (file,) = place.cache.folder.glob("*.choice.json")
     file.write_text("{}x")
-    assert place.cache.choice("0" * 64, "fp32") == BuildOptions()
-    assert "is not heeded" in caplog.text
+    assert place.cache.options("0" * 64, "fp32") == BuildOptions()
+    assert "is ignored" in caplog.text
 
 
 def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,8 +266,12 @@ def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest
 
 def test_a_card_is_refused_where_it_is_of_another_edgead(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     made = place.prepare()
-    path = place.cache.path(made.card.key).with_suffix(".json")
+    path = place.cache.path(made.metadata.key).with_suffix(".json")
     path.write_bytes(path.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
     built(caplog)
-    assert place.prepare().card.schema == 1
+    assert place.prepare().metadata.schema == 1
     assert "it has schema 2, not 1" in caplog.text
+
+
+def test_metadata_keeps_the_key_that_earlier_files_have(place: Place) -> None:
+    assert "wishes" in json.loads(encode(place.prepare().metadata))

@@ -14,7 +14,7 @@ from edgead import Bundle, Detector
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import Trial
-from edgead_calibration.probe import open_trial
+from edgead_calibration.probe import open_probe
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.config import BuildConfig
@@ -67,7 +67,7 @@ def test_each_precision_is_in_the_bundle_or_left_out_with_a_reason(built: Bundle
 def test_a_network_of_the_bundle_can_be_tried_again(built: Bundle) -> None:
     """As `benchmarks/precision.py` does; a bundle's own artifact has golden readings, and a trial has none."""
     for artifact in built.manifest.artifacts:
-        with open_trial(built, built.read(artifact.member), artifact, artifact.engine or "onnx") as trial:
+        with open_probe(built, built.read(artifact.member), artifact, artifact.engine or "onnx") as trial:
             assert trial.bundle.manifest.golden_frames == ()
             assert trial.artifact.thresholds == artifact.thresholds
 

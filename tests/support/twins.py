@@ -17,7 +17,7 @@ from edgead import Bundle
 from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, MapSpec, Member, Thresholds
 from edgead.ops import to_input
 from edgead_calibration.golden import encode_map
-from edgead_calibration.probe import Frames, open_trial
+from edgead_calibration.probe import ProbeFrames, open_probe
 from edgead_calibration.thresholds import fit_thresholds
 
 SIDE = 32  # pixels; the map has a cell for 4 x 4 of them
@@ -132,9 +132,9 @@ def parts(count: int, first: int = 0, *, spoilt: bool = False) -> list[NDArray[n
     return [part(first + index, spoilt=spoilt) for index in range(count)]
 
 
-def frames() -> Frames:
+def frames() -> ProbeFrames:
     """24 images that set ranges, 24 good and 12 spoilt ones to compare on."""
-    return Frames(parts(24, 100), parts(24, 200), parts(12, 300, spoilt=True))
+    return ProbeFrames(parts(24, 100), parts(24, 200), parts(12, 300, spoilt=True))
 
 
 def bundle(content: bytes) -> Bundle:
@@ -151,7 +151,7 @@ def bundle(content: bytes) -> Bundle:
         artifacts=(artifact,), golden_frames=(), members=dict.fromkeys(files, Member(sha256="", size=0)),
         provenance={"seed": 0},
     )  # fmt: skip
-    with open_trial(Bundle(manifest, files, "0" * 64, None), content, artifact, "onnx") as detector:
+    with open_probe(Bundle(manifest, files, "0" * 64, None), content, artifact, "onnx") as detector:
         good = [detector.read(image) for image in parts(24, 200)]
         golden = [encode_map(detector.read(image).anomaly_map) for image in parts(2, 400)]
     scores, maxima = tuple(r.score for r in good), tuple(float(r.anomaly_map.max()) for r in good)

@@ -257,7 +257,7 @@ def compile_(
     --dla, --via) a run takes too. Engines for another machine (--target) are copied into edgead/engines of its cache.
     """
     from edgead.errors import EngineError, UsageError
-    from edgead.tensorrt.cache import describe
+    from edgead.tensorrt.cache import engine_summary
     from edgead.tensorrt.metadata import BuildOptions
     from edgead_tools.pipeline.compile import VIA, Wanted, compile_bundle
     from edgead_tools.training.progress import ConsoleReporter
@@ -269,12 +269,12 @@ def compile_(
     faults = []
     for one in compile_bundle(bundle, Wanted(precisions, target, choice, program, out), ConsoleReporter()):
         if as_json:
-            products = {} if one.card is None else one.card.products
+            products = {} if one.metadata is None else one.metadata.products
             typer.echo(json.dumps({
                 "precision": one.precision, "engine": str(one.path or ""), "products": products, "fault": one.fault,
             }))  # fmt: skip
-        elif one.card is not None:
-            typer.echo(f"{one.path}: {describe(one.card)}")
+        elif one.metadata is not None:
+            typer.echo(f"{one.path}: {engine_summary(one.metadata)}")
         faults += [f"{one.precision}: {one.fault}"] if one.fault else []
     if faults:
         raise EngineError("; ".join(faults))

@@ -29,7 +29,7 @@ from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 _TIMEOUT_S = 60
 _VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
 _OURS = re.compile(r"edgead\.errors\.\w+: ")  # an error that names the fix itself
-_PYCUDA = "import edgead.cuda.compile as c; print(c.describe())"
+_PYCUDA = "import edgead.cuda.compile as c; print(c.cuda_summary())"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Memory made once: on the device, and in pairs of a pinned array and its twin on the device."""
+"""Allocates memory once: on the device, and in pairs of a pinned host array and device memory of the same size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Buffer:
         self._gpu = gpu
         self._memory: Any = None
         self.size = 0
-        gpu.own(self._free)
+        gpu.on_close(self._free)
         self.reserve(size)
 
     @property
@@ -26,7 +26,7 @@ class Buffer:
         return int(self._memory)
 
     def reserve(self, size: int) -> None:
-        """Have room for `size` bytes; what is inside is lost when that takes new memory."""
+        """Hold at least `size` bytes; the contents are lost when that takes a new allocation."""
         if size <= self.size and self._memory is not None:
             return
         self._free()
@@ -44,7 +44,7 @@ class HostDeviceBuffer:
 
     def __init__(self, gpu: CudaContext, shape: Sequence[int], dtype: DTypeLike) -> None:
         self.host: NDArray[Any] = gpu.pinned(shape, dtype)
-        gpu.own(self.host.base.free)  # type: ignore[union-attr]
+        gpu.on_close(self.host.base.free)  # type: ignore[union-attr]
         self._buffer = Buffer(gpu, self.host.nbytes)
 
     @property

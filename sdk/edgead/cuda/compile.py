@@ -1,8 +1,8 @@
-"""Kernel files to machine code for one GPU: by NVRTC, by nvcc where there is none, once for each GPU and version.
+"""Compiles kernel files to machine code for one GPU: by NVRTC, or by nvcc, once for each GPU and version.
 
-The code is made on the device and not shipped, since what a toolkit makes is refused by an older driver (JetPack 6 has
-CUDA 12.6). Multiplications and additions stay apart (no FMA): the kernels wait for memory, and so they compute what the
-same files compute on a CPU in the tests.
+The code is compiled on the device and not shipped, since an older driver refuses what a newer toolkit compiles (JetPack
+6 has CUDA 12.6). Multiplications and additions stay apart (no FMA): the kernels wait for memory, and so they compute
+what the same files compute on a CPU in the tests.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
     raise EngineError(f"nothing here compiles the CUDA kernels for sm_{capability}: pip install {package}{tried}")
 
 
-def describe() -> str:
+def cuda_summary() -> str:
     """The GPU and what compiles for it, for `edgead doctor`; raises EngineError naming what is missing."""
     gpu = CudaContext()
     gpu.close()

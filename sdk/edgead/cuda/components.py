@@ -1,4 +1,4 @@
-"""`ops.components` on the GPU: class logits to labels, histograms and distances from good parts, frame by frame."""
+"""Runs `ops.components` on the GPU: class logits to labels, histograms and distances, frame by frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from edgead.cuda.buffers import HostDeviceBuffer
-from edgead.cuda.context import CudaContext, Stream, record
+from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
@@ -78,7 +78,7 @@ class ComponentHistograms:
         self.counts = [
             HostDeviceBuffer(gpu, (batch, one.rows, one.columns, classes), np.uint32) for one in spec.histograms
         ]
-        self._labeling, self._measuring = record(LABELING), record(MEASURING)
+        self._labeling, self._measuring = kernel_args(LABELING), kernel_args(MEASURING)
         for index, (one, fitted) in enumerate(zip(spec.histograms, components.statistics, strict=True)):
             statistics = HostDeviceBuffer(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
             statistics.host[0], statistics.host[1:] = fitted.mean, fitted.factor

@@ -1,4 +1,4 @@
-"""The one place that knows pycuda: a GPU's primary context, and what is made in it.
+"""Wraps pycuda: a GPU's primary context, and the streams, events and modules made in it.
 
 The primary context is the one that TensorRT and ONNX Runtime use too. It is pushed and popped around each use, so that
 any thread may use it, one at a time, and nothing stays behind on a thread that ends.
@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from edgead.errors import AbsentError, EngineError
 
 Shape = tuple[int, int, int]
-Record = NDArray[Any]  # (), what a kernel is told: a numpy struct laid out as the one in the kernel's file
+KernelArgs = NDArray[Any]  # (), the argument of a kernel: a numpy struct laid out as the one in the kernel's file
 
 
 def load_driver() -> Any:
@@ -78,7 +78,7 @@ class CudaContext:
         except self._driver.Error as error:
             raise EngineError(f"{self.name} failed: {error}") from error
 
-    def own(self, release: Callable[[], object]) -> None:
+    def on_close(self, release: Callable[[], object]) -> None:
         """Have `release` called by `close`, before that of everything older."""
 
         def quietly() -> None:
@@ -88,7 +88,7 @@ class CudaContext:
         self._made.callback(quietly)
 
     def free_memory(self) -> int:
-        """Bytes of device memory that nobody has; on a Jetson it is the host's."""
+        """Bytes of free device memory; on a Jetson it is the host's."""
         free, _ = self._driver.mem_get_info()
         return int(free)
 
@@ -104,7 +104,7 @@ class CudaContext:
     def stream(self) -> Stream:
         return Stream(self, self._driver)
 
-    def mark(self) -> Event:
+    def event(self) -> Event:
         return Event(self, self._driver)
 
     def load(self, code: bytes) -> Module:
@@ -137,7 +137,7 @@ class Stream:
         self._driver = driver
         self._stream = driver.Stream()
         self.handle: int = self._stream.handle
-        gpu.own(self._forget)
+        gpu.on_close(self._forget)
 
     def upload(self, address: int, source: NDArray[Any]) -> None:
         """Copy a pinned array to the device; it must stay as it is until the copy is done."""
@@ -155,13 +155,13 @@ class Stream:
         """Set so many 32-bit words to 0."""
         self._driver.memset_d32_async(address, 0, words, self._stream)
 
-    def launch(self, kernel: Kernel, grid: Shape, block: Shape, record: Record) -> None:
-        """Run a kernel; what it is told is copied at once."""
-        kernel.function.prepared_async_call(grid, block, self._stream, record.tobytes())
+    def launch(self, kernel: Kernel, grid: Shape, block: Shape, args: KernelArgs) -> None:
+        """Run a kernel; its arguments are copied at once."""
+        kernel.function.prepared_async_call(grid, block, self._stream, args.tobytes())
 
-    def wait_for(self, mark: Event) -> None:
-        """Have what follows in this stream wait for a mark in another."""
-        self._stream.wait_for_event(mark.event)
+    def wait_for(self, event: Event) -> None:
+        """Have what follows in this stream wait for an event in another."""
+        self._stream.wait_for_event(event.event)
 
     def synchronize(self) -> None:
         """Wait until all of it is done."""
@@ -172,21 +172,21 @@ class Stream:
 
 
 class Event:
-    """A place in a stream, to wait for or to take the time of."""
+    """A point in a stream, to wait for or to take the time of."""
 
     def __init__(self, gpu: CudaContext, driver: Any) -> None:
         self.event = driver.Event()
-        gpu.own(self._forget)
+        gpu.on_close(self._forget)
 
     def record(self, stream: Stream) -> None:
         self.event.record(stream._stream)
 
     def synchronize(self) -> None:
-        """Wait until the stream has come here; a mark that was never recorded does not wait."""
+        """Wait until the stream has come here; an event that was never recorded does not wait."""
         self.event.synchronize()
 
     def ms_since(self, earlier: Event) -> float:
-        """Milliseconds of the GPU between two marks that were both reached."""
+        """Milliseconds of the GPU between two events that were both reached."""
         return float(self.event.time_since(earlier.event))
 
     def _forget(self) -> None:
@@ -198,11 +198,11 @@ class Module:
 
     def __init__(self, gpu: CudaContext, module: Any) -> None:
         self._gpu, self._module = gpu, module
-        gpu.own(self._forget)
+        gpu.on_close(self._forget)
 
-    def kernel(self, name: str, told: np.dtype[Any]) -> Kernel:
-        """The kernel of that name, launched with records of the dtype `told`."""
-        return Kernel(self._gpu, self._module.get_function(name), told)
+    def kernel(self, name: str, args: np.dtype[Any]) -> Kernel:
+        """The kernel of that name, launched with arguments of the dtype `args`."""
+        return Kernel(self._gpu, self._module.get_function(name), args)
 
     def _forget(self) -> None:
         self._module = None
@@ -211,15 +211,15 @@ class Module:
 class Kernel:
     """One kernel; it keeps its module loaded."""
 
-    def __init__(self, gpu: CudaContext, function: Any, told: np.dtype[Any]) -> None:
+    def __init__(self, gpu: CudaContext, function: Any, args: np.dtype[Any]) -> None:
         self.function = function
-        self.function.prepare(f"{told.itemsize}s")
-        gpu.own(self._forget)
+        self.function.prepare(f"{args.itemsize}s")
+        gpu.on_close(self._forget)
 
     def _forget(self) -> None:
         self.function = None
 
 
-def record(dtype: np.dtype[Any]) -> Record:
-    """An empty record of a kernel."""
+def kernel_args(dtype: np.dtype[Any]) -> KernelArgs:
+    """Zeroed arguments of a kernel."""
     return np.zeros((), dtype)

@@ -1,4 +1,4 @@
-"""Frames in device memory, as cameras and decoders give them."""
+"""Holds frames in device memory, in the layouts that cameras and decoders give."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgead.cuda.context import CudaContext, Stream
 from edgead.errors import DataError
 
 FRAMES = 32  # the most frames of one batch, as in resize.cu
-PICTURE = np.dtype(  # struct Picture of pictures.cuh
+DEVICE_FRAME = np.dtype(  # struct DeviceFrame of frames.cuh
     [
         ("pixels", "u8"),
         ("chroma", "u8"),
@@ -28,7 +28,7 @@ PICTURE = np.dtype(  # struct Picture of pictures.cuh
         ("unused", "i4"),
     ]
 )
-Pictures = NDArray[Any]  # (n,) of PICTURE
+DeviceFrames = NDArray[Any]  # (n,) of DEVICE_FRAME
 ALIGNMENT = 256  # bytes; where a frame begins
 
 
@@ -41,7 +41,7 @@ class Format(IntEnum):
 
 
 class FrameBuffer:
-    """A batch of up to `count` frames of any sizes: uploaded in one copy, described by `pictures`.
+    """A batch of up to `count` frames of any sizes: uploaded in one copy, described by `frames`.
 
     Host and device memory grow with the first batch that needs more than any before it, never otherwise.
     """
@@ -49,19 +49,19 @@ class FrameBuffer:
     def __init__(self, gpu: CudaContext, count: int) -> None:
         if not 1 <= count <= FRAMES:
             raise ValueError(f"a batch has 1 to {FRAMES} frames, not {count}")
-        self.pictures: Pictures = np.zeros(count, PICTURE)
+        self.frames: DeviceFrames = np.zeros(count, DEVICE_FRAME)
         self._gpu = gpu
         self._staged: NDArray[np.uint8] | None = None
         self._buffer = Buffer(gpu)
-        self._sent = gpu.mark()
-        gpu.own(self._free)
+        self._sent = gpu.event()
+        gpu.on_close(self._free)
 
-    def upload(self, images: Sequence[NDArray[np.uint8]], stream: Stream, format: Format = Format.BGR) -> Pictures:
+    def upload(self, images: Sequence[NDArray[np.uint8]], stream: Stream, format: Format = Format.BGR) -> DeviceFrames:
         """The uploaded frames, valid until the next upload; the images may be changed at once.
 
         Raises DataError for an image that is not of that format.
         """
-        assert 1 <= len(images) <= len(self.pictures)
+        assert 1 <= len(images) <= len(self.frames)
         pitches = [_pitch(image, format) for image in images]
         sizes = [len(image) * pitch for image, pitch in zip(images, pitches, strict=True)]
         starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
@@ -74,10 +74,10 @@ class FrameBuffer:
             height = 2 * len(image) // 3 if format is Format.NV12 else len(image)
             address = self._buffer.address + start
             chroma = address + height * pitch if format is Format.NV12 else 0
-            self.pictures[index] = (address, chroma, pitch, pitch, 0, 0, height, image.shape[1], format, 0)
+            self.frames[index] = (address, chroma, pitch, pitch, 0, 0, height, image.shape[1], format, 0)
         stream.upload(self._buffer.address, staged[: starts[-1]])
         self._sent.record(stream)
-        return self.pictures[: len(images)]
+        return self.frames[: len(images)]
 
     def _reserve(self, size: int) -> NDArray[np.uint8]:
         if self._staged is None or self._staged.size < size:
@@ -108,10 +108,10 @@ def _pitch(image: NDArray[np.uint8], format: Format) -> int:
     return -(-channels * int(shape[1]) // 4) * 4
 
 
-def region(pictures: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
+def region(frames: DeviceFrames, top: int, left: int, height: int, width: int) -> DeviceFrames:
     """The same frames, each reduced to that region of it; raises DataError where it leaves a frame."""
-    reduced: Pictures = pictures.copy()
-    inside = (top + height <= pictures["height"]) & (left + width <= pictures["width"])
+    reduced: DeviceFrames = frames.copy()
+    inside = (top + height <= frames["height"]) & (left + width <= frames["width"])
     if min(top, left) < 0 or min(height, width) < 1 or not inside.all():
         raise DataError(f"a region of {width}x{height} at ({left}, {top}) leaves the frame")
     reduced["top"] += top

@@ -1,4 +1,4 @@
-"""`ops.fuse` and `ops.image_score` on the GPU: the network's maps to one map and one raw score a frame."""
+"""Runs `ops.fuse` and `ops.image_score` on the GPU: the network's maps to one map and one raw score a frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgead.bundle.manifest import FusionSpec
 from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, blocks
-from edgead.cuda.context import CudaContext, Stream, record
+from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
 from edgead.types import MapF32
@@ -89,7 +89,7 @@ class Fuse:
         top = min(spec.score.top, spec.height * spec.width)
         self._score = kernels.get("fuse", "largest" if top == 1 else "mean_of_top", SCORING)
         covered = _sent(gpu, mask, stream) if mask is not None else 0
-        self._combination = record(COMBINATION)
+        self._combination = kernel_args(COMBINATION)
         for index, part in enumerate(spec.maps):
             source, scale, offset = outputs[part.name], part.weight * part.scale, part.weight * part.offset
             entry = (source.address, source.height, source.width, source.half, scale, offset, 0)

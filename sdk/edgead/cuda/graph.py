@@ -1,4 +1,4 @@
-"""CUDA graphs: work that is the same every time is recorded once and then launched as one.
+"""Records work that is the same every time as a CUDA graph, which is then launched as one.
 
 pycuda does not know them, so the driver itself is called; the streams are pycuda's.
 """
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Graph:
     """What `work` puts into the stream when it is called, to be launched again and again.
 
-    Every address in it stays as it was, and so do the numbers that kernels are told.
+    Every address in it stays as it was, and so do the arguments of the kernels.
     """
 
     def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object]) -> None:
@@ -34,7 +34,7 @@ class Graph:
             self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._ready), graph, ctypes.c_ulonglong(0))
         finally:
             self._call("cuGraphDestroy", graph)
-        gpu.own(self._destroy)
+        gpu.on_close(self._destroy)
 
     def _record(self, stream: ctypes.c_void_p, work: Callable[[], object]) -> ctypes.c_void_p:
         graph = ctypes.c_void_p()
@@ -67,7 +67,7 @@ class Graph:
 
 class Replay:
     """Work that is the same every time: done as it is the first time, as a library wants it that allocates then,
-    recorded the second, and launched from then on. What cannot be recorded is done as it is, which is said once."""
+    recorded the second, and launched from then on. What cannot be recorded is done as it is, with one warning."""
 
     def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object], name: str) -> None:
         self._gpu, self._stream, self._work, self._name = gpu, stream, work, name

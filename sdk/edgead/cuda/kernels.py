@@ -1,4 +1,4 @@
-"""The compiled kernels of one GPU."""
+"""Holds the compiled kernels of one GPU."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Kernels:
         self._gpu = gpu
         self._modules: dict[str, Module] = {}
 
-    def get(self, file: str, name: str, told: np.dtype[Any]) -> Kernel:
-        """The kernel `name` of kernels/`file`.cu, to be launched with records of the dtype `told`."""
+    def get(self, file: str, name: str, args: np.dtype[Any]) -> Kernel:
+        """The kernel `name` of kernels/`file`.cu, launched with arguments of the dtype `args`."""
         if file not in self._modules:
             code = machine_code(SOURCES / f"{file}.cu", self._gpu.capability, self._gpu.driver_version)
             self._modules[file] = self._gpu.load(code)
-        return self._modules[file].kernel(name, told)
+        return self._modules[file].kernel(name, args)

@@ -1,4 +1,4 @@
-"""`ops.to_input` on the GPU: frames to the network's normalized input."""
+"""Runs `ops.to_input` on the GPU: frames to the network's normalized input."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from edgead.bundle.manifest import InputSpec
 from edgead.cuda.buffers import TILE, Buffer, blocks
-from edgead.cuda.context import CudaContext, Stream, record
-from edgead.cuda.frame_buffer import FRAMES, PICTURE, Format, Pictures
+from edgead.cuda.context import CudaContext, Stream, kernel_args
+from edgead.cuda.frame_buffer import DEVICE_FRAME, FRAMES, DeviceFrames, Format
 from edgead.cuda.kernels import Kernels
 
 LEVELS = 3  # halvings in one launch
 _HALVING = np.dtype(  # struct Halving of resize.cu
     [
-        ("source", PICTURE),
+        ("source", DEVICE_FRAME),
         ("target", "u8"),
         ("height", "i4"),
         ("width", "i4"),
@@ -26,7 +26,7 @@ _HALVING = np.dtype(  # struct Halving of resize.cu
 HALVINGS = np.dtype([("frames", _HALVING, FRAMES)])
 SAMPLING = np.dtype(  # struct Sampling
     [
-        ("frames", PICTURE, FRAMES),
+        ("frames", DEVICE_FRAME, FRAMES),
         ("tensor", "u8"),
         ("height", "i4"),
         ("width", "i4"),
@@ -37,7 +37,7 @@ SAMPLING = np.dtype(  # struct Sampling
 
 
 class Resize:
-    """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from pictures of any sizes."""
+    """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from frames of any sizes."""
 
     def __init__(self, gpu: CudaContext, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
         self._size, self._batch = (spec.height, spec.width), batch
@@ -45,14 +45,14 @@ class Resize:
         self._sample = kernels.get("resize", "sample_f16" if half else "sample_f32", SAMPLING)
         self.tensor = Buffer(gpu, batch * 3 * spec.height * spec.width * (2 if half else 4))
         self._scratch = Buffer(gpu)  # halved frames; grows as `FrameBuffer` does
-        self._halvings, self._sampling = record(HALVINGS), record(SAMPLING)
+        self._halvings, self._sampling = kernel_args(HALVINGS), kernel_args(SAMPLING)
         self._sampling["height"], self._sampling["width"] = self._size
         self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset
 
-    def launch(self, pictures: Pictures, stream: Stream) -> Pictures:
+    def launch(self, frames: DeviceFrames, stream: Stream) -> DeviceFrames:
         """Fill the tensor's first entries; gives the frames as halved, to draw a preview on while this batch lasts."""
-        assert 1 <= len(pictures) <= self._batch
-        halved = pictures.copy()
+        assert 1 <= len(frames) <= self._batch
+        halved = frames.copy()
         passes, size = _plan(halved, *self._size)
         self._scratch.reserve(size)
         for steps in passes:
@@ -80,11 +80,11 @@ class _Step:
     start: int  # in the scratch memory, bytes
 
 
-def _plan(pictures: Pictures, height: int, width: int) -> tuple[list[list[_Step]], int]:
+def _plan(frames: DeviceFrames, height: int, width: int) -> tuple[list[list[_Step]], int]:
     """The launches that halve every frame as often as `ops.resize` does, and the bytes of scratch memory they need."""
     passes: list[list[_Step]] = []
     size = 0
-    for index, (high, wide) in enumerate(zip(pictures["height"].tolist(), pictures["width"].tolist(), strict=True)):
+    for index, (high, wide) in enumerate(zip(frames["height"].tolist(), frames["width"].tolist(), strict=True)):
         number = 0
         while levels := _halvings(high, wide, height, width):
             high, wide = high >> levels, wide >> levels

@@ -31,11 +31,11 @@ class Batches:
 
     def __init__(self, gpu: CudaContext, library: Library, bundle: Bundle, prepared: Prepared) -> None:
         """Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit."""
-        spec, fusion, card = bundle.manifest.input, bundle.manifest.fusion, prepared.card
-        self.sizes, self.most = card.batches, max(card.batches)
-        half = next(port.dtype == "fp16" for port in card.ports if port.name == INPUT)
+        spec, fusion, metadata = bundle.manifest.input, bundle.manifest.fusion, prepared.metadata
+        self.sizes, self.most = metadata.batches, max(metadata.batches)
+        half = next(port.dtype == "fp16" for port in metadata.ports if port.name == INPUT)
         self._stream = stream = gpu.stream()
-        self._start, self._ready, self._inferred, self._fused = (gpu.mark() for _ in range(4))
+        self._start, self._ready, self._inferred, self._fused = (gpu.event() for _ in range(4))
         kernels = Kernels(gpu)
         self._frames = FrameBuffer(gpu, self.most)
         self._resize = Resize(gpu, kernels, spec, self.most, half=half)

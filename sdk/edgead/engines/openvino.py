@@ -30,15 +30,15 @@ class OpenVinoEngine:
         artifact = bundle.manifest.artifact(precision, self.name)
         self.precision: str = artifact.precision
         self._frames = Frames(bundle)
-        wishes = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
-            wishes["INFERENCE_NUM_THREADS"] = str(threads)
+            properties["INFERENCE_NUM_THREADS"] = str(threads)
         core = openvino.Core()
         model = self._read(core, bundle.read(artifact.member), artifact.member)
         check_ports(bundle.manifest, artifact.member, _ports(model.inputs), _ports(model.outputs))
         try:
             model.reshape({"image": list(self._frames.shape)})
-            self._request: Any = core.compile_model(model, "CPU", wishes).create_infer_request()
+            self._request: Any = core.compile_model(model, "CPU", properties).create_infer_request()
         except Exception as error:  # a RuntimeError as a rule, other classes from its bindings
             raise EngineError(f"openvino {VERSION} refused {artifact.member}: {_first(error)}") from error
 

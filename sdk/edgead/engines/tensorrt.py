@@ -87,18 +87,18 @@ def _candidates(library: Library, bundle: Bundle, precision: str) -> list[Artifa
 def _opened(library: Library, bundle: Bundle, artifact: Artifact, gpu: CudaContext) -> tuple[CudaContext, Batches]:
     """The engine of a network, ready and compared with the golden frames; nothing of it stays where that fails."""
     prepared = prepare_here(library, bundle, artifact, gpu)
-    check_ports(bundle.manifest, artifact.member, _ports(prepared.card, True), _ports(prepared.card, False))
+    check_ports(bundle.manifest, artifact.member, _ports(prepared.metadata, True), _ports(prepared.metadata, False))
     own = CudaContext()
     with ExitStack() as stack:
         stack.callback(own.close)
         with own.current():
             batches = Batches(own, library, bundle, prepared)
-            _certify(bundle, artifact, batches)
+            _validate_golden(bundle, artifact, batches)
         stack.pop_all()
     return own, batches
 
 
-def _certify(bundle: Bundle, artifact: Artifact, batches: Batches) -> None:
+def _validate_golden(bundle: Bundle, artifact: Artifact, batches: Batches) -> None:
     """Raise EngineError unless every size of batch reproduces every golden frame: each may run other code."""
     if not bundle.manifest.golden_frames:
         _log.warning("the bundle has no golden frames: nothing shows that tensorrt judges as it should here")
@@ -121,7 +121,7 @@ def _excess(check: GoldenCheck) -> float:
     return max(check.map_error / max(check.tolerance, 1e-12), check.score_error / check.score_tolerance)
 
 
-def _ports(card: EngineMetadata, is_input: bool) -> list[Port]:
+def _ports(metadata: EngineMetadata, is_input: bool) -> list[Port]:
     return [
         Port(
             port.name,
@@ -129,6 +129,6 @@ def _ports(card: EngineMetadata, is_input: bool) -> list[Port]:
             tuple(None if size < 0 else size for size in port.shape),
             f"tensor({port.dtype or 'of another type'}) {list(port.shape)}",
         )
-        for port in card.ports
+        for port in metadata.ports
         if port.is_input == is_input
     ]

@@ -1,6 +1,6 @@
-"""TensorRT engines: built where they run, proved before they judge.
+"""Builds, caches and checks TensorRT engines, on the device that runs them.
 
-`prepare` gives the engine of one network: from the cache if all that it depends on is the same, else built by `build`,
-its precisions read back (`layers`) and deserialized in another process first (`trial`). `library` is the one place that
-knows which of NVIDIA's two libraries is here. Nothing in this room knows frames.
+`prepare` gives the engine of one network: from the cache if everything it depends on is the same, else built by
+`build`, its precisions read back (`layers`) and deserialized in another process first (`probe`). `library` is the one
+module that knows which of NVIDIA's two libraries is installed. Nothing in this package handles frames.
 """

@@ -1,4 +1,4 @@
-"""From an ONNX file to a serialized engine, by TensorRT or TensorRT for RTX.
+"""Builds a serialized engine from an ONNX file, with TensorRT or TensorRT for RTX.
 
 Precision is in the ONNX (strongly typed networks), never in a flag. One optimization profile is made for each batch
 size, all three of its shapes that size, so that every tactic is chosen for what will run, and a CUDA graph can hold it.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgead.errors import EngineError
-from edgead.tensorrt.layers import Layer, LayerPrecision, from_log, type_name, wishes
+from edgead.tensorrt.layers import Layer, LayerPrecision, from_log, requested_precisions, type_name
 from edgead.tensorrt.library import Library
 from edgead.tensorrt.metadata import Port
 
@@ -30,11 +30,11 @@ class Options:
 
 
 class Built(NamedTuple):
-    """An engine, and what was read while it was made."""
+    """An engine, and what was read while it was built."""
 
     engine: bytes
     ports: list[Port]  # none: as deserializing shows them
-    wishes: list[LayerPrecision]
+    requested: list[LayerPrecision]
     layers: list[Layer]  # as the builder's log has them; none where it does not say
     beside_dla: list[str]  # layers that run on the GPU, where the accelerator was asked for
     timings: bytes  # TensorRT's timing cache, for the next build on this GPU
@@ -54,7 +54,7 @@ def build(
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network):
         faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise EngineError(f"{library.title} does not read the network: {'; '.join(faults) or log.complaint()}")
+        raise EngineError(f"{library.title} does not read the network: {'; '.join(faults) or log.reasons()}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 is FP32: scores must not depend on the GPU's generation
@@ -71,9 +71,16 @@ def build(
         config.add_optimization_profile(_profile(builder, definition, batch))
     serialized = builder.build_serialized_network(definition, config)
     if serialized is None:
-        raise EngineError(f"{library.title} cannot build the network: {log.complaint()}")
-    kept = b"" if library.is_rtx else bytes(config.get_timing_cache().serialize())
-    return Built(bytes(serialized), list(_ports(definition)), wishes(definition), from_log(log.lines), beside, kept)
+        raise EngineError(f"{library.title} cannot build the network: {log.reasons()}")
+    stored = b"" if library.is_rtx else bytes(config.get_timing_cache().serialize())
+    return Built(
+        bytes(serialized),
+        list(_ports(definition)),
+        requested_precisions(definition),
+        from_log(log.lines),
+        beside,
+        stored,
+    )
 
 
 def _take_timings(config: Any, timings: bytes) -> None:
@@ -140,35 +147,35 @@ def _use_dla(library: Library, builder: Any, definition: Any, config: Any) -> li
 
 
 def _monitor(trt: Any, on_progress: OnProgress) -> Any:
-    """TensorRT's progress, whose phases are nested, as hundredths of the whole."""
+    """TensorRT's progress, whose phases are nested, in percent of the whole."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._phases: dict[str, _Phase] = {}
-            self._told = -1
+            self._reported = -1
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
-            self._tell()
+            self._report()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name in self._phases:
                 self._phases[phase_name].done = step + 1
-            self._tell()
+            self._report()
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             phase = self._phases.pop(phase_name, None)
             if phase is not None and phase.parent is None:
-                self._told = 100
+                self._reported = 100
                 on_progress(100, 100)
 
-        def _tell(self) -> None:
+        def _report(self) -> None:
             whole = max((self._share(name) for name, one in self._phases.items() if one.parent is None), default=0.0)
-            if int(100 * whole) > self._told:
-                self._told = int(100 * whole)
-                on_progress(self._told, 100)
+            if int(100 * whole) > self._reported:
+                self._reported = int(100 * whole)
+                on_progress(self._reported, 100)
 
         def _share(self, name: str) -> float:
             """How much of a phase is done, that of the phases inside it included."""
@@ -189,7 +196,7 @@ class _Phase:
 
 
 class _Log:
-    """What a builder says."""
+    """Collects the messages of a builder."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -200,5 +207,5 @@ class _Log:
         if severity in ("ERROR", "INTERNAL_ERROR"):
             self._errors.append(" ".join(message.split()))
 
-    def complaint(self) -> str:
+    def reasons(self) -> str:
         return "; ".join(dict.fromkeys(self._errors)) or "it gives no reason"

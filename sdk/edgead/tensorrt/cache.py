@@ -1,7 +1,7 @@
-"""Engines on the disk: a plain `.engine` file that other tools can load, and its card beside it in JSON.
+"""Stores engines on disk: a plain `.engine` file that other tools can load, and its metadata beside it in JSON.
 
-The name holds the digest of the key, so that an engine is found only where all that it depends on is the same. What was
-altered, or was left half-way, is not used and said; what this machine will never use again is removed.
+The file name holds the digest of the key, so an engine is found only where everything it depends on is the same. An
+altered or incomplete file is not used, and the reason is logged; files this machine can no longer use are removed.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ class Cache:
         self.folder = cache_folder("engines") if folder is None else folder
 
     def path(self, key: Key) -> Path:
-        """Of the engine; its card ends in .json instead."""
+        """The path of the engine; its metadata has the suffix .json instead."""
         digest = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()
         return self.folder / f"{_stem(key.network, key.precision)}-sm_{key.capability}-{digest[:12]}.engine"
 
     @contextmanager
     def locked(self, key: Key) -> Iterator[None]:
-        """One process at a time works on a key; the next one waits, and says so. The system frees it at any death.
+        """One process at a time works on a key; the next one waits, which is logged. A process that dies releases it.
 
-        Where the folder cannot be written nobody can be kept out, which is said.
+        Where the folder cannot be written there is no lock, and a warning says so.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self.path(key).with_suffix(".lock").open("ab")
         except OSError as error:
             _log.warning(
-                "engines cannot be kept in %s: %s; set EDGEAD_CACHE to a folder that can be written",
+                "engines cannot be stored in %s: %s; set EDGEAD_CACHE to a folder that can be written",
                 self.folder,
                 error.strerror,
             )
@@ -57,58 +57,58 @@ class Cache:
             yield
 
     def find(self, key: Key) -> Prepared | None:
-        """The engine of that key, whole and unaltered; a line says why one that is there is not used."""
+        """The engine of that key, complete and unaltered; why an existing one is not used is logged."""
         path = self.path(key)
         try:
-            card = decode(path.with_suffix(".json").read_bytes())
+            metadata = decode(path.with_suffix(".json").read_bytes())
             engine = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            self._tell_of_others(key)
+            self._report_superseded(key)
             return None
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-            _log.warning("the engine %s is built anew: its card or file cannot be read: %s", path.name, error)
+            _log.warning("the engine %s is built anew: its metadata or file cannot be read: %s", path.name, error)
             return None
-        if card.key != key:
-            _log.warning("the engine %s is built anew: its card is another engine's", path.name)
+        if metadata.key != key:
+            _log.warning("the engine %s is built anew: its metadata belongs to another engine", path.name)
             return None
-        if hashlib.sha256(engine).hexdigest() != card.sha256:
+        if hashlib.sha256(engine).hexdigest() != metadata.sha256:
             _log.warning("the engine %s is built anew: the file was altered or cut short", path.name)
             return None
-        return Prepared(engine, card)
+        return Prepared(engine, metadata)
 
     def store(self, prepared: Prepared) -> Path:
-        """Write the engine, then its card; returns the engine's path. Raises EdgeadError where there is no room.
+        """Write the engine, then its metadata; returns the engine's path. Raises EdgeadError where the disk is full.
 
-        A card is only ever beside the engine it describes: a death in between leaves the old card, whose digest does
-        not fit, or none.
+        Metadata never describes another engine: a crash between the writes leaves the old metadata, whose digest does
+        not match, or none.
         """
-        path = self.path(prepared.card.key)
+        path = self.path(prepared.metadata.key)
         write_file(path, prepared.engine)
-        write_file(path.with_suffix(".json"), encode(prepared.card))
+        write_file(path.with_suffix(".json"), encode(prepared.metadata))
         return path
 
     def remove(self, key: Key) -> None:
-        """Forget an engine; the lock's file stays, since another process may wait for it."""
+        """Delete an engine; the lock file stays, since another process may wait for it."""
         for suffix in (".json", ".engine"):
             with suppress(OSError):  # not there, or on a disk that cannot be written
                 self.path(key).with_suffix(suffix).unlink()
 
-    def choose(self, network: str, precision: str, choice: BuildOptions) -> None:
+    def set_options(self, network: str, precision: str, options: BuildOptions) -> None:
         """Remember how a network's engine is to be built here; raises EdgeadError where that cannot be written."""
-        write_file(self._choice(network, precision), encode(choice))
+        write_file(self._options_path(network, precision), encode(options))
 
-    def choice(self, network: str, precision: str) -> BuildOptions:
-        """What was chosen for a network, or the default; a line says where the file cannot be read."""
-        path = self._choice(network, precision)
+    def options(self, network: str, precision: str) -> BuildOptions:
+        """The options set for a network, or the defaults; a file that cannot be read is logged."""
+        path = self._options_path(network, precision)
         try:
             return msgspec.json.decode(path.read_bytes(), type=BuildOptions)
         except (FileNotFoundError, NotADirectoryError):
             return BuildOptions()
         except (OSError, ValueError) as error:
-            _log.warning("%s is not heeded: %s; run `edgead compile` again", path, error)
+            _log.warning("%s is ignored: %s; run `edgead compile` again", path, error)
             return BuildOptions()
 
-    def _choice(self, network: str, precision: str) -> Path:
+    def _options_path(self, network: str, precision: str) -> Path:
         return self.folder / f"{_stem(network, precision)}.choice.json"
 
     def timings(self, key: Key) -> Path:
@@ -122,13 +122,13 @@ class Cache:
         except OSError:
             return b""
 
-    def keep_timings(self, key: Key, timings: bytes) -> None:
+    def store_timings(self, key: Key, timings: bytes) -> None:
         if timings:
             with suppress(EdgeadError):  # it only saves time
                 write_file(self.timings(key), timings)
 
-    def _tell_of_others(self, key: Key) -> None:
-        """Say what has changed since the network was built here, and remove what only the old machine could use."""
+    def _report_superseded(self, key: Key) -> None:
+        """Log what has changed since the network was built here, and remove engines for the old library or driver."""
         for path in sorted(self.folder.glob(f"{_stem(key.network, key.precision)}-sm_*.json")):
             try:
                 old = decode(path.read_bytes()).key
@@ -146,13 +146,13 @@ class Cache:
 
 
 def _is_superseded(old: Key, new: Key) -> bool:
-    """Whether an engine was of this GPU and library, and the library or the driver is another now."""
+    """Whether an engine is for this GPU, but for another release of the library or driver."""
     same = msgspec.structs.replace(old, version=new.version, cuda=new.cuda, driver=new.driver)
     return same == new and bool(new.gpu)
 
 
 def _stem(network: str, precision: str) -> str:
-    """Of a file's name, for people."""
+    """The start of a file name, for people to read."""
     return f"{network[:12]}-{precision}"
 
 
@@ -164,14 +164,14 @@ def _wait_for(lock: IO[bytes]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def describe(card: EngineMetadata) -> str:
-    """An engine in a line: what runs in which precision, and for what it was built."""
-    products = ", ".join(f"{number} in {name}" for name, number in card.products.items() if number)
-    where = card.key.gpu or f"sm_{card.key.capability}"
-    batches = ", ".join(map(str, card.batches))
-    beside = f"; {len(card.beside_dla)} layers beside the DLA" if card.key.dla else ""
+def engine_summary(metadata: EngineMetadata) -> str:
+    """One line about an engine: how many products run in which precision, and what it was built for."""
+    products = ", ".join(f"{number} in {name}" for name, number in metadata.products.items() if number)
+    where = metadata.key.gpu or f"sm_{metadata.key.capability}"
+    batches = ", ".join(map(str, metadata.batches))
+    beside = f"; {len(metadata.beside_dla)} layers beside the DLA" if metadata.key.dla else ""
     return (
-        f"{card.key.precision} for {where} by {card.key.library} {card.key.version}, batches of {batches}: "
-        f"{f'{products} products' if products else 'products unknown'}{beside}; {card.size / 1e6:.1f} MB, built in "
-        f"{card.seconds:.0f} s"
+        f"{metadata.key.precision} for {where} by {metadata.key.library} {metadata.key.version}, batches of {batches}: "
+        f"{f'{products} products' if products else 'products unknown'}{beside}; {metadata.size / 1e6:.1f} MB, built in "
+        f"{metadata.seconds:.0f} s"
     )

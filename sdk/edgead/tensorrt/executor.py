@@ -27,26 +27,26 @@ class Session:
     """
 
     def __init__(self, gpu: CudaContext, library: Library, prepared: Prepared, stream: Stream, image: int) -> None:
-        """`image` is where the input lies, room for the largest batch. The stream is waited for.
+        """`image` is where the input lies, large enough for the largest batch. The stream is waited for.
 
         Raises EngineError where the engine cannot be loaded, with the library's words.
         """
-        self.batches = prepared.card.batches
+        self.batches = prepared.metadata.batches
         self._title, self._stream = library.title, stream
         self._complaints: deque[str] = deque(maxlen=3)  # the last ones
         self._logger = library.logger(self._hear)
         self._contexts: list[Any] = []
         self._runtime: Any = library.module.Runtime(self._logger)
-        gpu.own(self._forget)
+        gpu.on_close(self._forget)
         # no context and no engine is held by a local variable, which an error would keep alive beyond the GPU's end
         self._engine: Any = self._had(self._runtime.deserialize_cuda_engine(prepared.engine))
         for index, batch in enumerate(self.batches):
             self._contexts.append(self._had(self._engine.create_execution_context()))
             self._had(self._contexts[-1].set_optimization_profile_async(index, stream.handle))
-            for port in prepared.card.ports:
+            for port in prepared.metadata.ports:
                 if port.is_input:
                     self._had(self._contexts[-1].set_input_shape(port.name, (batch, *port.shape[1:])))
-        outputs = [port for port in prepared.card.ports if not port.is_input]
+        outputs = [port for port in prepared.metadata.ports if not port.is_input]
         self._outputs = {port.name: self._made(gpu, port) for port in outputs}
         for index in range(len(self.batches)):
             self._had(self._contexts[index].set_tensor_address(INPUT, image))

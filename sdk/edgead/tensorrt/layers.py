@@ -1,9 +1,9 @@
-"""In which precision an engine's layers really run, read back from it, against what its network asks for.
+"""Reads back in which precision an engine's layers run, and compares that with what its network asks for.
 
 The network is strongly typed, so that each convolution and matrix product of the ONNX asks for one precision: INT8
-where both its factors are dequantized, else its tensors' own. What became of it is told by the engine inspector where
-there is a GPU, and by the builder's detailed log where there is none. TensorRT names in both the ONNX nodes that a
-layer carries out ("[ONNX Layer: NAME]" in its metadata).
+where both its factors are dequantized, else its tensors' own. What TensorRT made of it is read from the engine
+inspector where there is a GPU, and from the builder's detailed log where there is none. Both name the ONNX
+nodes that a layer carries out ("[ONNX Layer: NAME]" in its metadata).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class LayerPrecision(NamedTuple):
     precision: str
 
 
-def wishes(network: Any) -> list[LayerPrecision]:
-    """What a parsed INetworkDefinition asks for, product by product."""
+def requested_precisions(network: Any) -> list[LayerPrecision]:
+    """The precision that each product of a parsed INetworkDefinition asks for."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     return [
@@ -88,17 +88,17 @@ def precision_mismatches(wanted: Sequence[LayerPrecision], layers: Sequence[Laye
         for node in layer.nodes:
             carrying.setdefault(node, []).append(layer)
     faults = []
-    for wish in wanted:
-        products = [layer for layer in carrying.get(wish.node, []) if not layer.kind.lower().startswith(_PLAIN)]
-        found = dict.fromkeys(layer.precision for layer in products or carrying.get(wish.node, []))
-        if wish.precision not in found:
-            faults.append(f"{wish.node} runs in {' and '.join(found) or 'a way unknown'}, not {wish.precision}")
+    for one in wanted:
+        products = [layer for layer in carrying.get(one.node, []) if not layer.kind.lower().startswith(_PLAIN)]
+        found = dict.fromkeys(layer.precision for layer in products or carrying.get(one.node, []))
+        if one.precision not in found:
+            faults.append(f"{one.node} runs in {' and '.join(found) or 'a way unknown'}, not {one.precision}")
     return faults
 
 
 def count(wanted: Sequence[LayerPrecision]) -> dict[str, int]:
     """How many products ask for each precision."""
-    return {name: sum(wish.precision == name for wish in wanted) for name in ("int8", "fp16", "fp32")}
+    return {name: sum(one.precision == name for one in wanted) for name in ("int8", "fp16", "fp32")}
 
 
 def from_log(lines: Sequence[str]) -> list[Layer]:

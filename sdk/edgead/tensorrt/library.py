@@ -1,6 +1,6 @@
 """The one place that imports TensorRT: NVIDIA's library for every GPU, or TensorRT for RTX, which share an interface.
 
-Only what both have, from 10.3 to 11, is used in this room; what only one has is asked for by `hasattr`.
+Only what both have, from 10.3 to 11, is used in this package; what only one has is asked for by `hasattr`.
 """
 
 from __future__ import annotations

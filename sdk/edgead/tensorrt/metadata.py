@@ -1,4 +1,4 @@
-"""What stands beside an engine's file: everything it depends on, and what was read back from it."""
+"""Defines what is stored beside an engine's file: everything it depends on, and what was read back from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMA = 1
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of every part of a card."""
+    """The base of every part of an engine's metadata."""
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Key(Struct, frozen=True):
 
 
 class BuildOptions(Struct, frozen=True):
-    """How `edgead compile` was told to build a network's engine here; a run takes the same."""
+    """The options of the last `edgead compile` for a network on this machine; a run builds with the same."""
 
     batches: tuple[int, ...] = ()  # none: the bundle's
     dla: bool = False
@@ -56,9 +56,8 @@ class EngineMetadata(Struct, frozen=True):
     sha256: str  # of the engine's file
     size: int  # of it, bytes
     ports: tuple[Port, ...]
-    wishes: tuple[
-        LayerPrecision, ...
-    ]  # the precision that each product of the network asks for; none via torch-tensorrt
+    # the precision that each product of the network asks for; none via torch-tensorrt
+    requested: tuple[LayerPrecision, ...] = msgspec.field(name="wishes")  # as files of edgead 0.1 name it
     layers: tuple[Layer, ...]  # as read back; none where the library does not tell
     beside_dla: tuple[str, ...]  # layers that run on the GPU although the accelerator was asked for
     seconds: float  # that the build took
@@ -73,14 +72,14 @@ class EngineMetadata(Struct, frozen=True):
     @property
     def products(self) -> dict[str, int]:
         """How many convolutions and matrix products run in each precision; none where that is not known."""
-        return count(self.wishes) if self.wishes else {}
+        return count(self.requested) if self.requested else {}
 
 
 class Prepared(NamedTuple):
     """An engine that may be loaded."""
 
     engine: bytes
-    card: EngineMetadata
+    metadata: EngineMetadata
 
 
 def encode(value: EngineMetadata | BuildOptions) -> bytes:
@@ -89,8 +88,8 @@ def encode(value: EngineMetadata | BuildOptions) -> bytes:
 
 
 def decode(raw: bytes) -> EngineMetadata:
-    """The inverse of `encode`; raises ValueError for what is no card of this edgead."""
-    card = msgspec.json.decode(raw, type=EngineMetadata)
-    if card.schema != SCHEMA:
-        raise ValueError(f"it has schema {card.schema}, not {SCHEMA}")
-    return card
+    """The inverse of `encode`; raises ValueError for what is not metadata of this edgead."""
+    metadata = msgspec.json.decode(raw, type=EngineMetadata)
+    if metadata.schema != SCHEMA:
+        raise ValueError(f"it has schema {metadata.schema}, not {SCHEMA}")
+    return metadata

@@ -1,4 +1,4 @@
-"""The engine of one network for one GPU: the one in the cache, or a new one that has proved what it is."""
+"""Gives the engine of one network for one GPU: from the cache, or newly built and checked."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def key_of(
 def prepare_here(
     library: Library, bundle: Bundle, artifact: Artifact, gpu: CudaContext, cache: Cache | None = None
 ) -> Prepared:
-    """The engine of a network for this GPU, built as `edgead compile` was last told to. Raises EngineError."""
+    """The engine of a network for this GPU, built with the options of the last `edgead compile`. Raises EngineError."""
     cache = Cache() if cache is None else cache
     plain = key_of(library, bundle, artifact, gpu)
-    choice = cache.choice(plain.network, plain.precision)
-    key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
-    if choice.via != "onnx" and cache.find(key) is None:
-        _log.warning("there is no engine via %s for this driver and library: building from the ONNX file", choice.via)
+    options = cache.options(plain.network, plain.precision)
+    key = key_of(library, bundle, artifact, gpu, batches=options.batches, dla=options.dla, via=options.via)
+    if options.via != "onnx" and cache.find(key) is None:
+        _log.warning("there is no engine via %s for this driver and library: building from the ONNX file", options.via)
         key = msgspec.structs.replace(key, via="onnx")
     return prepare(library, bundle, artifact, key, gpu, cache=cache)
 
@@ -87,7 +87,7 @@ def prepare(
     make: EngineBuilder | None = None,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
-    """The engine for a key, from the cache or built now, which takes minutes on a device and is said.
+    """The engine for a key, from the cache or built now, which takes minutes on a device and is logged.
 
     With a `gpu` it is deserialized in another process before it is given out; ahead of time it is not tried. `make`
     builds it, by default from the ONNX file. A disk that is full costs the cache, not the engine. Raises EngineError
@@ -98,7 +98,7 @@ def prepare(
         found = cache.find(key)
         try:
             if found is not None:
-                return found if found.card.is_tried or gpu is None else _keep(cache, _tried(library, found))
+                return found if found.metadata.is_tried or gpu is None else _keep(cache, _tried(library, found))
         except EngineError as error:
             _log.warning("the engine %s is built anew: %s", cache.path(key).name, error)
         prepared = _built(library, bundle.read(artifact.member), key, gpu, cache, make, on_progress)
@@ -122,53 +122,53 @@ def _built(
     with nullcontext() if gpu is None else gpu.current():
         timings = cache.read_timings(key)
         built = make(options, timings, on_progress) if make else build(library, network, options, timings, on_progress)
-    cache.keep_timings(key, built.timings)
-    _check(key, built.wishes, built.layers)
+    cache.store_timings(key, built.timings)
+    _check(key, built.requested, built.layers)
     return Prepared(built.engine, _card(key, built, time.monotonic() - start))
 
 
 def _quarters(precision: str) -> OnProgress:
-    """Progress for a line that nobody watches: a message at each quarter of the way."""
-    told = 0
+    """Progress for an unattended line: a log message at each quarter."""
+    reported = 0
 
     def say(done: int, total: int) -> None:
-        nonlocal told
-        if told < (quarter := 4 * done // total) < 4:
-            told = quarter
+        nonlocal reported
+        if reported < (quarter := 4 * done // total) < 4:
+            reported = quarter
             _log.warning("building the %s engine: %d %%", precision, 25 * quarter)
 
     return say
 
 
 def _tried(library: Library, prepared: Prepared) -> Prepared:
-    """The engine once another process has deserialized it, with the inspector's word on its layers."""
-    card = prepared.card
+    """The engine after another process has deserialized it, with the layers the inspector lists."""
+    metadata = prepared.metadata
     contents = try_engine(library, prepared.engine)
-    if card.ports and set(contents.ports) != set(card.ports):
+    if metadata.ports and set(contents.ports) != set(metadata.ports):
         have = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in contents.ports)
         raise EngineError(f"its inputs and outputs are not the network's but {have}")
-    card = msgspec.structs.replace(card, ports=contents.ports)
+    metadata = msgspec.structs.replace(metadata, ports=contents.ports)
     if contents.layers:
-        _check(card.key, card.wishes, contents.layers)
-        card = msgspec.structs.replace(card, layers=contents.layers)
-    return Prepared(prepared.engine, msgspec.structs.replace(card, is_tried=True))
+        _check(metadata.key, metadata.requested, contents.layers)
+        metadata = msgspec.structs.replace(metadata, layers=contents.layers)
+    return Prepared(prepared.engine, msgspec.structs.replace(metadata, is_tried=True))
 
 
 def _keep(cache: Cache, prepared: Prepared) -> Prepared:
     try:
         cache.store(prepared)
     except EdgeadError as error:
-        cache.remove(prepared.card.key)
-        _log.warning("the engine is not kept and will be built again at the next start: %s", error)
+        cache.remove(prepared.metadata.key)
+        _log.warning("the engine cannot be stored and will be built again at the next start: %s", error)
     return prepared
 
 
-def _check(key: Key, wishes: Sequence[LayerPrecision], layers: Sequence[Layer]) -> None:
+def _check(key: Key, requested: Sequence[LayerPrecision], layers: Sequence[Layer]) -> None:
     """Raise EngineError where layers that were read back do not run in the precision asked for."""
     if not layers:
         return
-    faults = precision_mismatches(wishes, layers)
-    if not wishes and key.precision not in {layer.precision for layer in layers}:
+    faults = precision_mismatches(requested, layers)
+    if not requested and key.precision not in {layer.precision for layer in layers}:
         faults = [f"no layer runs in {key.precision}"]
     if faults:
         more = f" and {len(faults) - FAULTS} more" if len(faults) > FAULTS else ""
@@ -185,7 +185,7 @@ def _card(key: Key, built: Built, seconds: float) -> EngineMetadata:
         sha256=hashlib.sha256(built.engine).hexdigest(),
         size=len(built.engine),
         ports=tuple(built.ports),
-        wishes=tuple(built.wishes),
+        requested=tuple(built.requested),
         layers=tuple(built.layers),
         beside_dla=tuple(built.beside_dla),
         seconds=round(seconds, 1),

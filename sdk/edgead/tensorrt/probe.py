@@ -1,4 +1,4 @@
-"""An engine deserialized in a process of its own: a bad one ends that process and not the line.
+"""Deserializes an engine in a separate process, so that a bad one ends that process and not the line.
 
     python -m edgead.tensorrt.probe LIBRARY < ENGINE
 
@@ -61,8 +61,10 @@ def read_engine(library: Library, engine: bytes) -> Contents:
     if loaded is None:
         raise EngineError("; ".join(complaints) or "it gives no reason")
     inspector = loaded.create_engine_inspector()
-    told = inspector.get_engine_information(library.module.LayerInformationFormat.JSON)
-    return Contents(tuple(_port(library, loaded, index) for index in range(loaded.num_io_tensors)), _layers(told))
+    information = inspector.get_engine_information(library.module.LayerInformationFormat.JSON)
+    return Contents(
+        tuple(_port(library, loaded, index) for index in range(loaded.num_io_tensors)), _layers(information)
+    )
 
 
 def _port(library: Library, engine: Any, index: int) -> Port:
@@ -72,10 +74,10 @@ def _port(library: Library, engine: Any, index: int) -> Port:
     return Port(name, is_input, type_name(engine.get_tensor_dtype(name).name), shape)
 
 
-def _layers(told: str) -> tuple[Layer, ...]:
+def _layers(information: str) -> tuple[Layer, ...]:
     try:
-        return tuple(from_inspector(told))
-    except ValueError:  # no JSON: nothing to tell
+        return tuple(from_inspector(information))
+    except ValueError:  # no JSON: no details
         return ()
 
 

@@ -341,7 +341,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE) size = *(size_t *)extra[i + 1];
   }
   Function *what = (Function *)function;
-  if (size != what->size) return refuse("a kernel is told more or less than it reads", CUDA_ERROR_INVALID_VALUE);
+  if (size != what->size) return refuse("a kernel is given more or less than it reads", CUDA_ERROR_INVALID_VALUE);
   std::string record(buffer, size);
   stream_of(stream)->push([=] {
     alignas(16) char copy[4096];

@@ -151,13 +151,13 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
 
     class Function:
         def __init__(self, handle: ctypes.c_void_p) -> None:
-            self._handle, self._told = handle, ""
+            self._handle, self._size_format = handle, ""
 
-        def prepare(self, told: str) -> None:
-            self._told = told
+        def prepare(self, size_format: str) -> None:
+            self._size_format = size_format
 
         def prepared_async_call(self, grid: Any, block: Any, stream: Stream, record: bytes) -> None:
-            assert f"{len(record)}s" == self._told
+            assert f"{len(record)}s" == self._size_format
             length, buffer = size(len(record)), ctypes.create_string_buffer(record, len(record))
             places = [1, ctypes.addressof(buffer), 2, ctypes.addressof(length), 0]  # CU_LAUNCH_PARAM_*
             extra = (ctypes.c_void_p * 5)(*places)

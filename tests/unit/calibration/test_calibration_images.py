@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgead_calibration.images import choose, digest, spread, warnings
+from edgead_calibration.images import choose, digest, evenly_spaced, warnings
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 100))
@@ -42,5 +42,5 @@ def test_digests_tell_images_apart() -> None:
 
 
 def test_few_of_many_are_spread_evenly() -> None:
-    assert list(spread(range(10), 3)) == [0, 3, 6]
-    assert list(spread([1, 2], 3)) == [1, 2]
+    assert list(evenly_spaced(range(10), 3)) == [0, 3, 6]
+    assert list(evenly_spaced([1, 2], 3)) == [1, 2]

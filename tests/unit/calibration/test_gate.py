@@ -1,4 +1,4 @@
-"""What a precision costs, counted by hand, and the fewest blocks that must be put back."""
+"""What a precision costs, counted by hand, and the fewest blocks that must be reverted to FP32."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def test_a_hostile_channel_is_repaired_by_mixed_precision(hostile: bytes, name: 
     manifest, members, trials = add_precisions(before, twins.frames(), recipe(name), Reporter(), precisions=["int8"])
     (trial,) = trials
     assert trial.shipped, trial.reason
-    assert trial.kept
-    assert set(trial.kept) <= {"teacher", "teacher.last"}
+    assert trial.reverted
+    assert set(trial.reverted) <= {"teacher", "teacher.last"}
     assert 0.3 < trial.share < 1
     assert min(trial.effects["teacher"], trial.effects["teacher.last"]) > 0
     assert max(trial.effects.values()) > 10 * trial.effects["student.last"]
@@ -135,7 +135,7 @@ def test_a_hostile_channel_is_repaired_by_mixed_precision(hostile: bytes, name: 
 
 def test_without_the_repair_a_hostile_channel_is_refused_with_the_reason(hostile: bytes) -> None:
     before = twins.bundle(hostile)
-    manifest, members, (trial,) = add_precisions(before, twins.frames(), recipe(), Reporter(), repair=False)
+    manifest, members, (trial,) = add_precisions(before, twins.frames(), recipe(), Reporter(), mixed=False)
     assert not trial.shipped
     assert "allowed" in trial.reason
     assert trial.comparison is not None

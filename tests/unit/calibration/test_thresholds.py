@@ -12,10 +12,10 @@ from edgead.errors import DataError, UsageError
 from edgead_calibration.thresholds import (
     _student_quantile,
     can_promise,
-    describe,
     far_out,
     fit_thresholds,
     rate_interval,
+    threshold_summary,
 )
 
 scores = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=3, max_size=60)
@@ -76,8 +76,8 @@ def test_too_few_images_are_said_plainly() -> None:
     few = fit_thresholds(np.linspace(0, 1, 20), np.linspace(0, 1, 20), 0.01)
     assert not few.promised
     assert few.image > 1.0
-    assert "too few to promise 1.00%" in describe(few)
-    assert "99 are needed" in describe(few)
+    assert "too few to promise 1.00%" in threshold_summary(few)
+    assert "99 are needed" in threshold_summary(few)
     enough = fit_thresholds(np.linspace(0, 1, 99), np.linspace(0, 1, 99), 0.01)
     assert enough.promised
     assert enough.image == 1.0

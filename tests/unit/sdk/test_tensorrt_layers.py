@@ -70,7 +70,7 @@ def test_the_builders_log_is_read_layer_by_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "clause"),
+    ("one", "clause"),
     [
         (LayerPrecision("conv_a", "int8"), None),
         (LayerPrecision("conv_b", "fp16"), None),
@@ -81,8 +81,8 @@ def test_the_builders_log_is_read_layer_by_layer() -> None:
         (LayerPrecision("lost", "int8"), "lost runs in a way unknown, not int8"),
     ],
 )
-def test_a_product_that_does_not_run_as_asked_is_named(wish: LayerPrecision, clause: str | None) -> None:
-    assert precision_mismatches([wish], from_log(LOG)) == ([] if clause is None else [clause])
+def test_a_product_that_does_not_run_as_asked_is_named(one: LayerPrecision, clause: str | None) -> None:
+    assert precision_mismatches([one], from_log(LOG)) == ([] if clause is None else [clause])
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def test_every_product_of_a_mixed_network_is_found_in_what_is_built(depthwise: b
     asked = {}
     for name, kept in {"none": (), "teacher": ("teacher",)}.items():
         built = build(library, maker.make(kept), Options((1, 3), 89))
-        assert precision_mismatches(built.wishes, built.layers) == []
-        asked[name] = count(built.wishes)
+        assert precision_mismatches(built.requested, built.layers) == []
+        asked[name] = count(built.requested)
     assert asked["none"]["int8"] > asked["teacher"]["int8"]
 
 
 def test_an_engine_of_another_precision_is_found_out() -> None:
     library = rtx.library()
     asked, got = (build(library, network, Options((1,), 86)) for network in (halved(), twins.network()))
-    faults = precision_mismatches(asked.wishes, got.layers)
-    assert len(faults) == count(asked.wishes)["fp16"] > 0
+    faults = precision_mismatches(asked.requested, got.layers)
+    assert len(faults) == count(asked.requested)["fp16"] > 0
     assert all(fault.endswith("runs in fp32, not fp16") for fault in faults)
 
 

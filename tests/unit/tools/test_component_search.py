@@ -15,7 +15,7 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components import drawn, find_components, group
 from edgead_tools.components.classes import alike, cluster_items
 from edgead_tools.components.descriptors import SIDE as CUT
-from edgead_tools.components.descriptors import cut, describe
+from edgead_tools.components.descriptors import crop, item_descriptors
 from edgead_tools.components.foreground import cut_out, find_ground
 from edgead_tools.components.refine import refine
 from edgead_tools.data import Sample
@@ -62,7 +62,7 @@ def test_items_are_cut_out_along_their_edges() -> None:
 def test_a_cut_is_of_one_size_whatever_the_items() -> None:
     image = np.full((64, 64, 3), 200, np.uint8)
     for item in (mask(4, 4, 5, 9), mask(10, 10, 40, 30)):
-        pictures = cut(image, item, 4)
+        pictures = crop(image, item, 4)
         assert pictures.shape == (4, CUT, CUT, 3)
         areas = (pictures[..., 0] > 100).sum(axis=(1, 2))
         assert areas.min() > 0.9 * areas.max()
@@ -86,7 +86,7 @@ def test_descriptors_know_items_whatever_their_turn() -> None:
             items = [trays.Item(kind, 1, 0.5, 0.5, turn)]
             image = trays.draw(items, np.random.default_rng(0), SIDE)
             pairs.append((image, trays.labels(items, SIDE) > 0))
-    found = describe(network, pairs, 8).reshape(len(trays.DRAW), 3, -1)
+    found = item_descriptors(network, pairs, 8).reshape(len(trays.DRAW), 3, -1)
     apart = np.linalg.norm(found[:, None, :, None] - found[None, :, None, :], axis=-1)  # (kind, kind, turn, turn)
     same = np.eye(len(found), dtype=bool)
     assert apart[same].max() < apart[~same].min()

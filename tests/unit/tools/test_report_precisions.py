@@ -1,4 +1,4 @@
-"""What a page says of precisions: what was shipped, what was left out and why, and which blocks were put back."""
+"""The report on precisions: what was shipped, what was left out and why, and which blocks were reverted to FP32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOUND = Comparison(
     misses=0.1, misses_fp32=0.1, auroc=0.991, auroc_fp32=0.992,
 )  # fmt: skip
 SHIPPED = Trial(
-    precision="int8", engine="onnx", kept=("trunk.<1>",), effects={"trunk.<1>": 0.5, "head": 0.01, "stem": 1e9},
+    precision="int8", engine="onnx", reverted=("trunk.<1>",), effects={"trunk.<1>": 0.5, "head": 0.01, "stem": 1e9},
     comparison=FOUND, size=2_300_000, size_fp32=6_000_000, milliseconds=19.5, milliseconds_fp32=20.0,
 )  # fmt: skip
 REFUSED = Trial(precision="fp16", engine="tensorrt", reason="its maps are not finite numbers", size=1, size_fp32=2)
@@ -33,7 +33,7 @@ def test_the_page_has_a_row_for_each_trial_and_bars_for_each_block() -> None:
     text = made.body
     assert text.count("<tr>") == 3
     assert "left out: its maps are not finite numbers" in text
-    assert "not faster here, so auto takes FP32; put back: trunk.&lt;1&gt;" in text
+    assert "not faster here, so auto takes FP32; in FP32: trunk.&lt;1&gt;" in text
     assert text.count("<rect") == 3
     assert text.count("#e0533d") == 1
     assert "19.5 / 20.0" in text
@@ -45,7 +45,7 @@ def test_the_page_has_a_row_for_each_trial_and_bars_for_each_block() -> None:
 def test_the_terminal_gets_the_same_in_a_line() -> None:
     first, second = table([SHIPPED, REFUSED])
     assert "2.3 MB of 6.0" in first
-    assert "1 blocks put back" in first
+    assert "1 blocks reverted to FP32" in first
     assert "stays with FP32" in first
     assert second.endswith("left out: its maps are not finite numbers")
     assert msgspec.json.decode(table([SHIPPED], as_json=True)[0], type=Trial) == SHIPPED

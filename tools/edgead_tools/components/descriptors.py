@@ -23,7 +23,7 @@ BATCH = 64
 SIZE = 1.0  # weight of the size's logarithm against the features, which have length 1
 
 
-def cut(image: ImageU8, mask: Mask, turns: int) -> NDArray[np.uint8]:
+def crop(image: ImageU8, mask: Mask, turns: int) -> NDArray[np.uint8]:
     """The item (turns, SIDE, SIDE, 3) on black, turned about its middle and of one size."""
     points = cv2.findNonZero(mask.astype(np.uint8))
     (x, y), (across, down), _ = cv2.minAreaRect(points)
@@ -38,7 +38,9 @@ def cut(image: ImageU8, mask: Mask, turns: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def describe(network: EfficientNetLite, items: Sequence[tuple[ImageU8, Mask]], turns: int) -> NDArray[np.float32]:
+def item_descriptors(
+    network: EfficientNetLite, items: Sequence[tuple[ImageU8, Mask]], turns: int
+) -> NDArray[np.float32]:
     """A vector (C + 1,) of every item: its features at unit length, then the weighted logarithm of its size.
 
     `network` has the last block as its only tap.
@@ -47,7 +49,7 @@ def describe(network: EfficientNetLite, items: Sequence[tuple[ImageU8, Mask]], t
     step = max(1, BATCH // turns)
     found = []
     for start in range(0, len(items), step):
-        pictures = [cut(image, mask, turns) for image, mask in items[start : start + step]]
+        pictures = [crop(image, mask, turns) for image, mask in items[start : start + step]]
         (tap,) = network(lite_tensor(np.concatenate(pictures), device)).values()
         found.append(tap.mean((2, 3)).reshape(len(pictures), turns, -1).mean(1).cpu().numpy())
     features = np.concatenate(found)

@@ -19,7 +19,7 @@ from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
 from edgead_tools.backbones.sam import load_prompted_sam
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, group
-from edgead_tools.components.descriptors import describe
+from edgead_tools.components.descriptors import item_descriptors
 from edgead_tools.components.foreground import propose
 from edgead_tools.components.refine import refine
 from edgead_tools.components.sam_masks import find_everything
@@ -62,7 +62,7 @@ def find_components(
         items = [refine(masks) for masks in found]
         pairs = [(image, mask) for image, masks in zip(some, items, strict=True) for mask in masks]
         network = load_efficientnet_lite(state, taps=(LAST_BLOCK,))
-        descriptors = describe(network, pairs, TURNS) if pairs else np.empty((0, 1), np.float32)
+        descriptors = item_descriptors(network, pairs, TURNS) if pairs else np.empty((0, 1), np.float32)
     grouped = group(items, descriptors)
     return ComponentLabels(
         grouped.names,

@@ -115,7 +115,9 @@ def _check_network(trained: Trained, network: _Named, images: NDArray[np.float32
     """The outputs' shapes for one image, after checking what a method promises of its network."""
     if any(module.training for module in trained.network.modules()):
         raise GateError("the trained network is not in eval mode: its batch norms and dropout would go on changing")
-    wrong = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point() and not _plain(tensor)]
+    wrong = [
+        name for name, tensor in network.state_dict().items() if tensor.is_floating_point() and not _is_normal(tensor)
+    ]
     if wrong:
         raise GateError(f"the trained network must be FP32 on the CPU, and {wrong[0]} is not")
     maps = _run_torch(network, images[:2])
@@ -129,7 +131,7 @@ def _check_network(trained: Trained, network: _Named, images: NDArray[np.float32
     return {name: array.shape[1:] for name, array in maps.items()}
 
 
-def _plain(tensor: Tensor) -> bool:
+def _is_normal(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 

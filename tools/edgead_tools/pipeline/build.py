@@ -24,10 +24,10 @@ from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
-from edgead_calibration.images import spread
+from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.refit import read_good
-from edgead_calibration.thresholds import describe, far_out, fit_thresholds
+from edgead_calibration.thresholds import far_out, fit_thresholds, threshold_summary
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import Drawn, read_drawn
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
@@ -170,7 +170,7 @@ def _build(
         kept.write(Path(config.program), Bundle(manifest, members, UNWRITTEN, None))
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
-    reporter.say(f"{bundle.path}: {describe(manifest.artifacts[0].thresholds)}")
+    reporter.say(f"{bundle.path}: {threshold_summary(manifest.artifacts[0].thresholds)}")
     return Built(bundle, measured)
 
 
@@ -218,7 +218,7 @@ def _read_mask(config: BuildConfig, images: Images, reporter: Reporter) -> Foreg
     """What is judged: as it was painted, or as a bundle with components sees it in some of the good images."""
     if Path(config.mask).suffix != ".edgead":
         return read_foreground(Path(config.mask), images.frame_size())
-    samples = spread(images.parts.train, SEGMENTED)
+    samples = evenly_spaced(images.parts.train, SEGMENTED)
     with reporter.stage("looking where the part is") as on_progress:
 
         def frames() -> Iterator[ImageU8]:

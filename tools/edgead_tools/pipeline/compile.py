@@ -32,7 +32,7 @@ class Wanted:
 
     precisions: tuple[str, ...] = ()  # none: every one that the bundle has for TensorRT
     target: str = "auto"
-    choice: BuildOptions = field(default_factory=BuildOptions)
+    options: BuildOptions = field(default_factory=BuildOptions)
     program: Path | None = None
     out: Path | None = None
 
@@ -43,7 +43,7 @@ class Compiled:
 
     precision: str
     path: Path | None
-    card: EngineMetadata | None
+    metadata: EngineMetadata | None
     fault: str = ""
 
 
@@ -57,7 +57,7 @@ def compile_bundle(path: Path, wanted: Wanted, reporter: Reporter) -> Iterator[C
     capability = parse_target(wanted.target)
     artifacts = list(_artifacts(bundle, wanted.precisions))
     if capability:
-        if wanted.choice != BuildOptions(batches=wanted.choice.batches):
+        if wanted.options != BuildOptions(batches=wanted.options.batches):
             raise UsageError("--dla and --via torch-tensorrt are for the GPU that is here: leave out --target")
         yield from _ahead(open_library(RTX), bundle, artifacts, capability, wanted, reporter)
         return
@@ -100,15 +100,15 @@ def _ahead(
         raise UsageError(f"the folder {folder} cannot be made: {error.strerror}; give another --out") from error
     cache = Cache(folder)
     for artifact in artifacts:
-        key = key_of(library, bundle, artifact, capability=capability, batches=wanted.choice.batches)
+        key = key_of(library, bundle, artifact, capability=capability, batches=wanted.options.batches)
         with reporter.stage(f"{artifact.precision} for sm_{capability}") as on_progress:
             try:
-                card = prepare(library, bundle, artifact, key, cache=cache, on_progress=on_progress).card
+                metadata = prepare(library, bundle, artifact, key, cache=cache, on_progress=on_progress).metadata
             except EngineError as error:
                 yield Compiled(artifact.precision, None, None, str(error))
                 continue
         if cache.path(key).exists():
-            yield Compiled(artifact.precision, cache.path(key), card)
+            yield Compiled(artifact.precision, cache.path(key), metadata)
         else:
             yield Compiled(artifact.precision, None, None, f"it cannot be written to {folder}: give another --out")
 
@@ -117,21 +117,21 @@ def _here(
     library: Library, bundle: Bundle, artifacts: Sequence[Artifact], wanted: Wanted, reporter: Reporter
 ) -> Iterator[Compiled]:
     """Built as a run builds it, and then loaded as a run loads it, which holds it to the golden frames."""
-    cache, choice = Cache(), wanted.choice
-    if choice.via != VIA[0] and len(choice.batches) != 1:
-        choice = msgspec.structs.replace(choice, batches=(max(choice.batches, default=1),))  # it makes one profile
+    cache, options = Cache(), wanted.options
+    if options.via != VIA[0] and len(options.batches) != 1:
+        options = msgspec.structs.replace(options, batches=(max(options.batches, default=1),))  # it makes one profile
     for artifact in artifacts:
         gpu = CudaContext()
         try:
-            key = key_of(library, bundle, artifact, gpu, batches=choice.batches, dla=choice.dla, via=choice.via)
-            make = None if choice.via == VIA[0] else _torch_road(bundle, artifact, wanted.program)
+            key = key_of(library, bundle, artifact, gpu, batches=options.batches, dla=options.dla, via=options.via)
+            make = None if options.via == VIA[0] else _torch_tensorrt_builder(bundle, artifact, wanted.program)
             with reporter.stage(f"{artifact.precision} on {gpu.name}") as on_progress:
-                card = prepare(
+                metadata = prepare(
                     library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
-                ).card
-            if card.beside_dla:
-                reporter.say(f"not on the accelerator but on the GPU: {', '.join(card.beside_dla)}")
-            cache.choose(key.network, key.precision, choice)
+                ).metadata
+            if metadata.beside_dla:
+                reporter.say(f"not on the accelerator but on the GPU: {', '.join(metadata.beside_dla)}")
+            cache.set_options(key.network, key.precision, options)
         except EngineError as error:
             yield Compiled(artifact.precision, None, None, str(error))
             continue
@@ -140,13 +140,13 @@ def _here(
         try:
             load_engine(bundle, ENGINE, artifact.precision).close()
         except EngineError as error:
-            cache.choose(key.network, key.precision, BuildOptions())
+            cache.set_options(key.network, key.precision, BuildOptions())
             yield Compiled(artifact.precision, None, None, str(error))
         else:
-            yield Compiled(artifact.precision, cache.path(key), card)
+            yield Compiled(artifact.precision, cache.path(key), metadata)
 
 
-def _torch_road(bundle: Bundle, artifact: Artifact, program: Path | None) -> EngineBuilder:
+def _torch_tensorrt_builder(bundle: Bundle, artifact: Artifact, program: Path | None) -> EngineBuilder:
     """Builds by torch-tensorrt, from the program that was kept when the bundle was built. Raises UsageError."""
     from edgead_tools.export.program import load_program  # with torch, which a device has not
     from edgead_tools.export.serialize import serialize

@@ -12,9 +12,9 @@ from edgead.bundle import Manifest
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.types import ImageU8
-from edgead_calibration.images import spread
+from edgead_calibration.images import evenly_spaced
 from edgead_calibration.precisions import Trial, add_precisions
-from edgead_calibration.probe import Frames
+from edgead_calibration.probe import ProbeFrames
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.data import Dataset, Sample, Split
 from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
@@ -47,7 +47,7 @@ def fill(
         calibration = _read(bundle, (*parts.calibration, *parts.train), RANGES)
         held = _read(bundle, parts.held_out, GOOD)
         bad = _read(bundle, [sample for sample in dataset.test if not sample.is_good], ANOMALOUS)
-    frames = Frames(calibration, held, [*planted(spread(held, ANOMALOUS), seed), *bad])
+    frames = ProbeFrames(calibration, held, [*planted(evenly_spaced(held, ANOMALOUS), seed), *bad])
     return add_precisions(bundle, frames, chosen, reporter, precisions=precisions, seed=seed)
 
 
@@ -68,5 +68,6 @@ def _read(bundle: Bundle, samples: Sequence[Sample], most: int) -> list[ImageU8]
     """At most so many of the samples, evenly spread, at network size."""
     spec = bundle.manifest.input
     return [
-        np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width)) for one in spread(samples, most)
+        np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width))
+        for one in evenly_spaced(samples, most)
     ]

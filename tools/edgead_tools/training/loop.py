@@ -125,7 +125,7 @@ def fit(
         training = _Training(dict(parts), _per_part(parts, optimizer), step, run, stage, total, key)
         training.resume()
         if run.finish and training.done:
-            return training.cut()
+            return training.finish_early()
         while not training.finished:
             training.advance()
             if interrupts.asked and not training.finished:
@@ -290,15 +290,15 @@ class _Training:
             raise UsageError(
                 f"cannot continue from {self.path} ({reason}): delete it or choose another folder"
             ) from error
-        self._cut_log()
+        self._truncate_log()
 
-    def _cut_log(self) -> None:
+    def _truncate_log(self) -> None:
         """Drop the lines of steps that are about to be done again."""
         if self._log.exists():
             kept = [line for line in self._log.read_text().splitlines(keepends=True) if _step_of(line) <= self.done]
             write_file(self._log, "".join(kept).encode())
 
-    def cut(self) -> TrainReport:
+    def finish_early(self) -> TrainReport:
         """Call it a day; the checkpoint stays as it is, so that the training may be continued all the same."""
         if not self.finished:
             self.stopped = "finish"

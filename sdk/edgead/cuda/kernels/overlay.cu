@@ -1,9 +1,9 @@
 // The heatmap over a frame for a preview: the blend of edgead.overlay.tint, without its boxes. The map stays on the
 // device, and so does the frame.
-#include "pictures.cuh"
+#include "frames.cuh"
 
 struct Overlay {
-  Picture frame;
+  DeviceFrame frame;
   unsigned char *out;            // (height, width, 3) BGR without gaps, of the frame's size
   const float *map;              // (rows, columns), raw
   const unsigned char *palette;  // (256, 3) BGR

@@ -4,12 +4,12 @@
 // `halve` makes a frame smaller by 2x2 means, up to three times in one reading of it, and `sample_f32`/`sample_f16`
 // interpolate what is left and normalize. Two steps, because a bilinear step that fetched whole squares would read
 // every pixel twice or more: so the frame is read once, and what is written in between is 1/4 to 1/64 of it.
-#include "pictures.cuh"
+#include "frames.cuh"
 
-constexpr int FRAMES = 32;  // at most in one launch; what a launch is told must fit in 4 KiB
+constexpr int FRAMES = 32;  // at most in one launch; the arguments of a launch must fit in 4 KiB
 
 struct Halving {
-  Picture source;
+  DeviceFrame source;
   unsigned char *target;  // (height, width, 3) BGR without gaps
   int height, width;      // of the target
   int levels;             // 1 to 3
@@ -21,7 +21,7 @@ struct Halvings {
 };
 
 struct Sampling {
-  Picture frames[FRAMES];
+  DeviceFrame frames[FRAMES];
   void *tensor;  // (frames, 3, height, width)
   int height, width;
   float scale[3], offset[3];
@@ -29,10 +29,10 @@ struct Sampling {
 
 // BGR whose rows begin at multiples of 4 bytes, so that four pixels are three words.
 struct BgrWords {
-  const Picture &picture;
+  const DeviceFrame &frame;
   __device__ const unsigned *row(int y, int x) const {
-    return reinterpret_cast<const unsigned *>(picture.pixels + (size_t)(picture.top + y) * picture.pitch +
-                                              3 * picture.left) + 3 * (x / 4);
+    return reinterpret_cast<const unsigned *>(frame.pixels + (size_t)(frame.top + y) * frame.pitch +
+                                              3 * frame.left) + 3 * (x / 4);
   }
 };
 
@@ -44,7 +44,7 @@ __device__ inline Pixel mean(Pixel a, Pixel b, Pixel c, Pixel d) {
           (a.red + b.red + c.red + d.red + 2) >> 2};
 }
 
-// The pixel (y, x) of the picture halved LEVELS times. An odd last row or column takes no part by itself.
+// The pixel (y, x) of the frame halved LEVELS times. An odd last row or column takes no part by itself.
 template <int LEVELS, class Source>
 struct Mean {
   __device__ static Pixel at(const Source &source, int y, int x) {
@@ -78,16 +78,16 @@ struct Mean<2, BgrWords> {
 };
 
 template <int LEVELS>
-__device__ Pixel halved(const Picture &picture, int y, int x) {
-  switch (picture.format) {
-    case GRAY: return Mean<LEVELS, Gray>::at({picture}, y, x);
-    case NV12: return Mean<LEVELS, Nv12>::at({picture}, y, x);
+__device__ Pixel halved(const DeviceFrame &frame, int y, int x) {
+  switch (frame.format) {
+    case GRAY: return Mean<LEVELS, Gray>::at({frame}, y, x);
+    case NV12: return Mean<LEVELS, Nv12>::at({frame}, y, x);
   }
   if constexpr (LEVELS >= 2) {
-    size_t start = reinterpret_cast<size_t>(picture.pixels) + 3 * picture.left;
-    if ((start | picture.pitch) % 4 == 0) return Mean<LEVELS, BgrWords>::at({picture}, y, x);
+    size_t start = reinterpret_cast<size_t>(frame.pixels) + 3 * frame.left;
+    if ((start | frame.pitch) % 4 == 0) return Mean<LEVELS, BgrWords>::at({frame}, y, x);
   }
-  return Mean<LEVELS, Bgr>::at({picture}, y, x);
+  return Mean<LEVELS, Bgr>::at({frame}, y, x);
 }
 
 // A thread for each pixel of the largest target; grid.z is the frame.
@@ -106,7 +106,7 @@ extern "C" __global__ void halve(Halvings task) {
 
 template <class T>
 __device__ void sample(const Sampling &task) {
-  const Picture &frame = task.frames[blockIdx.z];
+  const DeviceFrame &frame = task.frames[blockIdx.z];
   int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= task.width || y >= task.height) return;
   Tap down = tap(y, frame.height, task.height), across = tap(x, frame.width, task.width);

@@ -53,7 +53,7 @@ def _verdict(trial: Trial) -> str:
     said = "in the bundle"
     if trial.is_faster is False:
         said += "; not faster here, so auto takes FP32"
-    return said + (f"; put back: {', '.join(trial.kept)}" if trial.kept else "")
+    return said + (f"; in FP32: {', '.join(trial.reverted)}" if trial.reverted else "")
 
 
 def _measured(trials: list[Trial]) -> list[Trial]:
@@ -67,13 +67,13 @@ def _plot(trial: Trial) -> str:
     longest = max(1e-9, min(ordered[0][1], 3.0))  # maps are clipped, and a network without numbers counts as 1e9
     bars = "".join(
         f'<rect x="260" y="{18 * row}" width="{300 * min(effect, longest) / longest:.1f}" height="13" '
-        f'fill="{"#e0533d" if name in trial.kept else "#2f7de1"}"/>'
+        f'fill="{"#e0533d" if name in trial.reverted else "#2f7de1"}"/>'
         f'<text x="254" y="{18 * row + 11}" text-anchor="end">{escape(name)}</text>'
         f'<text x="566" y="{18 * row + 11}">{effect:.3f}</text>'
         for row, (name, effect) in enumerate(ordered)
     )
     return (
-        f"<h3>{trial.precision}: the effect of each block alone on the map <small>(red: put back)</small></h3>"
+        f"<h3>{trial.precision}: the effect of each block alone on the map <small>(red: reverted to FP32)</small></h3>"
         f'<svg viewBox="0 0 640 {18 * len(ordered) + 4}" style="height: auto" role="img" aria-label="block by block">'
         f"{bars}</svg>"
     )

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgead_calibration.thresholds import describe
+from edgead_calibration.thresholds import threshold_summary
 from edgead_tools.evaluation.report import plots
 from edgead_tools.evaluation.report.page import Section, gallery, key, table, tiles
 from edgead_tools.evaluation.report.page import plots as side_by_side
@@ -54,7 +54,7 @@ def summary(subjects: Sequence[BenchmarkEntry], averages: dict[str, dict[str, fl
              interval(found[INTERVALS[name]], FIGURES[name][1]) if name in INTERVALS else "")
             for name in TILES if found[name] is not None
         ]  # fmt: skip
-        sentence = html.escape(_sentence(describe(subjects[0].artifact.thresholds)))
+        sentence = html.escape(_sentence(threshold_summary(subjects[0].artifact.thresholds)))
         return Section("", f"{tiles(cells)}<p>{sentence}</p>")
     rows = [_row(one.model, one.category, one.evaluation.to_dict()) for one in subjects]
     rows += [_row(model, "mean", figures) for model, figures in averages.items()]
@@ -133,7 +133,7 @@ def _card(one: BenchmarkEntry) -> str:
         "bundle": f"{manifest.name}, {one.bundle.digest}",
         "method": f"{method}, input {manifest.input.width} x {manifest.input.height}",
         "judged by": f"{found.engine} in {found.precision}; pixel figures at the {found.resolution}'s resolution",
-        "threshold": describe(one.artifact.thresholds),
+        "threshold": threshold_summary(one.artifact.thresholds),
         "trained on": f"{data['train']} good images (digest {data['digest'][:12]})" if "train" in data else "",
         "training": f"{training['steps']} steps, {training['seconds']:.0f} s" if "steps" in training else "",
         "seed": str(config.get("seed", "")),
