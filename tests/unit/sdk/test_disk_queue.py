@@ -195,23 +195,99 @@ def test_a_mark_that_is_damaged_repeats_but_loses_nothing(tmp_path: Path) -> Non
     queue.close()
 
 
-def test_a_damaged_segment_costs_its_own_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_record_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    queue = DiskQueue(tmp_path)
+    texts = [b"number %d of them" % index for index in range(8)]
+    for text in texts:
+        queue.append(text)
+    queue.close()
+    (segment,) = tmp_path.glob("*.segment")
+    whole = segment.read_bytes()
+    for bit in range(0, 8 * len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        for left in tmp_path.glob("*.segment"):
+            left.unlink()
+        segment.write_bytes(damaged)
+        hit = bit // 8 // (8 + len(texts[0]))
+        caplog.clear()
+        queue = DiskQueue(tmp_path)
+        assert [(r.number, r.data) for r in queue.peek(99)] == [(i + 1, texts[i]) for i in range(8) if i != hit]
+        assert queue.next == 9
+        assert "1 damaged records are taken out, 7 are kept" in caplog.text or "are cut off" in caplog.text
+        assert queue.append(b"new") == 9
+        assert queue.peek(99)[-1].data == b"new"
+        queue.close()
+        queue = DiskQueue(tmp_path)
+        assert len(queue) == 8
+        queue.close()
+        (tmp_path / "acknowledged").unlink()
+
+
+def test_several_damaged_places_are_passed_over(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path)
+    for index in range(100):
+        queue.append(b"x" * index)
+    (segment,) = tmp_path.glob("*.segment")
+    damaged = bytearray(segment.read_bytes())
+    damaged[500:900] = bytes(400)  # while it runs
+    damaged[3000:3200] = b"\xff" * 200
+    segment.write_bytes(damaged)
+    kept = queue.peek(1000)
+    assert all(record.data == b"x" * (record.number - 1) for record in kept)
+    assert len(kept) + queue.damaged == 100
+    assert {record.number for record in kept} >= {1, 2, 3, 50, 98, 99, 100}
+    queue.acknowledge(100)
+    assert len(queue) == 0
+    assert queue.append(b"new") == 101
+    queue.close()
+
+
+def test_a_segment_that_is_gone_costs_its_own_records(tmp_path: Path) -> None:
     queue = DiskQueue(tmp_path, segment=40)
     for index in range(8):
         queue.append(b"number %d of them" % index)
-    queue.close()
-    first = sorted(tmp_path.glob("*.segment"))[0]
-    damaged = bytearray(first.read_bytes())
-    damaged[-1] ^= 1
-    first.write_bytes(damaged)
-    with caplog.at_level(logging.WARNING):
-        queue = DiskQueue(tmp_path, segment=40)
-    assert "cut off" in caplog.text
-    assert data(queue) == [b"number %d of them" % index for index in range(8) if index != 1]
-    sorted(tmp_path.glob("*.segment"))[1].write_bytes(b"")  # while it runs
-    assert data(queue) == [b"number %d of them" % index for index in (0, 4, 5, 6, 7)]
+    first, second = sorted(tmp_path.glob("*.segment"))[:2]
+    first.unlink()
+    second.write_bytes(b"")
+    assert [record.number for record in queue.peek(99)] == [5, 6, 7, 8]
+    assert queue.damaged == 4
     queue.acknowledge(8)
-    assert len(queue) == 0
+    queue.close()
+
+
+def test_numbers_go_on_where_one_copy_of_the_mark_is_damaged(tmp_path: Path) -> None:
+    queue = DiskQueue(tmp_path)
+    queue.append(b"a")
+    queue.acknowledge(1)
+    queue.close()
+    mark = bytearray((tmp_path / "acknowledged").read_bytes())
+    mark[3] ^= 1
+    (tmp_path / "acknowledged").write_bytes(mark)
+    for path in tmp_path.glob("*.segment"):
+        path.unlink()
+    queue = DiskQueue(tmp_path)
+    assert queue.append(b"b") == 2
+    queue.close()
+
+
+def test_a_disk_that_takes_no_acknowledgment_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = DiskQueue(tmp_path)
+    for text in (b"a", b"b"):
+        queue.append(text)
+    with monkeypatch.context() as full:
+        full.setattr(disk_queue.os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        queue.acknowledge(1)
+        queue.acknowledge(1)
+        queue.sync()
+        assert data(queue) == [b"b"]
+    assert caplog.text.count("cannot note what has arrived: No space left") == 1
+    queue.sync()
+    queue.close()
+    queue = DiskQueue(tmp_path)
+    assert data(queue) == [b"b"]
     queue.close()
 
 

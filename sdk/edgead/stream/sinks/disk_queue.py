@@ -5,14 +5,15 @@ named it: also after the program was killed, since every write has reached the s
 cut as soon as it is on the disk, which is waited for before `append` returns where `sync_s` is 0, and otherwise
 within `sync_s` seconds, unless it was acknowledged before: a queue that is emptied at once never waits for the disk.
 After a crash an acknowledged record may be handed out again: delivery is at least once. Numbers rise by one, and tell
-a repeated record; only after a power cut may numbers of delivered records be given to new ones.
+a repeated record; only after a power cut may numbers of delivered records be given to new ones. A record that was
+damaged on the disk is skipped and counted, never handed out; the others keep their numbers.
 
 What is refused. A queue that has reached its limit, or a full disk, refuses the new record with an OSError and keeps
 the old ones.
 
-On the disk: segments named by the number of their first record, each record a length, a CRC-32 and its bytes; the
-number of the last acknowledged record in a file beside them. A segment is deleted when its last record is
-acknowledged. A record cut short by a power cut is cut off when the queue is opened.
+On the disk: the files that `segments` describes; the number of the last acknowledged record in a file beside them,
+twice, so that a damaged one does not make the numbers begin anew. A segment is deleted when its last record is
+acknowledged. Where the disk takes no acknowledgment, as one that is full may, it is remembered here and written later.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import logging
 import os
 import struct
 import time
-import zlib
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,22 +32,12 @@ from threading import Condition
 from edgead.errors import DataError
 from edgead.files import sync_folder
 from edgead.stream.sinks.folders import own_folder
+from edgead.stream.sinks.segments import HEAD, Segment, crc, open_segments, packed, repair, segment_path
 
 _log = logging.getLogger(__name__)
 
-_HEAD = struct.Struct(">II")  # length of the data, CRC-32 of number and data
-_MARK = struct.Struct(">QI")  # number acknowledged, its CRC-32
-_NUMBER = struct.Struct(">Q")
-_SUFFIX = ".segment"
+_MARK = struct.Struct(">QI")  # number acknowledged, its CRC-32; stands in its file twice
 _MARK_NAME = "acknowledged"
-
-
-@dataclass(slots=True)
-class _Segment:
-    path: Path
-    first: int  # number of its first record
-    count: int = 0
-    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +64,17 @@ class DiskQueue:
         try:
             self._mark = os.open(folder / _MARK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
             self._acknowledged = _read_mark(self._mark)
-            self._segments = deque(_open_segments(folder))
+            opened = open_segments(folder)
         except OSError as error:
             self._lock_file.close()
             raise DataError(f"the queue in {folder} cannot be opened: {error.strerror}") from error
-        ends = [segment.first + segment.count - 1 for segment in self._segments]
-        self._last = max([self._acknowledged, *ends])
+        self._segments = deque(opened.segments)
+        self._last = max(self._acknowledged, opened.last)
+        self.damaged = opened.damaged  # records that the disk has not kept
         self._cursor = (0, 0)  # number and offset in its segment of a record that was read, to go on from
+        self._mark_refused = False
+        self._unmarked = True  # the mark is yet to be written
+        self._write_mark()  # now, so that it has its place on the disk before that is full
         self._drop_acknowledged()
 
     @property
@@ -97,7 +91,7 @@ class DiskQueue:
         """Store `data` and return its number; raises OSError and stores nothing where there is no room."""
         with self._changed:
             number = self._last + 1
-            record = _HEAD.pack(len(data), _crc(number, data)) + data
+            record = packed(number, data)
             if sum(segment.bytes for segment in self._segments) + len(record) > self._limit:
                 raise OSError(errno.ENOSPC, f"the queue in {self._folder} has reached its limit of {self._limit} bytes")
             segment, handle = self._writable(number)
@@ -119,9 +113,15 @@ class DiskQueue:
         """The oldest waiting records, at most `count`; raises OSError where they cannot be read."""
         with self._changed:
             found: list[Record] = []
-            for segment in self._segments:
-                if len(found) < count and self._waiting(segment):
-                    found += self._read(segment, count - len(found))
+            position = 0
+            while position < len(self._segments) and len(found) < count:
+                segment = self._segments[position]
+                records = self._read(segment, count - len(found)) if self._waiting(segment) else []
+                if records is None:
+                    self._take_out_damaged(segment)
+                    continue
+                found += records
+                position += 1
             return found
 
     def wait(self, seconds: float) -> None:
@@ -133,6 +133,7 @@ class DiskQueue:
     def sync(self) -> None:
         """Keep the promise about the disk while nothing is appended: call it often. Raises OSError."""
         with self._changed:
+            self._write_mark()
             self._sync_if_due()
 
     def wake(self) -> None:
@@ -141,12 +142,12 @@ class DiskQueue:
             self._changed.notify_all()
 
     def acknowledge(self, number: int) -> None:
-        """Forget every record up to `number`, which has been handed out; raises OSError."""
+        """Forget every record up to `number`, which has been handed out, whether or not the disk takes note."""
         with self._changed:
             if not self._acknowledged < number <= self._last:
                 return
-            os.pwrite(self._mark, _MARK.pack(number, _crc(number)), 0)
-            self._acknowledged = number
+            self._acknowledged, self._unmarked = number, True
+            self._write_mark()
             self._drop_acknowledged()
 
     def close(self) -> None:
@@ -156,17 +157,34 @@ class DiskQueue:
                 return
             with suppress(OSError):
                 self._sync()
+            self._write_mark()
             self._close_active()
             os.close(self._mark)
             self._lock_file.close()
 
-    def _waiting(self, segment: _Segment) -> int:
+    def _write_mark(self) -> None:
+        if not self._unmarked:
+            return
+        try:
+            os.pwrite(self._mark, 2 * _MARK.pack(self._acknowledged, crc(self._acknowledged)), 0)
+            self._unmarked = False
+            self._mark_refused = False
+        except OSError as error:
+            if not self._mark_refused:
+                _log.error(
+                    "the queue in %s cannot note what has arrived: %s; a restart would repeat it",
+                    self._folder,
+                    error.strerror,
+                )
+            self._mark_refused = True
+
+    def _waiting(self, segment: Segment) -> int:
         return max(0, min(segment.count, segment.first + segment.count - 1 - self._acknowledged))
 
-    def _writable(self, number: int) -> tuple[_Segment, int]:
+    def _writable(self, number: int) -> tuple[Segment, int]:
         """The last segment, or a new one where that is long enough or its numbers do not go on to `number`."""
         last = self._segments[-1] if self._segments else None
-        if last is not None and last.bytes < self._segment_bytes and last.first + last.count == number:
+        if last is not None and last.bytes < self._segment_bytes and last.end == number:
             if self._active is None:
                 self._active = os.open(last.path, os.O_WRONLY | os.O_APPEND)
             if self._torn:
@@ -175,39 +193,55 @@ class DiskQueue:
                 return last, self._active
         self._sync()
         self._close_active()
-        path = self._folder / f"{number:020d}{_SUFFIX}"
+        path = segment_path(self._folder, number)
         self._active = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o644)
         self._torn = False
-        self._segments.append(_Segment(path, number))
+        self._segments.append(Segment(path, number))
         return self._segments[-1], self._active
 
-    def _cut(self, segment: _Segment, handle: int) -> None:
+    def _cut(self, segment: Segment, handle: int) -> None:
         """Take off what a failed write left behind."""
         with suppress(OSError):
             os.ftruncate(handle, segment.bytes)
             self._torn = False
 
-    def _read(self, segment: _Segment, count: int) -> list[Record]:
+    def _read(self, segment: Segment, count: int) -> list[Record] | None:
+        """Up to `count` waiting records of a segment, or None where one of them is damaged."""
         number, offset = segment.first, 0
         start = max(segment.first, self._acknowledged + 1)
         if segment.first <= self._cursor[0] <= start:
             number, offset = self._cursor
         found: list[Record] = []
+        if not segment.path.exists():
+            return None
         with segment.path.open("rb") as file:
             file.seek(offset)
-            while number < segment.first + segment.count and len(found) < count:
+            while number < segment.end and len(found) < count:
                 if number == start:
                     self._cursor = (number, file.tell())
-                head = file.read(_HEAD.size)
-                length, _ = _HEAD.unpack(head) if len(head) == _HEAD.size else (1, 0)
-                if len(data := file.read(length)) < length:
-                    _log.error("%s ends at record %d: the rest of it is lost", segment.path, number)
-                    segment.count = number - segment.first
-                    break
+                head = file.read(HEAD.size)
+                length, checksum = HEAD.unpack(head) if len(head) == HEAD.size else (segment.bytes + 1, 0)
+                data = file.read(min(length, segment.bytes))
+                if len(data) < length or crc(number, data) != checksum:
+                    return None
                 if number >= start:
                     found.append(Record(number, data))
                 number += 1
         return found
+
+    def _take_out_damaged(self, segment: Segment) -> None:
+        """Put the segments that `segment` falls into in its place; raises OSError."""
+        if segment is self._segments[-1]:
+            self._close_active()
+            self._unsynced_since = None
+        repaired = repair(segment.path)
+        expected = {number for number in range(segment.first, segment.end) if number > self._acknowledged}
+        expected -= {number for one in repaired.segments for number in range(one.first, one.end)}
+        self.damaged += len(expected)
+        place = self._segments.index(segment)
+        others = list(self._segments)
+        self._segments = deque([*others[:place], *repaired.segments, *others[place + 1 :]])
+        self._cursor = (0, 0)
 
     def _drop_acknowledged(self) -> None:
         while self._segments and not self._waiting(self._segments[0]):
@@ -218,7 +252,8 @@ class DiskQueue:
             if len(self._segments) == 1:
                 self._close_active()
                 self._unsynced_since = None
-            segment.path.unlink(missing_ok=True)
+            with suppress(OSError):  # else the next start drops it: all of it is acknowledged
+                segment.path.unlink(missing_ok=True)
             self._segments.popleft()
 
     def _sync_if_due(self) -> None:
@@ -238,43 +273,11 @@ class DiskQueue:
             self._active = None
 
 
-def _open_segments(folder: Path) -> list[_Segment]:
-    """The segments of a folder in order, each cut after its last whole record."""
-    paths = sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
-    segments = [_scan(path) for path in paths]
-    return [segment for segment in segments if segment.count]
-
-
-def _scan(path: Path) -> _Segment:
-    segment = _Segment(path, int(path.stem))
-    with path.open("rb") as file:
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            data = file.read(length)
-            if len(data) < length or _crc(segment.first + segment.count, data) != checksum:
-                break
-            segment.count += 1
-            segment.bytes += _HEAD.size + length
-    size = path.stat().st_size
-    if size > segment.bytes:
-        _log.warning("%s: %d bytes after its last whole record are cut off", path, size - segment.bytes)
-        os.truncate(path, segment.bytes)
-    if not segment.count:
-        path.unlink()
-    return segment
-
-
 def _read_mark(handle: int) -> int:
     """The number last acknowledged; 0 where the mark is new or damaged, which repeats records but loses none."""
-    written = os.pread(handle, _MARK.size, 0)
-    if len(written) < _MARK.size:
-        return 0
-    number, checksum = _MARK.unpack(written)
-    return int(number) if checksum == _crc(number) else 0
-
-
-def _crc(number: int, data: bytes = b"") -> int:
-    return zlib.crc32(data, zlib.crc32(_NUMBER.pack(number)))
+    written = os.pread(handle, 2 * _MARK.size, 0)
+    whole = written[: len(written) // _MARK.size * _MARK.size]
+    return max((number for number, checksum in _MARK.iter_unpack(whole) if checksum == crc(number)), default=0)
 
 
 def _write_all(handle: int, data: bytes) -> None:
