@@ -1,13 +1,15 @@
-"""Writing files that are whole: a reader sees the old one or the new one, also after a power cut."""
+"""Writing files that are whole, also after a power cut: replaced as a whole, or grown by whole lines."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from edgead.closing import Closing
 from edgead.errors import EdgeadError
 
 
@@ -54,6 +56,82 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+class LineFile(Closing):
+    """A file that only grows, by whole lines. It is opened anew once it was moved away, as logrotate does.
+
+    A line that a full disk or a kill has cut short stays alone: the next one begins a new line. For one thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for appending, making its folder; raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file: IO[bytes] | None = None
+        self._torn = False  # the last line is not whole
+        self._open()
+
+    def append(self, line: bytes) -> None:
+        """Write `line`, which ends without a line feed, as a line of its own; raises OSError."""
+        self._reopen_if_moved()
+        line = (b"\n" if self._torn else b"") + line + b"\n"
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._handle(), line[written:])
+            self._torn = False
+        except OSError:
+            self._torn = self._torn or written > 0
+            raise
+
+    def sync(self) -> None:
+        """Wait until the disk has what was appended; raises OSError."""
+        os.fsync(self._handle())
+
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._handle()).st_size
+
+    def close(self) -> None:
+        """Wait until the disk has everything, and close."""
+        if self._file is None:
+            return
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+            self._file = None
+
+    def _handle(self) -> int:
+        if self._file is None:
+            raise OSError(f"{self.path} is closed")
+        return self._file.fileno()
+
+    def _open(self) -> None:
+        self._file = self.path.open("a+b", buffering=0)
+        size = self.size()
+        self._torn = size > 0 and os.pread(self._handle(), 1, size - 1) != b"\n"
+
+    def _reopen_if_moved(self) -> None:
+        """Go on in a new file where `path` is no longer the one that is open."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self.path.stat(), os.fstat(self._handle())):
+                return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        old = self._file
+        self._open()
+        if old is not None:
+            old.close()
+
+
+def state_folder(name: str) -> Path:
+    """Where what must not be lost is kept: `name` in systemd's STATE_DIRECTORY, else in XDG_STATE_HOME/edgead, else in
+    ~/.local/state/edgead."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given) / name
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "edgead" / name
 
 
 def cache_folder(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+from programs import until
 
 from edgead import Detector, Frame, Result
 from edgead.errors import DataError, EdgeadError, UsageError
@@ -131,30 +133,69 @@ def test_json_lines_are_appended_and_flushed(detector: Detector, tmp_path: Path)
         JsonLines(tmp_path)
 
 
-def test_a_line_torn_by_a_full_disk_costs_that_line_alone(detector: Detector, tmp_path: Path) -> None:
+def test_a_line_torn_by_a_full_disk_costs_that_line_alone(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "results.jsonl"
     sink = JsonLines(path)
-    real = sink._file
+    real = os.write
 
-    class Full:
-        def write(self, data: bytes) -> int:
-            if path.stat().st_size >= 10:
-                raise OSError(28, "No space left on device")
-            return real.write(data[:10])
+    def full(handle: int, data: bytes) -> int:
+        if path.stat().st_size >= 10:
+            raise OSError(28, "No space left on device")
+        return real(handle, data[:10])
 
-        def close(self) -> None:
-            real.close()
-
-    sink._file = Full()
-    for _ in range(2):
-        with pytest.raises(OSError, match="No space left"):
-            emit(sink, detector, Frame(tiny.good(), 0))
-    sink._file = real
+    with monkeypatch.context() as patch:
+        patch.setattr("edgead.files.os.write", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                emit(sink, detector, Frame(tiny.good(), 0))
     emit(sink, detector, Frame(tiny.good(), 1), Frame(tiny.good(), 2))
     sink.close()
     torn, *whole = path.read_text().splitlines()
     assert len(torn) == 10
     assert [json.loads(line)["index"] for line in whole] == [1, 2]
+
+
+def test_a_line_torn_by_a_kill_costs_that_line_alone(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"index": 0}\n{"ind')
+    sink = JsonLines(path)
+    emit(sink, detector, Frame(tiny.good(), 1))
+    sink.close()
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ['{"index": 0}', '{"ind']
+    assert json.loads(lines[2])["index"] == 1
+
+
+def test_json_lines_go_on_in_a_new_file_once_the_old_was_rotated(detector: Detector, tmp_path: Path) -> None:
+    path, old = tmp_path / "results.jsonl", tmp_path / "results.jsonl.1"
+    sink = JsonLines(path)
+    emit(sink, detector, Frame(tiny.good(), 0))
+    path.rename(old)
+    emit(sink, detector, Frame(tiny.good(), 1))
+    os.truncate(path, 0)  # as copytruncate does
+    emit(sink, detector, Frame(tiny.good(), 2))
+    path.unlink()
+    emit(sink, detector, Frame(tiny.good(), 3))
+    sink.close()
+    assert [json.loads(line)["index"] for line in old.read_text().splitlines()] == [0]
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [3]
+
+
+@pytest.mark.parametrize(("sync", "lines"), [(0.0, 1), (0.05, 1), (3600.0, 0)])
+def test_json_lines_are_on_the_disk_as_soon_as_promised(
+    sync: float, lines: int, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.jsonl"
+    synced: list[int] = []
+    monkeypatch.setattr("edgead.files.os.fsync", lambda handle: synced.append(path.read_text().count("\n")))
+    sink = JsonLines(path, sync=sync)
+    emit(sink, detector, Frame(tiny.good(), 0))
+    until(lambda: len(synced) >= lines)
+    assert synced == [1] * lines
+    sink.close()
+    assert synced[-1] == 1
 
 
 def test_a_file_of_many_frames_is_a_video(detector: Detector, tmp_path: Path) -> None:

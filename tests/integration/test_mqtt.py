@@ -209,6 +209,10 @@ def test_the_brokers_certificate_is_verified(
         ("mqtt://h/a/+/b", "holds a wildcard"),
         ("mqtts://h/a?ca=/absent.pem", "cannot use its ca, cert or key"),
         ("mqtt://h/a?qos=0", "no option 'qos'"),
+        ("mqtt://a..b/t", "cannot reach a host called 'a..b'"),
+        ("mqtt://[::1/t", "cannot be read"),
+        ("mqtt://h/a?keepalive=-1", "keepalive must be from 1 to 65535"),
+        (f"mqtt://h/{'a' * 40000}", "more than 30000 bytes"),
     ],
 )
 def test_what_cannot_be_meant_is_answered(spec: str, answer: str, tmp_path: Path) -> None:

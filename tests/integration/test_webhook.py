@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -129,15 +132,85 @@ def test_a_server_that_fails_and_hangs_gets_them_all_in_order(
     assert "takes results again" in said[1]
 
 
-def test_what_will_never_be_taken_blocks_nothing(
+def test_what_will_never_be_taken_is_counted_and_kept(
     receiver: Receiver, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.answers = [422, 204]
+    receiver.answers = [422, 204, 400, 422]
     sink = post(receiver.port, tmp_path, "&verdicts=all")
-    emit(sink, detector, 0, 1)
+    emit(sink, detector, 0, 1, 2, 3)
+    until(lambda: sum(sink.lost().values()) == 3)
     sink.close()
     assert receiver.numbers() == [2]
-    assert "will never take result 1: it answered 422" in caplog.text
+    names = {"422 Unprocessable": 2, "400 Bad Request": 1}
+    assert {reason.partition("answered ")[2].removesuffix(" Entity"): n for reason, n in sink.lost().items()} == names
+    letters = [json.loads(line) for line in (tmp_path / "queue/dead-letters.jsonl").read_text().splitlines()]
+    assert [(letter["number"], letter["message"]["index"]) for letter in letters] == [(1, 0), (3, 2), (4, 3)]
+    assert letters[1]["reason"] == "the webhook at 127.0.0.1 answered 400 Bad Request"
+    assert letters[0]["when"].endswith("+00:00")
+    assert caplog.text.count("is given up") == 2  # once a reason
+
+
+def test_dead_letters_end_at_their_quota_and_are_still_counted(
+    receiver: Receiver, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = [400] * 9
+    sink = post(receiver.port, tmp_path, "&verdicts=all&dead=3kB")
+    emit(sink, detector, *range(9))
+    until(lambda: sum(sink.lost().values()) == 9)
+    sink.close()
+    assert 1000 < (tmp_path / "queue/dead-letters.jsonl").stat().st_size <= 3000
+    assert caplog.text.count("has reached its quota of 3000 bytes") == 1
+
+
+def test_what_is_given_up_ends_the_run_with_an_error(
+    receiver: Receiver, edgead: object, tiny_bundle: Path, parts: Path, tmp_path: Path
+) -> None:
+    receiver.answers = [400]
+    sink = f"http://127.0.0.1:{receiver.port}/#queue={tmp_path}/queue"
+    code, _, err = edgead("run", "--bundle", tiny_bundle, "--source", parts, "--sink", sink)
+    assert code == 1
+    assert "1 results could not be written (Webhook)" in err
+
+
+@pytest.mark.parametrize("where", [b"", b"HTTP/1.1 204 No Content\r\nX-Long: "])
+def test_a_server_that_drips_its_answer_is_given_the_timeout_in_all(
+    where: bytes, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.suppress(OSError):
+        sink = post(listening.getsockname()[1], tmp_path)
+        emit(sink, detector, 1)
+        dripping, _ = listening.accept()
+        begin = time.monotonic()
+        with dripping:
+            dripping.sendall(where)
+            while time.monotonic() < begin + 10:
+                dripping.sendall(b"H")
+                time.sleep(0.05)
+    assert 0.2 < time.monotonic() - begin < 1.5
+    begin = time.monotonic()
+    sink.close()
+    assert time.monotonic() - begin < 2
+    assert "it has not answered within 0.3 s" in caplog.text
+
+
+def test_an_address_with_letters_beyond_ascii_is_encoded(
+    receiver: Receiver, detector: Detector, tmp_path: Path
+) -> None:
+    sink = open_sink(f"http://127.0.0.1:{receiver.port}/prüfung/ä b?größe=1%20a#queue={tmp_path}/queue")
+    emit(sink, detector, 1)
+    until(lambda: receiver.taken)
+    sink.close()
+    assert receiver.headers[0]["path"] == "/pr%C3%BCfung/%C3%A4%20b?gr%C3%B6%C3%9Fe=1%20a"
+
+
+@pytest.mark.parametrize("token", ["two words", "dash–ed", "line\nbreak", "nul\0"])
+def test_a_token_that_no_header_can_hold_is_refused(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.environ", {**os.environ, "EDGEAD_WEBHOOK_TOKEN": token})
+    with pytest.raises(UsageError, match="EDGEAD_WEBHOOK_TOKEN holds a space") as error:
+        post(free_port(), tmp_path)
+    assert token not in str(error.value)
 
 
 def test_a_restart_while_the_server_is_away_loses_nothing(
@@ -195,7 +268,15 @@ def test_a_full_queue_refuses(detector: Detector, tmp_path: Path) -> None:
         ("http:///x", "needs a host"),
         ("http://h:no/x", "no number up to 65535"),
         ("https://user:word@h/x", "set EDGEAD_WEBHOOK_TOKEN instead"),
-        ("http://h/x#timeout=0", "more than 0 seconds"),
+        ("http://h/x#timeout=0", "timeout must be from 0.001 to 3600"),
+        ("http://h/x#timeout=1e20", "timeout must be from 0.001 to 3600"),
+        ("http://h/x#retry=-1", "retry must be from 0.001 to 3600"),
+        ("http://a..b/x", "cannot reach a host called 'a..b'"),
+        ("http://.b/x", "cannot reach a host called '.b'"),
+        ("http://a b/x", "cannot reach a host called 'a b'"),
+        (f"http://{'a' * 64}.local/x", "cannot reach a host called"),
+        ("http://[::1/x", "cannot be read"),
+        ("http://h/x#limit=99999999999TB", "a size below 1000 TB"),
         ("https://h/x#ca=/absent.pem", "cannot be used: No such file"),
     ],
 )

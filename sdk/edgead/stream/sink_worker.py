@@ -38,7 +38,7 @@ class SinkWorker:
     def __init__(self, sink: Sink, name: str, backoff: Backoff | None = None) -> None:
         """`backoff` says how long a sink that fails again and again rests; where None each result is tried at once."""
         self.name = name
-        self.unwritten = 0
+        self._unwritten = 0
         self.fatal: BaseException | None = None  # what ends the line: an interrupt, or SinkGone
         self._sink = sink
         self._queue: deque[tuple[Frame, Result]] = deque()
@@ -53,6 +53,11 @@ class SinkWorker:
         self._thread = threading.Thread(target=self._work, name=f"edgead sink {name}", daemon=True)
         self._thread.start()
 
+    @property
+    def unwritten(self) -> int:
+        """Results that the sink could not take, or has taken and given up."""
+        return self._unwritten + sum(self._sink.lost().values())
+
     def emit(self, frame: Frame, result: Result, keep_waiting: Callable[[], bool] | None = None) -> None:
         """Queue a result. Without room it is counted as unwritten, or waited for as long as `keep_waiting` says so."""
         if not self._sink.needs_pixels:
@@ -65,7 +70,7 @@ class SinkWorker:
                 self._held += frame.image.nbytes
                 self._changed.notify_all()
                 return
-            self.unwritten += 1
+            self._unwritten += 1
             said, self._behind = self._behind, True
         if not said:
             _log.error("%s is too slow for this line: results are left out", self.name)
@@ -90,7 +95,7 @@ class SinkWorker:
             while not self._closing and (rest := self._rest_until - time.monotonic()) > 0:
                 self._changed.wait(rest)
             if self._hurried or not self._queue:
-                self.unwritten += len(self._queue)
+                self._unwritten += len(self._queue)
                 return None
             entry = self._queue.popleft()
             self._held -= entry[0].image.nbytes
@@ -115,7 +120,7 @@ class SinkWorker:
     def _fail(self, error: Exception) -> None:
         """Count a lost result, say the first, and rest before the next trial."""
         with self._changed:
-            self.unwritten += 1
+            self._unwritten += 1
         if self._pauses is None:
             words = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             _log.error("%s cannot write: %s; the line goes on", self.name, words)
@@ -142,4 +147,4 @@ class SinkWorker:
         self._thread.join(_TICK)  # it may have been busy with the entry before
         if self._thread.is_alive():
             _log.error("%s does not answer: %d results are not written", self.name, waiting + 1)
-            self.unwritten += waiting + 1
+            self._unwritten += waiting + 1

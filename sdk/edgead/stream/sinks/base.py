@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -37,6 +38,10 @@ class Sink(Closing):
 
     def attach(self, pipeline: PipelineControl) -> None:
         """Called once, before the first frame, with the pipeline to ask or to steer."""
+
+    def lost(self) -> Mapping[str, int]:
+        """Results that `emit` has taken and that can no longer arrive, by reason. Called from any thread."""
+        return {}
 
     @abstractmethod
     def emit(self, frame: Frame, result: Result) -> None:

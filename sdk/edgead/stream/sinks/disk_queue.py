@@ -73,8 +73,7 @@ class DiskQueue:
         self.damaged = opened.damaged  # records that the disk has not kept
         self._cursor = (0, 0)  # number and offset in its segment of a record that was read, to go on from
         self._mark_refused = False
-        self._unmarked = True  # the mark is yet to be written
-        self._write_mark()  # now, so that it has its place on the disk before that is full
+        self._unmarked = True  # the mark is yet to be written: with the first record, while the disk has room
         self._drop_acknowledged()
 
     @property
@@ -90,6 +89,7 @@ class DiskQueue:
     def append(self, data: bytes) -> int:
         """Store `data` and return its number; raises OSError and stores nothing where there is no room."""
         with self._changed:
+            self._write_mark()
             number = self._last + 1
             record = packed(number, data)
             if sum(segment.bytes for segment in self._segments) + len(record) > self._limit:
@@ -133,7 +133,8 @@ class DiskQueue:
     def sync(self) -> None:
         """Keep the promise about the disk while nothing is appended: call it often. Raises OSError."""
         with self._changed:
-            self._write_mark()
+            if self._last:
+                self._write_mark()
             self._sync_if_due()
 
     def wake(self) -> None:
@@ -157,7 +158,8 @@ class DiskQueue:
                 return
             with suppress(OSError):
                 self._sync()
-            self._write_mark()
+            if self._last:
+                self._write_mark()
             self._close_active()
             os.close(self._mark)
             self._lock_file.close()

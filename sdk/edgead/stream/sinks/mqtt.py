@@ -17,28 +17,32 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
 from edgead.stream.sinks.base import Sink
-from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder
+from edgead.stream.sinks.dead_letters import DeadLetters
+from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder, read_url
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
-from edgead.stream.sinks.options import Size, Verdicts
+from edgead.stream.sinks.options import Size, Verdicts, checked
 from edgead.types import Frame, Result, Verdict
 
 FIELDS = ("station", "camera", "verdict")
+_EXAMPLE = "mqtt://broker.local/edgead/{camera}"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _IN_FLIGHT = 20  # messages sent before the first of them is acknowledged
 _WAIT_S = 0.5
 _LONGEST_RECONNECT_S = 15
+_LONGEST_TOPIC = 30_000  # bytes of its template; filled in, it may have 65535
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class Mqtt(Sink):
         limit: Size = 256 * 10**6,
         sync: float = 1.0,
         keepalive: int = 30,
+        dead: Size = 16 * 10**6,
     ) -> None:
         """Begin to connect to mqtt://HOST:PORT/TOPIC, or mqtts:// for TLS, which verifies the broker.
 
@@ -70,21 +75,23 @@ class Mqtt(Sink):
         is the topic of online and offline, else the topic's fixed beginning and /status. The user is `user`, the
         URL's or EDGEAD_MQTT_USER, the password the URL's or EDGEAD_MQTT_PASSWORD. `ca` is a file of certificates to
         trust instead of the system's, `cert` and `key` are this client's own. `queue` is the folder where results
-        wait, of at most `limit` bytes; `sync` is the promise's seconds about the disk. Raises UsageError, DataError.
+        wait, of at most `limit` bytes; `sync` is the promise's seconds about the disk; `keepalive` the seconds
+        between two signs of life; `dead` the bytes of what is given up that are kept. Raises UsageError, DataError.
         """
-        parts = urlsplit(url)
-        host, port = host_and_port(parts, "mqtt://broker.local/edgead/{camera}", _PORTS[parts.scheme])
+        parts = read_url(url, _EXAMPLE)
+        host, port = host_and_port(parts, _EXAMPLE, _PORTS[parts.scheme])
+        checked("the sink 'mqtt': keepalive", keepalive, 1, 65535)
         self._station = station or socket.gethostname()
         self._topic = _checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
         self._status = status or _status_topic(self._topic, self._station)
         self._verdicts = verdicts
         self._name = f"the broker {host}:{port}"
         folder = queue_folder(queue, f"{parts.scheme}://{host}:{port}/{self._topic}")
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=_client_id(folder))
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id=_client_id(folder))
         name = user or unquote(parts.username or "") or os.environ.get("EDGEAD_MQTT_USER", "")
         if name:
             password = unquote(parts.password or "") or os.environ.get("EDGEAD_MQTT_PASSWORD", "")
-            self._client.username_pw_set(name, password or None)
+            self._client.username_pw_set(_text(name, "user"), _text(password, "password") or None)
         if parts.scheme == "mqtts":
             self._trust(ca, cert, key)
         self._connected, self._acknowledged = Event(), SimpleQueue[int]()
@@ -93,7 +100,8 @@ class Mqtt(Sink):
         self._unreachable = "cannot be reached" + (" or is not trusted" if parts.scheme == "mqtts" else "")
         self._trouble = ""
         self._queue = DiskQueue(folder, limit, sync)
-        self._courier = DeliveryWorker(self._queue, self._deliver, self._name, _WAIT_S, _IN_FLIGHT)
+        letters = DeadLetters(folder, dead)
+        self._worker = DeliveryWorker(self._queue, letters, self._deliver, self._name, _WAIT_S, batch=_IN_FLIGHT)
         self._connect(host, port, keepalive)
 
     def emit(self, frame: Frame, result: Result) -> None:
@@ -105,13 +113,16 @@ class Mqtt(Sink):
 
     def close(self) -> None:
         """Give what waits a little time to arrive, say offline and leave."""
-        self._courier.close(drain_s=2.0 if self._connected.is_set() else 0.0)
+        self._worker.close(drain_s=2.0 if self._connected.is_set() else 0.0)
         if self._connected.is_set():
             self._client.publish(self._status, "offline", qos=1, retain=True)
         self._client.disconnect()
         leaving = Thread(target=self._client.loop_stop, daemon=True)  # it waits for as long as a broker hangs
         leaving.start()
         leaving.join(2.0)
+
+    def lost(self) -> dict[str, int]:
+        return self._worker.lost()
 
     def _trust(self, ca: Path | None, cert: Path | None, key: Path | None) -> None:
         files = {name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))}
@@ -188,7 +199,32 @@ class Mqtt(Sink):
         self._acknowledged.put(mid)
 
 
+class _Client(Client):
+    """paho's client, whose thread goes on whatever it meets."""
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        while True:
+            try:
+                return super().loop_forever(timeout, retry_first_connection)
+            except Exception as error:  # of a library or of a name that cannot be looked up
+                _log.error(
+                    "the connection to the broker failed: %s: %s; it is tried again", type(error).__name__, error
+                )
+                time.sleep(1.0)
+
+
+def _text(word: str, what: str) -> str:
+    """A word as the protocol can carry it; raises UsageError."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the {what} for the broker is no UTF-8: set it again") from None
+    return word
+
+
 def _checked_topic(template: str) -> str:
+    if len(template.encode("utf-8", "replace")) > _LONGEST_TOPIC:
+        raise UsageError(f"the topic has more than {_LONGEST_TOPIC} bytes: give a shorter one")
     if any(sign in template for sign in "+#\0"):
         raise UsageError(f"the topic '{template}' holds a wildcard: results can only go to one topic")
     for field in re.findall(r"\{([^}]*)\}?", template):

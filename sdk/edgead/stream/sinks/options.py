@@ -20,6 +20,7 @@ from edgead.errors import UsageError, nearest
 from edgead.types import Verdict
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_LARGEST_SIZE = 10**15
 _SWITCHES = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 
@@ -68,7 +69,10 @@ def size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if match is None or match[2] not in _UNITS:
         raise ValueError("a size like 500MB or 10GB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    number = float(match[1]) * _UNITS[match[2]]
+    if number > _LARGEST_SIZE:
+        raise ValueError("a size below 1000 TB")
+    return int(number)
 
 
 def verdicts(text: str) -> frozenset[Verdict]:
@@ -80,6 +84,13 @@ def verdicts(text: str) -> frozenset[Verdict]:
         return frozenset(Verdict(name) for name in names)
     except ValueError:
         raise ValueError(f"'all' or some of {','.join(Verdict)}, with commas between") from None
+
+
+def checked(what: str, number: float, low: float, high: float) -> float:
+    """The number, where it lies between the two; raises UsageError."""
+    if not low <= number <= high:
+        raise UsageError(f"{what} must be from {low:g} to {high:g}, not {number:g}")
+    return number
 
 
 Size = Annotated[int, size]

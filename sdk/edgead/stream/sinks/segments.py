@@ -93,7 +93,9 @@ def repair(path: Path) -> Opened:
     """
     raw, first = (path.read_bytes() if path.exists() else b""), int(path.stem)
     runs = _whole_runs(raw, first)
-    found = [Segment(segment_path(path.parent, run.number), run.number, run.count, run.stop - run.start) for run in runs]
+    found = [
+        Segment(segment_path(path.parent, run.number), run.number, run.count, run.stop - run.start) for run in runs
+    ]
     stop, end = (runs[-1].stop, found[-1].end) if found else (0, first)
     torn = stop < len(raw)
     whole = torn and _data(raw, stop) is not None  # all of its bytes are there, but they are not what was written
