@@ -168,6 +168,9 @@ class Thresholds(Struct, frozen=True):
     images: int  # good images it was fitted to
     interval: tuple[float, float]  # 95 % interval of the false-alarm rate to expect
     promised: bool  # whether that many images can promise the rate by counting alone
+    pixel_interval: tuple[float, float] | None = None  # the same interval of good parts that show a region
+    tail_interval: tuple[float, float] | None = None  # by the fitted tail, where the image threshold is extrapolated
+    outliers: int = 0  # good images whose scores do not belong to the tail of the others', not among `images`
 
     def __post_init__(self) -> None:
         if not (self.image > self.image_center and self.pixel > self.pixel_center):

@@ -10,10 +10,9 @@ from scipy import stats
 
 from edgead.errors import DataError, UsageError
 from edgead_calibration.thresholds import (
-    _student_quantile,
     can_promise,
-    far_out,
     fit_thresholds,
+    interval_at,
     rate_interval,
     threshold_summary,
 )
@@ -21,6 +20,7 @@ from edgead_calibration.thresholds import (
 scores = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=3, max_size=60)
 
 
+@settings(max_examples=30, deadline=None)
 @given(scores, st.floats(0.001, 0.5))
 def test_calibration_never_divides_by_nothing(values: list[float], rate: float) -> None:
     fitted = fit_thresholds(values, values, rate)
@@ -28,12 +28,16 @@ def test_calibration_never_divides_by_nothing(values: list[float], rate: float) 
     assert fitted.pixel > fitted.pixel_center
 
 
+@settings(max_examples=30, deadline=None)
 @given(scores, st.floats(0.001, 0.5))
-def test_its_own_good_images_are_refused_no_more_often_than_asked(values: list[float], rate: float) -> None:
-    refused = np.mean(np.asarray(values) > fit_thresholds(values, values, rate).image)
-    assert refused <= rate
+def test_good_images_that_count_are_refused_no_more_often_than_promised(values: list[float], rate: float) -> None:
+    fitted = fit_thresholds(values, values, rate)
+    refused = int(np.sum(np.asarray(values) > fitted.image))
+    if fitted.promised:
+        assert refused - fitted.outliers <= rate * fitted.images
 
 
+@settings(max_examples=30, deadline=None)
 @given(scores)
 def test_a_smaller_rate_never_lowers_the_threshold_that_counting_gives(values: list[float]) -> None:
     rates = [rate for rate in (0.5, 0.3, 0.2, 0.1, 0.05) if can_promise(len(values), rate)]
@@ -45,31 +49,33 @@ def test_the_promised_rate_holds_on_new_parts() -> None:
     """The mean false-alarm rate over many lines is at most the rate asked for, for a skewed law of scores."""
     rng = np.random.default_rng(0)
     rates = []
-    for _ in range(400):
+    for _ in range(150):
         threshold = fit_thresholds(rng.lognormal(size=120), np.arange(3.0), 0.05).image
         rates.append(stats.lognorm(1.0).sf(threshold))
-    assert np.mean(rates) == pytest.approx(0.05, abs=0.004)
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.006)
 
 
 def test_the_interval_covers_the_true_rate() -> None:
     rng = np.random.default_rng(1)
     covered = []
-    for _ in range(400):
+    for _ in range(150):
         fitted = fit_thresholds(rng.normal(size=200), np.arange(3.0), 0.05)
         true = stats.norm.sf(fitted.image)
         covered.append(fitted.interval[0] <= true <= fitted.interval[1])
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.035)
+    assert np.mean(covered) >= 0.92
 
 
-@pytest.mark.parametrize(("images", "rank"), [(20, 19), (100, 99), (500, 480)])
-def test_interval_equals_the_beta_quantiles(images: int, rank: int) -> None:
-    expected = stats.beta.ppf([0.025, 0.975], images - rank + 1, rank)
-    assert rate_interval(images, rank) == pytest.approx(tuple(expected), abs=1e-9)
+@pytest.mark.parametrize(("images", "above"), [(20, 1), (100, 1), (500, 20), (30, 30), (30, 0)])
+def test_interval_equals_the_exact_one(images: int, above: int) -> None:
+    expected = stats.binomtest(above, images).proportion_ci(0.95, "exact")
+    assert rate_interval(images, above) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-@pytest.mark.parametrize(("probability", "freedom"), [(0.99, 19), (0.999, 4), (0.95, 2), (0.9, 100)])
-def test_student_quantile_equals_scipy(probability: float, freedom: int) -> None:
-    assert _student_quantile(probability, freedom) == pytest.approx(stats.t.ppf(probability, freedom), rel=1e-6)
+def test_scores_that_may_be_off_widen_the_interval_on_both_sides() -> None:
+    values = np.linspace(0, 1, 101)
+    narrow, wide = interval_at(values, 0.945), interval_at(values, 0.945, 0.03)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert wide == (pytest.approx(rate_interval(101, 3)[0]), pytest.approx(rate_interval(101, 9)[1]))
 
 
 def test_too_few_images_are_said_plainly() -> None:
@@ -83,11 +89,13 @@ def test_too_few_images_are_said_plainly() -> None:
     assert enough.image == 1.0
 
 
-def test_a_good_image_that_is_far_out_is_found() -> None:
-    scores = np.random.default_rng(0).normal(3, 1, 47)
-    assert far_out(scores) == []
-    scores[7] = 12.0
-    assert far_out(scores) == [7]
+@pytest.mark.parametrize("images", [20, 150])
+def test_one_outlier_moves_no_threshold_and_is_said(images: int) -> None:
+    good = np.random.default_rng(0).gamma(8, size=images)
+    alone, among = (fit_thresholds(values, values, 0.01) for values in (good, [*good, 100.0]))
+    assert (among.image, among.pixel, among.images) == (alone.image, alone.pixel, images)
+    assert among.outliers == 1
+    assert "1 images with outlying scores are not counted" in threshold_summary(among)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_unusable_input_is_refused(values: list[float], rate: float, error: type
 
 
 @given(st.floats(0.2, 5.0), st.floats(-3.0, 3.0), st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_thresholds_refitted_in_another_light_keep_their_promise(contrast: float, shift: float, seed: int) -> None:
     """Scores change with the light, by a monotone law; the rate after a refit lies in its interval as often as said."""
     random = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
 from edgead_calibration.refit import read_good
-from edgead_calibration.thresholds import far_out, fit_thresholds, threshold_summary
+from edgead_calibration.thresholds import fit_thresholds, threshold_summary, without_outliers
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import Drawn, read_drawn
 from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
@@ -249,9 +249,9 @@ def _calibrate(
             frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)
             scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
         pictures, golden = make_golden(detector, held_out)
-    for index in far_out(scores):
+    for index in without_outliers(scores, maxima)[2]:
         reporter.say(
-            f"{held_out[index].path} is much stranger than the other good images kept aside and raises the threshold: "
+            f"{held_out[index].path} is much stranger than the other good images kept aside and is not counted: "
             "look at it, and if it is not a good part, take it out and build again"
         )
     artifact = msgspec.structs.replace(

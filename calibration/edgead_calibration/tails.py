@@ -1,0 +1,135 @@
+"""The upper tail of good parts' scores: a generalized Pareto law of the excesses over a high score.
+
+Peaks over threshold (Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, chapter 4): above a high
+score u the excess x follows P(X > u + x | X > u) = (1 + shape x / scale)^(-1 / shape), whatever the law below u. Few
+good images leave shape and scale uncertain, so neither is chosen: their posterior on a grid is kept, under a prior of
+the shape that holds light to heavy tails and a scale-free prior of the scale, with a likelihood of bounded excesses.
+The rate at a score is the posterior's mean, which accounts for the uncertainty, and its quantiles are the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import DataError
+
+Array = NDArray[np.float64]
+
+MINIMUM = 3  # scores below which no tail can be fitted
+LEAST, SHARE, MOST = 20, 0.1, 0.5  # excesses: at least so many, or that share of the scores, but at most half of them
+SHAPE_PRIOR = (0.0, 0.15)  # mean and deviation: an exponential tail is 0, a normal law's about -0.2, a heavy one 0.3
+OUTLIER = 0.05  # probability that the largest of as many good parts reaches a score called an outlier
+MOST_OUTLIERS = 0.125  # share of the images that may be called outliers
+GAP = 0.5  # of the mean excess: nearer to the next smaller score than this no score is an outlier
+
+SHAPES = np.linspace(-0.425, 0.875, 27)  # none is exactly 0
+_SCALES = np.exp(np.linspace(np.log(0.15), np.log(6.0), 32))  # in units of the mean excess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tail:
+    """A fitted tail. Rates are the shares of good parts that score above a value."""
+
+    start: float  # the score u that the excesses are counted from
+    unit: float  # the mean excess, in which scales are measured
+    share: float  # of good parts above `start`, as expected from (count + 1) / (images + 1)
+    count: int  # excesses
+    images: int  # scores in all
+    weights: Array  # (shapes, scales), the posterior; sums to 1
+
+    @property
+    def shape(self) -> float:
+        """The posterior mean of the shape: below 0 the tail ends, above 0 it is heavier than exponential."""
+        return float(self.weights.sum(axis=1) @ SHAPES)
+
+    def rate(self, score: float) -> float:
+        """The expected rate above a score that is at least `start`."""
+        return self.share * float((self.weights * _survival((score - self.start) / self.unit)).sum())
+
+    def interval(self, score: float, confidence: float = 0.95) -> tuple[float, float]:
+        """The central interval of the rate above a score that is at least `start`."""
+        rates = self.share * _survival((score - self.start) / self.unit).ravel()
+        order = np.argsort(rates)
+        mass = np.cumsum(self.weights.ravel()[order])
+        ends = np.searchsorted(mass, [(1 - confidence) / 2, (1 + confidence) / 2]).clip(max=len(mass) - 1)
+        low, high = rates[order][ends]
+        return float(low), float(high)
+
+    def quantile(self, rate: float) -> float:
+        """The score that so few good parts exceed; `start` where `rate` is no smaller than `share`."""
+        low, high = 0.0, 1.0
+        while self.rate(self.start + high * self.unit) > rate and high < 1e6:
+            low, high = high, 2 * high
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.rate(self.start + middle * self.unit) > rate else (low, middle)
+        return self.start + high * self.unit
+
+
+def fit_tail(scores: Sequence[float] | Array) -> Tail:
+    """The tail of at least `MINIMUM` finite scores; raises DataError for fewer."""
+    ordered = np.sort(np.asarray(scores, np.float64))
+    n = len(ordered)
+    if n < MINIMUM:
+        raise DataError(f"a tail needs at least {MINIMUM} scores of good images, there are {n}: give more good images")
+    count = max(1, min(int(MOST * n), max(LEAST, round(SHARE * n))))
+    start = float(ordered[n - count - 1])
+    excesses = ordered[n - count :] - start
+    unit = float(excesses.mean())
+    if unit <= 1e-12 * max(1.0, abs(start)):  # all alike
+        unit, excesses = 1e-9 * max(1.0, abs(start)), np.ones(count)
+    else:
+        excesses = excesses / unit
+    return Tail(start, unit, (count + 1) / (n + 1), count, n, _posterior(excesses))
+
+
+def find_outliers(scores: Sequence[float] | Array) -> list[int]:
+    """Indices of the scores that do not belong to the tail of the others, largest first; at most an eighth of them.
+
+    From many to few, the largest scores are set aside together and the smallest of them is held against the tail of
+    the rest: they are outliers if the largest of as many good parts would reach it with a probability below `OUTLIER`.
+    Setting them aside together keeps several bad parts from hiding one another.
+    """
+    values = np.asarray(scores, np.float64)
+    n = len(values)
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    if n < 2 * MINIMUM:
+        return []
+    for aside in range(max(1, int(MOST_OUTLIERS * n)), 0, -1):
+        if not _is_apart(ordered, aside):
+            continue
+        tail = fit_tail(ordered[aside:])
+        if n * tail.rate(float(ordered[aside - 1])) < OUTLIER:
+            return [int(index) for index in order[:aside]]
+    return []
+
+
+def _is_apart(ordered: Array, aside: int) -> bool:
+    """Whether a gap stands below the `aside` largest of descending scores: a cheap test before the tail is fitted."""
+    rest = ordered[aside:]
+    count = max(1, min(int(MOST * len(rest)), LEAST))
+    return bool(ordered[aside - 1] - rest[0] > GAP * (rest[:count].mean() - rest[min(count, len(rest) - 1)]))
+
+
+def _survival(excess: float) -> Array:
+    """P(X > excess) for every shape and scale, (shapes, scales); `excess` is in units of the mean excess."""
+    base = 1 + SHAPES[:, None] * max(0.0, excess) / _SCALES[None, :]
+    return np.asarray(np.where(base > 0, np.maximum(base, 1e-300) ** (-1 / SHAPES[:, None]), 0.0))
+
+
+def _posterior(excesses: Array) -> Array:
+    """The posterior weights (shapes, scales) for excesses in units of their mean."""
+    base = 1 + SHAPES[:, None, None] * excesses[None, None, :] / _SCALES[None, :, None]
+    inside = (base > 0).all(axis=2)
+    logs = np.log(np.maximum(base, 1e-300)).sum(axis=2)
+    mean, deviation = SHAPE_PRIOR
+    log_prior = -0.5 * ((SHAPES - mean) / deviation) ** 2
+    log_weights = log_prior[:, None] - len(excesses) * np.log(_SCALES) - (1 + 1 / SHAPES[:, None]) * logs
+    log_weights = np.where(inside, log_weights, -np.inf)
+    weights = np.exp(log_weights - log_weights.max())
+    return np.asarray(weights / weights.sum())

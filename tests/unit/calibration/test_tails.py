@@ -1,0 +1,99 @@
+"""Tails of scores: extrapolated with their uncertainty, and scores that do not belong to them are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from edgead.errors import DataError
+from edgead_calibration.tails import find_outliers, fit_tail
+
+LAWS = {"light": stats.norm(5, 1), "usual": stats.gamma(4), "exponential": stats.expon(), "heavy": stats.t(3)}
+RATE = 0.01
+
+
+def test_the_rate_falls_from_the_share_above_the_start_to_nothing() -> None:
+    tail = fit_tail(LAWS["usual"].rvs(size=60, random_state=0))
+    assert tail.share == pytest.approx(21 / 61)
+    assert tail.rate(tail.start) == pytest.approx(tail.share)
+    rates = [tail.rate(tail.start + step) for step in np.linspace(0, 20, 50)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.01, 0.0001])
+def test_the_quantile_inverts_the_rate_and_lies_in_the_interval(rate: float) -> None:
+    tail = fit_tail(LAWS["exponential"].rvs(size=40, random_state=1))
+    score = tail.quantile(rate)
+    low, high = tail.interval(score)
+    assert tail.rate(score) == pytest.approx(rate, rel=1e-6)
+    assert low < rate < high
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-100, 100))
+@settings(max_examples=20, deadline=None)
+def test_another_unit_of_the_scores_changes_nothing(scale: float, shift: float) -> None:
+    scores = LAWS["heavy"].rvs(size=50, random_state=2)
+    plain, changed = fit_tail(scores), fit_tail(scale * scores + shift)
+    assert changed.quantile(RATE) == pytest.approx(scale * plain.quantile(RATE) + shift, rel=1e-4, abs=1e-4)
+
+
+def test_a_heavy_tail_is_told_from_a_light_one() -> None:
+    shapes = {name: fit_tail(law.rvs(size=1000, random_state=3)).shape for name, law in LAWS.items()}
+    assert shapes["light"] < shapes["exponential"] < shapes["heavy"]
+
+
+def test_scores_that_are_all_alike_have_a_tail() -> None:
+    assert fit_tail([2.0, 2.0, 2.0, 2.0]).quantile(0.01) == pytest.approx(2.0, abs=1e-6)
+
+
+def test_two_scores_are_too_few() -> None:
+    with pytest.raises(DataError, match="at least 3"):
+        fit_tail([1.0, 2.0])
+
+
+@pytest.mark.parametrize("images", [10, 30, 98])
+@pytest.mark.parametrize("law", LAWS)
+def test_an_extrapolated_threshold_keeps_about_the_rate(law: str, images: int) -> None:
+    """The mean rate of new parts is at most about what was asked, where a normal law's bound gives 2 to 5 %."""
+    random, rates = np.random.default_rng(4), []
+    for _ in range(60):
+        scores = LAWS[law].rvs(size=images, random_state=random)
+        rates.append(float(LAWS[law].sf(fit_tail(scores).quantile(RATE))))
+    assert 0.0 <= np.mean(rates) < 1.8 * RATE
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("images", [30, 98])
+def test_the_interval_covers_the_rate(law: str, images: int) -> None:
+    random, inside = np.random.default_rng(5), []
+    for _ in range(80):
+        tail = fit_tail(LAWS[law].rvs(size=images, random_state=random))
+        score = tail.quantile(RATE)
+        low, high = tail.interval(score)
+        inside.append(low <= LAWS[law].sf(score) <= high)
+    assert np.mean(inside) >= 0.84  # 0.92 to 0.99 over thousands of draws
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.10])
+@pytest.mark.parametrize("images", [100, 400])
+def test_bad_parts_among_the_good_are_found(share: float, images: int) -> None:
+    random = np.random.default_rng(6)
+    bad = round(share * images)
+    scores = np.concatenate([random.gamma(9, 1 / 3, images - bad), random.uniform(16, 25, bad)])
+    assert sorted(find_outliers(scores)) == list(range(images - bad, images))
+
+
+@pytest.mark.parametrize(("law", "most"), [("light", 0.05), ("usual", 0.1), ("exponential", 0.15), ("heavy", 0.3)])
+@pytest.mark.parametrize("images", [20, 100])
+def test_good_parts_are_rarely_called_outliers(law: str, most: float, images: int) -> None:
+    random = np.random.default_rng(7)
+    found = [bool(find_outliers(LAWS[law].rvs(size=images, random_state=random))) for _ in range(60)]
+    assert np.mean(found) <= most
+
+
+def test_a_few_scores_have_no_outliers() -> None:
+    assert find_outliers([1.0, 1.1, 1.2, 50.0]) == []
