@@ -64,6 +64,41 @@ def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:
     return to_bgr(decode(read_file(path), path), path, bits=bits)
 
 
+def read_levels(path: Path) -> NDArray[Any]:
+    """What is drawn in a mask, (H, W) in the file's own depth: the brightest channel, nothing where it is transparent.
+
+    Of a picture in one color, drawn as transparency, the opacity is the drawing. Raises DataError.
+    """
+    raw = read_file(path)
+    pixels = decode(raw, path)
+    whole = _imdecode(raw, cv2.IMREAD_UNCHANGED)
+    levels = np.asarray(pixels.max(axis=2))
+    if whole is None or whole.ndim < 3 or whole.shape[2] != 4 or whole.dtype != pixels.dtype:
+        return levels
+    opacity = whole[:, :, 3]  # never turned by an EXIF tag: JPEG has no transparency
+    if opacity.min() == np.iinfo(whole.dtype).max:
+        return levels
+    levels = whole[:, :, :3].max(axis=2)
+    if levels.min() == levels.max():
+        return np.asarray(opacity)
+    share = opacity.astype(np.float32) / np.iinfo(whole.dtype).max
+    return np.asarray((levels * share).round(), whole.dtype)
+
+
+def read_area(path: Path) -> NDArray[np.uint8]:
+    """An area as a person paints it, (H, W) uint8: white or opaque counts. Raises DataError, for a photograph too."""
+    levels = read_levels(path)
+    if levels.dtype == np.uint16:
+        levels = (levels >> 8).astype(np.uint8)
+    if levels.dtype != np.uint8:
+        raise DataError(f"{path} is no area: its pixels are {levels.dtype}, not 8 or 16 bit")
+    counts = np.bincount(levels.ravel(), minlength=256)
+    grays = counts[16:240]
+    if grays.sum() > 0.5 * levels.size and (grays > 1e-3 * levels.size).sum() > 16:
+        raise DataError(f"{path} is a photograph and no area: paint what counts white, on black of the same size")
+    return np.asarray(levels, np.uint8)
+
+
 def holds_picture(path: Path) -> bool:
     """Whether a file begins as pictures do that can be read, whatever its name."""
     try:
@@ -154,7 +189,7 @@ def _unreadable(raw: bytes) -> str:
         return f"is {found}, which is not read here: save it as png, tif or jpg"
     pixels = _imdecode(raw, cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        return "is damaged or no image: copy it again, or use png, jpg, bmp, tif, webp, ppm or jp2"
+        return "is damaged or no image: copy it again, or use png, jpg, bmp, tif or webp"
     kind = {"f": "floating-point", "i": "signed integer", "u": "integer"}[pixels.dtype.kind]
     return f"has {8 * pixels.dtype.itemsize}-bit {kind} pixels, and 8 or 16 bits are read: scale them and save it again"
 

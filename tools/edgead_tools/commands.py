@@ -82,9 +82,13 @@ def build(
 
 
 def evaluate(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="One or more .edgead files.")],
-    data: Annotated[
-        Path, typer.Argument(help="A data set with labeled test images, or a folder of several (categories).")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BUNDLE... DATA [BAD]",
+            help="One or more .edgead files, and the images: a data set or a YAML file of its folders, a folder of "
+            "several (categories), a folder of good images, or one of good and one of bad ones.",
+        ),
     ],
     precision: PrecisionName = Precision.auto,
     every_precision: Annotated[
@@ -99,21 +103,28 @@ def evaluate(
 ) -> None:
     """Measure bundles on labeled images, and compare them.
 
-    On a folder of categories each bundle is measured on the one that has its file name. Images that cannot be read are
-    named and left out.
+    \b
+    edgead eval part.edgead good/ bad/
+    edgead eval part.edgead dataset/ --report page.html
+    edgead eval one.edgead other.edgead dataset/
+
+    Layouts are those of `edgead build`: train/good and test/<defect>, ok/ and ng/, a plain folder (all good). On a
+    folder of categories each bundle is measured on the one that has its file name. Images that cannot be read are named
+    and left out.
     """
     from edgead.cli.table import aligned
     from edgead.errors import UsageError
-    from edgead_tools.evaluation.entries import means, measure
+    from edgead_tools.evaluation.entries import means, measure, split_paths
     from edgead_tools.evaluation.report import write_report
     from edgead_tools.evaluation.report.text import comparison, details, kinds
     from edgead_tools.training.progress import ConsoleReporter
 
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
+    bundles, data, bad = split_paths(paths)
     subjects = measure(
-        bundles, data, ConsoleReporter(), engine=engine, precision=precision.value, every_precision=every_precision,
-        full_size=full_size, pictures=report is not None,
+        bundles, data, ConsoleReporter(), bad=bad, engine=engine, precision=precision.value,
+        every_precision=every_precision, full_size=full_size, pictures=report is not None,
     )  # fmt: skip
     averages = means(subjects)
     if report is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import UsageError, nearest
-from edgead.images import read_image
+from edgead.images import read_area
 from edgead.types import MapF32
 
 RoiImage = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
@@ -104,7 +104,7 @@ def read_roi(text: str) -> Roi:
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, corners as 'X,Y X,Y X,Y', or a picture")
-        return Roi(painting=np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY), np.uint8))
+        return Roi(painting=read_area(path))
     numbers = [[int(number) for number in part.split(",")] for part in parts]
     if len(numbers) == 1 and len(numbers[0]) == 4:
         x, y, width, height = numbers[0]

@@ -66,7 +66,7 @@ def files(tmp_path: Path, tiny_bundle: Path) -> Path:
         ("build --data DATA --out kept.edgead", 2, "holds something else"),
         ("build --data DATA --out kept.edgead --fresh", 2, "holds something else"),
         ("eval tiny.edgead empty", 1, "there are no images"),
-        ("eval tiny.edgead DATA/train", 1, "there are no test images"),
+        ("eval tiny.edgead DATA/train DATA/train", 2, "is given as good and as defective"),
         ("eval tiny.edgead DATA --precision int4", 2, "int4"),
         ("eval tiny.edgead DATA --report empty", 2, "would be overwritten"),
         ("eval tiny.edgead DATA --report notes.txt", 2, "would be overwritten"),

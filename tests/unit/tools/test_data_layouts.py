@@ -98,7 +98,7 @@ def test_natural_order_does_not_depend_on_the_listing(listings: tuple[list[str],
     assert sorted(one, key=natural) == sorted(other, key=natural)
 
 
-def test_links_are_followed_only_inside_the_root(tmp_path: Path) -> None:
+def test_links_are_followed_and_those_that_lead_nowhere_said(tmp_path: Path) -> None:
     outside = touch(tmp_path / "outside" / "a.png")
     root = tmp_path / "set"
     touch(root / "shelf" / "b.png")
@@ -107,7 +107,11 @@ def test_links_are_followed_only_inside_the_root(tmp_path: Path) -> None:
     (root / "shelf" / "c.png").symlink_to(outside)
     (root / "shelf" / "d.png").symlink_to(root / "shelf" / "b.png")
     (root / "shelf" / "e.png").symlink_to(root / "nowhere.png")
-    assert names(open_dataset(root).train) == ["train/good/b.png", "train/good/d.png"]
+    dataset = open_dataset(root)
+    assert names(dataset.train) == ["train/good/b.png", "train/good/c.png", "train/good/d.png"]
+    assert [(one.path.name, one.reason) for one in dataset.left if one.path.name == "e.png"] == [
+        ("e.png", "is a link that leads nowhere")
+    ]
     (tmp_path / "link").symlink_to(root)
     assert open_dataset(tmp_path / "link").root == root
 
@@ -123,12 +127,12 @@ def test_a_data_set_to_judge_needs_no_training_side(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "there are no images in .*; looked for bmp, jpeg, jpg, png, tif, tiff, webp"),
-        (["readme.txt", "a.gif"], "there are no images in"),
+        ([], "there are no images in .*; looked for bmp, .*, webp: put images of good parts there"),
+        (["readme.txt", "a.gif"], "there are no images in .*1 .gif file is not read: save as png, tif or jpg"),
         (["test/bent/a.png"], r"anomalous images only \(bent\)"),
         (["bent/a.png", "scratch/b.png"], "only in bent, scratch, and none of these is named good, ok or normal"),
         (["bottle/train/good/a.png", "cable/train/good/a.png"], r"several data sets.*\(bottle, cable\)"),
-        (["train/bent/a.png"], "there are no images in"),
+        (["train/bent/a.png"], "only in train/bent, and none of these is named good, ok or normal"),
     ],
 )
 def test_folders_without_good_images_are_explained(tmp_path: Path, files: list[str], words: str) -> None:
@@ -242,5 +246,5 @@ def test_a_folder_that_may_not_be_listed_is_explained(tmp_path: Path, monkeypatc
         raise PermissionError(13, os.strerror(13), str(self))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(DataError, match="cannot be listed: Permission denied"):
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
         open_dataset(tmp_path)

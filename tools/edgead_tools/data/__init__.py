@@ -1,8 +1,8 @@
 """From folders of images to checked, split and cached data sets."""
 
 from edgead_tools.data.cache import Cache
-from edgead_tools.data.check import Checked, Rejection, check
-from edgead_tools.data.layouts import open_dataset
+from edgead_tools.data.check import Checked, check
+from edgead_tools.data.layouts import open_dataset, open_labeled
 from edgead_tools.data.masks import read_mask
 from edgead_tools.data.samples import GOOD, Dataset, Layout, Sample
 from edgead_tools.data.split import MINIMUM, Split, split
@@ -14,11 +14,11 @@ __all__ = [
     "Checked",
     "Dataset",
     "Layout",
-    "Rejection",
     "Sample",
     "Split",
     "check",
     "open_dataset",
+    "open_labeled",
     "read_mask",
     "split",
 ]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 from edgead.images import EXTENSIONS, read_image
+from edgead.listing import list_images
 from edgead.types import ImageU8, MapF32, Mask
-from edgead_tools.data.files import images_below
 
 EXPONENTS = 6  # lattice of 2^0 .. 2^5 cells a side
 LEVEL = 0.5
@@ -230,8 +230,7 @@ class FolderTextures:
     @classmethod
     def open(cls, folder: Path) -> FolderTextures:
         """List the folder; raises DataError where it holds no images."""
-        root = folder.resolve()
-        paths = tuple(images_below(root, root))
+        paths = tuple(list_images(folder.resolve(), deep=True).images)
         if not paths:
             raise DataError(f"there are no texture images ({', '.join(sorted(EXTENSIONS))}) in {folder}")
         return cls(paths)

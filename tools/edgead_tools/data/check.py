@@ -25,7 +25,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 from edgead.images import decode, read_file, to_bgr
+from edgead.listing import LeftOut
 from edgead.ops import resize
 from edgead.types import ImageU8
 from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
@@ -46,20 +46,12 @@ FLAT = 1.0  # gray levels of standard deviation
 BLACK = 16  # gray levels; 12 significant bits read as 16 reach 16
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An image that was left out, and why."""
-
-    path: Path
-    reason: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Checked:
     """What the check let through."""
 
     kept: tuple[Sample, ...]  # in the order they were given
-    rejected: tuple[Rejection, ...]
+    rejected: tuple[LeftOut, ...]
     digest: str  # SHA-256 over the names and contents of the kept files, in whatever order
     images: Rows | None = None  # row i is kept[i] at the cache's size, read-only; None without a cache
 
@@ -151,7 +143,7 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
     images = _drop_rows(cache, kept, len(samples)) if cache and kept else None
     return Checked(
         tuple(samples[index] for index in kept),
-        tuple(Rejection(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
+        tuple(LeftOut(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
         _digest((samples[index].name, looks[index].contents) for index in kept),
         images,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
-from edgead.images import read_image
+from edgead.images import read_area
 from edgead.ops import resize
 
 TOLERANCE = 0.01  # of the aspect ratio: a mask drawn on a smaller copy of an image may be off by a pixel
@@ -22,7 +22,7 @@ def read_foreground(path: Path, frame_size: tuple[int, int]) -> Foreground:
 
     Raises DataError where it cannot be read, has not the shape of the frames, or is all black.
     """
-    mask = np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_BGR2GRAY), np.uint8)
+    mask = read_area(path)
     (height, width), (frame_height, frame_width) = mask.shape, frame_size
     if abs(width * frame_height / (height * frame_width) - 1) > TOLERANCE:
         raise DataError(

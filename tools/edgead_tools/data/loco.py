@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.images import decode, read_file
+from edgead.images import read_levels
 from edgead.types import Mask
 from edgead_tools.data.samples import Sample
 
@@ -53,7 +53,7 @@ def read_defects(sample: Sample, saturations: dict[int, Saturation]) -> list[tup
     """
     defects = []
     for path in sample.masks:
-        values = decode(read_file(path), path).max(axis=2)
+        values = read_levels(path)
         value = int(values.max())
         if not value:
             continue

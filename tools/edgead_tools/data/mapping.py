@@ -18,7 +18,9 @@ from pathlib import Path
 
 from edgead.errors import DataError, UsageError, nearest
 from edgead.images import EXTENSIONS
-from edgead_tools.data.files import images_below, relative_name
+from edgead.listing import LeftOut, list_images
+from edgead_tools.data.files import relative_name
+from edgead_tools.data.masks import Masks, find_masks
 from edgead_tools.data.samples import GOOD_NAMES, Dataset, Sample
 
 KEYS = ("root", "normal_dir", "normal_test_dir", "abnormal_dir", "mask_dir", "extensions")
@@ -34,26 +36,31 @@ def open_mapping(source: Mapping[str, object]) -> Dataset:
         raise UsageError("normal_dir is missing: name the folder of good images to learn from")
     root = _root(source, folders["normal_dir"])
     extensions = _extensions(source)
-    train = _good(folders["normal_dir"], root, extensions)
+    left: list[LeftOut] = []
+    train = _good(folders["normal_dir"], root, extensions, left)
     if not train:
         places, kinds = ", ".join(map(str, folders["normal_dir"])), ", ".join(sorted(extensions))
         raise DataError(
             f"there are no images in {places}; looked for {kinds}: put images of good parts there, or name their folder"
         )
-    good = _good(folders["normal_test_dir"], root, extensions)
-    anomalous = _anomalous(folders["abnormal_dir"], folders["mask_dir"], root, extensions)
+    good = _good(folders["normal_test_dir"], root, extensions, left)
+    anomalous = _anomalous(folders["abnormal_dir"], folders["mask_dir"], root, extensions, left)
     _forbid_overlap(train, (*good, *anomalous))
     _forbid_overlap(good, anomalous)
-    return Dataset(root, "mapping", train, (), (*good, *anomalous))
+    return Dataset(root, "mapping", train, (), (*good, *anomalous), tuple(left))
 
 
-def _good(folders: list[Path], root: Path, extensions: Collection[str]) -> tuple[Sample, ...]:
-    images = [image for folder in folders for image in images_below(folder, folder, extensions)]
-    return tuple(Sample(image, relative_name(image, root)) for image in images)
+def _good(folders: list[Path], root: Path, extensions: Collection[str], left: list[LeftOut]) -> tuple[Sample, ...]:
+    samples: list[Sample] = []
+    for folder in folders:
+        listing = list_images(folder, extensions, deep=True)
+        left += listing.left
+        samples += [Sample(image, relative_name(image, root)) for image in listing.images]
+    return tuple(samples)
 
 
 def _anomalous(
-    folders: list[Path], mask_folders: list[Path], root: Path, extensions: Collection[str]
+    folders: list[Path], mask_folders: list[Path], root: Path, extensions: Collection[str], left: list[LeftOut]
 ) -> tuple[Sample, ...]:
     if mask_folders and len(mask_folders) != len(folders):
         raise UsageError(
@@ -61,22 +68,15 @@ def _anomalous(
         )
     samples: list[Sample] = []
     for index, folder in enumerate(folders):
-        masks = _masks(mask_folders[index]) if mask_folders else {}
-        for image in images_below(folder, folder, extensions):
+        masks = find_masks(mask_folders[index]) if mask_folders else Masks()
+        listing = list_images(folder, extensions, deep=True)
+        for image in listing.images:
             label = image.parent.name
             if label.lower() in GOOD_NAMES:
                 raise DataError(f"abnormal_dir reaches {image}, in a folder named {label}: name the folders of defects")
-            samples.append(Sample(image, relative_name(image, root), label, masks.get(_key(image, folder), ())))
+            samples.append(Sample(image, relative_name(image, root), label, masks.of(image, folder)))
+        left += [*listing.left, *masks.left(folder, listing.images)]
     return tuple(samples)
-
-
-def _masks(folder: Path) -> dict[tuple[str, str], tuple[Path, ...]]:
-    return {_key(path, folder): (path,) for path in images_below(folder, folder)}
-
-
-def _key(path: Path, folder: Path) -> tuple[str, str]:
-    """What an image and its mask have in common: the folder below, and the stem."""
-    return relative_name(path.parent, folder), path.stem.removesuffix("_mask")
 
 
 def _forbid_overlap(some: tuple[Sample, ...], others: tuple[Sample, ...]) -> None:

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgead.listing import LeftOut
+
 GOOD = "good"
 GOOD_NAMES = frozenset({"good", "ok", "normal"})  # folder names, in any letter case
+BAD_NAMES = frozenset(
+    {"abnormal", "anomalous", "anomaly", "bad", "defect", "defective", "defects", "faulty", "ng", "nok", "reject"}
+)
+NOT_DEFECTS = frozenset({"components", "ground_truth", "mask", "masks"})  # folders that hold drawings, not parts
 
 Layout = Literal["mvtec", "loco", "mapping", "folder"]
 
@@ -35,6 +41,7 @@ class Dataset:
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...] = ()
     test: tuple[Sample, ...] = ()
+    left: tuple[LeftOut, ...] = ()  # what was found and is not used, and why
 
     @property
     def has_masks(self) -> bool:

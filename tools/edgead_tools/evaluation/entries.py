@@ -11,7 +11,8 @@ from edgead import Bundle, Detector
 from edgead.bundle import Artifact
 from edgead.engines import ENGINES, is_here
 from edgead.errors import UsageError, nearest
-from edgead_tools.data import Dataset, open_dataset
+from edgead.wording import are, plural
+from edgead_tools.data import Dataset, open_labeled
 from edgead_tools.data.files import folders_in
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.evaluation.metrics import mean_of
@@ -46,6 +47,7 @@ def measure(
     data: Path,
     reporter: Reporter,
     *,
+    bad: Path | None = None,
     engine: str = "auto",
     precision: str = "auto",
     every_precision: bool = False,
@@ -54,10 +56,13 @@ def measure(
 ) -> list[BenchmarkEntry]:
     """Every bundle on the data set, or, in a folder of categories, on the one that has the bundle's file name.
 
+    With `bad`, `data` is a folder of good images and `bad` one of defective ones.
     Bundles of one category are told apart by their file names, those of several by their folders. `pictures` are those
     for a report's galleries. Raises UsageError for bundles without a category, and for two that cannot be told apart.
     """
-    categories = open_categories(data)
+    categories = open_categories(data, bad)
+    for dataset in categories.values():
+        _say_what_is_judged(dataset, reporter)
     planned = list(_planned(bundles, categories, precision, every_precision))
     row = max(2, min(ROW, PICTURES // (4 * len(planned))))
     subjects = []
@@ -72,15 +77,51 @@ def measure(
     return subjects
 
 
-def open_categories(data: Path) -> dict[str, Dataset]:
+def split_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
+    """Bundles, images, and defective images apart, as `edgead eval BUNDLE... DATA [BAD]` has them; else UsageError."""
+    bundles = [path for path in paths if path.suffix == ".edgead" or (path.is_file() and not _is_keys(path))]
+    folders = [path for path in paths if path not in bundles]
+    if not bundles:
+        raise UsageError("there is no bundle among the arguments: give an .edgead file first, then the images")
+    if len(folders) not in (1, 2) or list(paths) != [*bundles, *folders]:
+        raise UsageError("give bundles first, then a data set, or a folder of good images and one of bad ones")
+    return bundles, folders[0], folders[1] if len(folders) > 1 else None
+
+
+def _is_keys(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def open_categories(data: Path, bad: Path | None = None) -> dict[str, Dataset]:
     """The data set in a folder, or all of those in the folders below it that have a test side, by name."""
     root = data.resolve()
-    inner = {} if not root.is_dir() else {path.name: path for path in folders_in(root, root)}
+    if bad is not None:
+        return {root.name: open_labeled(data, bad)}
+    inner = {} if not root.is_dir() else {path.name: path for path in folders_in(root)}
     if not inner.keys() & {"train", "test"}:
         tested = {name: path for name, path in inner.items() if (path / "test").is_dir()}
         if tested:
-            return {name: open_dataset(path) for name, path in tested.items()}
-    return {root.name: open_dataset(data)}
+            return {name: open_labeled(path) for name, path in tested.items()}
+    return {root.name: open_labeled(data)}
+
+
+def _say_what_is_judged(dataset: Dataset, reporter: Reporter) -> None:
+    """What a person must know of the images before the figures: what is not used, and which figures there cannot be."""
+    for one in dataset.left:
+        reporter.say(f"left out {one}")
+    good, bad = (sum(sample.is_good is wanted for sample in dataset.test) for wanted in (True, False))
+    if set(dataset.train) & set(dataset.test):
+        reporter.say(
+            f"the {plural(good, 'good image')} {are(good)} no test side of their own: where the bundle has learned "
+            "from them, its false alarms look fewer than they are"
+        )
+    if not bad:
+        reporter.say(
+            f"all {plural(good, 'image')} {are(good)} taken as good, so false alarms alone are measured: give "
+            "defective ones as a second folder, `edgead eval BUNDLE GOOD BAD`"
+        )
+    if not good:
+        reporter.say(f"all {plural(bad, 'image')} {are(bad)} defective, so misses alone are measured")
 
 
 def _planned(

@@ -11,6 +11,7 @@ import numpy as np
 from edgead import Detector, Frame, Result
 from edgead.errors import DataError
 from edgead.images import read_image
+from edgead.listing import LeftOut
 from edgead.ops import upsample
 from edgead_tools.data import Dataset, Sample, read_mask
 from edgead_tools.data.layouts import LOCO_KINDS
@@ -31,14 +32,6 @@ class Judged:
     raw_score: float
     refused: bool
     milliseconds: float  # from frame to result
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A file that could not be used: an image, which is in no figure, or a mask, whose image has no pixel figures."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +100,7 @@ class Evaluation:
         """What `to_dict` sums up: the kinds of defect, and every file that was left out."""
         return {
             "kinds": [asdict(kind) for kind in self.kinds],
-            "files_left_out": [asdict(one) for one in self.left_out],
+            "files_left_out": [{"path": str(one.path), "reason": one.reason} for one in self.left_out],
         }
 
     def interval(self, *, good: bool) -> Interval | None:
@@ -131,21 +124,21 @@ def evaluate(
     left out and named. Raises DataError for no samples, or none that can be read.
     """
     if not dataset.test:
-        raise DataError("there are no test images: the data set needs test/good and test/<defect> folders")
+        raise DataError("there are no test images: put some into test/good and test/<defect>")
     pixels = _Pixels(detector, dataset, full_size=full_size)
     judged, left_out = [], []
     for index, sample in enumerate(dataset.test):
         try:
             image = read_image(sample.path, bits=detector.bundle.manifest.input.bits)
         except DataError as error:
-            left_out.append(LeftOut(str(sample.path), str(error)))
+            left_out.append(LeftOut(sample.path, str(error)))
         else:
             result = detector.detect(Frame(image, index, str(sample.path)))
             judged.append(_judged(sample, result))
             try:
                 pixels.add(sample, result)
             except DataError as error:
-                left_out.append(LeftOut(str(sample.path), f"its mask is not used: {error}"))
+                left_out.append(LeftOut(sample.path, f"its mask is not used: {error}"))
         on_progress(index + 1, len(dataset.test))
     if not judged:
         raise DataError(f"none of the {len(left_out)} test images could be read: {left_out[0].reason}")

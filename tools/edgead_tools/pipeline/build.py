@@ -21,7 +21,7 @@ from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
-from edgead.images import read_image
+from edgead.images import read_area, read_image
 from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.images import evenly_spaced
@@ -135,7 +135,7 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
     if config.mask and method.segments:
         raise UsageError(f"method '{config.method}' takes no mask: leave what does not matter undrawn in label maps")
     if config.mask:
-        check_mask = open_segmentation if Path(config.mask).suffix == ".edgead" else read_image
+        check_mask = open_segmentation if Path(config.mask).suffix == ".edgead" else read_area
         check_mask(Path(config.mask))
 
 
