@@ -2,13 +2,16 @@
 
     FOLDER/2026-11-22/20261122T134501.250000_000123_camera_0_NG/{frame.png,heatmap.jpg,result.json}
 
-The index is rebuilt by listing, so a restart forgets nothing. Only files that bear these names, in folders that bear
-such names, are ever deleted: what a person puts there stays.
+The index is rebuilt by listing, so a restart forgets nothing. What is oldest, and how old, is told by the order in
+which events arrived (`arrivals`), not by their dates: a clock that is set deletes nothing. Only files that bear these
+names, in folders that bear such names, are ever deleted: what a person puts there stays. An event that cannot be
+deleted is set aside until the next start, and the next one is taken in its place.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import secrets
 import shutil
@@ -20,6 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgead.files import sync_folder, write_synced
+from edgead.stream.sinks.arrivals import Arrivals
 from edgead.stream.sinks.folders import own_folder
 
 FILES = ("frame.png", "frame.jpg", "heatmap.jpg", "result.json")
@@ -29,12 +33,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _EVENT = re.compile(r"(\d{8}T\d{6}\.\d{6})_\d{6}.*")
 _WRITING = ".writing-"
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class _Event:
     path: Path
     bytes: int
-    time: float  # seconds since the epoch
+    arrived: float  # seconds, by the clock of `arrivals`
 
 
 class Archive:
@@ -48,9 +54,14 @@ class Archive:
         self._lock = own_folder(folder)
         self._folder, self._quota, self._seconds, self._free = folder, quota, days * 86400, free
         for left in folder.glob(f"{_WRITING}*"):  # a power cut
-            _remove_files(left)
-        self._events = deque(sorted(_list(folder), key=lambda event: event.path.name))
+            with suppress(OSError):
+                _remove_files(left)
+        found = _list(folder)
+        self._arrivals = Arrivals(folder, ((_key(path), date) for path, date, _ in found), self._seconds / 2)
+        events = [_Event(path, size, self._arrivals[_key(path)]) for path, _, size in found]
+        self._events = deque(sorted(events, key=lambda event: (event.arrived, event.path.name)))
         self.bytes = sum(event.bytes for event in self._events)
+        self._stuck = 0  # events that cannot be deleted
 
     def __len__(self) -> int:
         return len(self._events)
@@ -74,16 +85,18 @@ class Archive:
             _remove_files(draft)
             raise
         sync_folder(day)
-        self._events.append(_Event(path, needed, time))
+        self._events.append(_Event(path, needed, self._arrivals.add(_key(path))))
         self.bytes += needed
         return path
 
-    def expire(self, now: float) -> None:
-        """Delete what is older than the days to be kept, counted from `now`; raises OSError."""
-        while self._events and self._events[0].time < now - self._seconds:
+    def expire(self) -> None:
+        """Delete what arrived longer ago than the days to be kept."""
+        oldest = self._arrivals.now() - self._seconds
+        while self._events and self._events[0].arrived < oldest:
             self._drop_oldest()
 
     def close(self) -> None:
+        self._arrivals.close()
         self._lock.close()
 
     def _make_room(self, needed: int) -> None:
@@ -95,17 +108,33 @@ class Archive:
         freed = 0
         # On a disk that others have filled, new takes the place of old one for one: deleting more would not help.
         while self.bytes + needed > self._quota or (short and freed < needed):
+            if not self._events:
+                raise OSError(
+                    errno.EDQUOT, f"{self._stuck} events in {self._folder} cannot be deleted: make room there"
+                )
             freed += self._drop_oldest()
 
     def _drop_oldest(self) -> int:
-        event = self._events[0]
-        _remove_files(event.path)
-        self._events.popleft()
+        """Delete the oldest event and return its bytes; 0 where it cannot be deleted, which is said once."""
+        event = self._events.popleft()
+        try:
+            _remove_files(event.path)
+        except OSError as error:
+            if not self._stuck:
+                _log.error("%s cannot be deleted: %s; the next one goes instead", event.path, error.strerror)
+            self._stuck += 1
+            return 0
         self.bytes -= event.bytes
         return event.bytes
 
 
-def _list(folder: Path) -> list[_Event]:
+def _key(event: Path) -> str:
+    """An event's path within its archive."""
+    return f"{event.parent.name}/{event.name}"
+
+
+def _list(folder: Path) -> list[tuple[Path, float, int]]:
+    """The events in a folder: path, date in seconds since the epoch, and bytes on the disk."""
     found = []
     for day in folder.iterdir():
         if not _DAY.fullmatch(day.name) or day.is_symlink() or not day.is_dir():
@@ -116,7 +145,7 @@ def _list(folder: Path) -> list[_Event]:
                 continue
             taken = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=timezone.utc).timestamp()
             sizes = [_on_disk(file.stat().st_size) for name in FILES if (file := path / name).is_file()]
-            found.append(_Event(path, sum(sizes), taken))
+            found.append((path, taken, sum(sizes)))
     return found
 
 

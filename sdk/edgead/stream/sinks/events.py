@@ -16,7 +16,7 @@ from edgead.errors import UsageError, nearest
 from edgead.stream.sinks.archive import Archive
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.images import QUALITY, name_of
-from edgead.stream.sinks.options import Size, Verdicts
+from edgead.stream.sinks.options import Size, Verdicts, checked
 from edgead.types import Frame, ImageU8, Result, Verdict
 
 FORMATS = ("png", "jpg")
@@ -40,13 +40,14 @@ class EventRecorder(Sink):
         """Take over `folder`; raises UsageError or DataError.
 
         `band` is in calibrated score: 0.1 keeps every part within 0.1 of the threshold (0: none for that reason).
-        At most `quota` bytes and `days` are kept, the oldest deleted first, and `free` bytes of the disk are left
-        to others. `format` of the frame: png as it was seen, jpg at a tenth of the size.
+        At most `quota` bytes and `days` are kept, what arrived first deleted first, and `free` bytes of the disk are
+        left to others. `format` of the frame: png as it was seen, jpg at a tenth of the size.
         """
         if format not in FORMATS:
             raise UsageError(f"a kept frame cannot be '{format}': {nearest(format, FORMATS)}")
-        if band < 0 or days <= 0 or quota <= 0:
-            raise UsageError("of what is kept, days and quota must be more than 0, and band not less")
+        checked("the sink 'keep': band", band, 0, 1e6)
+        checked("the sink 'keep': days", days, 1e-6, 1e6)
+        checked("the sink 'keep': quota", quota, 1, 1e15)
         self._archive = Archive(folder, quota, days, free)
         self._verdicts, self._band, self._format = verdicts, band, format
         self._line: PipelineControl | None = None
@@ -56,12 +57,11 @@ class EventRecorder(Sink):
         self._line = pipeline
 
     def emit(self, frame: Frame, result: Result) -> None:
-        now = time.time()
-        self._archive.expire(now)
+        self._archive.expire()
         reason = self._reason(result)
         if not reason:
             return
-        dated = dataclasses.replace(frame, time=frame.time or now)
+        dated = dataclasses.replace(frame, time=frame.time or time.time())
         told = dataclasses.replace(result, extra={**result.extra, "kept_for": reason})
         files = {
             f"frame.{self._format}": _encode(self._format, frame.image),
