@@ -208,7 +208,7 @@ def test_a_file_of_many_frames_is_a_video(detector: Detector, tmp_path: Path) ->
         shapes.append(read[1].shape)
     capture.release()
     assert shapes == [(46, 62, 3)] * 5
-    with pytest.raises(UsageError, match=r"end its name in \.mp4"):
+    with pytest.raises(UsageError, match=r"end its name in \.mkv"):
         VideoFile(tmp_path / "seen.gif")
 
 
@@ -244,26 +244,22 @@ def test_live_frames_are_named_by_their_time() -> None:
 
 
 def test_half_a_picture_is_not_left(detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.open
+    seen: list[list[str]] = []
 
-    def full(self: Path, *arguments: object, **options: object) -> object:
-        file = real(self, *arguments, **options)
-
-        class Full:
-            def __enter__(self) -> Full:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                file.close()
-
-            def write(self, data: bytes) -> int:
-                file.write(data[:10])
-                raise OSError(28, "No space left on device")
-
-        return Full()
+    def full(handle: int) -> None:  # written, and then the disk says that it has no room
+        seen.append([path.name for path in tmp_path.glob("*.jpg")])
+        raise OSError(28, "No space left on device")
 
     sink = ImageFolder(tmp_path)
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr("edgead.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         emit(sink, detector, Frame(tiny.good(), 1, "a"))
+    assert seen == [[]]  # it has its name only once it is whole
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_program_left_is_removed(tmp_path: Path) -> None:
+    for process in (2**22 + 1, os.getpid(), os.getppid()):
+        (tmp_path / f".writing-{process}-00").write_bytes(b"half")
+    ImageFolder(tmp_path).close()
+    assert [path.name for path in tmp_path.iterdir()] == [f".writing-{os.getppid()}-00"]

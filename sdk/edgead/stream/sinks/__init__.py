@@ -24,7 +24,7 @@ class SinkEntry:
 SINKS: dict[str, SinkEntry] = {
     "jsonl": SinkEntry("edgead.stream.sinks.jsonl:JsonLines", "jsonl:results.jsonl"),
     "images": SinkEntry("edgead.stream.sinks.images:ImageFolder", "images:seen"),
-    "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "video:seen.mp4?fps=10"),
+    "video": SinkEntry("edgead.stream.sinks.video:VideoFile", "video:seen.mkv?fps=10"),
     "keep": SinkEntry("edgead.stream.sinks.events:EventRecorder", "keep:saved?quota=10GB&days=30"),
     "mqtt": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtt://broker.local/edgead/{camera}", extra="mqtt"),
     "mqtts": SinkEntry("edgead.stream.sinks.mqtt:Mqtt", "mqtts://broker.local/edgead/{camera}", extra="mqtt"),
@@ -36,7 +36,7 @@ SINKS: dict[str, SinkEntry] = {
 
 
 def open_sink(spec: str, path: Path | None = None) -> Sink:
-    """Open the sink that `spec` names, such as 'video:seen.mp4?fps=10': see SINKS for what can be written.
+    """Open the sink that `spec` names, such as 'video:seen.mkv?fps=10': see SINKS for what can be written.
 
     With a `path`, `spec` is the kind alone, and the path may hold any character. Raises UsageError for a spec that
     cannot be understood or whose package is missing, DataError for a place that cannot be written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ LOCK = ".lock"
 def own_folder(folder: Path) -> IO[bytes]:
     """Make `folder` and lock it until the returned file is closed; the system frees it when the program dies.
 
+    Files that a program killed while it replaced them has left there are removed.
     Raises DataError where it cannot be made, UsageError where another program has it.
     """
     try:
@@ -26,4 +28,7 @@ def own_folder(folder: Path) -> IO[bytes]:
     except OSError as error:
         lock.close()
         raise UsageError(f"another edgead writes to {folder}: stop it, or give each a folder of its own") from error
+    for left in folder.glob(".*.tmp"):  # of `edgead.files.replace_file`
+        with suppress(OSError):
+            left.unlink()
     return lock

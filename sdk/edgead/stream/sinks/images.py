@@ -1,8 +1,10 @@
-"""Annotated frames as JPEG files in a folder. Nothing there is ever overwritten."""
+"""Annotated frames as JPEG files in a folder. Nothing there is ever overwritten, and no file is there by half."""
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,10 +12,12 @@ from urllib.parse import urlsplit
 import cv2
 
 from edgead.errors import DataError
+from edgead.files import write_synced
 from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result
 
 QUALITY = 90  # of 100, JPEG
+_WRITING = ".writing-"
 _LONGEST = 80  # characters of a frame's name that are kept
 
 
@@ -27,6 +31,10 @@ class ImageFolder(Sink):
         except OSError as error:
             raise DataError(f"the folder {folder} cannot be made: {error.strerror}") from error
         self._folder = folder
+        self._draft = folder / f"{_WRITING}{os.getpid()}-{secrets.token_hex(4)}"
+        for left in folder.glob(f"{_WRITING}*"):  # of a program that was killed
+            if not _runs(left.name.removeprefix(_WRITING).partition("-")[0]):
+                left.unlink(missing_ok=True)
 
     def emit(self, frame: Frame, result: Result) -> None:
         done, data = cv2.imencode(".jpg", result.overlay(frame.image), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
@@ -35,23 +43,37 @@ class ImageFolder(Sink):
         self._write(f"{name_of(frame)}_{result.verdict}", data.tobytes())
 
     def _write(self, stem: str, data: bytes) -> None:
-        copy = 1
-        while True:
-            path = self._folder / (f"{stem}.jpg" if copy == 1 else f"{stem}-{copy}.jpg")
-            try:
-                with path.open("xb") as file:
-                    try:
-                        file.write(data)
-                        file.flush()
-                    except OSError:
-                        path.unlink()  # half a picture is worse than none
-                        raise
-                return
-            except FileExistsError:
+        try:
+            write_synced(self._draft, data)
+            copy = 1
+            while not _named(self._draft, self._folder / (f"{stem}.jpg" if copy == 1 else f"{stem}-{copy}.jpg")):
                 copy += 1
+        finally:
+            self._draft.unlink(missing_ok=True)
 
     def close(self) -> None:
         pass
+
+
+def _named(draft: Path, path: Path) -> bool:
+    """Give the draft a name where it is free."""
+    if path.exists():
+        return False
+    draft.rename(path)
+    return True
+
+
+def _runs(process: str) -> bool:
+    """Whether another program runs under that number."""
+    if not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def name_of(frame: Frame) -> str:
