@@ -85,9 +85,9 @@ def _show(manifest: Manifest) -> None:
 def _frames(source: str, bits: int, count: int | None) -> Iterator[ImageU8]:
     """The frames of a source that ends, or the first `count` of one that is live."""
     from edgead.errors import UsageError
-    from edgead.stream.sources import open_source
+    from edgead.stream.cameras import grab_frames
 
-    with open_source(source, bits=bits) as frames:
+    with grab_frames(source, bits=bits) as frames:
         if frames.live and count is None:  # it would never end
             raise UsageError(f"{source} has no end to fit to: give it as --camera, or record good parts first")
         for frame in itertools.islice(frames, count):

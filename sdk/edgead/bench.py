@@ -234,7 +234,7 @@ class Replay(Closing):
 
     live = False
     fps = 0.0
-    dropped = 0
+    timeout = 0.0
     unreadable = 0
 
     def __init__(self, frames: Sequence[ImageU8], count: int, seconds: float) -> None:

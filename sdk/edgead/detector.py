@@ -78,9 +78,9 @@ class Detector(Closing):
         Files are judged one after the other. Of a live source the newest frame is taken (`policy="latest"`).
         Raises SourceError when it cannot be opened or is lost.
         """
-        from edgead.stream.sources import open_source
+        from edgead.stream.cameras import grab_frames
 
-        with open_source(str(source), policy=policy, bits=self.bundle.manifest.input.bits) as frames:
+        with grab_frames(str(source), policy=policy, bits=self.bundle.manifest.input.bits) as frames:
             for frame in frames:
                 yield self.detect(frame)
 

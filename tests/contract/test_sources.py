@@ -16,6 +16,7 @@ import tiny
 from capture import FakeCapture
 
 from edgead.errors import SourceError, UsageError
+from edgead.stream.cameras import grab_frames, open_cameras
 from edgead.stream.sources import SOURCES, gstreamer, open_source, parse
 
 FRAMES = 5
@@ -52,18 +53,19 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_frames_are_what_the_protocol_says(spec: str) -> None:
-    with open_source(spec, policy="every") as source:
+    with open_source(spec) as source:
         frames = list(source)
         assert [frame.index for frame in frames] == list(range(FRAMES))
         assert all(frame.image.dtype == np.uint8 and frame.image.shape == (48, 64, 3) for frame in frames)
         assert all(frame.name and "secret" not in frame.name for frame in frames)
-        assert (source.dropped, source.unreadable) == (0, 0)
+        assert source.unreadable == 0
         assert source.fps >= 0
+        assert (source.timeout > 0) == source.live
         assert all((frame.time > 0) == source.live for frame in frames)
 
 
 def test_closing_twice_and_in_the_middle(spec: str) -> None:
-    source = open_source(spec, policy="every")
+    source = open_source(spec)
     frames = iter(source)
     next(frames)
     source.close()
@@ -105,8 +107,9 @@ def test_what_names_no_source_is_wrong_usage(spec: str) -> None:
 
 
 def test_an_unknown_policy_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'latest'"):
-        open_source(str(tmp_path), policy="lates")
+    for opener in (open_cameras, lambda specs, policy: grab_frames(specs[0], policy=policy).__enter__()):
+        with pytest.raises(UsageError, match="did you mean 'latest'"):
+            opener([str(tmp_path)], policy="lates")
 
 
 def test_a_folder_named_like_a_video_or_a_url_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +202,7 @@ def camera_on_the_network(frames: int) -> Iterator[str]:
 
 
 def test_a_real_stream_is_read_and_its_loss_is_an_error() -> None:
-    with camera_on_the_network(40) as url, open_source(url, policy="every") as source:
+    with camera_on_the_network(40) as url, open_source(url) as source:
         frames = iter(source)
         assert next(frames).image.shape == (48, 64, 3)
         with pytest.raises(SourceError, match="was lost") as caught:

@@ -66,7 +66,7 @@ def test_ffmpegs_motion_jpeg_is_killed_and_comes_back(quick: Detector, times: in
 def test_gstreamer_frames_are_the_pictures_that_were_sent() -> None:
     need("gst-launch-1.0")
     spec = "gst:videotestsrc num-buffers=40 pattern=red ! video/x-raw,width=321,height=240,framerate=30/1"
-    with open_source(spec, policy="every") as source:  # an odd width: rows are padded
+    with open_source(spec) as source:  # an odd width: rows are padded
         frames = list(source)
     assert (len(frames), source.fps) == (40, 30.0)
     assert all(frame.image.shape == (240, 321, 3) for frame in frames)
@@ -95,12 +95,12 @@ def test_a_killed_pipeline_is_started_again(quick: Detector) -> None:
     thread = threading.Thread(target=line.run, daemon=True)
     thread.start()
     until(lambda: line.status().frames > 3)
-    child = line._feeds[0]._source._capture._child  # type: ignore[union-attr]
+    child = line._grabber.captures[0]._source._capture._child  # type: ignore[union-attr]
     child.kill()
     until(lambda: line.status().reconnects == 1)
     seen = line.status().frames
     until(lambda: line.status().frames > seen + 3)
-    latest = line._feeds[0]._source._capture._child  # type: ignore[union-attr]
+    latest = line._grabber.captures[0]._source._capture._child  # type: ignore[union-attr]
     line.stop()
     thread.join(10)
     assert not thread.is_alive()

@@ -11,10 +11,22 @@ import numpy as np
 
 
 class FakeCapture:
-    """Delivers `images` in turn, None as a damaged one. Then it is lost, or hangs until it is told to end."""
+    """Delivers `images` in turn, None as a damaged one. Then it is lost, or hangs until it is told to end.
 
-    def __init__(self, images: Sequence[Any], *, hang: bool = False, count: float = -1.0, failure: Any = None) -> None:
+    It hangs for its `timeout`, and longer than it was told to where that is longer than its source's, as a driver may.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Any],
+        *,
+        hang: bool = False,
+        count: float = -1.0,
+        failure: Any = None,
+        timeout: float = 10.0,
+    ) -> None:
         self.released = 0
+        self.timeout = timeout
         self.hung = threading.Event()  # set when a read begins to hang
         self.end = threading.Event()
         self._images = list(images)
@@ -29,7 +41,7 @@ class FakeCapture:
             raise self._failure
         if self._hang:
             self.hung.set()
-            self.end.wait(10)
+            self.end.wait(self.timeout)
         return False
 
     def retrieve(self) -> tuple[bool, Any]:
@@ -38,6 +50,9 @@ class FakeCapture:
 
     def get(self, propId: int, /) -> float:
         return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: self._count}[propId]
+
+    def interrupt(self) -> None:
+        pass  # OpenCV's cannot be woken either
 
     def release(self) -> None:
         self.released += 1

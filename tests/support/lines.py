@@ -59,11 +59,18 @@ class Scripted(Closing):
     """A source of given frames; then it ends, or raises what it was given."""
 
     fps = 0.0
-    dropped = 0
     unreadable = 0
 
-    def __init__(self, images: Iterable[ImageU8], error: Exception | None = None, *, live: bool = True) -> None:
+    def __init__(
+        self,
+        images: Iterable[ImageU8],
+        error: Exception | None = None,
+        *,
+        live: bool = True,
+        timeout: float = 5.0,
+    ) -> None:
         self.live = live
+        self.timeout = timeout
         self.closed = threading.Event()
         self._images = images
         self._error = error

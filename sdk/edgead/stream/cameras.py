@@ -6,12 +6,13 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from edgead.errors import SourceError, UsageError
-from edgead.stream.capture import Camera
+from edgead.errors import SourceError, UsageError, nearest
+from edgead.stream.capture import Camera, FrameGrabber
+from edgead.stream.queue import LIVE_POLICIES
 from edgead.stream.sources import SOURCES, Source, described, open_source, parse
 
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
@@ -26,28 +27,36 @@ def open_cameras(
     timeout: float = 5.0,
     give_up: float | None = None,
 ) -> list[Camera]:
-    """The cameras of `specs`, each a source or NAME=SOURCE, opened; see `open_source` for the options.
+    """The cameras of `specs`, each a source or NAME=SOURCE, opened; see `open_source` for `bits` and `timeout`.
 
-    A live one that cannot be reached is left to be opened later, as long as another can; a lost one is opened again
-    for ever, or until it was away for `give_up` seconds. Raises UsageError, or SourceError, and then leaves nothing
-    open.
+    `policy` says what becomes of live frames that come faster than they are judged: with `latest` the newest is taken,
+    with `every` each in turn, however old it has become. A live source that cannot be reached is left to be opened
+    later, as long as another can; a lost one is opened again and again, or until it was away for `give_up` seconds.
+    Raises UsageError, or SourceError, and then leaves nothing open.
     """
+    check_policy(policy)
     cameras: list[Camera] = []
     troubles: list[SourceError] = []
     with ExitStack() as stack:
         for name, spec in named(specs):
-            reopen = functools.partial(open_source, spec, policy=policy, bits=bits, timeout=timeout)
+            reopen = functools.partial(open_source, spec, bits=bits, timeout=timeout)
             source = _try(reopen, parse(spec)[0], troubles)
             if source is not None:
                 stack.callback(source.close)
             again = reopen if source is None or source.live else None
-            cameras.append(Camera(name, source, again, described(spec), policy, timeout == 0, give_up))
+            cameras.append(Camera(name, source, again, described(spec), policy, give_up))
         if len(troubles) == len(cameras):
             raise troubles[0]
         stack.pop_all()
     for error in troubles:
         _log.warning("%s; trying again until it is there", error)
     return cameras
+
+
+def check_policy(name: str) -> None:
+    """Raise UsageError for a policy that does not exist."""
+    if name not in LIVE_POLICIES:
+        raise UsageError(f"unknown policy '{name}': {nearest(name, LIVE_POLICIES)}")
 
 
 def _try(reopen: functools.partial[Source], kind: str, troubles: list[SourceError]) -> Source | None:
@@ -72,6 +81,17 @@ def named(specs: Sequence[str]) -> list[tuple[str, str]]:
     if twice:
         raise UsageError(f"two cameras are called '{twice[0]}': name them, as in left={described(pairs[0][1])}")
     return pairs
+
+
+@contextmanager
+def grab_frames(spec: str, *, policy: str = "latest", bits: int = 16) -> Iterator[FrameGrabber]:
+    """The frames of one source, read ahead under a policy; see `open_cameras`. One that is lost is not opened again.
+
+    Raises UsageError, or SourceError where it cannot be opened or is lost.
+    """
+    check_policy(policy)
+    with open_source(spec, bits=bits) as source, FrameGrabber([Camera("", source, policy=policy)]) as grabber:
+        yield grabber
 
 
 def close_cameras(cameras: Sequence[Camera]) -> None:

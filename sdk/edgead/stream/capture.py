@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgead.closing import Closing
 from edgead.errors import SourceError
-from edgead.stream.queue import FrameQueue
+from edgead.stream.queue import IN_STEP, LIVE_POLICIES, FrameQueue, QueuePolicy
 from edgead.stream.roi import RoiMask
 from edgead.stream.sources import Source
 from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatus
+from edgead.types import Frame
 
-QUEUE = 8  # frames that may wait where every one is judged
-AHEAD = 2  # files that are read ahead of the detector
-JOIN_S = 15.0  # a source that does not end in this time is left to its daemon thread
+GRACE_S = 0.5  # what a read may take beyond its own deadline before its thread is given up
+JOIN_S = 15.0  # threads that do not end in this time are left to end by themselves
 
+_TICK = 0.2  # seconds after which a waiting reader looks up
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +41,9 @@ class Backoff:
             pause = min(2 * pause, self.longest)
 
 
+CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """One camera of the line."""
@@ -48,7 +53,6 @@ class Camera:
     reopen: Callable[[], Source] | None = None  # opens it anew; where None, a loss is the camera's end
     label: str = ""  # its source in words, without passwords
     policy: str = "latest"  # of live frames: `latest` or `every`
-    quiet: bool = False  # whether it may show nothing for any time without being lost
     give_up: float | None = None  # seconds without it after which it is lost for good; None: never
     view: RoiMask | None = None  # what of its frames is judged; None: everything
 
@@ -57,30 +61,35 @@ class Camera:
         return self.source is None or self.source.live
 
     @property
-    def drops_oldest(self) -> bool:
-        return self.live and self.policy == "latest"
-
-    @property
-    def depth(self) -> int:
-        """Frames of it that may wait to be judged."""
-        return 1 if self.drops_oldest else QUEUE if self.live else AHEAD
+    def queue_policy(self) -> QueuePolicy:
+        return LIVE_POLICIES[self.policy] if self.live else IN_STEP
 
 
 class CaptureThread:
-    """The thread of one camera. It never ends by a lost camera that can be opened again; `error` is why it ended."""
+    """The thread of one camera. It never ends by a lost camera that can be opened again; `error` is why it ended.
 
-    def __init__(self, number: int, camera: Camera, inbox: FrameQueue, backoff: Backoff) -> None:
+    A read that hangs past its deadline is given up by `check`: its thread is left to end by itself, and another
+    takes the camera over.
+    """
+
+    def __init__(self, number: int, camera: Camera, queue: FrameQueue, backoff: Backoff) -> None:
         self.camera = camera
         self.error: BaseException | None = None
         self._number = number
-        self._inbox = inbox
+        self._queue = queue
         self._backoff = backoff
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._source = camera.source
         self._status = CameraStatus(camera.label or camera.name, since=time.time())
         self._lost_at = 0.0  # time.monotonic(); 0 while it is not
-        self._thread = threading.Thread(target=self._run, name=f"edgead feed {camera.name}", daemon=True)
+        self._reading_since = 0.0  # time.monotonic(); 0 while no read is under way
+        self._turn = 0  # which thread has the camera
+        self._thread = self._make_thread()
+
+    def _make_thread(self, hung: Source | None = None) -> threading.Thread:
+        name = f"edgead capture {self.camera.name}"
+        return threading.Thread(target=self._run, args=(self._turn, hung), name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -89,35 +98,74 @@ class CaptureThread:
         """State and counts of the capture side; what was judged is counted elsewhere."""
         with self._lock:
             status, source = self._status, self._source
-            dropped, unreadable = (source.dropped, source.unreadable) if source is not None else (0, 0)
-        dropped += status.dropped + self._inbox.dropped(self._number)
+            unreadable = source.unreadable if source is not None else 0
+        dropped = self._queue.dropped(self._number)
         return replace(status, dropped=dropped, unreadable=status.unreadable + unreadable)
 
-    def _run(self) -> None:
-        try:
-            self._deliver()
-        except BaseException as error:  # carried to the thread that judges
-            self.error = error
-        finally:
-            self._change(ENDED, str(self.error or ""))
-            self._inbox.finish(self._number)
+    def check(self) -> None:
+        """Take the camera from a read that hangs; call it several times a second, from one thread."""
+        with self._lock:
+            source, since = self._source, self._reading_since
+            timeout = source.timeout if source is not None else 0.0
+            if not timeout or not since or time.monotonic() - since <= timeout + GRACE_S:
+                return
+            self._turn += 1
+            self._reading_since = 0.0
+            self._source = None
+        self._thread = self._make_thread(source)
+        self._thread.start()
 
-    def _deliver(self) -> None:
+    def _run(self, turn: int, hung: Source | None) -> None:
+        """Be the camera's thread: the first, or the one that takes over from a thread that reads a `hung` source."""
+        error: BaseException | None = None
+        try:
+            self._deliver(turn, hung)
+        except BaseException as raised:  # carried to the thread that judges
+            error = raised
+        if turn == self._turn:
+            self.error = error
+            self._change(ENDED, str(error or ""))
+            self._queue.finish(self._number)
+
+    def _deliver(self, turn: int, hung: Source | None) -> None:
+        """Hand on frames and open the source again until it ends, it is lost for good, or the thread is to stop."""
         pauses = self._backoff.pauses()
-        while not self._stopping.is_set():
+        while not self._over(turn):
             opened_at = time.monotonic()
             try:
-                self._hand_on(self._opened())
+                if hung is not None:
+                    hung.close()  # its thread ends by it, sooner or later
+                    raise SourceError(f"{self._status.source} was lost: it showed no frame for {hung.timeout:g} s")
+                self._hand_on(turn)
                 return
             except Exception as error:  # SourceError as a rule; also a process table or a memory that is full
-                if self._stopping.is_set():
+                if self._over(turn):
                     return
+                hung = None
                 self._lose(error)
-            finally:
-                self._release()
             if self._lost_at - opened_at >= self._backoff.longest:  # it had been well for a while
                 pauses = self._backoff.pauses()
             self._stopping.wait(next(pauses))
+
+    def _over(self, turn: int) -> bool:
+        """Whether a thread is to end: all are, or another has taken the camera over."""
+        return self._stopping.is_set() or turn != self._turn
+
+    def _hand_on(self, turn: int) -> None:
+        """Hand on frames until the source ends or nobody wants them; raises SourceError when it is lost."""
+        source = self._opened()
+        try:
+            frames = iter(source)
+            while not self._over(turn):  # it may have been told to stop while the source was being opened
+                frame = self._read(frames, turn)
+                if frame is None or self._over(turn):
+                    return
+                if self._status.state != CONNECTED:
+                    self._connect()
+                if not self._queue.put(self._number, replace(frame, camera=self.camera.name)):
+                    return
+        finally:
+            self._release(source)
 
     def _opened(self) -> Source:
         source = self._source
@@ -128,15 +176,16 @@ class CaptureThread:
                 self._source = source
         return source
 
-    def _hand_on(self, source: Source) -> None:
-        """Hand on frames until the source ends or nobody wants them; raises SourceError when it is lost."""
-        if self._stopping.is_set():  # while it was being opened
-            return
-        for frame in source:
-            if self._status.state != CONNECTED:
-                self._connect()
-            if not self._inbox.put(self._number, replace(frame, camera=self.camera.name)):
-                return
+    def _read(self, frames: Iterator[Frame], turn: int) -> Frame | None:
+        """The next frame, or None at the end; for how long it has been waited for is there for `check`."""
+        with self._lock:
+            self._reading_since = time.monotonic()
+        try:
+            return next(frames, None)
+        finally:
+            with self._lock:
+                if turn == self._turn:
+                    self._reading_since = 0.0
 
     def _connect(self) -> None:
         if self._lost_at:
@@ -164,35 +213,85 @@ class CaptureThread:
         with self._lock:
             self._status = replace(self._status, state=state, since=time.time(), error=error)
 
-    def _release(self) -> None:
-        with self._lock:
-            source, self._source = self._source, None
-        if source is None:
-            return
+    def _release(self, source: Source) -> None:
+        """Close a source by the thread that read it, and keep its counts."""
         source.close()
         with self._lock:
-            status = self._status
-            self._status = replace(
-                status,
-                dropped=status.dropped + source.dropped,
-                unreadable=status.unreadable + source.unreadable,
-            )
+            if self._source is source:
+                self._source = None
+            self._status = replace(self._status, unreadable=self._status.unreadable + source.unreadable)
 
     @property
     def waiting(self) -> bool:
         """Whether nothing is to be expected of it now: it is declared lost, not there yet, at its end, or quiet."""
-        return self.camera.quiet or self._status.state in (CONNECTING, LOST, ENDED)
+        source = self._source
+        quiet = source is not None and source.live and source.timeout == 0
+        return quiet or self._status.state in (CONNECTING, LOST, ENDED)
 
     def stop(self) -> None:
-        """Tell the thread to end; does not wait. The inbox is to be closed first."""
+        """Tell the thread to end; does not wait. The queue is to be closed first."""
         self._stopping.set()
         with self._lock:
             source = self._source
         if source is not None and source.live:  # it may wait for a frame; files are closed by their own thread
             source.close()
 
-    def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join(JOIN_S)
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         if self._thread.is_alive():
             _log.warning("%s does not answer; its thread is left to end by itself", self._status.source)
+
+
+class FrameGrabber(Closing):
+    """Frames of several cameras as they come: a thread for each, and one queue for the thread that judges."""
+
+    def __init__(self, cameras: Sequence[Camera], backoff: Backoff = CAMERA_BACKOFF) -> None:
+        self._queue = FrameQueue([camera.queue_policy for camera in cameras])
+        self.captures = [CaptureThread(number, camera, self._queue, backoff) for number, camera in enumerate(cameras)]
+
+    @property
+    def live(self) -> bool:
+        """Whether a camera has no end of its own."""
+        return any(capture.camera.live for capture in self.captures)
+
+    def start(self) -> None:
+        """Read from now on."""
+        for capture in self.captures:
+            capture.start()
+
+    def take(self, most: int) -> list[tuple[int, Frame]]:
+        """The oldest frame of up to `most` cameras, with the camera's number; none when none came for a while."""
+        for capture in self.captures:
+            capture.check()
+        return self._queue.take(most, _TICK)
+
+    @property
+    def over(self) -> bool:
+        """Whether every camera is at its end and every frame was taken."""
+        return self._queue.over
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no camera can be expected to show a frame now."""
+        return all(capture.waiting for capture in self.captures)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Start, and give frame after frame; raises what ended a camera for good."""
+        self.start()
+        while not self.over:
+            for _, frame in self.take(1):
+                yield frame
+        for capture in self.captures:
+            if capture.error is not None:
+                raise capture.error
+
+    def close(self) -> None:
+        """End the threads and close their sources; calling it again does nothing."""
+        self._queue.close()
+        for capture in self.captures:
+            capture.stop()
+        ends = time.monotonic() + JOIN_S
+        for capture in self.captures:
+            capture.join(max(0.0, ends - time.monotonic()))

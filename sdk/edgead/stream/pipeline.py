@@ -1,7 +1,7 @@
 """The line itself: frames from cameras, through one detector, into the sinks, for as long as the cameras last.
 
-Each camera has a thread that keeps it open (`feeds`), each sink one that writes (`outlets`); the caller's thread
-judges. Between them are queues that cannot grow, and a word for everything that they leave out.
+Each camera has a thread that keeps it open (`capture`), each sink one that writes (`sink_worker`); the caller's thread
+judges. Between them are queues that cannot grow, and a count of everything that they leave out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
 from edgead.stream.aggregation import Aggregator, VerdictAggregation
-from edgead.stream.capture import Backoff, Camera, CaptureThread
+from edgead.stream.capture import CAMERA_BACKOFF, Backoff, Camera, FrameGrabber
 from edgead.stream.health import FROZEN_S, HealthCheck
 from edgead.stream.inference import InferenceWorker
-from edgead.stream.queue import FrameQueue
 from edgead.stream.sink_worker import DRAIN_S, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
@@ -25,10 +24,7 @@ from edgead.stream.status import Meter, PipelineStatus, rate, spread
 from edgead.types import Frame, Result, Verdict
 
 ONE_FRAME = VerdictAggregation()
-CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
 SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
-
-_TICK = 0.2  # seconds after which an idle line looks up
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +64,12 @@ class Pipeline:
         self._on_alive = on_alive
         self._sinks = sinks
         self._cameras = cameras
-        self._inbox = FrameQueue([camera.depth for camera in cameras], [camera.drops_oldest for camera in cameras])
-        self._feeds = [
-            CaptureThread(number, camera, self._inbox, settings.camera_backoff) for number, camera in enumerate(cameras)
-        ]
+        self._grabber = FrameGrabber(cameras, settings.camera_backoff)
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._judge = InferenceWorker(detector, checks, [camera.view for camera in cameras])
-        self._ballots = [Aggregator(settings.vote) for _ in cameras]
-        self._outlets: list[SinkWorker] = []
+        self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras])
+        self._aggregators = [Aggregator(settings.vote) for _ in cameras]
+        self._sink_workers: list[SinkWorker] = []
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
@@ -91,19 +84,18 @@ class Pipeline:
         """
         self._started = time.monotonic()
         with ExitStack() as stack:
-            stack.callback(self._judge.close)
-            stack.callback(self._close_outlets)
-            self._open_outlets()
-            stack.callback(self._close_feeds)
-            for feed in self._feeds:
-                feed.start()
+            stack.callback(self._inference.close)
+            stack.callback(self._close_sinks)
+            self._open_sinks()
+            stack.callback(self._grabber.close)
+            self._grabber.start()
             ended = self._judge_all()
-            for number, ballot in enumerate(self._ballots):
-                for frame, result in ballot.close():
+            for number, aggregator in enumerate(self._aggregators):
+                for frame, result in aggregator.close():
                     self._deliver(number, frame, result)
             self._finished = not self._stopping
-        endings = [outlet.fatal for outlet in self._outlets] + [
-            feed.error for feed in self._feeds if ended and self._finished
+        endings = [worker.fatal for worker in self._sink_workers] + [
+            capture.error for capture in self._grabber.captures if ended and self._finished
         ]
         for trouble in endings:
             if trouble is not None:
@@ -119,20 +111,20 @@ class Pipeline:
 
         Raises UsageError for a factor that is no positive number.
         """
-        self._judge.set_threshold(factor)
+        self._inference.set_threshold(factor)
 
     def replace_bundle(self, path: str | os.PathLike[str]) -> None:
         """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
-        self._judge.replace_bundle(path)
+        self._inference.replace_bundle(path)
 
-    def _open_outlets(self) -> None:
+    def _open_sinks(self) -> None:
         names: dict[str, int] = {}
         for sink in self._sinks:
             kind = type(sink).__name__
             names[kind] = names.get(kind, 0) + 1
             name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
             live = all(camera.live for camera in self._cameras)
-            self._outlets.append(SinkWorker(sink, name, self._settings.sink_backoff if live else None))
+            self._sink_workers.append(SinkWorker(sink, name, self._settings.sink_backoff if live else None))
         for sink in self._sinks:
             sink.attach(self)
 
@@ -140,14 +132,14 @@ class Pipeline:
         """Judge, and say whether it was the cameras that ended it."""
         left = self._settings.limit
         while not self._stopping and (left is None or left > 0):
-            most = self._judge.detector.batch if left is None else min(left, self._judge.detector.batch)
-            taken = self._inbox.take(most, _TICK)
-            if not taken and self._inbox.over:
+            most = self._inference.detector.batch if left is None else min(left, self._inference.detector.batch)
+            taken = self._grabber.take(most)
+            if not taken and self._grabber.over:
                 return True
-            for (number, frame), result in zip(taken, self._judge.judge(taken), strict=True):
+            for (number, frame), result in zip(taken, self._inference.judge(taken), strict=True):
                 self._count(number, frame, result)
             left = None if left is None else left - len(taken)
-            if taken or all(feed.waiting for feed in self._feeds):
+            if taken or self._grabber.waiting:
                 self._on_alive()
         return False
 
@@ -155,16 +147,16 @@ class Pipeline:
         """Take a judged frame, and hand on the part that it completes."""
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total)
-        for shown, voted in self._ballots[number].add(frame, replace(result, age=age)):
+        for shown, voted in self._aggregators[number].add(frame, replace(result, age=age)):
             self._deliver(number, shown, self._in_time(voted, age))
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> None:
         camera = self._cameras[number]
         self._meters[number].result(result)
-        for outlet in self._outlets:
-            outlet.emit(frame, result, None if camera.live else self._may_wait)
-            if outlet.fatal is not None:
-                raise outlet.fatal
+        for worker in self._sink_workers:
+            worker.emit(frame, result, None if camera.live else self._may_wait)
+            if worker.fatal is not None:
+                raise worker.fatal
         self._on_result(result)
 
     def _in_time(self, result: Result, age: float) -> Result:
@@ -182,18 +174,11 @@ class Pipeline:
         self._give_up_at = self._give_up_at or time.monotonic() + self._settings.drain
         return time.monotonic() < self._give_up_at
 
-    def _close_feeds(self) -> None:
-        self._inbox.close()
-        for feed in self._feeds:
-            feed.stop()
-        for feed in self._feeds:
-            feed.join()
-
-    def _close_outlets(self) -> None:
+    def _close_sinks(self) -> None:
         """Let sinks finish: what came from files is written however long it takes, unless the line was cut short."""
         in_step = self._finished and not all(camera.live for camera in self._cameras)
-        for outlet in self._outlets:
-            outlet.close(None if in_step else self._settings.drain)
+        for worker in self._sink_workers:
+            worker.close(None if in_step else self._settings.drain)
 
     def status(self) -> PipelineStatus:
         """How the line is doing now; cheap enough to be asked several times a second."""
@@ -201,11 +186,11 @@ class Pipeline:
         names = [camera.name for camera in self._cameras]
         read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
         cameras = {
-            name: replace(feed.status(), frames=read[name].frames, fps=rate(read[name].samples, uptime))
-            for name, feed in zip(names, self._feeds, strict=True)
+            name: replace(capture.status(), frames=read[name].frames, fps=rate(read[name].samples, uptime))
+            for name, capture in zip(names, self._grabber.captures, strict=True)
         }
         samples = [sample for one in read.values() for sample in one.samples]
-        detector = self._judge.detector
+        detector = self._inference.detector
         return PipelineStatus(
             cameras=cameras,
             counts={name: one.verdicts for name, one in read.items()},
@@ -214,7 +199,7 @@ class Pipeline:
             dropped=sum(camera.dropped for camera in cameras.values()),
             unreadable=sum(camera.unreadable for camera in cameras.values()),
             reconnects=sum(camera.reconnects for camera in cameras.values()),
-            unwritten={outlet.name: outlet.unwritten for outlet in self._outlets},
+            unwritten={worker.name: worker.unwritten for worker in self._sink_workers},
             fps=rate(samples, uptime),
             age_ms=spread(sample.age for sample in samples if sample.age),
             latency_ms=spread(sample.latency for sample in samples),
@@ -223,7 +208,7 @@ class Pipeline:
             model=detector.bundle.manifest.name,
             digest=detector.model,
             threshold=detector.rules.threshold,
-            fault=self._judge.fault,
+            fault=self._inference.fault,
             uptime=uptime,
         )
 

@@ -1,4 +1,4 @@
-"""Where the cameras' threads lay down frames and the judging thread picks them up: bounded, and fair to each camera."""
+"""The queue between the threads that read cameras and the one that judges: bounded, and fair to each camera."""
 
 from __future__ import annotations
 
@@ -10,82 +10,98 @@ from dataclasses import dataclass, field
 from edgead.types import Frame
 
 
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """What becomes of frames of one camera that come faster than they are judged."""
+
+    depth: int  # frames that may wait
+    drops_oldest: bool  # whether a new frame replaces the oldest of a full queue; else its reader waits for room
+
+
+LATEST = QueuePolicy(1, drops_oldest=True)  # live frames: the newest wins
+EVERY = QueuePolicy(8, drops_oldest=False)  # live frames, each of which is judged, however old it has become
+IN_STEP = QueuePolicy(2, drops_oldest=False)  # files: read a little ahead, and none left out
+LIVE_POLICIES = {"latest": LATEST, "every": EVERY}
+
+
 @dataclass(slots=True)
-class _CameraQueue:
+class _Waiting:
     """One camera's frames that wait to be judged."""
 
-    depth: int
-    drop_oldest: bool
+    policy: QueuePolicy
     frames: deque[Frame] = field(default_factory=deque)
     dropped: int = 0
     over: bool = False
 
 
 class FrameQueue:
-    """A tray for each camera. A condition, not a queue with an end marker: a marker can overtake the last frame."""
+    """Frames of several cameras, each under its own policy.
 
-    def __init__(self, depths: Sequence[int], drop_oldest: Sequence[bool]) -> None:
-        """`depths` are frames that may wait; where `drop_oldest`, a newer one replaces the oldest of a full tray."""
-        self._trays = [_CameraQueue(depth, newest) for depth, newest in zip(depths, drop_oldest, strict=True)]
+    A condition, not a queue with an end marker: a marker can overtake the last frame.
+    """
+
+    def __init__(self, policies: Sequence[QueuePolicy]) -> None:
+        """One policy for each camera."""
+        self._cameras = [_Waiting(policy) for policy in policies]
         self._changed = threading.Condition()
         self._closed = False
         self._first = 0
 
     def put(self, camera: int, frame: Frame) -> bool:
-        """Lay a frame down, waiting for room where none may be overtaken; false once nobody wants frames."""
-        tray = self._trays[camera]
+        """Add a frame, waiting for room where none may be dropped; false once nobody wants frames."""
+        waiting = self._cameras[camera]
         with self._changed:
-            if not tray.drop_oldest:
-                self._changed.wait_for(lambda: len(tray.frames) < tray.depth or self._closed)
+            if not waiting.policy.drops_oldest:
+                self._changed.wait_for(lambda: len(waiting.frames) < waiting.policy.depth or self._closed)
             if self._closed:
                 return False
-            if len(tray.frames) == tray.depth:
-                tray.frames.popleft()
-                tray.dropped += 1
-            tray.frames.append(frame)
+            if len(waiting.frames) == waiting.policy.depth:
+                waiting.frames.popleft()
+                waiting.dropped += 1
+            waiting.frames.append(frame)
             self._changed.notify_all()
             return True
 
     def take(self, most: int, timeout: float) -> list[tuple[int, Frame]]:
-        """The oldest frame of up to `most` cameras, with the camera's number; none when none came for that long.
+        """The oldest frame of up to `most` cameras, with the camera's number; none when none came for `timeout` s.
 
         The camera that is asked first changes each time, so that a fast one cannot keep the others waiting.
         """
         with self._changed:
             self._changed.wait_for(self._ready, timeout)
-            order = [(self._first + step) % len(self._trays) for step in range(len(self._trays))]
-            chosen = [number for number in order if self._trays[number].frames][:most]
+            order = [(self._first + step) % len(self._cameras) for step in range(len(self._cameras))]
+            chosen = [number for number in order if self._cameras[number].frames][:most]
             if chosen:
-                self._first = (chosen[-1] + 1) % len(self._trays)
+                self._first = (chosen[-1] + 1) % len(self._cameras)
                 self._changed.notify_all()
-            return [(number, self._trays[number].frames.popleft()) for number in chosen]
+            return [(number, self._cameras[number].frames.popleft()) for number in chosen]
 
     def _ready(self) -> bool:
-        return self._closed or self._over() or any(tray.frames for tray in self._trays)
+        return self._closed or self._over() or any(waiting.frames for waiting in self._cameras)
 
     def finish(self, camera: int) -> None:
         """No frame of that camera will come any more."""
         with self._changed:
-            self._trays[camera].over = True
+            self._cameras[camera].over = True
             self._changed.notify_all()
 
     def close(self) -> None:
         """Throw away what waits, and wake who waits for room."""
         with self._changed:
             self._closed = True
-            for tray in self._trays:
-                tray.frames.clear()
+            for waiting in self._cameras:
+                waiting.frames.clear()
             self._changed.notify_all()
 
     @property
     def over(self) -> bool:
-        """Whether every camera is finished and every frame was taken."""
+        """Whether no frame will come any more: every camera is finished and every frame was taken, or it is closed."""
         with self._changed:
-            return self._over()
+            return self._closed or self._over()
 
     def _over(self) -> bool:
-        return all(tray.over and not tray.frames for tray in self._trays)
+        return all(waiting.over and not waiting.frames for waiting in self._cameras)
 
     def dropped(self, camera: int) -> int:
-        """Frames of a camera that were overtaken here."""
-        return self._trays[camera].dropped
+        """Frames of a camera that a newer one replaced."""
+        return self._cameras[camera].dropped

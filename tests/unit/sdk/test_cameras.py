@@ -113,7 +113,7 @@ def test_damaged_jpegs_are_counted_and_whole_ones_come(length: bool, caplog: pyt
     pictures = [JPEG, cut, JPEG, junk, b"", cut, JPEG]
     data = [part(one, length=length) for one in pictures]
     frames: list[Frame] = []
-    with http_camera(*data, b"--frame--\r\n") as url, open_source(url, policy="every") as source:
+    with http_camera(*data, b"--frame--\r\n") as url, open_source(url) as source:
         iterator = iter(source)
         frames.extend(next(iterator) for _ in range(3))
         with pytest.raises(SourceError, match="was lost after 7 frames"):
@@ -144,7 +144,7 @@ def test_a_recording_over_http_goes_through_opencv(tmp_path: Path) -> None:
     for number in range(4):
         writer.write(tiny.good(number))
     writer.release()
-    with http_camera(path.read_bytes(), kind="video/x-msvideo") as url, open_source(url, policy="every") as source:
+    with http_camera(path.read_bytes(), kind="video/x-msvideo") as url, open_source(url) as source:
         assert next(iter(source)).image.shape == (48, 64, 3)
 
 

@@ -92,7 +92,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 
 def test_threshold_does_not_wait_for_a_camera_to_end(edgead, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = LiveSource(Endless([tiny.good()]), "camera:0")
-    monkeypatch.setattr("edgead.stream.sources.open_source", lambda *_, **__: source)
+    monkeypatch.setattr("edgead.stream.cameras.open_source", lambda *_, **__: source)
     code, _, err = edgead("calibrate", "tiny.edgead", "--data", "0")
     assert (code, "has no end to fit to" in err) == (2, True)
 

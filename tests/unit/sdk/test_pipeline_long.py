@@ -18,8 +18,9 @@ from programs import until
 
 from edgead import Detector, Verdict
 from edgead.errors import SourceError
+from edgead.stream import capture
 from edgead.stream import sink_worker as outlets
-from edgead.stream.capture import Backoff, Camera
+from edgead.stream.capture import Backoff, Camera, FrameGrabber
 from edgead.stream.pipeline import Pipeline, run
 from edgead.stream.sources.live import LiveSource
 from edgead.stream.status import PipelineStatus
@@ -83,14 +84,62 @@ def test_a_camera_that_stays_away_too_long_is_given_up(quick: Detector) -> None:
         Pipeline([camera], quick, [], QUICK).run()
 
 
-def test_a_hung_stream_is_a_lost_one(quick: Detector) -> None:
-    hung = FakeCapture([gray(1)], hang=True)
-    again = Scripted(images(2))
-    source = LiveSource(hung, "camera:0", "every", timeout=0.05)
-    camera = Camera("", source, lambda: again, policy="every")
-    threading.Timer(0.2, hung.end.set).start()  # OpenCV's own time-out ends the read at last
+@pytest.mark.parametrize("timeout", [0.05, 10.0])
+def test_a_hung_stream_is_a_lost_one(
+    quick: Detector, timeout: float, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the device keeps its deadline or hangs beyond it: then another thread takes the camera over."""
+    monkeypatch.setattr(capture, "GRACE_S", 0.2)
+    hung = FakeCapture([gray(1)], hang=True, timeout=timeout)
+    source = LiveSource(hung, "camera:0", timeout=0.05)
+    camera = Camera("", source, lambda: Scripted(images(2)), policy="every")
+    start = time.monotonic()
     status = Pipeline([camera], quick, [], QUICK).run()
+    assert time.monotonic() - start < 5
     assert (status.frames, status.reconnects) == (3, 1)
+    assert "was lost: it showed no frame for 0.05 s; trying again" in caplog.text
+    hung.end.set()
+    until(lambda: threads() == [])
+    assert hung.released == 1  # by the thread that hung
+    assert status.cameras[""].state == "ended"
+
+
+def test_a_hung_camera_that_cannot_be_opened_again_is_lost(quick: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "GRACE_S", 0.0)
+    hung = FakeCapture([gray(1)], hang=True)
+    with pytest.raises(SourceError, match=r"was lost: it showed no frame for 0\.05 s"):
+        run(LiveSource(hung, "camera:0", timeout=0.05), quick, [])
+    hung.end.set()
+    until(lambda: threads() == [])
+
+
+def test_cameras_that_hang_are_waited_for_together(quick: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "JOIN_S", 0.5)
+    hung = [FakeCapture([gray(1)], hang=True) for _ in range(4)]
+    cameras = [Camera(f"{number}", LiveSource(one, f"camera:{number}")) for number, one in enumerate(hung)]
+    line = Pipeline(cameras, quick, [], QUICK)
+    thread = background(line)
+    until(lambda: line.status().frames == 4)
+    start = time.monotonic()
+    line.stop()
+    thread.join(5)
+    assert time.monotonic() - start < 2
+    for one in hung:
+        one.end.set()
+    until(lambda: threads() == [])
+
+
+def test_the_newest_frame_wins_and_the_dropped_are_counted(tiny_bundle: Path) -> None:
+    """One queue serves the line and `Detector.stream`: what is judged after a pause is the newest frame."""
+    hung = FakeCapture([gray(level) for level in range(9)], hang=True)
+    with FrameGrabber([Camera("", LiveSource(hung, "camera:0"))]) as grabber:
+        grabber.start()
+        assert hung.hung.wait(5)
+        ((_, frame),) = grabber.take(1)
+        assert (frame.index, frame.name, grabber.captures[0].status().dropped) == (8, "camera:0", 8)
+        assert abs(frame.time - time.time()) < 10
+        assert 0 <= time.monotonic() - frame.clock < 10
+        hung.end.set()
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -146,7 +195,7 @@ def room_for_16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slow_sink_loses_its_own_results_and_says_so(quick: Detector, caplog: pytest.LogCaptureFixture) -> None:
     hold = threading.Event()
     slow, other = Memory(lambda frame: hold.wait(30) and None), Memory()
-    line = Pipeline([Camera("", Scripted(images(100)), policy="every")], quick, [slow, other], QUICK)
+    line = Pipeline([Camera("", Scripted(paced(400, 100)), policy="every")], quick, [slow, other], QUICK)
     thread = background(line)
     until(lambda: len(other.results) == 100)
     status = line.status()
@@ -249,8 +298,15 @@ def test_the_line_says_that_it_is_alive_only_when_it_is(quick: Detector) -> None
     line.stop()
     silent.end.set()
     thread.join(30)
-    quiet = Pipeline([Camera("", Scripted([]), lambda: Scripted([]), quiet=True)], quick, [], QUICK)
-    assert quiet._feeds[0].waiting
+    quiet = Pipeline(
+        [Camera("", Scripted(paced(0.2), timeout=0.0))], quick, [], QUICK, on_alive=lambda: beats.append(0.0)
+    )
+    thread = background(quiet)
+    until(lambda: quiet.status().frames == 1)
+    count = len(beats)
+    until(lambda: len(beats) > count + 1, 5)  # one that may show nothing for any time is well
+    quiet.stop()
+    thread.join(30)
 
 
 def test_pauses_grow_to_the_longest_and_are_never_the_same_for_all() -> None:

@@ -1,7 +1,7 @@
 """Sources: where frames come from. Each is one file, named in one table, imported when it is asked for.
 
-Files are read in step and nothing is dropped. A live source is read in its own thread; the newest frame
-wins and the overtaken are counted.
+A source is read frame by frame by one thread, which waits for each. What becomes of live frames that come faster
+than they are judged is decided where they are queued (`edgead.stream.queue`), not here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from urllib.parse import unquote
 from edgead.errors import UsageError, nearest
 from edgead.types import Frame
 
-POLICIES = ("latest", "every")
 VIDEO_EXTENSIONS = frozenset(
     {
         *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov"),
@@ -31,19 +30,23 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
 
 
 class Source(Protocol):
-    """Frames, one after the other, for one reader. Every number is a count since the start."""
+    """Frames, one after the other, for one thread, which waits for each."""
 
-    live: bool  # frames come when they like and can be overtaken
+    live: bool  # frames come when they like; those of files are read when asked for
     fps: float  # frames per second as the source states it; 0 where it does not
-    dropped: int  # frames that a newer one has overtaken
-    unreadable: int  # files that were reported and passed over
+    timeout: float  # seconds that one frame may take before the source is lost; 0: any time
+    unreadable: int  # frames and files since the start that were reported and passed over
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames; raises SourceError when they cannot be read or are lost."""
+        """The frames; raises SourceError when they cannot be read, are lost, or none comes for `timeout` seconds."""
         ...
 
     def close(self) -> None:
-        """Release everything held and end any thread; calling it again does nothing."""
+        """Release everything held; calling it again does nothing.
+
+        Of a live source any thread may call it: a read that waits elsewhere ends soon, at its deadline at the
+        latest, and releases what it used.
+        """
         ...
 
     def __enter__(self) -> Source: ...
@@ -57,7 +60,7 @@ class Source(Protocol):
 class SourceEntry:
     """A row of the table: where a source lives and what is written to name one."""
 
-    target: str  # "module:function", called as function(name, policy, bits, timeout); opens it or raises SourceError
+    target: str  # "module:function", called as function(name, bits, timeout); opens it or raises SourceError
     example: str
     live: bool = True  # comes when it likes, and may come back when it was lost
 
@@ -75,19 +78,15 @@ SOURCES: dict[str, SourceEntry] = {
 }
 
 
-def open_source(spec: str, *, policy: str = "latest", bits: int = 16, timeout: float = 5.0) -> Source:
+def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
     """Open the source that `spec` names: see SOURCES for what can be written.
 
-    `policy` says what happens to the frames of a live source that is faster than the detector: `latest` takes
-    the newest, `every` takes each in turn, however old it has become. `bits` is the full scale of 16-bit pixels.
-    A live source that shows nothing for `timeout` seconds is lost (0: never). Raises UsageError for a spec that
-    names no kind of source, SourceError when it cannot be opened.
+    `bits` is the full scale of 16-bit pixels. A live source that shows nothing for `timeout` seconds is lost (0:
+    never). Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
     """
-    if policy not in POLICIES:
-        raise UsageError(f"unknown policy '{policy}': {nearest(policy, POLICIES)}")
     kind, name = parse(spec)
     module, _, function = SOURCES[kind].target.partition(":")
-    source: Source = getattr(import_module(module), function)(name, policy, bits, timeout)
+    source: Source = getattr(import_module(module), function)(name, bits, timeout)
     return source
 
 

@@ -14,10 +14,10 @@ TIMEOUT_S = 5.0  # to open a network stream, and to wait for its next frame
 
 
 class Capture(Protocol):
-    """What is used of cv2.VideoCapture; tests and other kinds of camera bring their own."""
+    """A device or stream as one thread reads it: cv2.VideoCapture's methods, and one to wake it."""
 
     def grab(self) -> bool:
-        """Wait for the next frame, and say whether there is one."""
+        """Wait for the next frame, no longer than the time-out it was opened with, and say whether there is one."""
         ...
 
     def retrieve(self) -> tuple[bool, Any]:
@@ -26,7 +26,25 @@ class Capture(Protocol):
 
     def get(self, propId: int, /) -> float: ...
 
+    def interrupt(self) -> None:
+        """Wake a `grab` that waits in another thread, where the device can be woken; else it ends at its time-out."""
+        ...
+
     def release(self) -> None: ...
+
+
+class OpenCvCapture:
+    """A `Capture` by OpenCV, which cannot be woken."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture  # held, not inherited from: OpenCV crashes when an object of a subclass is freed
+        self.grab = capture.grab
+        self.retrieve = capture.retrieve
+        self.get = capture.get
+        self.release = capture.release
+
+    def interrupt(self) -> None:
+        pass
 
 
 def open_capture(target: int | str, timeout: float = TIMEOUT_S) -> Capture:
@@ -41,7 +59,7 @@ def open_capture(target: int | str, timeout: float = TIMEOUT_S) -> Capture:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * TIMEOUT_S), *read]
         capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, timeouts if "://" in target else [])
     if capture.isOpened():
-        return capture
+        return OpenCvCapture(capture)
     capture.release()
     raise SourceError(f"{describe(target)} cannot be opened: {_advice(target)}")
 

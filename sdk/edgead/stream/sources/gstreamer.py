@@ -133,10 +133,12 @@ class GstCapture:
 
     def grab(self) -> bool:
         view, filled = memoryview(self._buffer), 0
+        ends = time.monotonic() + (self._timeout or 0.0)
         while filled < len(view):
             self._hear()
-            if not select.select([self._frames], [], [], self._timeout)[0]:
-                raise SourceError(f"{describe(self._pipeline)} was lost: no frame for {self._timeout:g} s")
+            left = None if self._timeout is None else max(0.0, ends - time.monotonic())
+            if not select.select([self._frames], [], [], left)[0]:
+                raise SourceError(f"{describe(self._pipeline)} was lost: it showed no frame for {self._timeout:g} s")
             read = os.readv(self._frames, [view[filled:]])
             if read == 0:
                 return self._at_end()
@@ -179,6 +181,9 @@ class GstCapture:
         text = re.sub(r"://\S*@", "://***@", _SECRET.sub(r"\1***", errors[0])) or "it gives no reason"
         return f"{text}; try it with {PROGRAM}" if len(text) < 400 else f"{text[:400]}..."
 
+    def interrupt(self) -> None:
+        self._child.terminate()  # which closes the pipe that a read waits at
+
     def release(self) -> None:
         """End the child, by force if need be; calling it again does nothing."""
         if self._complaints.closed:
@@ -201,18 +206,14 @@ def describe(pipeline: str) -> str:
     return f"gst:{first[1]}" if first else "gst:"
 
 
-def open_gst(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture
-) -> LiveSource:
+def open_gst(name: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture) -> LiveSource:
     """The pipeline `name`, written as for gst-launch-1.0 and without a sink."""
-    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
+    return LiveSource(opener(name, timeout), describe(name), bits, timeout)
 
 
-def open_csi(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture
-) -> LiveSource:
+def open_csi(name: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture) -> LiveSource:
     """A camera at the board's own connector: csi://0, or csi://0/1280x720@60."""
-    return LiveSource(opener(csi_pipeline(name), timeout), name, policy, bits, timeout)
+    return LiveSource(opener(csi_pipeline(name), timeout), name, bits, timeout)
 
 
 def csi_pipeline(name: str, has: Callable[[str], bool] | None = None) -> str:

@@ -23,7 +23,7 @@ class ImageSource(Closing):
 
     live = False
     fps = 0.0
-    dropped = 0
+    timeout = 0.0
 
     def __init__(self, paths: Sequence[Path], bits: int = 16, *, strict: bool = False) -> None:
         self.unreadable = 0
@@ -48,8 +48,8 @@ class ImageSource(Closing):
         self._paths = ()
 
 
-def open_images(name: str, policy: str, bits: int, timeout: float) -> ImageSource:
-    """The images that `name`, a folder, a glob or a file, stands for; policy and time-out have no meaning for files."""
+def open_images(name: str, bits: int, timeout: float) -> ImageSource:
+    """The images that `name`, a folder, a glob or a file, stands for; a time-out has no meaning for files."""
     try:
         return ImageSource(find_images(name), bits, strict=Path(name).is_file())
     except DataError as error:

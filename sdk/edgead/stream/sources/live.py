@@ -1,8 +1,4 @@
-"""Cameras and network streams: one thread reads, and the newest frame wins.
-
-A condition variable with one slot and an "over" flag, not a queue with an end marker: a marker in a queue
-of one overtakes the last frame.
-"""
+"""Cameras and network streams: one frame after the other, each within its time."""
 
 from __future__ import annotations
 
@@ -24,75 +20,64 @@ _log = logging.getLogger(__name__)
 
 
 class LiveSource(Closing):
-    """Frames as a device or a network delivers them.
+    """Frames as a device or a network delivers them, read by the thread that iterates.
 
-    With `policy` "latest" a new frame replaces one that was not taken yet, which is counted in `dropped`; with
-    "every" the reader waits, and what the device drops meanwhile is not seen. A frame that cannot be decoded is
-    counted in `unreadable`. Losing the device, or seeing nothing of it for `timeout` seconds (0: for ever), raises
-    SourceError in the iteration, after the last frame it delivered.
+    A frame that cannot be decoded is counted in `unreadable`. Losing the device, or seeing nothing of it for
+    `timeout` seconds (0: for ever), raises SourceError in the iteration, after the last frame it delivered.
     """
 
     live = True
 
-    def __init__(
-        self, capture: Capture, name: str, policy: str = "latest", bits: int = 16, timeout: float = TIMEOUT_S
-    ) -> None:
+    def __init__(self, capture: Capture, name: str, bits: int = 16, timeout: float = TIMEOUT_S) -> None:
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
-        self.dropped = 0
+        self.timeout = timeout
         self.unreadable = 0
-        self._timeout = timeout or None
         self._capture = capture
         self._name = name
-        self._every = policy == "every"
         self._bits = bits
-        self._changed = threading.Condition()
-        self._slot: Frame | None = None
-        self._error: EdgeadError | None = None
-        self._over = False
-        self._closing = False
-        self._thread = threading.Thread(target=self._read, name=f"edgead {name}", daemon=True)
-        self._thread.start()
+        self._index = 0
+        self._closing = threading.Event()
+        self._released = False
+        self._reading = threading.Lock()  # held by the thread that waits for the device
 
     def __iter__(self) -> Iterator[Frame]:
-        while True:
-            with self._changed:
-                awake = self._changed.wait_for(lambda: self._slot or self._over or self._closing, self._timeout)
-                frame, self._slot = self._slot, None
-                self._changed.notify_all()
-            if frame is not None:
-                yield frame
-            elif not awake:
-                raise SourceError(f"{self._name} was lost: it showed no frame for {self._timeout:g} s")
-            elif self._error is not None and not self._closing:
-                raise self._error
-            else:
-                return
+        while (frame := self._next()) is not None:
+            yield frame
 
-    def _read(self) -> None:
-        try:
-            self._read_until_over()
-        except EdgeadError as error:
-            self._error = error
-        except Exception as error:  # the thread carries whatever happened to the one who iterates
-            self._error = SourceError(f"{self._name} failed: {type(error).__name__}: {error}")
-            self._error.__cause__ = error
-        finally:
-            self._capture.release()
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+    def _next(self) -> Frame | None:
+        """The next frame that can be decoded; None once closed, or at the end of a recording."""
+        with self._reading:
+            frame = None
+            try:
+                frame = self._read()
+            except EdgeadError:
+                if not self._closing.is_set():
+                    raise
+            except Exception as error:
+                raise SourceError(f"{self._name} failed: {type(error).__name__}: {error}") from error
+            finally:
+                if frame is None:  # closed, lost or at its end
+                    self._release()
+            return frame
 
-    def _read_until_over(self) -> None:
-        index = 0
-        while not self._closing:
-            if not self._capture.grab():
-                self._check_end(index)
-                return
+    def _read(self) -> Frame | None:
+        start = time.monotonic()
+        while not self._closing.is_set():
+            there = self._capture.grab()
             taken, clock = time.time(), time.monotonic()  # before the decoding, which takes its time
-            image = self._decoded()
-            if image is not None:
-                self._offer(Frame(image, index, self._name, taken, clock=clock))
-            index += 1
+            late = 0 < 0.9 * self.timeout <= clock - start  # a device's own deadline may be a little early
+            if not there:
+                break
+            image, index = self._decoded(), self._index
+            self._index += 1
+            if image is not None and not self._closing.is_set():
+                return Frame(image, index, self._name, taken, clock=clock)
+            if late:
+                break
+        else:
+            return None
+        self._check_end(late=late)
+        return None
 
     def _decoded(self) -> ImageU8 | None:
         """The grabbed frame as (H, W, 3) BGR uint8, or None, counted, where it is damaged."""
@@ -108,54 +93,52 @@ class LiveSource(Closing):
         self.unreadable += 1
         return None
 
-    def _offer(self, frame: Frame) -> None:
-        with self._changed:
-            if self._every:
-                self._changed.wait_for(lambda: self._slot is None or self._closing)
-            if self._closing:
-                return
-            if self._slot is not None:
-                self.dropped += 1
-            self._slot = frame
-            self._changed.notify_all()
-
-    def _check_end(self, frames: int) -> None:
+    def _check_end(self, *, late: bool) -> None:
+        """Raise SourceError, unless this is a recording at its end."""
+        if late:
+            raise SourceError(f"{self._name} was lost: it showed no frame for {self.timeout:g} s")
         promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if not 0 < promised <= frames:  # a recording served over HTTP has an end; a live picture has none
+        if not 0 < promised <= self._index:  # a recording served over HTTP has an end; a live picture has none
             raise SourceError(
-                f"{self._name} was lost after {frames} frames: check the camera, its cable or the network"
+                f"{self._name} was lost after {self._index} frames: check the camera, its cable or the network"
             )
 
+    def _release(self) -> None:
+        self._closing.set()
+        if not self._released:
+            self._released = True
+            self._capture.release()
+
     def close(self) -> None:
-        """End the thread and release the device; calling it again does nothing."""
-        with self._changed:
-            self._closing = True
-            self._slot = None
-            self._changed.notify_all()
-        self._thread.join(2 * TIMEOUT_S)  # a read that hangs ends at its own time-out
-        if self._thread.is_alive():
-            _log.warning("%s does not answer; its reader is left to end by itself", self._name)
+        """Release the device; a thread that waits for a frame is woken and does it. Calling it again does nothing."""
+        self._closing.set()
+        self._capture.interrupt()
+        if self._reading.acquire(blocking=False):  # nobody is reading
+            try:
+                self._release()
+            finally:
+                self._reading.release()
 
 
 def open_camera(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
+    name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A camera by number or device path."""
     if not name.isdecimal() and not name.startswith("/dev/"):
         raise SourceError(f"'{name}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
     target = int(name) if name.isdecimal() else name
-    return LiveSource(opener(target, timeout), describe(target), policy, bits, timeout)
+    return LiveSource(opener(target, timeout), describe(target), bits, timeout)
 
 
 def open_stream(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
+    name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A network stream by URL."""
-    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
+    return LiveSource(opener(name, timeout), describe(name), bits, timeout)
 
 
 def open_web(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
+    name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
 ) -> LiveSource:
     """A stream by its HTTP address."""
-    return LiveSource(opener(name, timeout), describe(name), policy, bits, timeout)
+    return LiveSource(opener(name, timeout), describe(name), bits, timeout)

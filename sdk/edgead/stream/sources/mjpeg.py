@@ -7,7 +7,12 @@ capture is known before the picture is decoded.
 from __future__ import annotations
 
 import http.client
+import math
+import os
+import socket
 import ssl
+import time
+from contextlib import suppress
 from email.message import Message
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -49,7 +54,7 @@ def open_http(url: str | int, timeout: float) -> Capture:
     if boundary is None:
         response.close()
         return open_capture(url, timeout)
-    return MjpegCapture(response, boundary)
+    return MjpegCapture(response, boundary, timeout)
 
 
 def _opener(url: str) -> tuple[str, OpenerDirector]:
@@ -80,13 +85,17 @@ def _boundary(headers: Message) -> bytes | None:
 class MjpegCapture:
     """A `Capture` of the pictures of one HTTP answer."""
 
-    def __init__(self, response: http.client.HTTPResponse, boundary: bytes) -> None:
+    def __init__(self, response: http.client.HTTPResponse, boundary: bytes, timeout: float) -> None:
+        """The socket has `timeout`, too; it is that of each piece, and a picture may come in many."""
         self._response = response
         self._boundary = boundary
+        self._timeout = timeout
+        self._ends = 0.0  # time.monotonic() at which the part at hand is late
         self._raw = b""
         self._line = b""  # the boundary, where the part before ended at it
 
     def grab(self) -> bool:
+        self._ends = time.monotonic() + self._timeout if self._timeout else math.inf
         try:
             raw = self._part()
         except (OSError, http.client.HTTPException):  # gone, or silent for longer than the time-out
@@ -97,25 +106,39 @@ class MjpegCapture:
     def _part(self) -> bytes | None:
         """The bytes of the next part, or None at the end."""
         while not self._line.startswith(self._boundary):
-            self._line = self._response.readline(_LINE)
+            self._line = self._next_line()
             if not self._line:
                 return None
         length = -1
-        while header := self._response.readline(_LINE).strip():
+        while header := self._next_line().strip():
             name, _, value = header.partition(b":")
             if name.strip().lower() == b"content-length" and value.strip().isdigit():
                 length = int(value)
         self._line = b""
         if length < 0:
             return self._until_boundary()
-        raw = self._response.read(length) if length <= LARGEST else b""
+        raw = self._bytes(length) if length <= LARGEST else b""
         return raw if len(raw) == length else None
+
+    def _next_line(self) -> bytes:
+        """The next line; nothing at the end, or where the part is late."""
+        return self._response.readline(_LINE) if time.monotonic() < self._ends else b""
+
+    def _bytes(self, length: int) -> bytes:
+        """The next `length` bytes; fewer at the end, or where the part is late."""
+        raw = bytearray()
+        while len(raw) < length and time.monotonic() < self._ends:
+            piece = self._response.read1(length - len(raw))
+            if not piece:
+                break
+            raw += piece
+        return bytes(raw)
 
     def _until_boundary(self) -> bytes | None:
         """The bytes up to the next boundary, for servers that do not say a part's length."""
         raw = bytearray()
         while len(raw) <= LARGEST:
-            self._line = self._response.readline(_LINE)
+            self._line = self._next_line()
             if not self._line:
                 return None
             if self._line.startswith(self._boundary):
@@ -131,6 +154,12 @@ class MjpegCapture:
 
     def get(self, propId: int, /) -> float:
         return 0.0  # neither its rate nor its end is known
+
+    def interrupt(self) -> None:
+        if self._response.closed:
+            return
+        with suppress(OSError), socket.socket(fileno=os.dup(self._response.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         self._response.close()

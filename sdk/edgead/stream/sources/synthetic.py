@@ -8,6 +8,7 @@ of a camera, in turn: black, saturated, blurred, shifted, gray. The same words g
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,19 +108,22 @@ class SceneCapture:
         self._scene = scene
         self._index = -1
         self._start = time.monotonic()
+        self._interrupted = threading.Event()
 
     def grab(self) -> bool:
         self._index += 1
         if self._scene.frames and self._index >= self._scene.frames:
             return False
-        time.sleep(max(0.0, self._start + self._index / self._scene.fps - time.monotonic()))
-        return True
+        return not self._interrupted.wait(max(0.0, self._start + self._index / self._scene.fps - time.monotonic()))
 
     def retrieve(self) -> tuple[bool, Any]:
         return True, self._scene.picture(self._index)
 
     def get(self, propId: int, /) -> float:
         return self._scene.fps if propId == cv2.CAP_PROP_FPS else float(self._scene.frames)
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
 
     def release(self) -> None:
         pass
@@ -130,7 +134,7 @@ class SceneSource(Closing):
 
     live = False
     fps = 0.0
-    dropped = 0
+    timeout = 0.0
     unreadable = 0
 
     def __init__(self, scene: Scene) -> None:
@@ -148,7 +152,7 @@ class SceneSource(Closing):
         self._open = False
 
 
-def open_synthetic(name: str, policy: str, bits: int, timeout: float) -> LiveSource | SceneSource:
+def open_synthetic(name: str, bits: int, timeout: float) -> LiveSource | SceneSource:
     """The scene that `name` describes."""
     scene = parse_scene(name)
-    return LiveSource(SceneCapture(scene), "synthetic", policy, bits, timeout) if scene.fps else SceneSource(scene)
+    return LiveSource(SceneCapture(scene), "synthetic", bits, timeout) if scene.fps else SceneSource(scene)

@@ -21,7 +21,7 @@ class VideoSource(Closing):
     """The frames of a video file."""
 
     live = False
-    dropped = 0
+    timeout = 0.0
 
     def __init__(self, capture: Capture, name: str, bits: int = 16) -> None:
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
@@ -59,9 +59,9 @@ class VideoSource(Closing):
 
 
 def open_video(
-    name: str, policy: str, bits: int, timeout: float, opener: Callable[[int | str], Capture] = open_capture
+    name: str, bits: int, timeout: float, opener: Callable[[int | str], Capture] = open_capture
 ) -> VideoSource:
-    """The video file `name`; policy and time-out have no meaning for files."""
+    """The video file `name`; a time-out has no meaning for files."""
     if not Path(name).exists():
         raise SourceError(f"there is no video at {name}: check the path")
     return VideoSource(opener(name), name, bits)
