@@ -56,8 +56,6 @@ class Aggregator:
 
     def add(self, frame: Frame, result: Result) -> list[tuple[Frame, Result]]:
         """Take a result, and give the part that is complete, if one is."""
-        if self._vote.frames == 1:
-            return [(frame, result)]
         part = part_of(frame.name) if self._vote.frames == 0 else ""
         done = self.close() if part != self._part else []
         self._part = part

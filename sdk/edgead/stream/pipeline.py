@@ -68,7 +68,7 @@ class Pipeline:
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
         self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras])
-        self._aggregators = [Aggregator(settings.vote) for _ in cameras]
+        self._aggregators = [Aggregator(settings.vote) for _ in cameras] if settings.vote.frames != 1 else []
         self._sink_workers: list[SinkWorker] = []
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
@@ -147,8 +147,10 @@ class Pipeline:
         """Take a judged frame, and hand on the part that it completes."""
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total)
-        for shown, voted in self._aggregators[number].add(frame, replace(result, age=age)):
-            self._deliver(number, shown, self._in_time(voted, age))
+        result = replace(result, age=age)
+        parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
+        for shown, aggregated in parts:
+            self._deliver(number, shown, self._in_time(aggregated, age))
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> None:
         camera = self._cameras[number]
