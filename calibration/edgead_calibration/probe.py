@@ -11,7 +11,8 @@ import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Member
-from edgead.engines import Engine, is_here, load_engine
+from edgead.engines import is_here, load_engine
+from edgead.engines.base import Engine
 from edgead.engines.onnx import OnnxEngine
 from edgead.types import ImageU8
 from edgead_calibration.fp16 import in_fp32
@@ -57,7 +58,7 @@ def open_probe(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
 
 
 def runs_here(bundle: Bundle, engine: str) -> bool:
-    """Whether candidates run on the engine itself; a package that is absent is noticed without loading a network.
+    """Whether candidates run on the engine itself.
 
     A GPU's is simulated, also where this machine has one: it is not the device, and each would build an engine.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.closing import Closing
-from edgead.engines import Engine, load_engine
+from edgead.engines import load_engine
+from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
@@ -29,7 +31,7 @@ class Detector(Closing):
     ...     if result.is_anomalous:
     ...         print(result.score, result.regions)
 
-    A detector belongs to one thread at a time; make one per thread.
+    Several threads may share a detector: one at a time gets to its engine.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Detector(Closing):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine
         self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.name)
-        self.batch: int = getattr(self.engine, "batch", 1)  # frames that are cheaper judged at once than one by one
+        self.batch = self.engine.batch  # frames that are cheaper judged at once than one by one
         self.model = self.bundle.digest[:12]
         self.rules = rules
+        self._engine_lock = threading.Lock()
         self._asked = (engine, precision, threads)
 
     def __call__(self, image: NDArray[Any], *, color: str = "bgr") -> Result:
@@ -94,7 +97,7 @@ class Detector(Closing):
         `masks`, where given, has for each frame the share of each cell of the map that is judged, (h, w) float32
         in 0..1, or None for all of it.
         """
-        readings = self.engine.infer([frame.image for frame in frames])
+        readings = self.read_many([frame.image for frame in frames])
         masks = masks or [None] * len(frames)
         return [self._result(*one) for one in zip(frames, readings, masks, strict=True)]
 
@@ -106,7 +109,12 @@ class Detector(Closing):
 
     def read(self, image: ImageU8) -> Reading:
         """The raw map and score of one frame, before any threshold: what calibration and evaluation are fitted to."""
-        return self.engine.infer([image])[0]
+        return self.read_many([image])[0]
+
+    def read_many(self, images: Sequence[ImageU8]) -> list[Reading]:
+        """The same of several frames, in order; their sizes may differ."""
+        with self._engine_lock:
+            return self.engine.infer(images)
 
     def _result(self, frame: Frame, reading: Reading, mask: MapF32 | None = None) -> Result:
         start = time.perf_counter()
@@ -161,4 +169,5 @@ class Detector(Closing):
 
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""
-        self.engine.close()
+        with self._engine_lock:
+            self.engine.close()

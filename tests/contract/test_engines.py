@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import tiny
 from onnx import TensorProto
 
 from edgead import Bundle, Detector
-from edgead.engines import ENGINES, Engine, EngineEntry, load_engine
-from edgead.errors import BundleError, EngineError
+from edgead.engines import ENGINES, EngineEntry, is_here, load_engine
+from edgead.engines.base import Engine
+from edgead.errors import AbsentError, BundleError, EngineError
 from edgead.verify import verify
 
 
@@ -75,6 +78,64 @@ def test_close_twice_and_not_again(engine: Engine) -> None:
 def test_golden_frames_are_reproduced(name: str, tiny_bundle: Path) -> None:
     with Detector(tiny_bundle, engine=name) as detector:
         assert [check.passed for check in verify(detector.bundle, detector)] == [True, True]
+
+
+def test_an_engine_says_what_it_is(engine: Engine, name: str) -> None:
+    assert isinstance(engine, Engine)
+    assert type(engine).available()
+    assert engine.batch >= 1
+    assert is_here(Bundle(tiny.manifest(), {}, "0" * 64, None), name, "fp32")  # without its network
+
+
+def test_many_threads_share_a_detector(name: str, tiny_bundle: Path) -> None:
+    rounds = 2 if name == "tensorrt" else 60  # the emulated GPU takes its time
+    images = [tiny.bad(index, 40, 40) if index % 2 else tiny.good(index, 40, 40) for index in range(8)]
+    with Detector(tiny_bundle, engine=name, threads=1) as detector:
+        expected = [detector(image) for image in images]
+        wrong: list[str] = []
+
+        def judge(start: int) -> None:
+            for step in range(rounds):
+                index = (start + step) % len(images)
+                result, right = detector(images[index]), expected[index]
+                if result.raw_score != right.raw_score or not np.array_equal(result.grid_map, right.grid_map):
+                    wrong.append(f"{index}: {result.raw_score} in place of {right.raw_score}")
+
+        threads = [threading.Thread(target=judge, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [result.is_anomalous for result in expected] == [False, True] * 4
+    assert wrong == []
+
+
+BROKEN = {
+    "shared object": "raise ImportError('libhardware.so.7: cannot open shared object file')",
+    "at import": "raise RuntimeError('no such instruction set')",
+    "type": "raise TypeError('a factory is not callable')",
+    "own module": "import json.surely_absent",
+    "factory": "class Engine:\n    def __init__(self, *arguments): None.compile()",
+    "name": "Other = 1",
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_engine_costs_a_line_and_no_more(
+    fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken_engine.py").write_text(BROKEN[fault])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_engine", raising=False)
+    monkeypatch.setattr("edgead.engines.ENGINES", {"new": EngineEntry("broken_engine:Engine", "x"), **ENGINES})
+    with Detector(tiny_bundle) as detector:
+        assert detector.engine.name == "openvino"
+    assert [record.message for record in caplog.records] == [
+        message for message in caplog.messages if message.startswith("openvino judges 'tiny', since new is installed")
+    ]
+    with pytest.raises(EngineError, match=r"new is installed and does not work: .*; install it again") as caught:
+        load_engine(Bundle.open(tiny_bundle), "new")
+    assert not isinstance(caught.value, AbsentError)
 
 
 @pytest.mark.parametrize("network", [b"", b"no onnx", tiny.graph()[:200]], ids=["empty", "text", "cut"])

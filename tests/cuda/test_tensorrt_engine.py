@@ -17,7 +17,8 @@ import tiny
 from onnx import TensorProto
 
 from edgead import Bundle, Detector
-from edgead.engines import Engine, load_engine
+from edgead.engines import load_engine
+from edgead.engines.base import Engine
 from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.library import open_library
 from edgead.types import ImageU8, Reading

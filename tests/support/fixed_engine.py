@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgead.engines.base import Engine
 from edgead.types import Branches, Reading
 
 
-class FixedEngine:
+class FixedEngine(Engine):
     """Gives one map, (h, w) float32, with its score and branches, whatever it is shown."""
 
     name = "fixed"

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgead import Detector, Frame, Result
 from edgead.closing import Closing
+from edgead.engines.base import Engine
 from edgead.errors import SourceError
 from edgead.stream.capture import Backoff
 from edgead.stream.pipeline import Pipeline, PipelineSettings
@@ -22,7 +23,7 @@ QUICK = PipelineSettings(
 )
 
 
-class Brightness:
+class Brightness(Engine):
     """An engine whose score is the mean brightness in 0..1: bright is strange, as the tiny bundle has it."""
 
     name = "fake"

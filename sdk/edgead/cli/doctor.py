@@ -27,7 +27,7 @@ from edgead.system.requirements import find_gaps
 from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 
 _TIMEOUT_S = 60
-_VERSION = "import {0} as m; print(getattr(m, '__version__', ''))"
+_VERSION = "import sys; sys.modules['openvino_telemetry'] = None; import {0} as m; print(getattr(m, '__version__', ''))"
 _OURS = re.compile(r"edgead\.errors\.\w+: ")  # an error that names the fix itself
 _PYCUDA = "import edgead.cuda.compile as c; print(c.cuda_summary())"
 

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Any
 
 from edgead.bundle import Bundle
-from edgead.errors import AbsentError, BundleError, EngineError, UsageError, nearest
-from edgead.types import ImageU8, Reading
+from edgead.engines.base import Engine
+from edgead.errors import AbsentError, BundleError, EdgeadError, EngineError, UsageError, nearest
 
 _log = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """Frames in, readings out. An engine belongs to one thread at a time.
-
-    One that gains from batches also has `batch`, the most frames it takes at once; the line then hands it frames of
-    several cameras together.
-    """
-
-    name: str
-    precision: str
-
-    def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
-        """One reading per (H, W, 3) BGR uint8 frame, in order; sizes may differ; arrays are the caller's to keep."""
-        ...
-
-    def close(self) -> None:
-        """Release everything held; calling it again does nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +39,21 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
     such precision, and EngineError with the reason each engine gave when none can run here: an AbsentError where all of
     them are for other machines.
     """
-    if name != "auto" and name not in ENGINES:
-        raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
+    candidates = _candidates(name)
     bundle.manifest.check_precision(precision)
     reasons, faults = [], []
-    for candidate in ENGINES if name == "auto" else (name,):
-        entry = ENGINES[candidate]
-        module, _, attribute = entry.target.partition(":")
+    for candidate in candidates:
         try:
             bundle.manifest.artifact(precision, candidate)
         except BundleError as error:  # that precision is there for other engines only
             reasons.append(f"{candidate}: {error}")
             continue
         try:
-            engine: Engine = getattr(import_module(module), attribute)(bundle, precision, threads)
-        except ModuleNotFoundError as error:
-            if error.name is not None and error.name.startswith("edgead"):
-                raise
-            reasons.append(f"{candidate} needs {error.name} ({entry.install})")
+            engine = _load(candidate, bundle, precision, threads)
         except AbsentError as error:
-            reasons.append(f"{candidate}: {error}")
+            reasons.append(str(error))
         except EngineError as error:
-            reasons.append(f"{candidate}: {error}")
+            reasons.append(str(error))
             faults.append(reasons[-1])
         else:
             for fault in faults:
@@ -91,10 +66,72 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
 def is_here(bundle: Bundle, engine: str, precision: str) -> bool:
     """Whether this machine has the engine, or any for `auto`, for the bundle's network of that precision.
 
-    One that is here and fails is here: raises its EngineError.
+    No network is loaded. One that is installed and broken is here: using it says what is wrong.
     """
+    bundle.manifest.check_precision(precision)
+    return any(_is_for(bundle, name, precision) and _available(name) for name in _candidates(engine))
+
+
+def _candidates(name: str) -> Iterable[str]:
+    if name != "auto" and name not in ENGINES:
+        raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
+    return ENGINES if name == "auto" else (name,)
+
+
+def _is_for(bundle: Bundle, name: str, precision: str) -> bool:
     try:
-        load_engine(bundle, engine, precision).close()
-    except AbsentError:
+        bundle.manifest.artifact(precision, name)
+    except BundleError:
         return False
     return True
+
+
+def _available(name: str) -> bool:
+    try:
+        return bool(_class_of(name).available())
+    except AbsentError:
+        return False
+    except EngineError:
+        return True
+
+
+def _load(name: str, bundle: Bundle, precision: str, threads: int) -> Engine:
+    """The engine, made; whatever its library raises becomes an EngineError that begins with its name."""
+    kind = _class_of(name)
+    try:
+        engine: Engine = kind(bundle, precision, threads)
+    except EngineError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except EdgeadError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+    return engine
+
+
+def _class_of(name: str) -> type[Any]:
+    """The engine's class; raises AbsentError where a package is not installed, EngineError where one is broken."""
+    entry = ENGINES[name]
+    module, _, attribute = entry.target.partition(":")
+    try:
+        kind: type[Any] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or _is_installed(error.name):
+            raise _broken(name, error) from error
+        raise AbsentError(f"{name} needs {error.name} ({entry.install})") from error
+    except Exception as error:  # a shared library that is not found, or whatever a broken package raises
+        raise _broken(name, error) from error
+    return kind
+
+
+def _is_installed(module: str) -> bool:
+    """Whether the package of a missing module is there, so that it is broken rather than absent."""
+    try:
+        return find_spec(module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return True
+
+
+def _broken(name: str, error: Exception) -> EngineError:
+    words = " ".join(str(error).split())
+    return EngineError(f"{name} is installed and does not work: {type(error).__name__}: {words}; install it again")

@@ -10,58 +10,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino
 
-from edgead.bundle import Bundle
-from edgead.engines.contract import Port, check_ports
-from edgead.engines.frames import Frames, Tensor
-from edgead.errors import EngineError
-from edgead.types import ImageU8, Reading
+from edgead.engines.base import CpuEngine, Tensor
+from edgead.engines.contract import Port
+from edgead.telemetry import without_module
 
-VERSION = str(openvino.__version__).partition("-")[0]
+with without_module("openvino_telemetry"):  # which reports each import to an analytics service
+    import openvino
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(CpuEngine):
     """One compiled network and one request."""
 
     name = "openvino"
+    library = f"openvino {str(openvino.__version__).partition('-')[0]}"
 
-    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
-        artifact = bundle.manifest.artifact(precision, self.name)
-        self.precision: str = artifact.precision
-        self._frames = Frames(bundle)
+    def _load(self, network: bytes, threads: int) -> None:
         properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             properties["INFERENCE_NUM_THREADS"] = str(threads)
         core = openvino.Core()
-        model = self._read(core, bundle.read(artifact.member), artifact.member)
-        check_ports(bundle.manifest, artifact.member, _ports(model.inputs), _ports(model.outputs))
-        try:
-            model.reshape({"image": list(self._frames.shape)})
-            self._request: Any = core.compile_model(model, "CPU", properties).create_infer_request()
-        except Exception as error:  # a RuntimeError as a rule, other classes from its bindings
-            raise EngineError(f"openvino {VERSION} refused {artifact.member}: {_first(error)}") from error
-
-    def _read(self, core: Any, network: bytes, member: str) -> Any:
-        try:
-            return core.read_model(network)
-        except Exception as error:
-            raise EngineError(f"openvino {VERSION} refused {member}: {_first(error)}") from error
-
-    def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
-        return [self._frames.read(image, self._run) for image in images]
+        model = core.read_model(network)
+        self._check(_ports(model.inputs), _ports(model.outputs))
+        model.reshape({"image": list(self._tensor.shape)})
+        self._request: Any = core.compile_model(model, "CPU", properties).create_infer_request()
 
     def _run(self, tensor: Tensor) -> Sequence[Tensor]:
-        if self._request is None:
-            raise EngineError("the engine is closed: make a new Detector")
-        try:
-            self._request.infer({"image": tensor}, share_inputs=True)
-        except Exception as error:
-            raise EngineError(f"openvino {VERSION} failed on a frame: {_first(error)}") from error
+        self._request.infer({"image": tensor}, share_inputs=True)
         # copies: the request writes its next outputs into the same memory
-        return [np.array(self._request.get_tensor(name).data) for name in self._frames.names]
+        return [np.array(self._request.get_tensor(name).data) for name in self._names]
+
+    def _words(self, error: Exception) -> str:
+        """The message without the places in OpenVINO's sources it was thrown from."""
+        lines = [line.strip() for line in str(error).splitlines()]
+        said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+        return said[-1] if said else type(error).__name__
 
     def close(self) -> None:
+        super().close()
         self._request = None
 
 
@@ -75,10 +61,3 @@ def _ports(nodes: Sequence[Any]) -> list[Port]:
         )
         for node in nodes
     ]
-
-
-def _first(error: Exception) -> str:
-    """What went wrong, without the places in OpenVINO's sources it was thrown from."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return said[-1] if said else type(error).__name__

@@ -14,10 +14,11 @@ from functools import partial
 from weakref import finalize
 
 from edgead.bundle import Artifact, Bundle
-from edgead.cuda.context import CudaContext
+from edgead.cuda.context import CudaContext, load_driver
+from edgead.engines.base import Engine
 from edgead.engines.batches import Batches
 from edgead.engines.contract import Port, check_ports
-from edgead.errors import EngineError
+from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.metadata import EngineMetadata
 from edgead.tensorrt.prepare import prepare_here
@@ -27,7 +28,7 @@ from edgead.verify import GoldenCheck, compare
 _log = logging.getLogger(__name__)
 
 
-class TensorRtEngine:
+class TensorRtEngine(Engine):
     """One engine on one GPU; any thread may call it, one at a time gets in."""
 
     name = "tensorrt"
@@ -47,6 +48,17 @@ class TensorRtEngine:
         self._end = finalize(self, self._gpu.close)  # also of one that nobody closed, while the driver is there
         self.precision: str = artifact.precision
         self.batch = self._batches.most
+
+    @classmethod
+    def available(cls) -> bool:
+        try:
+            load_driver()
+            open_library()
+        except AbsentError:
+            return False
+        except Exception:  # it is here; that it is broken is said where it is used
+            return True
+        return True
 
     def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
         readings: list[Reading] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from edgead.errors import AbsentError, UsageError, nearest
+from edgead.errors import AbsentError, EngineError, UsageError, nearest
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 MODULES = {TENSORRT: ("tensorrt",), RTX: ("tensorrt_rtx", "tensorrt_rtx_bindings")}  # the first that is there
@@ -56,17 +56,19 @@ class Library:
 def open_library(name: str = "auto") -> Library:
     """The library of that name; `auto` is TensorRT where it is installed, else TensorRT for RTX.
 
-    Raises UsageError for an unknown name, AbsentError where it is not installed or cannot be loaded.
+    Raises UsageError for an unknown name, AbsentError where it is not installed or too old, EngineError where it is
+    installed and cannot be loaded.
     """
     if name not in ("auto", *MODULES):
         raise UsageError(f"unknown library '{name}': {nearest(name, ['auto', *MODULES])}")
-    reasons = []
+    reasons: list[EngineError] = []
     for candidate in MODULES if name == "auto" else (name,):
         try:
             return _load(candidate)
-        except AbsentError as error:
-            reasons.append(str(error))
-    raise AbsentError("; ".join(reasons))
+        except EngineError as error:
+            reasons.append(error)
+    kind = AbsentError if all(isinstance(reason, AbsentError) for reason in reasons) else EngineError
+    raise kind("; ".join(map(str, reasons)))
 
 
 def _load(name: str) -> Library:
@@ -75,10 +77,10 @@ def _load(name: str) -> Library:
             module = import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name != module_name:
-                raise AbsentError(f"{name} is broken: it needs {error.name} ({INSTALL[name]})") from error
+                raise EngineError(f"{name} is broken: it needs {error.name} ({INSTALL[name]})") from error
             continue
-        except (ImportError, OSError, RuntimeError) as error:  # a library of NVIDIA's that it cannot load
-            raise AbsentError(f"{name} cannot be loaded: {error} ({INSTALL[name]})") from error
+        except Exception as error:  # a library of NVIDIA's that it cannot load
+            raise EngineError(f"{name} cannot be loaded: {error} ({INSTALL[name]})") from error
         library = Library(name, str(module.__version__), module)
         if name == TENSORRT and _numbers(library.version) < LEAST:
             least = ".".join(map(str, LEAST))

@@ -13,6 +13,7 @@ from lines import QUICK, Memory, Scripted, fake_detector
 
 from edgead import Detector, Frame, Verdict, ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
+from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
 from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline
@@ -159,7 +160,7 @@ def test_cameras_of_a_line_are_judged_by_their_own_areas(tiny_bundle: Path) -> N
     assert any("nothing is left to judge" in words for result in sink.results for words in result.reasons)
 
 
-class Halves:
+class Halves(Engine):
     """An engine whose map is the brightness of each pixel, 0..1."""
 
     name, precision, batch = "fake", "fp32", 3

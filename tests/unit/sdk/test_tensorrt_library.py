@@ -61,11 +61,15 @@ def test_a_library_that_cannot_be_loaded_says_why(monkeypatch: pytest.MonkeyPatc
         raise errors.get(name, ModuleNotFoundError(name=name))
 
     monkeypatch.setattr(library, "import_module", fail)
-    with pytest.raises(AbsentError, match=r"cannot be loaded: libnvinfer\.so\.10"):
+    with pytest.raises(EngineError, match=r"cannot be loaded: libnvinfer\.so\.10"):
         open_library("tensorrt")
     errors["tensorrt"] = ModuleNotFoundError(name="tensorrt_libs")
-    with pytest.raises(AbsentError, match="it needs tensorrt_libs"):
+    with pytest.raises(EngineError, match="it needs tensorrt_libs"):
         open_library("tensorrt")
+    errors["tensorrt"] = TypeError("pybind11 has no class 'ILogger'")
+    with pytest.raises(EngineError, match="cannot be loaded: pybind11") as caught:
+        open_library()
+    assert not isinstance(caught.value, AbsentError)  # it is here, and the line should hear of it
 
 
 def test_an_unknown_library_is_the_callers_mistake() -> None:

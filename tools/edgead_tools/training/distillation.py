@@ -29,7 +29,7 @@ class MapTeacher(Closing):
     def maps(self, images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
         """Maps (B, height, width) of images (B, H, W, 3) uint8 BGR, which are best of its own size."""
         thresholds = self._detector.artifact.thresholds
-        raw = [reading.anomaly_map for reading in self._detector.engine.infer(list(images))]
+        raw = [reading.anomaly_map for reading in self._detector.read_many(list(images))]
         resized = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in raw])
         calibrated = (resized - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
         return calibrated.astype(np.float32)
