@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from edgead.bundle.manifest import MEMBER_NAME, Manifest, Member, decode, encode
+from edgead.bundle.network_file import needs_other_files
 from edgead.errors import BundleError, UsageError
 from edgead.files import write_file
 
@@ -65,6 +66,7 @@ class Bundle:
             raise BundleError("the file is cut short or was altered (its SHA-256 does not match); copy it again")
         try:
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                _refuse_overlaps(raw, archive)
                 return cls(*_unpack(archive), digest, path)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
             raise BundleError(f"the archive is damaged: {error}; copy it again") from error
@@ -118,6 +120,26 @@ def _pack(members: Mapping[str, bytes]) -> bytes:
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
+def _refuse_overlaps(raw: bytes, archive: zipfile.ZipFile) -> None:
+    """Raise BundleError where two members share bytes: the file would unpack to many times its size."""
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        start = info.header_offset
+        name, extra = (int.from_bytes(raw[start + at : start + at + 2], "little") for at in (26, 28))
+        if start < end:
+            raise BundleError("members of the archive overlap: it was not written by `edgead build`")
+        end = start + 30 + name + extra + info.compress_size  # 30 bytes: a member's local header
+    if end > archive.start_dir:
+        raise BundleError("members of the archive overlap: it was not written by `edgead build`")
+
+
+def _refuse_other_files(manifest: Manifest, members: Mapping[str, bytes]) -> None:
+    """Raise BundleError where a network takes tensors from files that no digest covers."""
+    for name in sorted({artifact.member for artifact in manifest.artifacts}):
+        if name in members and needs_other_files(members[name]):
+            raise BundleError(f"the network '{name}' takes tensors from other files: export it with its data inside")
+
+
 def _unpack(archive: zipfile.ZipFile) -> tuple[Manifest, dict[str, bytes]]:
     infos = archive.infolist()
     names = [info.filename for info in infos]
@@ -143,4 +165,5 @@ def _unpack(archive: zipfile.ZipFile) -> tuple[Manifest, dict[str, bytes]]:
         if hashlib.sha256(data).hexdigest() != expected.sha256:
             raise BundleError(f"member '{name}' does not match its digest; copy the bundle again")
         members[name] = data
+    _refuse_other_files(manifest, members)
     return manifest, members

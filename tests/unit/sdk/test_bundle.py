@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
 import tiny
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from edgead import Bundle
 from edgead.bundle.manifest import decode, encode
+from edgead.bundle.network_file import needs_other_files
 from edgead.bundle.store import _LABEL, LIMIT, write_bundle
 from edgead.errors import BundleError, EdgeadError
 from edgead.files import write_file
@@ -219,3 +221,82 @@ def test_a_missing_member_is_named(tiny_bundle: Path) -> None:
 def test_thresholds_must_lie_above_their_center() -> None:
     with pytest.raises(ValueError, match="above its center"):
         msgspec.structs.replace(tiny.THRESHOLDS, image=0.2)
+
+
+def overlapping(members: list[tuple[str, bytes]]) -> bytes:
+    """An archive each of whose further members is the first one's bytes under another name."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(members[0][0]), members[0][1])
+        for name, data in members[1:]:
+            archive.writestr(zipfile.ZipInfo(name), data)
+        last = archive.infolist()[-1]
+        for number in range(40):
+            twin = zipfile.ZipInfo(f"twin{number}")
+            twin.header_offset, twin.CRC = last.header_offset, last.CRC
+            twin.file_size = twin.compress_size = last.file_size
+            archive.filelist.append(twin)
+            archive.NameToInfo[twin.filename] = twin
+        archive.comment = _LABEL + b"0" * 64
+    body = buffer.getvalue()[:-64]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def test_members_that_overlap_are_refused(contents: list[tuple[str, bytes]], tmp_path: Path) -> None:
+    refused(overlapping(contents), tmp_path / "a.edgead", "members of the archive overlap")
+
+
+def test_a_member_that_runs_into_the_directory_is_refused(raw: bytes, tmp_path: Path) -> None:
+    directory = raw.rindex(b"PK\x01\x02")
+    longer = bytearray(raw[:-64])
+    for at in (20, 24):  # both sizes of the last member, in the directory alone
+        size = int.from_bytes(longer[directory + at : directory + at + 4], "little") + 1000
+        longer[directory + at : directory + at + 4] = size.to_bytes(4, "little")
+    refused(bytes(longer) + hashlib.sha256(longer).hexdigest().encode(), tmp_path / "a.edgead", "overlap")
+
+
+def external(place: str) -> bytes:
+    """The tiny network with one tensor in another file."""
+    model = onnx.load_from_string(tiny.graph())
+    tensor = onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
+    tensor.ClearField("int64_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    graph = model.graph
+    if place == "initializer":
+        graph.initializer[0].CopyFrom(tensor)
+    elif place == "constant":
+        graph.node.append(onnx.helper.make_node("Constant", [], ["unused"], value=tensor))
+    elif place == "branch":
+        inner = onnx.helper.make_graph([], "inner", [], [], [tensor])
+        graph.node.append(onnx.helper.make_node("If", ["axes"], ["x"], then_branch=inner, else_branch=inner))
+    elif place == "sparse":
+        graph.sparse_initializer.add().values.CopyFrom(tensor)
+    elif place == "function":
+        function = model.functions.add(name="f", domain="d")
+        function.node.append(onnx.helper.make_node("Constant", [], ["unused"], value=tensor))
+    elif place == "training":
+        model.training_info.add().algorithm.initializer.append(tensor)
+    else:
+        graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "place", ["initializer", "constant", "branch", "sparse", "function", "training", "location alone"]
+)
+def test_a_network_that_takes_tensors_from_other_files_is_refused(
+    place: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    members = {**bundle.members(), "fp32.onnx": external(place)}
+    with pytest.raises(BundleError, match=r"'fp32\.onnx' takes tensors from other files"):
+        write_bundle(tmp_path / "a.edgead", bundle.manifest, members)
+    assert not (tmp_path / "a.edgead").exists()
+
+
+@given(st.binary(max_size=200), st.integers(0, 600))
+def test_what_is_no_network_is_left_to_the_engine(noise: bytes, at: int) -> None:
+    assert needs_other_files(tiny.graph()) is False
+    needs_other_files(noise)
+    needs_other_files(tiny.graph()[:at] + noise)
