@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import threading
 import time
 import urllib.error
@@ -19,7 +21,7 @@ from edgead.errors import DataError
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
 from edgead.stream.status import CONNECTED, LOST, CameraStatus, PipelineStatus
-from edgead.web import pages
+from edgead.web import connections, pages
 from edgead.web import state as board
 
 TOKEN = "a token of some length"
@@ -271,3 +273,60 @@ def test_what_the_token_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(page, "/healthz", Host="line.factory.example")[0] == 503
     assert read(page, "/healthz", Host="other.factory.example")[0] == 421
     page.close()
+
+
+def test_silent_connections_keep_nobody_out(page: Web) -> None:
+    silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(150)]
+    assert read(page, "/healthz") == (503, "nothing judged yet\n")
+    assert read(page, "/")[0] == 200
+    until(lambda: sum(closed(one) for one in silent) >= 110)
+    for one in silent:
+        one.close()
+
+
+def test_a_request_that_never_ends_is_cut_off(page: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(connections, "_IDLE_S", 0.3)
+    for whole in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):  # the first request, or the second
+        dripping = socket.create_connection(("127.0.0.1", page.port))
+        dripping.sendall(whole)
+        begin = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < begin + 5 and not (dripping.sendall(b"G") or closed(dripping)):
+                time.sleep(0.05)
+        assert time.monotonic() - begin < 2
+        dripping.close()
+
+
+def test_wrong_tokens_keep_the_right_one_not_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEAD_TOKEN", TOKEN)
+    page = open_sink("web:0")
+    answers: list[int] = []
+    guesses = [
+        threading.Thread(target=lambda: answers.append(read(page, "/login", b"token=guess")[0])) for _ in range(30)
+    ]
+    for guess in guesses:
+        guess.start()
+    until(lambda: 429 in answers)  # the places for guesses are taken
+    begin = time.monotonic()
+    assert read(page, "/login", f"token={TOKEN}".encode())[0] in (200, 303)
+    assert time.monotonic() - begin < 0.45
+    for guess in guesses:
+        guess.join()
+    assert set(answers) == {401, 429}
+    page.close()
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side has closed it."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(4096):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.setblocking(True)
+    return True

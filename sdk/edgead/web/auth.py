@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
-import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from edgead.stream.sinks.address import ThisMachine
+from edgead.web.connections import trust
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,9 +43,8 @@ class AuthMiddleware:
 
     def __init__(self, app: App, token: str, names: frozenset[str], loopback: bool) -> None:
         """`names` are further names of this machine; on loopback no other is known than the machine itself."""
-        own = {"localhost"} if loopback else {"localhost", socket.gethostname(), f"{socket.gethostname()}.local"}
-        self._app, self._token, self._loopback = app, token, loopback
-        self._names = {name.lower() for name in own | names}
+        self._app, self._token = app, token
+        self._host = ThisMachine(names, loopback)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,6 +52,8 @@ class AuthMiddleware:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is None:
+            if self.may(headers):
+                trust(scope)
             await self._app(scope, receive, _adding_headers(send))
         else:
             await _answer(_adding_headers(send), *refusal)
@@ -59,7 +61,7 @@ class AuthMiddleware:
     def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str, str] | None:
         """Status, text and place to go to, of a request that may not pass."""
         host = headers.get("host", "")
-        if not self._knows(host):
+        if not self._host.names(host):
             return 421, "This machine is not known by that name: add it with the option names=NAME of the page.\n", ""
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
@@ -68,14 +70,6 @@ class AuthMiddleware:
         if path.startswith(OPEN) or self.may(headers):
             return None
         return (303, "", "/login") if path == "/" else (401, "The token is missing or wrong.\n", "")
-
-    def _knows(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return address.is_loopback or not self._loopback
 
     def may(self, headers: dict[str, str]) -> bool:
         """Whether a request with these headers has the token, or needs none."""

@@ -30,6 +30,7 @@ _TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "rec
 _PATIENCE_S = 5.0  # of a long poll for a picture
 _BEAT_S = 1.0  # the longest time without a word about the state
 _QUIET_S = 10.0  # without a result: not judging
+_GUESSES, _REFUSAL_S = 8, 0.5  # wrong tokens that wait for their answer, and how long
 _LARGEST = 4096  # bytes of a POST
 
 
@@ -66,7 +67,7 @@ class Pages:
         self._station, self._token, self._period_s = station, token, 1.0 / fps
         self._pictures: dict[tuple[str, bool], _Cached] = {}
         self._static = {file.name: file.read_bytes() for file in files("edgead.web").joinpath("static").iterdir()}
-        self._knocking = asyncio.Lock()
+        self._refusing = 0  # wrong tokens that wait for their answer
 
     def app(self) -> Starlette:
         return Starlette(
@@ -102,17 +103,23 @@ class Pages:
     async def _login(self, request: Request) -> Response:
         form = parse_qs((await _body(request)).decode("utf-8", "replace"))
         given = form.get("token", [""])[0].strip()
-        async with self._knocking:  # one guess at a time, however many knock
-            if not self._token or not same(given, self._token):
-                await asyncio.sleep(0.5)
-                return Response(
-                    self._static["login.html"].replace(b' id="wrong" hidden', b' id="wrong"'),
-                    401,
-                    media_type="text/html",
-                )
+        if not self._token or not same(given, self._token):
+            return await self._refused()
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session(self._token), max_age=365 * 86400, httponly=True, samesite="strict")
         return answer
+
+    async def _refused(self) -> Response:
+        """The answer to a wrong token, after a while; guesses wait beside each other and keep no right one waiting."""
+        if self._refusing >= _GUESSES:
+            return PlainTextResponse("Too many wrong tokens: try again in a moment.\n", 429)
+        self._refusing += 1
+        try:
+            await asyncio.sleep(_REFUSAL_S)
+        finally:
+            self._refusing -= 1
+        page = self._static["login.html"].replace(b' id="wrong" hidden', b' id="wrong"')
+        return Response(page, 401, media_type="text/html")
 
     async def _health(self, request: Request) -> Response:
         trouble = self._trouble(self._status())

@@ -11,6 +11,7 @@ import uvicorn
 
 from edgead.errors import EdgeadError
 from edgead.web.auth import App
+from edgead.web.connections import LimitedProtocol
 
 _START_S = 10.0
 _STOP_S = 5.0
@@ -23,7 +24,7 @@ class Server:
         """Return when it answers; raises EdgeadError."""
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=LimitedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -31,7 +32,6 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=128,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=1,
         )

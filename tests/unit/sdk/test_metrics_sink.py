@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -131,6 +133,26 @@ def test_only_metrics_are_there_and_only_for_those_who_may(metrics: Metrics, mon
             read(guarded, **headers)
     assert "edgead_results_total" in read(guarded, Authorization="Bearer a token of some length")
     guarded.close()
+
+
+def test_a_foreign_name_gets_no_metrics(metrics: Metrics) -> None:
+    for host in ("evil.example", "evil.example:80", "[::1", "10.0.0.9"):
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            read(metrics, Host=host)
+    for host in ("localhost", f"127.0.0.1:{metrics.port}", "[::1]:80"):
+        assert "edgead_results_total" in read(metrics, Host=host)
+    named = open_sink("metrics:0?names=press-3.plant, press-3")
+    assert "edgead_results_total" in read(named, Host="press-3.plant")
+    named.close()
+
+
+def test_silent_clients_keep_nobody_from_the_metrics(metrics: Metrics) -> None:
+    silent = [socket.create_connection(("127.0.0.1", metrics.port)) for _ in range(60)]
+    assert "edgead_results_total" in read(metrics)
+    served = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+    assert len(served) <= 17
+    for one in silent:
+        one.close()
 
 
 @pytest.mark.parametrize(

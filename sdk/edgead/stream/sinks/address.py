@@ -6,7 +6,9 @@ import ipaddress
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from edgead.errors import UsageError
 
@@ -32,6 +34,33 @@ class Address:
             return socket.create_server((self.host, self.port), family=family, backlog=64)
         except OSError as error:
             raise UsageError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}") from error
+
+
+class ThisMachine:
+    """The names of this machine in a Host header. A foreign page that rebinds its own name to it uses another."""
+
+    def __init__(self, names: Iterable[str], loopback: bool) -> None:
+        """`names` are further names of this machine; on loopback no other is known than the machine itself."""
+        own = {"localhost"} if loopback else {"localhost", socket.gethostname(), f"{socket.gethostname()}.local"}
+        self._names = {name.lower() for name in own | set(names)}
+        self._loopback = loopback
+
+    def names(self, host: str) -> bool:
+        """Whether a Host header, with or without a port, means this machine."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return name in self._names
+        return address.is_loopback or not self._loopback
+
+
+def split_names(names: str) -> frozenset[str]:
+    """Names with commas between them, as an option has them."""
+    return frozenset(filter(None, (name.strip() for name in names.split(","))))
 
 
 def read_address(text: str, kind: str) -> Address:

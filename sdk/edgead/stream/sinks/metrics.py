@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hmac
+import socket
+from collections import deque
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
-from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.address import ThisMachine, read_address, split_names
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
 from edgead.types import Frame, Result
 
 _TIMEOUT_S = 5.0  # for a client that says nothing
+_CLIENTS = 16  # at a time; one more, and the one that came first has to go
 
 
 class Metrics(Sink):
@@ -20,12 +24,16 @@ class Metrics(Sink):
 
     needs_pixels = False
 
-    def __init__(self, address: str = "9108") -> None:
-        """Listen at once; raises UsageError."""
+    def __init__(self, address: str = "9108", *, names: str = "") -> None:
+        """Listen at once; raises UsageError.
+
+        `names` are further names of this machine, with commas between, under which the metrics may be asked for.
+        """
         where = read_address(address, "metrics")
         self._tally = Tally()
         self._line: PipelineControl | None = None
-        self._server = _Server(where.listen(), where.token, self)
+        machine = ThisMachine(split_names(names), where.loopback)
+        self._server = _Server(where.listen(), where.token, machine, self)
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="edgead metrics", daemon=True)
         self._thread.start()
@@ -51,11 +59,28 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listening: Any, token: str, metrics: Metrics) -> None:
+    def __init__(self, listening: Any, token: str, machine: ThisMachine, metrics: Metrics) -> None:
         super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket, self.server_address = listening, listening.getsockname()[:2]
-        self.token, self.metrics = token, metrics
+        self.token, self.machine, self.metrics = token, machine, metrics
+        self._lock = Lock()
+        self._clients: deque[socket.socket] = deque()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; where too many clients are there, the one that came first is cut off."""
+        with self._lock:
+            self._clients.append(request)
+            first = self._clients.popleft() if len(self._clients) > _CLIENTS else None
+        if first is not None:
+            with suppress(OSError):
+                first.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, suppress(ValueError):
+            self._clients.remove(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves is nobody's trouble."""
@@ -68,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         given = self.headers.get("Authorization", "")
         wanted = f"Bearer {self.server.token}"
-        if self.server.token and not hmac.compare_digest(given.encode(), wanted.encode()):
+        if not self.server.machine.names(self.headers.get("Host", "")):
+            self._answer(421, "this machine is not known by that name: add it with the option names=NAME\n")
+        elif self.server.token and not hmac.compare_digest(given.encode(), wanted.encode()):
             self._answer(401, "the token is missing or wrong\n", {"WWW-Authenticate": "Bearer"})
         elif self.path.partition("?")[0] != "/metrics":
             self._answer(404, "the metrics are at /metrics\n")

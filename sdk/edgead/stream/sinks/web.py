@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from edgead.errors import UsageError
-from edgead.stream.sinks.address import read_address
+from edgead.stream.sinks.address import read_address, split_names
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame, Result
@@ -34,10 +34,9 @@ class Web(Sink):
         self._line: PipelineControl | None = None
         title = station or socket.gethostname()
         pages = Pages(self._board, self._bell, self._hooks, self._metrics, title, where.token, fps)
-        known = frozenset(filter(None, (name.strip() for name in names.split(","))))
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
-        self._server = Server(AuthMiddleware(pages.app(), where.token, known, where.loopback), listening)
+        self._server = Server(AuthMiddleware(pages.app(), where.token, split_names(names), where.loopback), listening)
 
     def attach(self, pipeline: PipelineControl) -> None:
         self._line = pipeline
