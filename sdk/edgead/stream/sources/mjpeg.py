@@ -21,8 +21,11 @@ from urllib.request import (
     HTTPBasicAuthHandler,
     HTTPDigestAuthHandler,
     HTTPPasswordMgrWithDefaultRealm,
+    HTTPRedirectHandler,
+    HTTPSHandler,
     OpenerDirector,
     ProxyHandler,
+    Request,
     build_opener,
 )
 
@@ -31,46 +34,87 @@ from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, describe, open_capture
 
 LARGEST = 64 << 20  # bytes of one picture
+_UNVERIFIED = "verify=no"
 _LINE = 1 << 16  # bytes of one line, of a header or of a picture
 
 
 def open_http(url: str | int, timeout: float) -> Capture:
-    """A stream by its HTTP address: Motion JPEG read here, anything else through OpenCV; raises SourceError."""
-    url = str(url)
-    bare, opener = _opener(url)
+    """A stream by its HTTP address: Motion JPEG read here, anything else through OpenCV; raises SourceError.
+
+    Over https the camera's certificate is verified, and nothing but Motion JPEG is read, since OpenCV does not verify;
+    `verify=no` in the address asks for neither.
+    """
+    url, verify = _verification(str(url))
+    response = _respond(url, timeout, verify)
+    boundary = _boundary(response.headers)
+    if boundary is not None:
+        return MjpegCapture(response, boundary, timeout)
+    response.close()
+    if urlsplit(url).scheme == "https" and verify:
+        raise SourceError(
+            f"{describe(url)} is no Motion JPEG, the one form that is read over https with the camera verified: choose "
+            f"it at the camera, or ask for no verification with ?{_UNVERIFIED}"
+        )
+    return open_capture(url, timeout)
+
+
+def _verification(url: str) -> tuple[str, bool]:
+    """The address as the camera is asked for it, and whether the camera is to be verified."""
+    address, mark, query = url.partition("?")
+    kept = [pair for pair in query.split("&") if pair != _UNVERIFIED]
+    verify = len(kept) == len(query.split("&"))
+    return (url, True) if verify else (address + (mark + "&".join(kept) if kept else ""), False)
+
+
+def _respond(url: str, timeout: float, verify: bool) -> http.client.HTTPResponse:
+    """The camera's answer; raises SourceError."""
     try:
-        response = opener.open(bare, timeout=timeout or None)
+        bare, opener = _opener(url, verify)
+        response: http.client.HTTPResponse = opener.open(bare, timeout=timeout or None)
     except HTTPError as error:
         error.close()
         advice = "check the user name and the password" if error.code in (401, 403) else "check the address"
         raise SourceError(f"{describe(url)} answers '{error.code} {error.reason}': {advice}") from None
     except URLError as error:
-        if isinstance(error.reason, ssl.SSLError):  # a camera's own certificate: OpenCV does not ask who signed it
-            return open_capture(url, timeout)
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise SourceError(
+                f"{describe(url)} is not trusted ({error.reason.verify_message}): name a file with its certificate in "
+                f"SSL_CERT_FILE, or ask for no verification with ?{_UNVERIFIED}"
+            ) from None
         raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
-    boundary = _boundary(response.headers)
-    if boundary is None:
-        response.close()
-        return open_capture(url, timeout)
-    return MjpegCapture(response, boundary, timeout)
+    return response
 
 
-def _opener(url: str) -> tuple[str, OpenerDirector]:
+class _SameSecurity(HTTPRedirectHandler):
+    """Follows a camera elsewhere, but never from https to http."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise URLError("it leads from https to http")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(url: str, verify: bool) -> tuple[str, OpenerDirector]:
     """The address without user and password, and what opens it with them; cameras are reached without a proxy."""
     parts = urlsplit(url)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     passwords = HTTPPasswordMgrWithDefaultRealm()
     if parts.username is not None:
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
-    handlers = ProxyHandler({}), HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
-    return bare, build_opener(*handlers)
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    handlers = HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords), HTTPSHandler(context=context)
+    return bare, build_opener(ProxyHandler({}), _SameSecurity(), *handlers)
 
 
 def _words(error: Exception) -> str:
     """The reason alone: an address in an exception may hold a password."""
     reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, str):
+        return reason
     return (reason.strerror or type(reason).__name__) if isinstance(reason, OSError) else type(reason).__name__
 
 
