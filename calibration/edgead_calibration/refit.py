@@ -9,14 +9,18 @@ from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest
 from edgead.engines import ENGINES, load_engine
 from edgead.errors import EngineError
 from edgead.types import ImageU8
+from edgead.wording import printable
+from edgead_calibration.good_images import GoodImages, one_each
 from edgead_calibration.health import fit_health
-from edgead_calibration.thresholds import fit_thresholds
+from edgead_calibration.tails import MINIMUM
+from edgead_calibration.thresholds import fit_thresholds, without_outliers
 
 # Figures of an evaluation that hold for one threshold only; a refit forgets them.
 OF_THE_THRESHOLD = frozenset({"false_alarm_rate", "false_alarm_interval", "miss_rate", "miss_interval", "f1"})
@@ -47,12 +51,19 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "") -> Manife
 
 
 def refit_images(
-    bundle: Bundle, images: Iterable[ImageU8], false_alarm_rate: float, who: str = "", source: str = ""
+    bundle: Bundle,
+    images: Iterable[ImageU8],
+    false_alarm_rate: float,
+    who: str = "",
+    source: str = "",
+    check: GoodImages | None = None,
 ) -> Manifest:
     """The bundle's manifest with thresholds and health profile fitted to good images of this site, read once.
 
     Every network is read through its own engine; those whose engine is not here keep their thresholds, and the
-    history names them. `who` and `source` go into that history. Raises EngineError where no engine is here.
+    history names them, and the images that are too strange to count. `who` and `source` go into that history. With
+    the `check` that `images` came through, several images of one part count once. Raises EngineError where no engine
+    is here, DataError for too few images.
     """
     manifest = bundle.manifest
     scores: dict[int, list[float]] = {}
@@ -72,8 +83,11 @@ def refit_images(
         detectors = _detectors(bundle, stack)
         scores, maxima = {index: [] for index in detectors}, {index: [] for index in detectors}
         health = fit_health(through(detectors))
-    artifacts = list(manifest.artifacts)
+    artifacts, strange = list(manifest.artifacts), list[str]()
     for index in detectors:
+        strange += _strange(scores[index], maxima[index], check)
+        numbers = range(len(scores[index])) if check is None else check.parts.numbers
+        scores[index], maxima[index] = one_each(scores[index], numbers), one_each(maxima[index], numbers)
         artifacts[index] = msgspec.structs.replace(
             artifacts[index],
             thresholds=fit_thresholds(scores[index], maxima[index], false_alarm_rate),
@@ -88,8 +102,17 @@ def refit_images(
         "images": health.images,
         "digest": digest.hexdigest(),
         "left": left,
+        "not_counted": list(dict.fromkeys(strange)),
     }
     return msgspec.structs.replace(_replaced(manifest, tuple(artifacts), entry), health=health)
+
+
+def _strange(scores: list[float], maxima: list[float], check: GoodImages | None) -> list[str]:
+    """The names of the images whose scores do not belong to the others'."""
+    if len(scores) < MINIMUM or not (np.isfinite(scores).all() and np.isfinite(maxima).all()):
+        return []  # `fit_thresholds` says so
+    found = without_outliers(scores, maxima)[2]
+    return [printable(check.names[index]) if check else f"image {index}" for index in found]
 
 
 def _detectors(bundle: Bundle, stack: ExitStack) -> dict[int, Detector]:

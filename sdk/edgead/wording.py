@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 def are(count: int) -> str:
     """The verb that goes with so many: `is` or `are`."""
     return "is" if count == 1 else "are"
+
+
+def printable(text: object) -> str:
+    """`text` as it can be shown and stored: what is no character (control characters, bytes that are not UTF-8, as a
+    file's name may hold them) is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

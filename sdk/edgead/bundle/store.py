@@ -86,19 +86,23 @@ class Bundle:
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]) -> Bundle:
     """Write a bundle atomically (temporary file, fsync, rename) and return it as read back and verified.
 
-    The manifest's member table is filled in here. On any failure the old file at `path` stays as it was.
+    The manifest's member table is filled in here. A bundle that is replaced is kept beside it as `<name>.old`, in place
+    of the one before. On any failure the old file at `path` stays as it was.
     """
     path = Path(path)
     table = {name: Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in members.items()}
     manifest = msgspec.structs.replace(manifest, members=dict(sorted(table.items())))
     raw = _pack({MANIFEST: encode(manifest), **{name: members[name] for name in sorted(members)}})
     bundle = Bundle._parse(raw, path)
+    if path.is_file():
+        write_file(path.with_name(f"{path.name}.old"), path.read_bytes())
     write_file(path, raw)
     return bundle
 
 
 def check_target(path: Path) -> None:
-    """Raise UsageError where a bundle may not be written to `path`: a folder, or a file that is something else."""
+    """Raise UsageError where a bundle may not be written to `path`: a folder, a file that is something else, or a place
+    that cannot be written to."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the bundle a name, such as {path / 'parts.edgead'}")
     if path.exists() and path.suffix != ".edgead":
@@ -106,6 +110,9 @@ def check_target(path: Path) -> None:
             Bundle.open(path)
         except BundleError as error:
             raise UsageError(f"{path} is no bundle and would be overwritten: end the name in .edgead") from error
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise UsageError(f"{place} cannot be written to: give another --out, or see to its permissions")
 
 
 def _pack(members: Mapping[str, bytes]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgead.engines import ENGINES
+from edgead.wording import printable
 
 
 class Precision(str, Enum):
@@ -33,7 +34,4 @@ Threads = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 
-
-def shown(text: object) -> str:
-    """`text` for a terminal: what cannot be printed (control characters, undecodable bytes) is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+shown = printable  # for a terminal
