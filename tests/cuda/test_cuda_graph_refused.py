@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import emulated
 import numpy as np
@@ -51,7 +52,7 @@ def test_a_library_without_graphs_is_said(
 def test_the_emulator_refuses_what_no_capture_allows(
     spoil: str, opened: CudaContext, emulator: emulated.Emulator
 ) -> None:
-    stream, mark = opened.stream(), opened.mark()
+    stream, mark = opened.stream(), opened.event()
     work = {
         "wait": stream.synchronize,
         "allocate": lambda: opened.allocate(4),
@@ -63,7 +64,8 @@ def test_the_emulator_refuses_what_no_capture_allows(
     emulator.driver.emulator_reset()
 
 
-def test_how_much_memory_is_free(opened: CudaContext) -> None:
+def test_how_much_memory_is_free(opened: CudaContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("edgead.cuda.context.MEMORY", tmp_path / "none")
     before = opened.free_memory()
     Buffer(opened, 1 << 20)
     assert 1 << 20 <= before - opened.free_memory() < 1 << 21

@@ -255,7 +255,8 @@ def test_a_choice_that_cannot_be_read_is_logged_and_ignored(place: Place, caplog
     assert "is ignored" in caplog.text
 
 
-def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("edgead.cuda.context.MEMORY", tmp_path / "none")
     asked = []
     real = room.build
     monkeypatch.setattr(room, "build", lambda *given: (asked.append(given[2]), real(*given))[1])

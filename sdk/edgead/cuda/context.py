@@ -6,9 +6,11 @@ any thread may use it, one at a time, and nothing stays behind on a thread that 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from traceback import clear_frames
 from typing import Any
 
@@ -17,6 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from edgead.errors import AbsentError, EngineError
 
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
+MEMORY = Path("/proc/meminfo")
 Shape = tuple[int, int, int]
 KernelArgs = NDArray[Any]  # (), the argument of a kernel: a numpy struct laid out as the one in the kernel's file
 
@@ -54,6 +58,7 @@ class CudaContext:
             device = self._driver.Device(ordinal)
             self.name: str = device.name()
             major, minor = device.compute_capability()
+            self._is_integrated = bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
             self._context: Any = device.retain_primary_context()
         except self._driver.Error as error:
             raise EngineError(f"GPU {ordinal} cannot be used: {error}") from error
@@ -88,9 +93,9 @@ class CudaContext:
         self._made.callback(quietly)
 
     def free_memory(self) -> int:
-        """Bytes of free device memory; on a Jetson it is the host's."""
+        """Bytes of free device memory; on a Jetson it is the host's, of which the driver does not count file caches."""
         free, _ = self._driver.mem_get_info()
-        return int(free)
+        return max(int(free), _host_memory()) if self._is_integrated else int(free)
 
     def allocate(self, size: int) -> Any:
         """`size` bytes of device memory as pycuda gives it: `int` is its address, `free` gives it back."""
@@ -119,8 +124,12 @@ class CudaContext:
                 self._driver.Context.synchronize()
             self._made.close()
         releasing = threading.Thread(target=self._release)
-        releasing.start()
-        releasing.join()
+        try:
+            releasing.start()
+        except RuntimeError:  # the interpreter shuts down, and starts no thread any more: nothing follows on this one
+            self._release()
+        else:
+            releasing.join()
         self._context = None
 
     def _release(self) -> None:
@@ -131,11 +140,14 @@ class CudaContext:
 
 
 class Stream:
-    """Work that the GPU does in order. `handle` is the CUstream, for TensorRT."""
+    """Work that the GPU does in order. `handle` is the CUstream, for TensorRT.
+
+    It does not wait for the legacy default stream: where another library uses that, a capture would fail (error 906).
+    """
 
     def __init__(self, gpu: CudaContext, driver: Any) -> None:
         self._driver = driver
-        self._stream = driver.Stream()
+        self._stream = driver.Stream(NON_BLOCKING)
         self.handle: int = self._stream.handle
         gpu.on_close(self._forget)
 
@@ -218,6 +230,14 @@ class Kernel:
 
     def _forget(self) -> None:
         self.function = None
+
+
+def _host_memory() -> int:
+    """Bytes of the host's memory that programs can still have; 0 where the system does not tell."""
+    with suppress(OSError):
+        found = re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())
+        return 1024 * int(found.group(1)) if found else 0
+    return 0
 
 
 def kernel_args(dtype: np.dtype[Any]) -> KernelArgs:

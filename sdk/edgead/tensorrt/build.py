@@ -6,6 +6,7 @@ size, all three of its shapes that size, so that every tactic is chosen for what
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from edgead.errors import EngineError
 from edgead.tensorrt.layers import Layer, LayerPrecision, from_log, requested_precisions, type_name
-from edgead.tensorrt.library import Library
+from edgead.tensorrt.library import Library, Messages
 from edgead.tensorrt.metadata import Port
 
 OnProgress = Callable[[int, int], object]
@@ -45,19 +46,29 @@ def build(
 ) -> Built:
     """The engine of an ONNX file. On a GPU its context must be current; ahead of time no GPU is needed.
 
-    Raises EngineError where the network is refused, with TensorRT's reasons.
+    Raises EngineError where the network is refused or the library fails, with its reasons.
     """
-    trt, log = library.module, _Log()
+    log = _Log()
+    with library.translated(log.messages):
+        return _build(library, network, options, timings, on_progress, log)
+
+
+def _build(
+    library: Library, network: bytes, options: Options, timings: bytes, on_progress: OnProgress | None, log: _Log
+) -> Built:
+    trt = library.module
     logger = library.logger(log.add)
     builder = trt.Builder(logger)
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network):
         faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise EngineError(f"{library.title} does not read the network: {'; '.join(faults) or log.reasons()}")
+        raise EngineError(f"{library.title} does not read the network: {'; '.join(faults) or log.messages}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 is FP32: scores must not depend on the GPU's generation
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # of TensorRT for RTX: else no CUDA graph holds it
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if options.workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
     if on_progress is not None and hasattr(trt, "IProgressMonitor"):
@@ -71,16 +82,23 @@ def build(
         config.add_optimization_profile(_profile(builder, definition, batch))
     serialized = builder.build_serialized_network(definition, config)
     if serialized is None:
-        raise EngineError(f"{library.title} cannot build the network: {log.reasons()}")
-    stored = b"" if library.is_rtx else bytes(config.get_timing_cache().serialize())
+        raise EngineError(f"{library.title} cannot build the network: {log.messages}")
     return Built(
         bytes(serialized),
         list(_ports(definition)),
         requested_precisions(definition),
         from_log(log.lines),
         beside,
-        stored,
+        b"" if library.is_rtx else _timings_of(config),
     )
+
+
+def _timings_of(config: Any) -> bytes:
+    """What this build timed, for the next one; none where the library does not give it, which costs time alone."""
+    with suppress(Exception):  # of its bindings
+        cache = config.get_timing_cache()
+        return b"" if cache is None else bytes(cache.serialize())
+    return b""
 
 
 def _take_timings(config: Any, timings: bytes) -> None:
@@ -147,29 +165,33 @@ def _use_dla(library: Library, builder: Any, definition: Any, config: Any) -> li
 
 
 def _monitor(trt: Any, on_progress: OnProgress) -> Any:
-    """TensorRT's progress, whose phases are nested, in percent of the whole."""
+    """TensorRT's progress, whose phases are nested, in percent of the whole. Threads of the builder call it."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
+            self._lock = threading.Lock()
             self._phases: dict[str, _Phase] = {}
             self._reported = -1
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
-            self._report()
+            with self._lock:
+                self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
+                self._report()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if phase_name in self._phases:
-                self._phases[phase_name].done = step + 1
-            self._report()
+            with self._lock:
+                if phase_name in self._phases:
+                    self._phases[phase_name].done = step + 1
+                self._report()
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            phase = self._phases.pop(phase_name, None)
-            if phase is not None and phase.parent is None:
-                self._reported = 100
-                on_progress(100, 100)
+            with self._lock:
+                phase = self._phases.pop(phase_name, None)
+                if phase is not None and phase.parent is None:
+                    self._reported = 100
+                    on_progress(100, 100)
 
         def _report(self) -> None:
             whole = max((self._share(name) for name, one in self._phases.items() if one.parent is None), default=0.0)
@@ -200,12 +222,8 @@ class _Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self._errors: list[str] = []
+        self.messages = Messages()
 
     def add(self, severity: str, message: str) -> None:
         self.lines.append(message)
-        if severity in ("ERROR", "INTERNAL_ERROR"):
-            self._errors.append(" ".join(message.split()))
-
-    def reasons(self) -> str:
-        return "; ".join(dict.fromkeys(self._errors)) or "it gives no reason"
+        self.messages.add(severity, message)

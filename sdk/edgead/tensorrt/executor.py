@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.graph import Replay
 from edgead.errors import EngineError
-from edgead.tensorrt.library import Library
+from edgead.tensorrt.library import Library, Messages
 from edgead.tensorrt.metadata import Port, Prepared
 
 INPUT = "image"
@@ -23,7 +22,8 @@ _MOST_BYTES = 8  # of one entry of any type
 class Session:
     """Runs batches in one stream: the first of a size as it is, later ones as a CUDA graph where that is possible.
 
-    It ends with its GPU: graphs and contexts first, then the engine and its runtime; the logger outlives them.
+    The contexts share one scratch memory, since they run one after the other. It ends with its GPU: graphs and
+    contexts first, then the engine and its runtime; the logger outlives them.
     """
 
     def __init__(self, gpu: CudaContext, library: Library, prepared: Prepared, stream: Stream, image: int) -> None:
@@ -32,31 +32,57 @@ class Session:
         Raises EngineError where the engine cannot be loaded, with the library's words.
         """
         self.batches = prepared.metadata.batches
-        self._title, self._stream = library.title, stream
-        self._complaints: deque[str] = deque(maxlen=3)  # the last ones
-        self._logger = library.logger(self._hear)
+        self._library, self._stream = library, stream
+        self._messages = Messages(most=3)
+        self._logger = library.logger(self._messages.add)
         self._contexts: list[Any] = []
-        self._runtime: Any = library.module.Runtime(self._logger)
+        self._engine: Any = None
+        self._runtime: Any = None
         gpu.on_close(self._forget)
-        # no context and no engine is held by a local variable, which an error would keep alive beyond the GPU's end
-        self._engine: Any = self._had(self._runtime.deserialize_cuda_engine(prepared.engine))
+        with library.translated(self._messages):
+            self._load(gpu, prepared)
+            outputs = [port for port in prepared.metadata.ports if not port.is_input]
+            self._outputs = {port.name: self._made(gpu, port) for port in outputs}
+            for index in range(len(self.batches)):
+                self._had(self._contexts[index].set_tensor_address(INPUT, image))
+                for name, output in self._outputs.items():
+                    self._had(self._contexts[index].set_tensor_address(name, output.address))
+        stream.synchronize()
+        self._runs = [
+            Replay(gpu, stream, partial(self._execute, index), f"{library.title} on batches of {batch}")
+            for index, batch in enumerate(self.batches)
+        ]
+
+    def _load(self, gpu: CudaContext, prepared: Prepared) -> None:
+        """Make the runtime, the engine and its contexts.
+
+        None of them is held by a local variable, which an error would keep alive beyond the GPU's end.
+        """
+        self._runtime = self._library.module.Runtime(self._logger)
+        self._engine = self._had(self._runtime.deserialize_cuda_engine(prepared.engine))
+        scratch = Buffer(gpu, self._engine.device_memory_size_v2)  # the largest that any batch size needs
         for index, batch in enumerate(self.batches):
-            self._contexts.append(self._had(self._engine.create_execution_context()))
-            self._had(self._contexts[-1].set_optimization_profile_async(index, stream.handle))
+            self._contexts.append(self._had(self._context()))
+            self._contexts[-1].set_device_memory(scratch.address, scratch.size)
+            self._had(self._contexts[-1].set_optimization_profile_async(index, self._stream.handle))
             for port in prepared.metadata.ports:
                 if port.is_input:
                     self._had(self._contexts[-1].set_input_shape(port.name, (batch, *port.shape[1:])))
-        outputs = [port for port in prepared.metadata.ports if not port.is_input]
-        self._outputs = {port.name: self._made(gpu, port) for port in outputs}
-        for index in range(len(self.batches)):
-            self._had(self._contexts[index].set_tensor_address(INPUT, image))
-            for name, output in self._outputs.items():
-                self._had(self._contexts[index].set_tensor_address(name, output.address))
-        stream.synchronize()
-        self._runs = [
-            Replay(gpu, stream, partial(self._execute, index), f"{self._title} on batches of {batch}")
-            for index, batch in enumerate(self.batches)
-        ]
+
+    def _context(self) -> Any:
+        """An execution context whose scratch memory is given to it.
+
+        TensorRT for RTX compiles kernels on the device: all of them here, not at a later frame.
+        """
+        trt = self._library.module
+        managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not self._library.is_rtx:
+            return self._engine.create_execution_context(managed)
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(managed)
+        eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        config.dynamic_shapes_kernel_specialization_strategy = eager
+        return self._engine.create_execution_context(config)
 
     def output(self, name: str) -> DeviceMap:
         """Where an output lies, (batch, ..., height, width) for the largest batch."""
@@ -67,7 +93,8 @@ class Session:
         self._runs[index]()
 
     def _execute(self, index: int) -> None:
-        self._had(self._contexts[index].execute_async_v3(self._stream.handle))
+        with self._library.translated(self._messages):
+            self._had(self._contexts[index].execute_async_v3(self._stream.handle))
 
     def _made(self, gpu: CudaContext, port: Port) -> DeviceMap:
         """Memory for an output at the largest batch, whose shape the context tells."""
@@ -80,12 +107,8 @@ class Session:
     def _had(self, value: Any) -> Any:
         """What the library gave; nothing or False is an error."""
         if value is None or value is False:
-            raise EngineError(f"{self._title}: {'; '.join(self._complaints) or 'it gives no reason'}")
+            raise EngineError(f"{self._library.title}: {self._messages}")
         return value
-
-    def _hear(self, severity: str, message: str) -> None:
-        if severity in ("ERROR", "INTERNAL_ERROR"):
-            self._complaints.append(" ".join(message.split()))
 
     def _forget(self) -> None:
         self._contexts.clear()

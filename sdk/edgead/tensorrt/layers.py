@@ -81,16 +81,18 @@ def _source(tensor: Any, makers: dict[str, Any]) -> str:
 def precision_mismatches(wanted: Sequence[LayerPrecision], layers: Sequence[Layer]) -> list[str]:
     """What an engine does not do as asked, a clause for each product; none: the engine is what the network says.
 
-    A product that runs in more bits than asked is named too, and one that cannot be found: it may run in any.
+    A product that runs in more bits than asked is named too, and one that cannot be found: it may run in any. What
+    runs on a deep-learning accelerator is one node without names: its products run in what that node reports.
     """
     carrying: dict[str, list[Layer]] = {}
     for layer in layers:
         for node in layer.nodes:
             carrying.setdefault(node, []).append(layer)
+    on_dla = [layer for layer in layers if layer.kind.upper() == "DLA"]
     faults = []
     for one in wanted:
         products = [layer for layer in carrying.get(one.node, []) if not layer.kind.lower().startswith(_PLAIN)]
-        found = dict.fromkeys(layer.precision for layer in products or carrying.get(one.node, []))
+        found = dict.fromkeys(layer.precision for layer in products or carrying.get(one.node) or on_dla)
         if one.precision not in found:
             faults.append(f"{one.node} runs in {' and '.join(found) or 'a way unknown'}, not {one.precision}")
     return faults

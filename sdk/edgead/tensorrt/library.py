@@ -5,12 +5,14 @@ Only what both have, from 10.3 to 11, is used in this package; what only one has
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from edgead.errors import AbsentError, EngineError, UsageError, nearest
+from edgead.errors import AbsentError, EdgeadError, EngineError, UsageError, nearest
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 MODULES = {TENSORRT: ("tensorrt",), RTX: ("tensorrt_rtx", "tensorrt_rtx_bindings")}  # the first that is there
@@ -19,6 +21,22 @@ INSTALL = {
     RTX: "pip install 'edgead[tensorrt-rtx]'",
 }
 LEAST = (10, 3)  # of TensorRT: JetPack 6's
+
+
+class Messages:
+    """The errors that the library told its logger: its exceptions seldom say more than "returned nullptr"."""
+
+    def __init__(self, most: int | None = None) -> None:
+        """`most` is how many are kept, the last ones; None: all."""
+        self._errors: deque[str] = deque(maxlen=most)
+
+    def add(self, severity: str, message: str) -> None:
+        """Take a message; threads of the library may call this at the same time."""
+        if severity in ("ERROR", "INTERNAL_ERROR"):
+            self._errors.append(" ".join(message.split()))
+
+    def __str__(self) -> str:
+        return "; ".join(dict.fromkeys(self._errors)) or "it gives no reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,19 @@ class Library:
     def title(self) -> str:
         """For people."""
         return f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.version}"
+
+    @contextmanager
+    def translated(self, messages: Messages) -> Iterator[None]:
+        """Make whatever its bindings raise inside an EngineError with its last messages.
+
+        They raise TypeError where a factory gives nothing, RuntimeError, ValueError and others of their own.
+        """
+        try:
+            yield
+        except EdgeadError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.title}: {error or type(error).__name__} ({messages})") from error
 
     def logger(self, say: Callable[[str, str], object]) -> Any:
         """An ILogger that gives every message to `say`, with its severity: INTERNAL_ERROR, ERROR, WARNING, INFO,

@@ -20,7 +20,7 @@ from edgead.tensorrt.build import Built, OnProgress, Options, build
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.layers import Layer, LayerPrecision, precision_mismatches
 from edgead.tensorrt.library import Library
-from edgead.tensorrt.metadata import SCHEMA, EngineMetadata, Key, Prepared
+from edgead.tensorrt.metadata import SCHEMA, EngineMetadata, Key, Port, Prepared
 from edgead.tensorrt.probe import try_engine
 
 FAULTS = 5  # named in an error, at the most
@@ -93,6 +93,11 @@ def prepare(
     builds it, by default from the ONNX file. A disk that is full costs the cache, not the engine. Raises EngineError
     where it cannot be built, is refused, or does not run in the precision that the network asks for.
     """
+    if key.dla and key.precision == "int8":
+        raise EngineError(
+            "the deep-learning accelerator (DLA) takes no INT8 network with quantization nodes: give --precision fp16 "
+            "with --dla, or leave out --dla"
+        )
     cache = Cache() if cache is None else cache
     with cache.locked(key):
         found = cache.find(key)
@@ -144,7 +149,7 @@ def _tried(library: Library, prepared: Prepared) -> Prepared:
     """The engine after another process has deserialized it, with the layers the inspector lists."""
     metadata = prepared.metadata
     contents = try_engine(library, prepared.engine)
-    if metadata.ports and set(contents.ports) != set(metadata.ports):
+    if metadata.ports and not _match(metadata.ports, contents.ports):
         have = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in contents.ports)
         raise EngineError(f"its inputs and outputs are not the network's but {have}")
     metadata = msgspec.structs.replace(metadata, ports=contents.ports)
@@ -152,6 +157,17 @@ def _tried(library: Library, prepared: Prepared) -> Prepared:
         _check(metadata.key, metadata.requested, contents.layers)
         metadata = msgspec.structs.replace(metadata, layers=contents.layers)
     return Prepared(prepared.engine, msgspec.structs.replace(metadata, is_tried=True))
+
+
+def _match(asked: Sequence[Port], found: Sequence[Port]) -> bool:
+    """Whether two lists of ports are the same; a size that one of them leaves open fits any."""
+    others = {port.name: port for port in found}
+    return len(asked) == len(found) and all(
+        (other := others.get(port.name)) is not None
+        and (port.is_input, port.dtype, len(port.shape)) == (other.is_input, other.dtype, len(other.shape))
+        and all(a == b or min(a, b) < 0 for a, b in zip(port.shape, other.shape, strict=True))
+        for port in asked
+    )
 
 
 def _keep(cache: Cache, prepared: Prepared) -> Prepared:

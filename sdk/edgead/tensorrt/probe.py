@@ -16,7 +16,7 @@ import msgspec
 
 from edgead.errors import EngineError
 from edgead.tensorrt.layers import Layer, from_inspector, type_name
-from edgead.tensorrt.library import Library, open_library
+from edgead.tensorrt.library import Library, Messages, open_library
 from edgead.tensorrt.metadata import Port
 
 TIMEOUT_S = 300.0  # lazily loaded libraries of a gigabyte, from a slow disk
@@ -49,22 +49,17 @@ def try_engine(library: Library, engine: bytes) -> Contents:
 
 def read_engine(library: Library, engine: bytes) -> Contents:
     """What an engine has, read in this process; raises EngineError."""
-    complaints: list[str] = []
-
-    def say(severity: str, message: str) -> None:
-        if severity in ("ERROR", "INTERNAL_ERROR"):
-            complaints.append(" ".join(message.split()))
-
-    logger = library.logger(say)
-    runtime = library.module.Runtime(logger)
-    loaded = runtime.deserialize_cuda_engine(engine)
-    if loaded is None:
-        raise EngineError("; ".join(complaints) or "it gives no reason")
-    inspector = loaded.create_engine_inspector()
-    information = inspector.get_engine_information(library.module.LayerInformationFormat.JSON)
-    return Contents(
-        tuple(_port(library, loaded, index) for index in range(loaded.num_io_tensors)), _layers(information)
-    )
+    messages = Messages()
+    logger = library.logger(messages.add)
+    with library.translated(messages):
+        runtime = library.module.Runtime(logger)
+        loaded = runtime.deserialize_cuda_engine(engine)
+        if loaded is None:
+            raise EngineError(str(messages))
+        inspector = loaded.create_engine_inspector()
+        information = inspector.get_engine_information(library.module.LayerInformationFormat.JSON)
+        ports = tuple(_port(library, loaded, index) for index in range(loaded.num_io_tensors))
+    return Contents(ports, _layers(information))
 
 
 def _port(library: Library, engine: Any, index: int) -> Port:

@@ -170,6 +170,7 @@ CUresult cuDeviceGetName(char *name, int size, CUdevice) { return snprintf(name,
 CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice) { return *major = 8, *minor = 7, CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   bool major = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+  if (attribute == CU_DEVICE_ATTRIBUTE_INTEGRATED) return *value = 1, CUDA_SUCCESS;
   return *value = major ? 8 : attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? 7 : 1024, CUDA_SUCCESS;
 }
 CUresult cuGetErrorString(CUresult, const char **text) { return *text = "the emulated driver refuses", CUDA_SUCCESS; }
@@ -247,8 +248,9 @@ CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream
   return CUDA_SUCCESS;
 }
 
-CUresult cuStreamCreate(CUstream *stream, unsigned) {
+CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
   MAY_FAIL;
+  if (flags != CU_STREAM_NON_BLOCKING) return refuse("a stream waits for the legacy one", CUDA_ERROR_INVALID_VALUE);
   Stream *made = new Stream;
   streams[made] = true;
   return *stream = (CUstream)made, CUDA_SUCCESS;

@@ -112,6 +112,11 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
             call("cuDeviceComputeCapability", *map(ctypes.byref, numbers), 0)
             return numbers[0].value, numbers[1].value
 
+        def get_attribute(self, attribute: int) -> int:
+            value = ctypes.c_int()
+            call("cuDeviceGetAttribute", ctypes.byref(value), attribute, 0)
+            return value.value
+
         def retain_primary_context(self) -> Context:
             handle = ctypes.c_void_p()
             call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), 0)
@@ -123,8 +128,8 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         return _Holder(call, handle, release)
 
     class Stream:
-        def __init__(self) -> None:
-            self._holder = holder("cuStreamCreate", "cuStreamDestroy_v2", 0)
+        def __init__(self, flags: int = 0) -> None:
+            self._holder = holder("cuStreamCreate", "cuStreamDestroy_v2", flags)
             self.handle = int(self._holder)
 
         def synchronize(self) -> None:
@@ -203,9 +208,23 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         call("cuMemGetInfo_v2", *map(ctypes.byref, numbers))
         return numbers[0].value, numbers[1].value
 
+    class device_attribute:
+        INTEGRATED = 18
+
     module = ModuleType("pycuda.driver")
     copies = (memcpy_htod_async, memcpy_dtoh_async, memcpy_dtod_async, memset_d32_async)
-    for named in (Error, Context, Device, Stream, Event, get_driver_version, mem_get_info, pagelocked_empty, *copies):
+    for named in (
+        Error,
+        Context,
+        Device,
+        Stream,
+        Event,
+        device_attribute,
+        get_driver_version,
+        mem_get_info,
+        pagelocked_empty,
+        *copies,
+    ):
         setattr(module, named.__name__, named)
     module.init = lambda: call("cuInit", 0)  # type: ignore[attr-defined]
     module.mem_alloc = lambda count: holder("cuMemAlloc_v2", "cuMemFree_v2", size(count))  # type: ignore[attr-defined]

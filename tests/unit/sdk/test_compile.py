@@ -24,21 +24,21 @@ WORK = """
 import sys, time
 from pathlib import Path
 from edgead import Bundle
-from edgead.tensorrt import prepare as room
+from edgead.tensorrt import prepare as module
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.library import open_library
 
 bundle, folder, seconds = Bundle.open(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-library, artifact, build = open_library("tensorrt-rtx"), bundle.manifest.artifact(), room.build
+library, artifact, build = open_library("tensorrt-rtx"), bundle.manifest.artifact(), module.build
 
 def slow(*arguments):
     print("building", flush=True)
     time.sleep(seconds)
     return build(*arguments)
 
-room.build = slow
-key = room.key_of(library, bundle, artifact, capability=89)
-print(room.prepare(library, bundle, artifact, key, cache=Cache(folder)).card.sha256)
+module.build = slow
+key = module.key_of(library, bundle, artifact, capability=89)
+print(module.prepare(library, bundle, artifact, key, cache=Cache(folder)).metadata.sha256)
 """
 
 

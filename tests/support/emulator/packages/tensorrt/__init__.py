@@ -11,6 +11,9 @@ FAKE_TENSORRT_VERSION is the version it pretends to be. FAKE_TENSORRT names what
 - `off`: engines give values that are 0.25 too large; `off:FP16`, `off:Int8`: only those with such layers; `off@2`:
   only in batches of 2
 - `fail`: nothing is executed
+- `null:Builder`, `null:Runtime`, `null:context`: the factory raises TypeError, as the bindings do for a null pointer
+- `raise:shape`, `raise:profile`: the call raises RuntimeError
+- `null:timings`: there is no timing cache
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tensorrt._basics import (
     DataType,
     DeviceType,
     Dims,
+    ExecutionContextAllocationStrategy,
     ILogger,
     LayerInformationFormat,
     LayerType,
@@ -41,6 +45,7 @@ __all__ = [
     "DeviceType",
     "Dims",
     "EngineInspector",
+    "ExecutionContextAllocationStrategy",
     "ICudaEngine",
     "IExecutionContext",
     "IHostMemory",

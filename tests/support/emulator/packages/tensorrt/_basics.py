@@ -32,6 +32,18 @@ def driver() -> ctypes.CDLL:
     return _opened(path)
 
 
+def factory(name: str) -> None:
+    """What the bindings raise where the library makes nothing (`null:NAME`)."""
+    if f"null:{name}" in faults():
+        raise TypeError(f"pybind11::init(): factory function returned nullptr ({name})")
+
+
+def raising(name: str) -> None:
+    """What the bindings raise for a call that the library throws in (`raise:NAME`)."""
+    if f"raise:{name}" in faults():
+        raise RuntimeError(f"{name} failed")
+
+
 def wrong(what: str) -> None:
     """A program must not do that."""
     driver().emulator_refuse(what.encode())
@@ -126,6 +138,12 @@ class MemoryPoolType(IntEnum):
     DLA_GLOBAL_DRAM = 3
     TACTIC_DRAM = 4
     TACTIC_SHARED_MEMORY = 5
+
+
+class ExecutionContextAllocationStrategy(Enum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
 
 
 class DeviceType(IntEnum):

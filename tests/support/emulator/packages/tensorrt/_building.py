@@ -17,7 +17,9 @@ from tensorrt._basics import (
     MemoryPoolType,
     ProfilingVerbosity,
     checked,
+    factory,
     faults,
+    raising,
     version,
 )
 from tensorrt._networks import ON_DLA, ILayer, INetworkDefinition
@@ -100,6 +102,7 @@ class IBuilderConfig:
         return len(self.profiles)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        raising("profile")
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
@@ -126,7 +129,7 @@ class IBuilderConfig:
         return True
 
     def get_timing_cache(self) -> ITimingCache | None:
-        return self._timings
+        return None if "null:timings" in faults() else self._timings
 
     def can_run_on_DLA(self, layer: ILayer) -> bool:
         halves = all(tensor.dtype is not DataType.FLOAT for tensor in layer.inputs)
@@ -144,6 +147,7 @@ class Builder:
 
     def __init__(self, logger: ILogger) -> None:
         self._logger = checked(logger)
+        factory("Builder")
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         return INetworkDefinition(int(flags))

@@ -18,24 +18,28 @@ import numpy as np
 from tensorrt._basics import (
     DataType,
     Dims,
+    ExecutionContextAllocationStrategy,
     ILogger,
     LayerInformationFormat,
     TensorIOMode,
     checked,
     driver,
+    factory,
     faults,
+    raising,
     version,
     wrong,
 )
 from tensorrt._building import MAGIC
 
 HEAD = len(MAGIC) + 8
-SCRATCH = 256  # bytes of device memory that a context holds, as real ones do
+SCRATCH = 256  # bytes of device memory that a context works in, its own or given to it
 
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
         self._logger = checked(logger)
+        factory("Runtime")
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
         if "crash" in faults():
@@ -99,7 +103,12 @@ class ICudaEngine:
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self)
 
-    def create_execution_context(self) -> IExecutionContext | None:
+    def create_execution_context(
+        self, strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC
+    ) -> IExecutionContext | None:
+        factory("context")
+        if strategy is ExecutionContextAllocationStrategy.USER_MANAGED:
+            return IExecutionContext(self, None)
         scratch = ctypes.c_void_p()
         if driver().cuMemAlloc_v2(ctypes.byref(scratch), ctypes.c_size_t(SCRATCH)):
             self._runtime._logger.log(ILogger.ERROR, "createExecutionContext: CUDA failed")
@@ -120,12 +129,13 @@ class EngineInspector:
 
 
 class IExecutionContext:
-    """It holds device memory from its making to its end, both of which need a current context."""
+    """It holds device memory from its making to its end, both of which need a current context, unless it is given."""
 
-    def __init__(self, engine: ICudaEngine, scratch: ctypes.c_void_p) -> None:
+    def __init__(self, engine: ICudaEngine, scratch: ctypes.c_void_p | None) -> None:
         import onnxruntime as ort
 
-        self._scratch = scratch
+        self._scratch = scratch  # its own
+        self._given = (0 if scratch is None else int(scratch.value or 0), SCRATCH)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -151,7 +161,13 @@ class IExecutionContext:
         self._profile, self._shapes, self._is_warm = profile_index, {}, False
         return True
 
+    def set_device_memory(self, memory: int, size: int) -> None:
+        if self._scratch is not None:
+            self._misused("given memory although it has its own")
+        self._given, self._is_warm = (int(memory), int(size)), False
+
     def set_input_shape(self, name: str, shape: Any) -> bool:
+        raising("shape")
         if self.engine.get_tensor_mode(name) is not TensorIOMode.INPUT:
             return self._refused(f"{name} is no input")
         least, _, most = self.engine.get_tensor_profile_shape(name, self._profile)
@@ -184,6 +200,9 @@ class IExecutionContext:
         names = list(self.engine._tensors)
         if len(self._shapes) != sum(one[0] for one in self.engine._tensors.values()):
             return self._misused("executed without the shape of an input")
+        address, size = self._given
+        if size < SCRATCH or not driver().emulator_holds(ctypes.c_void_p(address), ctypes.c_size_t(size)):
+            return self._misused("executed without the device memory it needs")
         tensors = {}
         for name in names:
             kind, shape = np.dtype(self.engine.get_tensor_dtype(name).value), self.get_tensor_shape(name)
@@ -239,7 +258,8 @@ class IExecutionContext:
             return
         if self.pending:
             wrong("a TensorRT context ends while it is at work")
-        driver().cuMemFree_v2(self._scratch)
+        if self._scratch is not None:
+            driver().cuMemFree_v2(self._scratch)
 
 
 @dataclass
