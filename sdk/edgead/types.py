@@ -138,6 +138,7 @@ class Result:
     name: str = ""
     time: float = 0.0
     camera: str = ""
+    number: int = 0  # of the result in its run, from 1: it rises by one and never repeats; 0 outside of a run
     age: float = 0.0  # milliseconds from capture to judgment; 0 where the time of capture is unknown
     reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
@@ -172,6 +173,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; maps and masks are left out."""
         return {
+            "number": self.number,
             "index": self.index,
             "name": self.name,
             "time": self.time,

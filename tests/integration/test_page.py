@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import socket
 import threading
 import time
@@ -31,7 +32,7 @@ class Pipeline:
     """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
 
     def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
-        self.factor, self.lost, self.broken = 1.0, False, ""
+        self.factor, self.lost, self.broken, self.set_by = 1.0, False, "", ""
         self._frames = [detector.detect(Frame(image)) for image in (*map(tiny.good, range(19)), tiny.bad())]
         self._images = [*map(tiny.good, range(19)), tiny.bad()]
         self._sink, self._cameras, self._ending = sink, cameras, threading.Event()
@@ -45,10 +46,10 @@ class Pipeline:
         cameras = dict.fromkeys(self._cameras, camera)
         return PipelineStatus(threshold=self.factor, engine="onnx", cameras=cameras, fault=self.broken, fps=10.0)
 
-    def set_threshold(self, factor: float) -> None:
+    def set_threshold(self, factor: float, who: str = "") -> None:
         if self.broken:
             raise DataError(self.broken)
-        self.factor = factor
+        self.factor, self.set_by = factor, who
 
     def _run(self) -> None:
         index = 0
@@ -253,6 +254,13 @@ def test_who_may_set_the_threshold(
 ) -> None:
     assert read(page, "/api/threshold", body, **headers)[0] == status
     assert line.factor == (1.2 if status == 200 else 1.0)
+
+
+def test_the_page_says_who_sets_a_threshold_and_for_how_long(page: Web, line: Pipeline) -> None:
+    status, answer = read(page, "/api/threshold", b'{"factor": 1.4}', Content_Type="application/json")
+    assert (status, json.loads(answer)) == (200, {"threshold": 1.4, "persisted": False})
+    assert (line.factor, line.set_by) == (1.4, "the page, 127.0.0.1")
+    assert "Until the line is started again; the audit log notes it." in read(page, "/")[1]
 
 
 def test_a_threshold_needs_a_line(page: Web) -> None:

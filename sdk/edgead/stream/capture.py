@@ -85,6 +85,7 @@ class CaptureThread:
         self._lost_at = 0.0  # time.monotonic(); 0 while it is not
         self._reading_since = 0.0  # time.monotonic(); 0 while no read is under way
         self._turn = 0  # which thread has the camera
+        self._next_index = 0  # of a frame: the numbers of a source that is opened again go on where they were
         self._thread = self._make_thread()
 
     def _make_thread(self, hung: Source | None = None) -> threading.Thread:
@@ -155,14 +156,16 @@ class CaptureThread:
         """Hand on frames until the source ends or nobody wants them; raises SourceError when it is lost."""
         source = self._opened()
         try:
-            frames = iter(source)
+            frames, first = iter(source), self._next_index
             while not self._over(turn):  # it may have been told to stop while the source was being opened
                 frame = self._read(frames, turn)
                 if frame is None or self._over(turn):
                     return
                 if self._status.state != CONNECTED:
                     self._connect()
-                if not self._queue.put(self._number, replace(frame, camera=self.camera.name)):
+                index = first + frame.index
+                self._next_index = index + 1
+                if not self._queue.put(self._number, replace(frame, index=index, camera=self.camera.name)):
                     return
         finally:
             self._release(source)

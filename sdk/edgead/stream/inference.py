@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
+from edgead.stream.audit import AuditLog
 from edgead.stream.health import HealthCheck
 from edgead.stream.roi import RoiMask
 from edgead.types import Frame, MapF32, Result
@@ -21,13 +22,19 @@ class InferenceWorker:
     """Results for frames, from one thread. `replace_bundle` and `set_threshold` may be called from any."""
 
     def __init__(
-        self, detector: Detector, checks: Sequence[HealthCheck] = (), views: Sequence[RoiMask | None] = ()
+        self,
+        detector: Detector,
+        checks: Sequence[HealthCheck] = (),
+        views: Sequence[RoiMask | None] = (),
+        audit: AuditLog | None = None,
     ) -> None:
         """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
         `checks` has one for each camera, or none where their health is not looked at; so has `views`, which say
-        what of their frames is judged.
+        what of their frames is judged. `audit` is told of every change.
         """
+        self._audit = audit or AuditLog()
+        self._asked_by = ""  # who asked for the bundle that comes next
         self.detector = detector
         self._checks = checks
         self._views = views
@@ -79,15 +86,17 @@ class InferenceWorker:
             self._failing = True
         return self.detector.invalid(frame, words)
 
-    def set_threshold(self, factor: float) -> None:
+    def set_threshold(self, factor: float, who: str = "") -> None:
         """From the next frame on a part is NG above this calibrated score; 1.0 is the bundle's own threshold.
 
-        Raises UsageError for a factor that is no positive number.
+        It holds for this run only; `who` asked for it. Raises UsageError for a factor that is no positive number.
         """
         with self._lock:
+            old = self.detector.rules.threshold
             self.detector.rules = replace(self.detector.rules, threshold=factor)
+        self._audit.changed("threshold", old, factor, who, persisted=False)
 
-    def replace_bundle(self, path: str | os.PathLike[str]) -> None:
+    def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Load another bundle in the background, for the same kind of engine, and judge with it once it is there.
 
         Until then, and when it cannot be loaded (which is logged and kept in `fault`), the old one goes on. Raises
@@ -96,7 +105,7 @@ class InferenceWorker:
         with self._lock:
             if self._loading:
                 raise UsageError("another bundle is being loaded: wait until it is in use")
-            self._loading = True
+            self._loading, self._asked_by = True, who
             self._loader = threading.Thread(target=self._load, args=(path,), name="edgead loader", daemon=True)
             self._loader.start()
 
@@ -123,6 +132,7 @@ class InferenceWorker:
         if old is not self._given:
             old.close()
         _log.warning("parts are judged with %s (%s)", self.detector.bundle.manifest.name, self.detector.model)
+        self._audit.changed("bundle", old.model, self.detector.model, self._asked_by, persisted=True)
 
     def close(self) -> None:
         """End the loading and release every detector but the one that was given."""

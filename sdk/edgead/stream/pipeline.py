@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from edgead.detector import Detector
 from edgead.stream.aggregation import Aggregator, VerdictAggregation
+from edgead.stream.audit import AuditLog
 from edgead.stream.capture import CAMERA_BACKOFF, Backoff, Camera, FrameGrabber
 from edgead.stream.health import FROZEN_S, HealthCheck
 from edgead.stream.inference import InferenceWorker
@@ -53,11 +54,13 @@ class Pipeline:
         *,
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
+        audit: AuditLog | None = None,
     ) -> None:
         """Make a line that is yet to run; each sink is attached to it before the first frame.
 
         `on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
-        as long as frames are judged or every camera is known to have none.
+        as long as frames are judged or every camera is known to have none. `audit` is told of every change of what
+        the line does.
         """
         self._settings = settings
         self._on_result = on_result
@@ -67,9 +70,10 @@ class Pipeline:
         self._grabber = FrameGrabber(cameras, settings.camera_backoff)
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras])
+        self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras], audit)
         self._aggregators = [Aggregator(settings.vote) for _ in cameras] if settings.vote.frames != 1 else []
         self._sink_workers: list[SinkWorker] = []
+        self._delivered = 0  # results
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
@@ -106,16 +110,17 @@ class Pipeline:
         """Let the line end after the frame at hand. It only sets a flag, so a signal's handler may call it."""
         self._stopping = True
 
-    def set_threshold(self, factor: float) -> None:
+    def set_threshold(self, factor: float, who: str = "") -> None:
         """From the next frame on a part is NG above this calibrated score; 1.0 is the bundle's own threshold.
 
-        Raises UsageError for a factor that is no positive number.
+        It holds for this run only; `who` asked for it, as the audit log has it. Raises UsageError for a factor that is
+        no positive number.
         """
-        self._inference.set_threshold(factor)
+        self._inference.set_threshold(factor, who)
 
-    def replace_bundle(self, path: str | os.PathLike[str]) -> None:
+    def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
-        self._inference.replace_bundle(path)
+        self._inference.replace_bundle(path, who)
 
     def _open_sinks(self) -> None:
         names: dict[str, int] = {}
@@ -154,6 +159,8 @@ class Pipeline:
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> None:
         camera = self._cameras[number]
+        self._delivered += 1
+        result = replace(result, number=self._delivered)
         self._meters[number].result(result)
         for worker in self._sink_workers:
             worker.emit(frame, result, None if camera.live else self._may_wait)

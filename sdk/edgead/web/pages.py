@@ -39,7 +39,7 @@ class Hooks:
     """What the page asks of the line, and where. None before there is one."""
 
     status: Callable[[], dict[str, Any]] | None = None
-    set_threshold: Callable[[float], None] | None = None
+    set_threshold: Callable[[float, str], None] | None = None  # a factor, and who asks for it
 
 
 @dataclass(slots=True)
@@ -184,13 +184,14 @@ class Pages:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"error": "send it as application/json"}, 415)
         try:
-            wish = msgspec.json.decode(await _body(request), type=_Threshold)
-            if not FACTORS[0] <= wish.factor <= FACTORS[1]:
+            wanted = msgspec.json.decode(await _body(request), type=_Threshold)
+            if not FACTORS[0] <= wanted.factor <= FACTORS[1]:
                 raise ValueError(f"the factor must lie between {FACTORS[0]} and {FACTORS[1]}")
-            await asyncio.to_thread(self._hooks.set_threshold, wish.factor)
+            who = f"the page, {request.client.host}" if request.client is not None else "the page"
+            await asyncio.to_thread(self._hooks.set_threshold, wanted.factor, who)
         except (ValueError, EdgeadError) as error:  # msgspec's are ValueErrors
             return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse({"threshold": wish.factor})
+        return JSONResponse({"threshold": wanted.factor, "persisted": False})
 
     def _status(self) -> dict[str, Any]:
         return self._hooks.status() if self._hooks.status is not None else {}

@@ -316,3 +316,16 @@ def test_pauses_grow_to_the_longest_and_are_never_the_same_for_all() -> None:
         full = min(0.5 * 2**number, 8.0)
         assert full / 2 <= pause <= full
     assert len(set(taken)) == len(taken)
+
+
+def test_numbers_never_repeat_in_a_run_however_often_cameras_are_lost(quick: Detector) -> None:
+    sink = Memory()
+    cameras = [
+        Camera("a", None, flapping(5, frames=3), policy="every"),
+        Camera("b", None, flapping(2, frames=4), policy="every"),
+    ]
+    Pipeline(cameras, quick, [sink], QUICK).run()
+    assert [result.number for result in sink.results] == list(range(1, len(sink.results) + 1))
+    for name, count in (("a", 18), ("b", 12)):
+        assert [result.index for result in sink.results if result.camera == name] == list(range(count))
+    assert json.loads(sink.results[-1].to_json())["number"] == 30

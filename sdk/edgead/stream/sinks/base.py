@@ -19,11 +19,14 @@ class PipelineControl(Protocol):
         """How the pipeline is doing now."""
         ...
 
-    def set_threshold(self, factor: float) -> None:
-        """Call parts NG from `factor` times the bundle's image threshold on; raises EdgeadError."""
+    def set_threshold(self, factor: float, who: str = "") -> None:
+        """Call parts NG from `factor` times the bundle's image threshold on, for this run; raises EdgeadError.
+
+        `who` asks for it, for the audit log.
+        """
         ...
 
-    def replace_bundle(self, path: Path) -> None:
+    def replace_bundle(self, path: Path, who: str = "") -> None:
         """Go on with another bundle without missing a frame; raises EdgeadError."""
         ...
 
