@@ -33,6 +33,7 @@ UNREAD_EXTENSIONS = frozenset(
         *(".nef", ".orf", ".pdf", ".psd", ".raw", ".rw2", ".svg"),
     }
 )
+WHITE = 128  # gray level from which a painted pixel belongs to an area
 _ADVICE = "copy it again or leave it out"
 _SIGNATURES = (  # (offset, bytes, what it is): files that are no picture this reads, whatever their name says
     (4, b"ftyphei", "a HEIC picture"),
@@ -86,7 +87,10 @@ def read_levels(path: Path) -> NDArray[Any]:
 
 
 def read_area(path: Path) -> NDArray[np.uint8]:
-    """An area as a person paints it, (H, W) uint8: white or opaque counts. Raises DataError, for a photograph too."""
+    """An area as a person paints it, (H, W) uint8: 255 where it is nearer to white, or opaque, else 0.
+
+    An area selects and does not weigh. Raises DataError, for a photograph too.
+    """
     levels = read_levels(path)
     if levels.dtype == np.uint16:
         levels = (levels >> 8).astype(np.uint8)
@@ -96,7 +100,7 @@ def read_area(path: Path) -> NDArray[np.uint8]:
     grays = counts[16:240]
     if grays.sum() > 0.5 * levels.size and (grays > 1e-3 * levels.size).sum() > 16:
         raise DataError(f"{path} is a photograph and no area: paint what counts white, on black of the same size")
-    return np.asarray(levels, np.uint8)
+    return np.where(levels >= WHITE, np.uint8(255), np.uint8(0))
 
 
 def holds_picture(path: Path) -> bool:

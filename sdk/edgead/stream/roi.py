@@ -19,6 +19,7 @@ from edgead.images import read_area
 from edgead.types import MapF32
 
 RoiImage = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
+SMALLEST = 128  # of 255: the share of some cell that an area to judge must cover
 
 _OF_CAMERA = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 _NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
@@ -26,10 +27,14 @@ _NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roi:
-    """A polygon, or what is painted white in a picture of the frame."""
+    """A polygon, or what is painted white in a picture of the frame.
+
+    An area selects: of a painting each pixel is in it or not. Only cells of the map that its edge cuts count in part.
+    """
 
     corners: NDArray[np.int32] | None = None  # (N, 2), x and y
     painting: RoiImage | None = None  # of any size, stretched over the frame
+    text: str = ""  # as it was written
 
     def paint(self, frame_size: tuple[int, int]) -> RoiImage:
         """The area in a frame of (H, W)."""
@@ -52,21 +57,33 @@ class RoiMask:
     def cells(self, frame_size: tuple[int, int], grid: tuple[int, int]) -> MapF32:
         """The share of each cell of a (h, w) grid that is judged, 0..1, for frames of (H, W).
 
-        Kept for frames of the same size. Raises UsageError where nothing of such a frame is judged.
+        Kept for frames of the same size. Raises UsageError where nothing of such a frame is judged, and for an area
+        to judge that is so small that no defect in it could count.
         """
         if self._key != (frame_size, grid):
             painted = np.full(frame_size, 0 if self._judged else 255, np.uint8)
             for area in self._judged:
-                np.maximum(painted, area.paint(frame_size), out=painted)
+                inside = area.paint(frame_size)
+                if _shares(inside, grid).max() < SMALLEST:
+                    raise UsageError(
+                        f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map of a frame of "
+                        f"{frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
+                    )
+                np.maximum(painted, inside, out=painted)
             for area in self._ignored:
                 np.minimum(painted, 255 - area.paint(frame_size), out=painted)
-            cells = cv2.resize(painted, grid[::-1], interpolation=cv2.INTER_AREA)
+            cells = _shares(painted, grid)
             if not cells.any():
                 height, width = frame_size
                 raise UsageError(f"of {width}x{height} pixels nothing is left to judge: see --judge and --ignore")
             self._cells = np.asarray(cells, np.float32) / np.float32(255)
             self._key = (frame_size, grid)
         return self._cells
+
+
+def _shares(painted: RoiImage, grid: tuple[int, int]) -> RoiImage:
+    """How much of each cell of a (h, w) grid is painted, 0..255."""
+    return np.asarray(cv2.resize(painted, grid[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[RoiMask | None]:
@@ -104,7 +121,7 @@ def read_roi(text: str) -> Roi:
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, corners as 'X,Y X,Y X,Y', or a picture")
-        return Roi(painting=read_area(path))
+        return Roi(painting=read_area(path), text=text)
     numbers = [[int(number) for number in part.split(",")] for part in parts]
     if len(numbers) == 1 and len(numbers[0]) == 4:
         x, y, width, height = numbers[0]
@@ -114,4 +131,4 @@ def read_roi(text: str) -> Roi:
         numbers = [[x, y], [right, y], [right, bottom], [x, bottom]]
     elif len(numbers) < 3 or any(len(corner) != 2 for corner in numbers):
         raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, or three corners and more as 'X,Y X,Y X,Y'")
-    return Roi(corners=np.array(numbers, np.int32))
+    return Roi(corners=np.array(numbers, np.int32), text=text)

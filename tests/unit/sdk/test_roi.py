@@ -87,7 +87,26 @@ def test_a_cell_counts_by_its_share() -> None:
 
 def test_nothing_left_to_judge_is_refused() -> None:
     with pytest.raises(UsageError, match="of 80x60 pixels nothing is left"):
-        RoiMask([read_roi("90,0,5,5")], []).cells(SIZE, (4, 4))
+        RoiMask([], [read_roi("0,0,80,60")]).cells(SIZE, (4, 4))
+
+
+@pytest.mark.parametrize("small", ["90,0,5,5", "3,3,4,4", "0,7 79,7 79,7"], ids=["outside", "tiny", "a line"])
+def test_an_area_in_which_no_defect_could_count_is_refused(small: str) -> None:
+    """Its cells would weigh next to nothing; another area that is large enough must not hide that."""
+    with pytest.raises(UsageError, match=f"the area '{small}' covers not half of one cell of the 4x4 map"):
+        RoiMask([read_roi("0,0,40,60"), read_roi(small)], []).cells(SIZE, (4, 4))
+
+
+@pytest.mark.parametrize(("gray", "judged"), [(255, True), (240, True), (128, True), (127, False), (10, False)])
+def test_a_painted_area_selects_and_does_not_weigh(tmp_path: Path, gray: int, judged: bool) -> None:
+    """An area in gray 240 shrank scores by a tenth: each pixel is in the area or not."""
+    picture = np.zeros(SIZE, np.uint8)
+    picture[:, :50] = gray
+    cv2.imwrite(str(tmp_path / "area.png"), picture)
+    area = read_roi(str(tmp_path / "area.png"))
+    expected = [[1.0, 1.0, 0.5, 0.0]] if judged else [[1.0] * 4]
+    cells = RoiMask([area], []).cells(SIZE, (1, 4)) if judged else RoiMask([], [area]).cells(SIZE, (1, 4))
+    np.testing.assert_allclose(cells, expected, atol=1 / 255)  # the column that its edge cuts counts in part
 
 
 @given(
@@ -157,7 +176,7 @@ def test_cameras_of_a_line_are_judged_by_their_own_areas(tiny_bundle: Path) -> N
         Pipeline(cameras, detector, [sink], QUICK).run()
     verdicts = {name: {r.verdict.value for r in sink.results if r.camera == name} for name in ("left", "right", "none")}
     assert verdicts == {"left": {"OK"}, "right": {"NG"}, "none": {"INVALID"}}
-    assert any("nothing is left to judge" in words for result in sink.results for words in result.reasons)
+    assert any("nothing in it could count" in words for result in sink.results for words in result.reasons)
 
 
 class Halves(Engine):

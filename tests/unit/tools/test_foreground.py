@@ -28,6 +28,16 @@ def test_a_mask_is_read_in_its_own_size_whatever_its_channels(tmp_path: Path) ->
     assert np.array_equal(read_foreground(tmp_path / "gray.png", (120, 160)), mask)
 
 
+@pytest.mark.parametrize(("gray", "kept"), [(255, 255), (200, 255), (128, 255), (127, 0)])
+def test_a_mask_selects_and_does_not_weigh(tmp_path: Path, gray: int, kept: int) -> None:
+    mask = np.full((120, 160), gray, np.uint8)
+    mask[:60] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    found = read_foreground(tmp_path / "mask.png", (120, 160))
+    assert set(found[:60].ravel()) == {255}
+    assert set(found[60:].ravel()) == {kept}
+
+
 @pytest.mark.parametrize("size", [(120, 160), (121, 160), (60, 80), (480, 641)])
 def test_a_mask_may_be_off_by_a_pixel(tmp_path: Path, size: tuple[int, int]) -> None:
     read_foreground(drawn(tmp_path / "mask.png"), size)

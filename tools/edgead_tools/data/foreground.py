@@ -1,4 +1,4 @@
-"""What of a frame is judged, as drawn by a person: white counts, black is ignored, gray counts in part."""
+"""What of a frame is judged, as drawn by a person: white counts, black does not, and gray is one of the two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgead.errors import DataError
 from edgead.images import read_area
 from edgead.ops import resize
+from edgead.stream.roi import SMALLEST
 
 TOLERANCE = 0.01  # of the aspect ratio: a mask drawn on a smaller copy of an image may be off by a pixel
 
@@ -18,9 +19,9 @@ Foreground = NDArray[np.uint8]  # (H, W)
 
 
 def read_foreground(path: Path, frame_size: tuple[int, int]) -> Foreground:
-    """A mask image for frames of (H, W).
+    """A mask image for frames of (H, W), 255 where it is painted in a gray level of 128 or more, else 0.
 
-    Raises DataError where it cannot be read, has not the shape of the frames, or is all black.
+    Raises DataError where it cannot be read, has not the shape of the frames, or has nothing painted.
     """
     mask = read_area(path)
     (height, width), (frame_height, frame_width) = mask.shape, frame_size
@@ -40,6 +41,6 @@ def shrink_foreground(mask: Foreground, height: int, width: int) -> Foreground:
     Raises DataError where what is white in it is too small to be seen there.
     """
     cells = resize(np.ascontiguousarray(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)), height, width)[:, :, 0]
-    if not cells.any():
+    if cells.max() < SMALLEST:
         raise DataError("what is white in the mask is smaller than a cell of the map: paint more of it")
     return np.ascontiguousarray(cells)
