@@ -11,6 +11,7 @@ import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest, Member
+from edgead.bundle.judging import passed
 from edgead.bundle.manifest import Precision
 from edgead.ops import to_input
 from edgead_calibration import networks
@@ -208,6 +209,10 @@ class _Work:
             tolerance=golden.tolerance,
             score_tolerance=golden.score_tolerance,
         )
+        if lost := passed(self.bundle.manifest, artifact, artifact.thresholds):
+            trial = msgspec.structs.replace(trial, reason=f"{', '.join(lost)}, a planted anomaly, is not NG")
+            self.reporter.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
+            return None, {}, trial
         self.reporter.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
         return artifact, {artifact.member: network, **golden.maps}, trial
 

@@ -51,7 +51,9 @@ def open_probe(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
     artifact = msgspec.structs.replace(like, member=PROBE, golden=(), golden_scores=(), engine="")
     members = bundle.members() | {PROBE: network if here else in_fp32(network)}
     listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
-    manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_frames=(), members=listed)
+    manifest = msgspec.structs.replace(
+        bundle.manifest, artifacts=(artifact,), golden_frames=(), golden_anomalies=(), members=listed
+    )
     draft = Bundle(manifest, members, "0" * 64, None)
     runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, unoptimized=True)
     return Detector(draft, engine=runner)

@@ -49,8 +49,8 @@ def verify(bundle: Bundle, detector: Reader) -> list[GoldenCheck]:
 def compare(bundle: Bundle, artifact: Artifact, read: Callable[[ImageU8], Reading]) -> list[GoldenCheck]:
     """Have every golden frame of `bundle` read, and compare the raw fused maps and image scores with the artifact's.
 
-    The score has what no map shows, the components of a part. A map of another shape or with a cell that is not a
-    number fails with an infinite error, and so does such a score. Raises BundleError for a golden frame or map that
+    The score has what no map shows, the components of a part; that of a planted anomaly must be NG. A map of another
+    shape or with a cell that is not a number fails with an infinite error, and so does such a score. Raises BundleError for a golden frame or map that
     cannot be read.
     """
     thresholds = artifact.thresholds
@@ -62,6 +62,8 @@ def compare(bundle: Bundle, artifact: Artifact, read: Callable[[ImageU8], Readin
         error = _largest_difference(reading.anomaly_map, expected)
         score_error = _score_difference(reading.score, artifact, index)
         passed = error <= tolerance and score_error <= artifact.score_tolerance
+        if frame in bundle.manifest.golden_anomalies:
+            passed = passed and not reading.score <= thresholds.image
         checks.append(GoldenCheck(frame, error, tolerance, score_error, artifact.score_tolerance, passed))
     return checks
 

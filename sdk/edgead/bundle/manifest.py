@@ -246,6 +246,7 @@ class Manifest(Struct, frozen=True):
     members: dict[str, Member]
     provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licenses, measurements
     health: HealthProfile | None = None  # None in bundles of before there was one
+    golden_anomalies: tuple[str, ...] = ()  # golden frames that must be NG; none in bundles of before there were any
 
     def __post_init__(self) -> None:
         if not self.artifacts:
@@ -255,6 +256,9 @@ class Manifest(Struct, frozen=True):
                 raise ValueError(f"{artifact.member} must have one golden map per golden frame")
             if artifact.golden_scores and len(artifact.golden_scores) != len(self.golden_frames):
                 raise ValueError(f"{artifact.member} must have one golden score per golden frame")
+        for name in self.golden_anomalies:
+            if name not in self.golden_frames:
+                raise ValueError(f"'{name}' must be NG and is no golden frame")
         for name in (
             *self.golden_frames,
             *self.fusion.members,

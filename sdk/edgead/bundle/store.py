@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgead.bundle.judging import check_can_judge
 from edgead.bundle.manifest import MEMBER_NAME, Manifest, Member, decode, encode
 from edgead.bundle.network_file import needs_other_files
 from edgead.errors import BundleError, UsageError
@@ -67,9 +68,11 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
                 _refuse_overlaps(raw, archive)
-                return cls(*_unpack(archive), digest, path)
+                manifest, members = _unpack(archive)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
             raise BundleError(f"the archive is damaged: {error}; copy it again") from error
+        check_can_judge(manifest)
+        return cls(manifest, members, digest, path)
 
     def read(self, name: str) -> bytes:
         """The bytes of a member."""

@@ -152,4 +152,6 @@ def _statistics(bundle: Bundle, spec: HistogramSpec, entries: int) -> ComponentS
         raise BundleError(f"'{spec.statistics}' holds no float32 statistics (2 + R, D): build the bundle again")
     if values.shape[1] != size or not np.isfinite(values).all() or not (values[1] > 0).all():
         raise BundleError(f"'{spec.statistics}' does not hold {size} finite entries: build the bundle again")
+    if not values[2:].any():
+        raise BundleError(f"the factor in '{spec.statistics}' is 0: no part would differ; build the bundle again")
     return ComponentStatistics(values[0], values[1], np.ascontiguousarray(values[2:]))

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from edgead.errors import UsageError
 from edgead.types import MapF32, Mask, Region, Verdict
 
+FARTHEST = 1000.0  # times the bundle's threshold: beyond it no part is NG
+LARGEST_AREA = 1e9  # pixels
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -23,12 +26,15 @@ class Rules:
     min_area: float = 0.0  # smaller anomalous regions take no part in the score; pixels of the frame
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < math.inf:
-            raise UsageError(f"the threshold must be a number above 0, not {self.threshold:g}: 1 is the bundle's own")
+        if not 0 < self.threshold <= FARTHEST:
+            raise UsageError(
+                f"the threshold must be a number above 0 and at most {FARTHEST:g}, not {self.threshold:g}: "
+                "1 is the bundle's own"
+            )
         if self.review is not None and not 0 < self.review < 1:
             raise UsageError(f"the review threshold is a share of the threshold in (0, 1), not {self.review:g}")
-        if not 0 <= self.min_area < math.inf:
-            raise UsageError(f"the smallest area is a number of pixels, 0 or more, not {self.min_area:g}")
+        if not 0 <= self.min_area <= LARGEST_AREA:
+            raise UsageError(f"the smallest area is a number of pixels in 0..{LARGEST_AREA:g}, not {self.min_area:g}")
 
 
 def calibrate(raw: float, center: float, threshold: float) -> float:

@@ -21,7 +21,7 @@ from edgead.types import MapF32, Mask, Reading
 def load_mask(bundle: Bundle) -> MapF32 | None:
     """The mask of the bundle's fusion, (h, w) float32 in 0..1, or None where every cell is judged.
 
-    Raises BundleError for a member that is no 8-bit gray PNG of the grid's size.
+    Raises BundleError for a member that is no 8-bit gray PNG of the grid's size, or black everywhere.
     """
     spec = bundle.manifest.fusion
     if spec.mask is None:
@@ -32,6 +32,8 @@ def load_mask(bundle: Bundle) -> MapF32 | None:
         raise BundleError(
             f"mask '{spec.mask}' is no gray picture of {spec.width}x{spec.height} cells: build the bundle again"
         )
+    if not pixels.any():
+        raise BundleError(f"mask '{spec.mask}' is black everywhere, so every part would be OK: build the bundle again")
     return np.asarray(pixels, np.float32) / np.float32(255)
 
 

@@ -66,8 +66,8 @@ class RoiMask:
                 inside = area.paint(frame_size)
                 if _shares(inside, grid).max() < SMALLEST:
                     raise UsageError(
-                        f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map of a frame of "
-                        f"{frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
+                        f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map in a frame "
+                        f"of {frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
                     )
                 np.maximum(painted, inside, out=painted)
             for area in self._ignored:

@@ -40,7 +40,7 @@ from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
 from edgead_tools.pipeline.config import BuildConfig
-from edgead_tools.pipeline.golden import make_golden
+from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import has_training, open_run, pin_images
@@ -248,7 +248,8 @@ def _calibrate(
             count = iter(range(1, len(held_out) + 1))
             frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)
             scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
-        pictures, golden = make_golden(detector, held_out)
+        thresholds = fit_thresholds(scores, maxima, false_alarm_rate)
+        pictures, golden = make_golden(detector, held_out, thresholds)
     for index in without_outliers(scores, maxima)[2]:
         reporter.say(
             f"{held_out[index].path} is much stranger than the other good images kept aside and is not counted: "
@@ -256,7 +257,7 @@ def _calibrate(
         )
     artifact = msgspec.structs.replace(
         manifest.artifacts[0],
-        thresholds=fit_thresholds(scores, maxima, false_alarm_rate),
+        thresholds=thresholds,
         good_scores=scores,
         good_maxima=maxima,
         golden=tuple(golden.maps),
@@ -264,7 +265,8 @@ def _calibrate(
         tolerance=golden.tolerance,
     )
     contents = members | pictures | golden.maps
-    return _replaced(manifest, contents, artifacts=(artifact,), golden_frames=tuple(pictures)), contents
+    golden_names = {"golden_frames": tuple(pictures), "golden_anomalies": (ANOMALY,)}
+    return _replaced(manifest, contents, artifacts=(artifact,), **golden_names), contents
 
 
 def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:
