@@ -29,6 +29,7 @@ from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.system.device import OtherWork, describe_state, resident_mib
 from edgead.types import Frame, ImageU8
+from edgead.verify import golden_frame
 
 LEAST = 10  # runs of anything, however slow
 BUSY = 0.1  # share of all cores; with more of it taken by others, figures are not this machine's
@@ -159,8 +160,7 @@ def _frames(bundle: Bundle, images: Sequence[Path], size: tuple[int, int] | None
     spec = bundle.manifest.input
     frames = [read_image(path, bits=spec.bits) for path in images]
     if not frames:
-        raw = [np.frombuffer(bundle.read(name), np.uint8) for name in bundle.manifest.golden_frames]
-        frames = [np.asarray(cv2.imdecode(one, cv2.IMREAD_COLOR), np.uint8) for one in raw]
+        frames = [golden_frame(bundle, name) for name in bundle.manifest.golden_frames]
     if not frames:
         frames = [np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)]
     return frames if size is None else [np.asarray(cv2.resize(one, size), np.uint8) for one in frames]

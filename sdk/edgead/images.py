@@ -16,8 +16,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from edgead.errors import DataError
+from edgead.errors import DataError, UsageError
+from edgead.jpeg import jpeg_damage
 from edgead.ops import as_image
+from edgead.picture_size import picture_size
 from edgead.types import ImageU8
 
 EXTENSIONS = frozenset(
@@ -52,8 +54,9 @@ _SIGNATURES = (  # (offset, bytes, what it is): files that are no picture this r
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG file")  # of libjpeg's warnings; the others are harmless
 _PADDED = re.compile(r"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")  # as some cameras end a picture
 
-# A JPEG marker other than a restart; "ff 00" within the pictures' data is a stuffed byte, not a marker.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MAX_PIXELS = 120_000_000  # three times as many bytes in memory, and as many again while they are turned or shrunk
+PIXEL_RANGE = (1, 1 << 30)  # beyond that OpenCV decodes nothing
+PIXEL_VARIABLE = "EDGEAD_MAX_PIXELS"
 
 
 def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:
@@ -206,30 +209,39 @@ def to_bgr(pixels: NDArray[Any], path: Path, *, bits: int) -> ImageU8:
         raise DataError(f"{path} cannot be used: {error}") from error
 
 
+def max_pixels() -> int:
+    """The most pixels of a picture that is decoded: EDGEAD_MAX_PIXELS (`edgead --max-pixels`), else MAX_PIXELS.
+
+    Raises UsageError for a variable that is no number in PIXEL_RANGE.
+    """
+    text = os.environ.get(PIXEL_VARIABLE, "") or str(MAX_PIXELS)
+    low, high = PIXEL_RANGE
+    if not (text.isascii() and text.isdecimal() and low <= int(text) <= high):
+        raise UsageError(f"{PIXEL_VARIABLE} must be a whole number in {low}..{high}, not '{text}'")
+    return int(text)
+
+
 def damage(raw: bytes) -> str:
     """What is wrong with the bytes of an image file, or "". OpenCV 4 decodes cut JPEGs to gray without a word.
 
-    Formats not named here are left to the decoder, which refuses them when they are cut.
+    A picture whose header states more than `max_pixels()` is refused before anything is decoded. Formats not named
+    here are left to the decoder, which refuses them when they are cut.
     """
     if not raw:
         return "is empty"
-    if raw.startswith(b"\xff\xd8") and not _jpeg_ends(raw):
-        return "is cut short"
+    width, height = picture_size(raw) or (0, 0)
+    if width * height > max_pixels():
+        return (
+            f"has {width} x {height} pixels, more than the {max_pixels()} that are read: shrink it, or allow more with "
+            f"{PIXEL_VARIABLE}"
+        )
+    if raw.startswith(b"\xff\xd8"):
+        return jpeg_damage(raw)
     if raw.startswith(b"\x89PNG\r\n\x1a\n") and not _png_ends(raw):
         return "is cut short"
     if raw.startswith(b"RIFF") and len(raw) < 8 + int.from_bytes(raw[4:8], "little"):
         return "is cut short"
     return ""
-
-
-def _jpeg_ends(raw: bytes) -> bool:
-    """Whether the picture's own end marker is there; the one of a thumbnail inside a segment does not count."""
-    at = 2
-    while marker := _MARKER.search(raw, at):
-        if marker[0] == b"\xff\xd9":
-            return True
-        at = marker.end() + int.from_bytes(raw[marker.end() : marker.end() + 2], "big")
-    return False
 
 
 def _png_ends(raw: bytes) -> bool:

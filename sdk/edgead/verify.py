@@ -6,13 +6,14 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from edgead.bundle import Artifact, Bundle, Thresholds
-from edgead.errors import BundleError
+from edgead.errors import BundleError, DataError
+from edgead.images import decode, to_bgr
 from edgead.ops import calibrate
 from edgead.types import ImageU8, MapF32, Reading
 
@@ -50,8 +51,8 @@ def compare(bundle: Bundle, artifact: Artifact, read: Callable[[ImageU8], Readin
     """Have every golden frame of `bundle` read, and compare the raw fused maps and image scores with the artifact's.
 
     The score has what no map shows, the components of a part; that of a planted anomaly must be NG. A map of another
-    shape or with a cell that is not a number fails with an infinite error, and so does such a score. Raises BundleError for a golden frame or map that
-    cannot be read.
+    shape or with a cell that is not a number fails with an infinite error, and so does such a score. Raises
+    BundleError for a golden frame or map that cannot be read.
     """
     thresholds = artifact.thresholds
     tolerance = max(artifact.tolerance, SLACK * (thresholds.pixel - thresholds.pixel_center))
@@ -90,11 +91,10 @@ def _largest_difference(actual: MapF32, expected: MapF32) -> float:
 
 def golden_frame(bundle: Bundle, name: str) -> ImageU8:
     """A golden frame, (H, W, 3) BGR uint8; raises BundleError for one that is no image."""
-    raw = np.frombuffer(bundle.read(name), np.uint8)
-    image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
-    if image is None:
-        raise BundleError(f"golden frame '{name}' cannot be decoded: build the bundle again")
-    return np.asarray(image, np.uint8)
+    try:
+        return to_bgr(decode(bundle.read(name), Path(name)), Path(name), bits=16)
+    except DataError as error:
+        raise BundleError(f"golden frame '{name}' cannot be decoded: build the bundle again ({error})") from error
 
 
 def golden_map(bundle: Bundle, name: str) -> MapF32:

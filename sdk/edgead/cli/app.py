@@ -19,6 +19,7 @@ from edgead.cli.plugins import mount
 from edgead.cli.predict import predict
 from edgead.cli.run import run
 from edgead.cli.verify import verify
+from edgead.images import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
 
 
 @dataclass(slots=True)
@@ -63,6 +64,16 @@ def _before(
     debug: Annotated[
         bool, typer.Option("--debug", envvar="EDGEAD_DEBUG", help="Show tracebacks and what OpenCV has to say.")
     ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels",
+            envvar=PIXEL_VARIABLE,
+            min=PIXEL_RANGE[0],
+            max=PIXEL_RANGE[1],
+            help=f"Pictures of more pixels are not read.  [default: {MAX_PIXELS}]",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=lambda given: _version(given), is_eager=True, help="Show the version.")
     ] = False,
@@ -74,6 +85,8 @@ def _before(
     """
     if isinstance(ctx.obj, Session):
         ctx.obj.debug = debug
+    if max_pixels is not None:
+        os.environ[PIXEL_VARIABLE] = str(max_pixels)  # for the processes that a command starts, too
     if not debug:
         _quiet_opencv()
 

@@ -15,6 +15,7 @@ from edgead.bundle import Bundle
 from edgead.bundle.manifest import FusionSpec
 from edgead.errors import BundleError
 from edgead.ops.fuse import image_score
+from edgead.picture_size import picture_size
 from edgead.types import MapF32, Mask, Reading
 
 
@@ -27,7 +28,8 @@ def load_mask(bundle: Bundle) -> MapF32 | None:
     if spec.mask is None:
         return None
     raw = np.frombuffer(bundle.read(spec.mask), np.uint8)
-    pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
+    fits = picture_size(raw.tobytes()) == (spec.width, spec.height)
+    pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if fits else None
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape != (spec.height, spec.width):
         raise BundleError(
             f"mask '{spec.mask}' is no gray picture of {spec.width}x{spec.height} cells: build the bundle again"

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.images import read_file, read_image
+from edgead.images import damage, read_file, read_image
 from edgead.types import Labels, Mask
 from edgead_tools.components.classes import BACKGROUND
 from edgead_tools.data import Sample
@@ -94,7 +94,10 @@ def _placed(root: Path, samples: Sequence[Sample], suffix: str) -> dict[int, Pat
 
 
 def _read(path: Path, sample: Sample, height: int, width: int, how: str) -> Labels:
-    pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    raw = read_file(path)
+    if problem := damage(raw):
+        raise DataError(f"{path} {problem}")
+    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise DataError(f"{path} is no 8-bit gray PNG: save it as {how}")
     shape = read_image(sample.path).shape[:2]
