@@ -15,6 +15,7 @@ import tiny
 from edgead import Bundle, Detector
 from edgead.bundle import FusionSpec, Manifest, MapSpec
 from edgead.bundle.store import write_bundle
+from edgead.engines.base import Engine
 from edgead.errors import BundleError, GateError, UsageError
 from edgead.ops import Rules
 from edgead.types import Reading
@@ -118,7 +119,7 @@ def test_verify_holds_an_engine_to_the_planted_anomaly(tiny_bundle: Path) -> Non
         assert [check.passed for check in verify(bundle, blind)] == [True, False]
 
 
-class _Blind:
+class _Blind(Engine):
     """An engine that shows a hundredth of what is there."""
 
     name, precision = "onnx", "fp32"
