@@ -17,7 +17,7 @@ from painted import texture
 from edgead import images
 from edgead.errors import DataError, UsageError
 from edgead.images import decode_jpeg, read_image
-from edgead.picture_size import picture_size
+from edgead.picture_size import _FORMATS, picture_size
 
 Output = tuple[int, str, str]
 Command = Callable[..., Output]
@@ -81,10 +81,9 @@ def test_the_limit_is_an_option(
     assert edgead("--max-pixels", "0", "predict", tiny_bundle, parts)[0] == 2
 
 
-@given(st.binary(max_size=300), st.sampled_from(ENDINGS))
-def test_no_header_breaks_the_reader(tail: bytes, ending: str) -> None:
-    gray = cv2.imencode(ending, np.full((8, 8, 1 if ending in (".pgm", ".pam") else 3), 7, np.uint8))[1].tobytes()
-    for raw in (gray[:12] + tail, gray[:4] + tail, tail):
+@given(st.binary(max_size=300), st.sampled_from([mark for mark, _ in _FORMATS]))
+def test_no_header_breaks_the_reader(tail: bytes, mark: bytes) -> None:
+    for raw in (mark + tail, tail):
         size = picture_size(raw)
         assert size is None or min(size) >= 0
 
