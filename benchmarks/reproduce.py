@@ -1,10 +1,11 @@
-"""The figures of the README: measured anew, or written into it from what was measured last.
+"""Measures the figures of the documentation anew, or writes into it what was measured last.
 
     python benchmarks/reproduce.py measure DATA_FOLDER --keep FOLDER    run every benchmark, then write the tables
-    python benchmarks/reproduce.py tables [--check]                     write the tables from benchmarks/results alone
+    python benchmarks/reproduce.py tables [--check]                     write the tables from the results alone
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. The folder of data sets has the sets that are named
-below; bundles, networks and the peers' environment stay in `--keep`, and what is there is not made again.
+Results are of one machine and lie in its folder, benchmarks/results/MACHINE (`--machine`). A table stands in a page
+between `<!-- table: NAME -->` and `<!-- end -->`. The folder of data sets has the sets that are named below; bundles,
+networks and the peers' environment stay in `--keep`, and what is there is not made again.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
+MACHINE = "epyc-2core"  # whose figures the documentation shows
 RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
-SETS = {  # folder of the data set -> what the README calls it
+ROOT = HERE.parent
+PAGES = ("README.md", "docs/figures.md", "docs/precision.md")  # that have tables
+CURVE_IMAGE = ROOT / "docs/images/curve-stlm.svg"
+SETS = {  # folder of the data set -> what the documentation calls it
     "bottle": "MVTec AD bottle",
     "dice": "dice",
     "cubes": "cubes on a robot arm",
@@ -33,38 +39,93 @@ SETS = {  # folder of the data set -> what the README calls it
 }
 SMALL = ("aliens", "screw_presence", "glass_fibre", "cubes", "bottle")  # the peers' sets
 CURVE = ("aliens", "glass_fibre")
-TRAINING = {"stlm": ("--budget", "3m"), "ast_mfr": ("--budget", "5m")}  # method -> how long, at the most
+TRAINING = {"stlm": "3m", "ast_mfr": "5m"}  # method -> how long, at the most
+LONGER = {("ast_mfr", "elpv"): "10m"}
+TRAYS = "trays"  # generated images whose defects are logical
+KITS = ("screw_presence", TRAYS)  # the sets of csad
+GPU = "nvidia-smi"  # the program that shows there is one
 
 
-def steps(data: Path, keep: Path) -> list[list[str]]:
-    """The command lines that measure everything, in order."""
-    every, small, curve = (
-        [str(data / name) for name in names if (data / name).is_dir()] for names in (SETS, SMALL, CURVE)
-    )
-    bundles = {method: str(keep / method) for method in TRAINING}
-    networks = [f"{folder}/bottle.edgead" for folder in bundles.values()]
-    quantized = [f"{keep / 'precision'}/{method}-bottle.edgead" for method in TRAINING]
-    into = ["--data", str(data), "--keep", str(keep / "precision"), "--out", result("precision")]
-    precisions = [
-        ["precision.py", *(name for name in SETS if (data / name).is_dir()), "--bundles", folder, *into]
-        for folder in bundles.values()
+class Effort(NamedTuple):
+    """How much is trained and measured; `QUICK` only shows that every step runs."""
+
+    steps: int | None = None  # of every training; None: what the documentation says
+    rounds: tuple[str, ...] = ()
+    soak: tuple[str, ...] = ()
+
+    def training(self, budget: str) -> list[str]:
+        return ["--budget", budget] if self.steps is None else ["--steps", str(self.steps)]
+
+    def fixed(self, steps: int) -> list[str]:
+        return ["--steps", str(self.steps or steps)]
+
+
+FULL, QUICK = Effort(), Effort(steps=2, rounds=("--rounds", "10"), soak=("--minutes", "0.2"))
+
+
+def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL) -> list[list[str]]:
+    """The command lines that measure everything, in order. What needs a GPU is left out where there is none."""
+
+    def sets(*names: str) -> list[str]:
+        found = ((keep if name == TRAYS else data) / name for name in names)
+        return [str(path) for path in found if path.is_dir() or path.name == TRAYS]
+
+    def out(name: str) -> list[str]:
+        return ["--out", result(name, machine)]
+
+    def accuracy(method: str, budget: list[str], *names: str) -> list[str]:
+        return ["accuracy.py", method, *sets(*names), *budget, "--keep", str(keep / method), *out(f"accuracy-{method}")]
+
+    def precision(method: str, root: Path, *names: str) -> list[str]:
+        found = [Path(path).name for path in sets(*names)]
+        into = ["--data", str(root), "--keep", str(keep / "precision"), *out("precision")]
+        return ["precision.py", *found, "--bundles", str(keep / method), *into]
+
+    def trained(method: str) -> Iterator[list[str]]:
+        usual = [name for name in SETS if (method, name) not in LONGER]
+        yield accuracy(method, effort.training(TRAINING[method]), *usual)
+        for name in (name for name in SETS if name not in usual and sets(name)):
+            yield accuracy(method, effort.training(LONGER[method, name]), *usual, name)
+
+    stlm = str(keep / "stlm/bottle.edgead")
+    networks = [str(keep / "precision" / name) for name in ("stlm-bottle.edgead", "ast_mfr-bottle.edgead")]
+    quantized = [*networks, str(keep / "precision/csad-screw_presence.edgead")]
+    peers = ["peers.py", "--keep", str(keep / "peers"), *(() if effort.steps is None else ("--seconds", "2"))]
+    bottle = [*sets("bottle"), "--preset", "edge"]
+    found = [
+        ["../tests/support/trays.py", str(keep / TRAYS)],
+        *(line for method in TRAINING for line in trained(method)),
+        accuracy("csad", effort.fixed(160), *KITS),
+        ["curve.py", *sets(*CURVE), *effort.fixed(80), "--keep", str(keep / "curve"), *out("curve-stlm")],
+        ["frame_path.py", stlm, *effort.rounds, *out("frame-path")],
+        *(precision(method, data, *SETS) for method in TRAINING),
+        *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
+        ["limit.py", *quantized, *effort.rounds, *out("limit")],
+        ["logical.py", *sets(*KITS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
+        ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
+        ["engines.py", *quantized, *out("engines-rtx")],
+        ["soak.py", stlm, *effort.soak, *out("soak")],
+        [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
+        [*peers, *sets(*KITS), "--bundles", str(keep / "csad"), *out("peers-trays")],
     ]
-    accuracy = [
-        ["accuracy.py", method, *every, *TRAINING[method], "--keep", folder, "--out", result(f"accuracy-{method}")]
-        for method, folder in bundles.items()
-    ]
-    return [
-        *accuracy,
-        ["curve.py", *curve, "--steps", "80", "--keep", str(keep / "curve"), "--out", result("curve-stlm")],
-        ["frame_path.py", networks[0], "--out", result("frame-path")],
-        *precisions,
-        ["limit.py", *quantized, "--out", result("limit")],
-        ["peers.py", *small, "--bundles", bundles["stlm"], "--keep", str(keep / "peers"), "--out", result("peers")],
-    ]
+    if shutil.which(GPU):
+        found += [["gpu_engine.py", stlm, *out("gpu-engine")], ["kernels.py", *out("kernels")]]
+    return found
 
 
-def result(name: str) -> str:
-    return str(RESULTS / f"{name.replace('_', '-')}.json")
+def measure(lines: Sequence[Sequence[str]]) -> None:
+    """Run every step; one that fails costs its own figures. Exits with their names."""
+    failed = []
+    for program, *arguments in lines:
+        print("==", program, *arguments, flush=True)
+        if subprocess.run([sys.executable, HERE / program, *arguments], check=False).returncode:
+            failed.append(program)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; what they need is said above, and the same command goes on")
+
+
+def result(name: str, machine: str = MACHINE) -> str:
+    return str(RESULTS / machine / f"{name.replace('_', '-')}.json")
 
 
 def markdown(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -148,44 +209,68 @@ def precision_table(found: dict[str, Any]) -> str:
     return markdown(["network", *forms, "MB", "INT8's time"], rows)
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {  # name -> results, what is made of them
-    "stlm": ("accuracy-stlm", accuracy_table),
-    "ast_mfr": ("accuracy-ast_mfr", accuracy_table),
-    "peers": ("peers", peers_table),
-    "limit": ("limit", limit_table),
-    "precision": ("precision", precision_table),
+def summary_table(*found: dict[str, Any]) -> str:
+    """One row a data set: image AUROC (and AUPRO) of each method, the time of its network in the head."""
+    times = [statistics.median(one["latency_ms"] for one in result["sets"].values()) for result in found]
+    methods = [f"`{result['method']}`, {ms:.0f} ms" for result, ms in zip(found, times, strict=True)]
+    first = found[0]["sets"]
+    rows = [
+        [SETS[name], str(first[name]["train"]), *(accuracy(result["sets"].get(name)) for result in found)]
+        for name in SETS if name in first
+    ]  # fmt: skip
+    return markdown(["images", "trained on", *methods], rows)
+
+
+TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
+    "summary": (("accuracy-stlm", "accuracy-ast_mfr"), summary_table),
+    "stlm": (("accuracy-stlm",), accuracy_table),
+    "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
+    "peers": (("peers",), peers_table),
+    "limit": (("limit",), limit_table),
+    "precision": (("precision",), precision_table),
 }
 
 
 def written(text: str) -> str:
-    """The README with every table made anew."""
-    for name, (source, make) in TABLES.items():
-        table = make(json.loads(Path(result(source)).read_text(encoding="utf-8")))
-        place = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not place.search(text):
-            raise SystemExit(f"the README has no place for the table {name}")
-        text = place.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
-    return text
+    """A page with each of its tables made anew."""
+
+    def anew(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            raise SystemExit(f"no table is called '{match[2]}': there are {', '.join(TABLES)}")
+        sources, make = TABLES[match[2]]
+        table = make(*(json.loads(Path(result(one)).read_text(encoding="utf-8")) for one in sources))
+        return f"{match[1]}\n{table}\n\n<!-- end -->"
+
+    return re.sub(r"(<!-- table: (\w+) -->\n).*?<!-- end -->", anew, text, flags=re.DOTALL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    measure = commands.add_parser("measure")
-    measure.add_argument("data", type=Path)
-    measure.add_argument("--keep", type=Path, required=True)
+    run = commands.add_parser("measure")
+    run.add_argument("data", type=Path)
+    run.add_argument("--keep", type=Path, required=True)
+    run.add_argument("--machine", default=MACHINE, help="folder of the results, below benchmarks/results")
+    run.add_argument("--only", nargs="+", help="these programs alone, such as precision limit")
+    run.add_argument("--quick", action="store_true", help="two steps of training each: shows that it runs, no figures")
     commands.add_parser("tables").add_argument(
         "--check", action="store_true", help="fail where they are not up to date"
     )
     given = parser.parse_args()
     if given.command == "measure":
-        for program, *arguments in steps(given.data, given.keep):
-            subprocess.run([sys.executable, HERE / program, *arguments], check=True)
-    before = README.read_text(encoding="utf-8")
-    after = written(before)
+        machine = "quick" if given.quick else given.machine
+        (RESULTS / machine).mkdir(exist_ok=True)
+        lines = steps(given.data, given.keep, machine, QUICK if given.quick else FULL)
+        measure([line for line in lines if not given.only or Path(line[0]).stem in given.only])
+        if machine != MACHINE:
+            return
+    pages = {ROOT / name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    stale = [page.name for page, text in pages.items() if written(text) != text]
     if getattr(given, "check", False):
-        raise SystemExit("the README's tables are not those of benchmarks/results" if before != after else 0)
-    README.write_text(after, encoding="utf-8")
+        raise SystemExit(f"tables are not those of the results: {', '.join(stale)}" if stale else 0)
+    for page, text in pages.items():
+        page.write_text(written(text), encoding="utf-8")
+    shutil.copyfile(Path(result("curve-stlm")).with_suffix(".svg"), CURVE_IMAGE)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def list_candidates(
         if preset in METHODS[name]
     ]
     if not found:
-        raise UsageError(f"no method has the preset {', '.join(presets)}: see the README's table of methods")
+        raise UsageError(f"no method has the preset {', '.join(presets)}: see docs/methods.md")
     return found
 
 

@@ -1,6 +1,6 @@
 """AST-MFR for the edge: EfficientNet-Lite0 teaches a small plain ResNet whose features are masked and regenerated.
 
-Against the published model (`ast_mfr_paper`), each with its reason; `benchmarks/results/choices-ast-mfr.md` has what
+Against the published model (`ast_mfr_paper`), each with its reason; `docs/decisions/ast-mfr.md` has what
 each is worth:
 
 - The student is pretrained, as in the paper, by starting from the teacher's own first blocks, frozen: one trunk for

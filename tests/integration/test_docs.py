@@ -1,0 +1,187 @@
+"""The README, the site and the examples: what they tell people to do works as it stands there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import nbformat
+import numpy as np
+import pytest
+import typer.main
+import yaml
+from nbclient import NotebookClient
+
+from edgead.cli.app import make_app
+from edgead.system.platforms import JETPACKS, dotted
+from edgead_tools.data import open_dataset, read_mask
+from edgead_tools.pipeline.config import load_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+}
+README, NVIDIA, TROUBLES = (PAGES[name] for name in ("README.md", "docs/nvidia.md", "docs/troubleshooting.md"))
+WORDS = 900  # of the README at the most
+COMMANDS = {"build", "run", "predict", "eval", "info", "verify", "threshold", "doctor", "compile", "calibrate", "sweep"}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, code) of every code block in that language."""
+    found = [
+        (name, code) for name, page in PAGES.items() for code in re.findall(rf"```{language}\n(.*?)```", page, re.S)
+    ]
+    assert found
+    return found
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=True)
+
+
+@pytest.fixture
+def station(tmp_path: Path, tiny_bundle: Path) -> Path:
+    """A folder with a bundle and two images, as a reader has it."""
+    shutil.copyfile(tiny_bundle, tmp_path / "bottle.edgead")
+    (tmp_path / "images").mkdir()
+    for name, level in (("a.png", 0), ("b.png", 255)):
+        cv2.imwrite(str(tmp_path / "images" / name), np.full((48, 64, 3), level, np.uint8))
+    return tmp_path
+
+
+def test_the_readme_is_short() -> None:
+    text = re.sub(r"<!--.*?-->", "", README)
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= WORDS
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("python"), ids=lambda value: value if value.endswith(".md") else "")
+def test_the_python_of_a_page_runs(station: Path, page: str, block: str) -> None:
+    done = run("-c", block, cwd=station)
+    assert "a.png" in done.stdout
+    assert "NG" in done.stdout
+
+
+def test_the_yaml_of_the_pages_is_configuration(tmp_path: Path, edgead) -> None:
+    configs = [code for _, code in blocks("yaml") if "cameras:" not in code]
+    stations = [code for _, code in blocks("yaml") if "cameras:" in code]
+    assert configs
+    assert stations
+    for code in configs:
+        (tmp_path / "edgead.yaml").write_text(code)
+        config = load_config({}, tmp_path / "edgead.yaml")
+        assert config.data == "parts/bottle"
+        assert config.options == {"flips": True}
+    for code in stations:
+        given = yaml.safe_load(code) | {"bundle": "absent.edgead"}
+        (tmp_path / "station.yaml").write_text(yaml.safe_dump(given))
+        code, _, err = edgead("run", "--station", "station.yaml")
+        assert (code, "there is no bundle at absent.edgead" in err) == (1, True), err  # all else was understood
+
+
+def test_every_command_of_the_pages_exists_with_its_options() -> None:
+    known = typer.main.get_command(make_app())
+    context = typer.Context(known)
+    called = set()
+    for name, page in PAGES.items():
+        prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+        shell = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+        for line in [*re.findall(r"`([^`]+)`", prose), *shell.splitlines()]:
+            for command, rest in re.findall(r"^edgead ([a-z]+)\b(.*)$", " ".join(line.split())):
+                called.add(command)
+                found = known.get_command(context, command)  # type: ignore[attr-defined]
+                assert found is not None, f"{name}: edgead {command}"
+                options = {option for one in found.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+                odd = set(re.findall(r"--[a-z][a-z-]*", rest)) - options
+                assert not odd, f"{name}: edgead {command} {odd}"
+    assert called >= COMMANDS
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for name in (name for name in PAGES if "/" not in name):  # those of the site are checked by its build
+        for target in re.findall(r"\]\(([^)#:]+)\)", PAGES[name]):
+            assert (ROOT / target).exists(), f"{name} links to {target}"
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    pattern = re.compile(r"`((?:sdk|calibration|tools|tests|benchmarks|examples|docs|\.ci)/[\w./-]*\w)`")
+    for name, page in PAGES.items():
+        for target in pattern.findall(page):
+            assert (ROOT / target).exists(), f"{name} names {target}"
+
+
+def test_every_message_of_troubleshooting_is_one_that_edgead_has() -> None:
+    said = set()
+    for path in (path for folder in ("sdk", "calibration", "tools") for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.add(node.value)
+    rows = re.findall(r"^\| `([^|]+)` \|", TROUBLES, re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if not any(row in text for text in said)] == []
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    api = (tmp_path / "site/api/index.html").read_text(encoding="utf-8")
+    missing = [name for name in importlib.import_module("edgead").__all__ if f'id="edgead.{name}"' not in api]
+    assert missing == []
+
+
+def test_the_notebook_runs(station: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEAD_MODEL", "bottle.edgead")
+    monkeypatch.setenv("EDGEAD_SOURCE", "images")
+    monkeypatch.setenv("IPYTHONDIR", str(station / "ipython"))
+    notebook = nbformat.read(ROOT / "examples/first_look.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)  # committed without output
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(station)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "a.png: OK" in printed
+    assert "b.png: NG" in printed
+    assert "image/png" in notebook.cells[-1]["outputs"][0]["data"]
+
+
+def test_the_page_for_nvidia_has_the_table_that_doctor_goes_by() -> None:
+    for row in JETPACKS:
+        cuda, python = dotted(row.cuda), dotted(row.python)
+        (line,) = (line for line in NVIDIA.splitlines() if line.startswith("| JetPack") and row.name[:3] in line)
+        assert {cuda, python} <= {cell.strip() for cell in line.split("|")}
+        assert all(text in line for text in (*map(dotted, row.tensorrt), dotted(row.linux[:2]), *row.boards))
+
+
+def test_the_commands_for_install_are_what_ci_runs() -> None:
+    command = re.search(r"<!-- test command -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.DOTALL)
+    assert command is not None
+    assert "pytest" in command[1]
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_quickstart_judges_images_and_draws_them(station: Path) -> None:
+    done = run(ROOT / "examples/quickstart.py", "bottle.edgead", "images/a.png", "images/b.png", cwd=station)
+    assert "OK" in done.stdout
+    assert "NG" in done.stdout
+    assert (station / "images/b.png.overlay.jpg").exists()
+
+
+def test_the_line_station_rejects_and_records(station: Path) -> None:
+    done = run(ROOT / "examples/line_station.py", "bottle.edgead", "images", "record.jsonl", cwd=station)
+    assert "reject part" in done.stdout
+    assert len((station / "record.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_drawn_parts_are_a_data_set(tmp_path: Path) -> None:
+    run(ROOT / "examples/make_parts.py", tmp_path / "flange", cwd=tmp_path)
+    dataset = open_dataset(tmp_path / "flange")
+    assert (dataset.layout, len(dataset.train), len(dataset.test)) == ("mvtec", 120, 60)
+    assert dataset.has_masks
+    assert all(read_mask(sample).any() for sample in dataset.test if not sample.is_good)
