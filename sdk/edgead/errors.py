@@ -2,6 +2,7 @@
 
     EdgeadError            exit code 1   anything below, and the one class a caller needs to catch
     ├── UsageError                   2   an option, a configuration key or an argument is wrong
+    │   └── MissingPackageError      2   what was asked for needs a package that is not installed
     ├── DataError                    1   an image, a folder or a data set cannot be used
     ├── BundleError                  1   a bundle is missing, damaged, altered or too new
     ├── WeightsError                 1   pretrained weights are missing or not what they should be
@@ -27,6 +28,10 @@ class EdgeadError(Exception):
 
 class UsageError(EdgeadError):
     exit_code = 2
+
+
+class MissingPackageError(UsageError):
+    pass
 
 
 class DataError(EdgeadError):

@@ -27,7 +27,7 @@ from edgead_calibration.rules import violations
 from edgead_tools.backbones.weights import WEIGHTS
 from edgead_tools.export.network import TOLERANCE, ExportReport, export
 from edgead_tools.export.program import in_half, make_program, output_names
-from edgead_tools.methods import METHODS, Method, Trained, create_method
+from edgead_tools.methods import Method, Trained, create_method, presets_by_method
 from edgead_tools.training.loop import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +39,7 @@ CHEAP = {("ast_mfr", "paper"): {"batch": 2}}  # options of the published models,
 TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
-ALL = [(name, preset) for name, presets in METHODS.items() for preset in presets]
+ALL = [(name, preset) for name, presets in presets_by_method().items() for preset in presets]
 PRETRAINED = [(name, preset) for name, preset in ALL if preset == "edge"]  # the others' real weights are no package
 Maps = dict[str, NDArray[np.float32]]
 

@@ -14,6 +14,8 @@ import edgead
 import edgead.engines
 import edgead.stream.sinks
 import edgead.stream.sources
+from edgead.cli.commands import COMMANDS
+from edgead_tools.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
@@ -26,6 +28,7 @@ ALLOWED = {  # what a file may import beyond the standard library and its room's
     "sdk/edgead/engines/openvino.py": {"openvino"},
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
+    "sdk/edgead/web/connections.py": {"uvicorn"},
     "sdk/edgead/web/server.py": {"uvicorn"},
     **{f"calibration/edgead_calibration/{name}.py": {"onnx", "onnxruntime"} for name in GRAPH_FILES},
 }
@@ -100,7 +103,8 @@ def test_inside_the_device_arrows_point_one_way() -> None:
 
 def test_sources_and_sinks_know_nobody() -> None:
     known = {
-        f"edgead.{name}" for name in ("closing", "errors", "files", "images", "listing", "ops", "types", "wording")
+        f"edgead.{name}"
+        for name in ("closing", "errors", "files", "images", "listing", "ops", "registry", "types", "wording")
     }
     rooms = {
         "sources": "edgead.stream.sources",
@@ -133,11 +137,20 @@ def test_what_is_public() -> None:
 
 
 def test_every_table_names_what_exists() -> None:
-    tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS]
-    for target in [entry.target for table in tables for entry in table.values()]:
+    tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS, METHODS]
+    entries = [entry for table in tables for entry in table.own.values()] + list(COMMANDS.values())
+    for target in [entry.target for entry in entries]:
         module, _, name = target.partition(":")
-        path = ROOT / "sdk" / (module.replace(".", "/") + ".py")
-        defined = {getattr(node, "name", None) for node in ast.parse(path.read_text()).body}
+        path = ROOT / ROOMS[module.partition(".")[0]] / (module.replace(".", "/") + ".py")
+        body = ast.parse(path.read_text()).body
+        defined = {getattr(node, "name", None) for node in body}
+        defined |= {
+            name.id
+            for node in body
+            if isinstance(node, ast.Assign)
+            for name in node.targets
+            if isinstance(name, ast.Name)
+        }
         assert name in defined, target
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from edgead.cli.app import Session, make_app
-from edgead.cli.plugins import missing_package
 from edgead.errors import EdgeadError
 
 INTERRUPTED = 130
@@ -29,11 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INTERRUPTED)
     except EdgeadError as error:
         _fail(str(error), error, error.exit_code, session.debug)
-    except ModuleNotFoundError as error:
-        missing = missing_package(error)
-        if missing is None:
-            _fail(_unexpected(error, session.debug), error, 1, session.debug)
-        _fail(f"this needs the package {missing}: pip install 'edgead[build]'", error, 2, session.debug)
     except OSError as error:
         _fail(_refused(error), error, 1, session.debug)
     except Exception as error:

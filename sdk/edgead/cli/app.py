@@ -1,24 +1,16 @@
-"""The typer app: edgead's own commands, and those of the rooms that are installed beside it."""
+"""The typer app: the commands, and the options that come before them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
 import typer
-import typer.core
 
 import edgead
-from edgead.cli.bench import bench
-from edgead.cli.cameras import cameras
-from edgead.cli.doctor import doctor
-from edgead.cli.info import info
-from edgead.cli.plugins import mount
-from edgead.cli.predict import predict
-from edgead.cli.run import run
-from edgead.cli.verify import verify
+from edgead.cli.commands import Commands
 from edgead.images import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
 
 
@@ -29,20 +21,8 @@ class Session:
     debug: bool = False
 
 
-class Commands(typer.core.TyperGroup):
-    """The group of commands; Ctrl-C leaves with 130 in every version of typer."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:
-            if interrupt.args:  # what was saved, and how to go on
-                typer.echo(f"edgead: {interrupt}", err=True)
-            raise typer.Exit(130) from None
-
-
 def make_app() -> typer.Typer:
-    """The app with every command there is on this machine."""
+    """The app with every command."""
     app = typer.Typer(
         name="edgead",
         cls=Commands,
@@ -52,10 +32,6 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_before)
-    own = (run, predict, info, verify, bench, cameras, doctor)
-    for command in own:
-        app.command()(command)
-    mount(app, reserved={command.__name__ for command in own})
     return app
 
 

@@ -23,7 +23,8 @@ class Precision(str, Enum):
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="An .edgead file.", show_default=False)]
 EngineName = Annotated[
-    str, typer.Option("--engine", envvar="EDGEAD_ENGINE", help=f"What runs the network: auto, {', '.join(ENGINES)}.")
+    str,
+    typer.Option("--engine", envvar="EDGEAD_ENGINE", help=f"What runs the network: auto, {', '.join(ENGINES.own)}."),
 ]
 PrecisionName = Annotated[
     Precision, typer.Option("--precision", envvar="EDGEAD_PRECISION", help="What the network runs in.")

@@ -51,6 +51,7 @@ class AggregationRule(str, Enum):
 
 _log = logging.getLogger(__name__)
 _RANKS = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")  # where an option's value came from, strongest first
+_EXAMPLES = "; ".join(entry.example for kind, entry in SOURCES.own.items() if kind != "https")
 _SOURCE = "EDGEAD_SOURCE"  # read here: the parser would split a path at its spaces
 
 
@@ -76,7 +77,7 @@ def run(
         typer.Option(
             "--source",
             metavar="[NAME=]SOURCE",
-            help=f"{'; '.join(e.example for k, e in SOURCES.items() if k != 'https')}. Again for several. [{_SOURCE}]",
+            help=f"{_EXAMPLES}. Again for several. [{_SOURCE}]",
         ),
     ] = None,
     camera: Annotated[int | None, typer.Option("--camera", min=0, help="Short for --source camera:N.")] = None,
@@ -133,7 +134,9 @@ def run(
     video: Annotated[Path | None, typer.Option("--video", metavar="FILE", help="Write an annotated video.")] = None,
     sink: Annotated[
         list[str] | None,
-        typer.Option("--sink", metavar="KIND:PLACE", help=f"Where results go: {', '.join(SINKS)}. Again for several."),
+        typer.Option(
+            "--sink", metavar="KIND:PLACE", help=f"Where results go: {', '.join(SINKS.own)}. Again for several."
+        ),
     ] = None,
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from edgead.bundle import Bundle
 from edgead.engines.base import Engine
-from edgead.errors import AbsentError, BundleError, EdgeadError, EngineError, UsageError, nearest
+from edgead.errors import AbsentError, BundleError, EdgeadError, EngineError, MissingPackageError, UsageError, nearest
+from edgead.registry import Lazy, Registry
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineEntry:
-    """A row of the table: where an engine lives and how its needs are installed."""
-
-    target: str  # "module:Class"; the class is called as Class(bundle, precision, threads)
-    install: str
-
-
-ENGINES: dict[str, EngineEntry] = {  # best first; "auto" takes the first that loads
-    "tensorrt": EngineEntry("edgead.engines.tensorrt:TensorRtEngine", "pip install 'edgead[tensorrt]'"),
-    "openvino": EngineEntry("edgead.engines.openvino:OpenVinoEngine", "pip install 'edgead[openvino]'"),
-    "onnx": EngineEntry("edgead.engines.onnx:OnnxEngine", "pip install onnxruntime"),
-}
+# best first: "auto" takes the first that loads; each is called as Class(bundle, precision, threads)
+ENGINES = Registry(
+    "edgead.engines",
+    Lazy,
+    {
+        "tensorrt": Lazy("edgead.engines.tensorrt:TensorRtEngine", extra="tensorrt"),
+        "openvino": Lazy("edgead.engines.openvino:OpenVinoEngine", extra="openvino"),
+        "onnx": Lazy("edgead.engines.onnx:OnnxEngine", package="onnxruntime"),
+    },
+)
 
 
 def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
@@ -111,25 +106,15 @@ def _load(name: str, bundle: Bundle, precision: str, threads: int) -> Engine:
 
 def _class_of(name: str) -> type[Any]:
     """The engine's class; raises AbsentError where a package is not installed, EngineError where one is broken."""
-    entry = ENGINES[name]
-    module, _, attribute = entry.target.partition(":")
     try:
-        kind: type[Any] = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name is None or _is_installed(error.name):
-            raise _broken(name, error) from error
-        raise AbsentError(f"{name} needs {error.name} ({entry.install})") from error
+        kind: type[Any] = ENGINES[name].load(name)
+    except MissingPackageError as error:
+        raise AbsentError(str(error)) from error
+    except UsageError as error:
+        raise EngineError(str(error)) from error
     except Exception as error:  # a shared library that is not found, or whatever a broken package raises
         raise _broken(name, error) from error
     return kind
-
-
-def _is_installed(module: str) -> bool:
-    """Whether the package of a missing module is there, so that it is broken rather than absent."""
-    try:
-        return find_spec(module.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        return True
 
 
 def _broken(name: str, error: Exception) -> EngineError:

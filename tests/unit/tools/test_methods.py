@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
 from edgead.errors import DataError, UsageError
+from edgead.registry import Lazy
 from edgead_tools.methods import METHODS, Method, Trained, TrainingImages, create_method
 from edgead_tools.training.loop import Run
 
@@ -48,7 +49,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     module = types.ModuleType("tiny_method")
     module.Tiny = Tiny  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tiny_method", module)
-    monkeypatch.setitem(METHODS, "tiny", {"edge": "tiny_method:Tiny"})
+    monkeypatch.setitem(METHODS.own, "tiny.edge", Lazy("tiny_method:Tiny"))
     return "tiny"
 
 

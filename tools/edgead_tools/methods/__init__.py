@@ -8,7 +8,6 @@ and one entry in METHODS. Its fields are its hyper-parameters, so `edgead build 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -19,23 +18,22 @@ from torch import nn
 
 from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
+from edgead.registry import Lazy, Registry
 from edgead.types import Labels, Mask
 from edgead_tools.training.loop import Run
 
-METHODS: dict[str, dict[str, str]] = {  # name -> preset -> "module:Class"
-    "ast_mfr": {
-        "edge": "edgead_tools.methods.ast_mfr.edge:AstMfrEdge",
-        "paper": "edgead_tools.methods.ast_mfr.paper:AstMfrPaper",
+METHODS = Registry(  # "name.preset", so that a package may add a preset to a method of another
+    "edgead.methods",
+    Lazy,
+    {
+        "ast_mfr.edge": Lazy("edgead_tools.methods.ast_mfr.edge:AstMfrEdge", extra="build"),
+        "ast_mfr.paper": Lazy("edgead_tools.methods.ast_mfr.paper:AstMfrPaper", extra="build"),
+        "csad.edge": Lazy("edgead_tools.methods.csad.edge:CsadEdge", extra="build"),
+        "csad.paper": Lazy("edgead_tools.methods.csad.paper:CsadPaper", extra="build"),
+        "stlm.edge": Lazy("edgead_tools.methods.stlm.edge:StlmEdge", extra="build"),
+        "stlm.paper": Lazy("edgead_tools.methods.stlm.paper:StlmPaper", extra="build"),
     },
-    "csad": {
-        "edge": "edgead_tools.methods.csad.edge:CsadEdge",
-        "paper": "edgead_tools.methods.csad.paper:CsadPaper",
-    },
-    "stlm": {
-        "edge": "edgead_tools.methods.stlm.edge:StlmEdge",
-        "paper": "edgead_tools.methods.stlm.paper:StlmPaper",
-    },
-}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +120,19 @@ def create_method(name: str, preset: str, options: Mapping[str, Any]) -> Method:
     return method
 
 
+def presets_by_method() -> dict[str, list[str]]:
+    """The presets of each method, in the table's order."""
+    found: dict[str, list[str]] = {}
+    for key in METHODS:
+        name, _, preset = key.partition(".")
+        found.setdefault(name, []).append(preset)
+    return found
+
+
 def _method_class(name: str, preset: str) -> Any:
-    if name not in METHODS:
-        raise UsageError(f"no method is called '{name}': {nearest(name, METHODS)}")
-    if preset not in METHODS[name]:
-        raise UsageError(f"method '{name}' has no preset '{preset}': {nearest(preset, METHODS[name])}")
-    module, _, kind = METHODS[name][preset].partition(":")
-    return getattr(importlib.import_module(module), kind)
+    known = presets_by_method()
+    if name not in known:
+        raise UsageError(f"no method is called '{name}': {nearest(name, known)}")
+    if preset not in known[name]:
+        raise UsageError(f"method '{name}' has no preset '{preset}': {nearest(preset, known[name])}")
+    return METHODS[f"{name}.{preset}"].load(f"method '{name}'")

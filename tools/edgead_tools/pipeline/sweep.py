@@ -23,7 +23,7 @@ from edgead.system.device import OtherWork, describe_device, describe_state
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.report.page import Section, page, table
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
-from edgead_tools.methods import METHODS, create_method
+from edgead_tools.methods import create_method, presets_by_method
 from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
@@ -71,12 +71,13 @@ def list_candidates(
             create_method(name, preset, {})
     for size in sizes:
         BuildConfig(size=size)
+    known = presets_by_method()
     found = [
         Candidate(name, preset, size)
         for size in sorted(set(sizes))
-        for name in (methods or METHODS)
+        for name in (methods or known)
         for preset in presets
-        if preset in METHODS[name]
+        if preset in known[name]
     ]
     if not found:
         raise UsageError(f"no method has the preset {', '.join(presets)}: see docs/methods.md")

@@ -10,13 +10,13 @@ import glob
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 from urllib.parse import unquote
 
 from edgead.errors import UsageError, nearest
+from edgead.registry import Lazy, Registry
 from edgead.types import Frame
 
 VIDEO_EXTENSIONS = frozenset(
@@ -57,25 +57,30 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceEntry:
-    """A row of the table: where a source lives and what is written to name one."""
+class SourceEntry(Lazy):
+    """A function, or a class, called as function(name, bits, timeout): opens a source or raises SourceError."""
 
-    target: str  # "module:function", called as function(name, bits, timeout); opens it or raises SourceError
-    example: str
+    example: str = ""  # what is written to name one
     live: bool = True  # comes when it likes, and may come back when it was lost
 
 
-SOURCES: dict[str, SourceEntry] = {
-    "images": SourceEntry("edgead.stream.sources.images:open_images", "parts/, 'parts/*.png' or part.png", live=False),
-    "video": SourceEntry("edgead.stream.sources.video:open_video", "line.mp4", live=False),
-    "camera": SourceEntry("edgead.stream.sources.live:open_camera", "0, camera:0 or /dev/video0"),
-    "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", "rtsp://camera.local/stream"),
-    "http": SourceEntry("edgead.stream.sources.live:open_web", "http://camera.local/video"),
-    "https": SourceEntry("edgead.stream.sources.live:open_web", "https://camera.local/video"),
-    "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", "csi://0"),
-    "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", "'gst:v4l2src device=/dev/video0'"),
-    "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", "synthetic:640x480@30"),
-}
+SOURCES = Registry(
+    "edgead.sources",
+    SourceEntry,
+    {
+        "images": SourceEntry(
+            "edgead.stream.sources.images:open_images", example="parts/, 'parts/*.png' or part.png", live=False
+        ),
+        "video": SourceEntry("edgead.stream.sources.video:open_video", example="line.mp4", live=False),
+        "camera": SourceEntry("edgead.stream.sources.live:open_camera", example="0, camera:0 or /dev/video0"),
+        "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", example="rtsp://camera.local/stream"),
+        "http": SourceEntry("edgead.stream.sources.live:open_web", example="http://camera.local/video"),
+        "https": SourceEntry("edgead.stream.sources.live:open_web", example="https://camera.local/video"),
+        "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", example="csi://0"),
+        "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", example="'gst:v4l2src device=/dev/video0'"),
+        "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", example="synthetic:640x480@30"),
+    },
+)
 
 
 def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
@@ -85,8 +90,7 @@ def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
     never). Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
     """
     kind, name = parse(spec)
-    module, _, function = SOURCES[kind].target.partition(":")
-    source: Source = getattr(import_module(module), function)(name, bits, timeout)
+    source: Source = SOURCES[kind].load(f"the source '{kind}'")(name, bits, timeout)
     return source
 
 
@@ -128,4 +132,6 @@ def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec
+    if kind in SOURCES and kind not in SOURCES.own:  # of another package, which may write it either way
+        return kind, rest
     raise UsageError(f"'{kind}:' is no kind of source: {nearest(kind, SOURCES)}")

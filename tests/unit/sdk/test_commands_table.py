@@ -1,0 +1,114 @@
+"""Commands of the table: loaded when they are called, missing or broken."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgead.cli.app import make_app
+from edgead.errors import UsageError
+from edgead.registry import Lazy
+
+ROOM = """
+import typer
+from typing import Annotated
+
+def greet(name: str, loud: Annotated[bool, typer.Option("--loud")] = False) -> None:
+    "Say hello."
+    print(f"hello {name}{'!' if loud else ''}")
+
+def heavy(count: int = 1) -> None:
+    "Needs something big."
+    import surely_absent.deep
+
+def fault() -> None:
+    "Has a fault."
+    import edgead.surely_absent
+"""
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an importable module with commands in it."""
+    (tmp_path / "some_room.py").write_text(ROOM)
+    (tmp_path / "needy_room.py").write_text("import surely_absent")
+    (tmp_path / "other_room.py").write_text("raise ImportError('libbig.so.3: no such file', name='other_room')")
+    (tmp_path / "broken_room.py").write_text("from edgead import nothing_like_it")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "some_room"
+    for name in ("some_room", "needy_room", "other_room", "broken_room"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the app with such a table; gives what it printed."""
+
+    def run(table: dict[str, str], *arguments: str, extra: str = "build") -> str:
+        entries = {name: Lazy(target, extra=extra) for name, target in table.items()}
+        monkeypatch.setattr("edgead.cli.commands.COMMANDS", entries)
+        with pytest.raises(SystemExit) as left:
+            make_app()(list(arguments))
+        assert left.value.code == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_rooms_command_keeps_its_arguments(room: str, call: Callable[..., str]) -> None:
+    points = {"greet": f"{room}:greet"}
+    assert call(points, "greet", "you", "--loud") == "hello you!\n"
+    assert "Say hello." in call(points, "--help")
+    assert "--loud" in call(points, "greet", "--help")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "arguments", "match"),
+    [
+        ("build", "edgead_absent_room.commands:build", ["build", "good/", "--epochs", "3"], r"edgead_absent_room"),
+        (
+            "build",
+            "needy_room:build",
+            ["build", "--help"],
+            "`edgead build` needs the package surely_absent: pip install",
+        ),
+        ("heavy", "some_room:heavy", ["heavy", "--count", "2"], "needs the package surely_absent: pip install"),
+    ],
+)
+@pytest.mark.usefixtures("room")
+def test_what_is_missing_is_named(
+    name: str, value: str, arguments: list[str], match: str, call: Callable[..., str]
+) -> None:
+    assert f"\n  {name} " in call({name: value}, "--help")
+    with pytest.raises(UsageError, match=match) as caught:
+        call({name: value}, *arguments)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("extra", ["build", "demo", ""])
+def test_the_installing_line_fits_the_command(extra: str, call: Callable[..., str]) -> None:
+    install = f"pip install 'edgead[{extra}]'" if extra else "pip install edgead"
+    assert f"Not available here: {install}" in call({"build": "edgead_absent.commands:run"}, "--help", extra=extra)
+    with pytest.raises(UsageError, match=re.escape(install)):
+        call({"build": "edgead_absent.commands:run"}, "build", extra=extra)
+
+
+@pytest.mark.usefixtures("room")
+def test_a_package_that_does_not_load_is_named(call: Callable[..., str]) -> None:
+    with pytest.raises(UsageError, match=r"needs the package other_room, which does not work here: libbig\.so\.3"):
+        call({"greet": "other_room:greet"}, "greet")
+
+
+@pytest.mark.usefixtures("room")
+def test_a_broken_room_stops_its_own_command_alone(call: Callable[..., str]) -> None:
+    points = {"bad": "broken_room:bad", "fault": "some_room:fault", "greet": "some_room:greet"}
+    assert "Cannot be loaded: cannot import name" in call(points, "--help")
+    assert call(points, "greet", "you") == "hello you\n"
+    with pytest.raises(ImportError, match="nothing_like_it"):
+        call(points, "bad")
+    with pytest.raises(ModuleNotFoundError, match="surely_absent"):
+        call(points, "fault")
