@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from edgead import Bundle
 from edgead.cuda.buffers import Buffer
 from edgead.cuda.context import CudaContext
+from edgead.cuda.graph import GraphCache
 from edgead.engines import load_engine
 from edgead.errors import EdgeadError
 from edgead.system.device import describe_device
@@ -65,10 +67,11 @@ def network_alone(bundle: Bundle, precision: str, rounds: int) -> dict[int, floa
             image = Buffer(gpu, max(prepared.metadata.batches) * 3 * spec.height * spec.width * 4)
             stream.zero(image.address, image.size // 4)
             session = Session(gpu, library, prepared, stream, image.address)
+            graphs = GraphCache(gpu, stream, "the network")
             for index, batch in enumerate(session.batches):
 
                 def run(index: int = index) -> None:
-                    session.enqueue(index)
+                    graphs.run(index, partial(session.enqueue, index))
                     stream.synchronize()
 
                 found[batch] = median_ms(run, rounds)

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec, Thresholds
-from edgead.cuda.buffers import Buffer, HostDeviceBuffer
+from edgead.cuda.buffers import Buffer, HostDeviceBuffer, ResultBlock
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.frame_buffer import FrameBuffer
@@ -72,13 +72,14 @@ def fusing(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, side:
     maps = {name: rng.random((batch, side // n, side // n), np.float32) for name, n in {"a": 4, "b": 8}.items()}
     parts = tuple(MapSpec(name=name) for name in maps)
     spec = FusionSpec(maps=parts, height=side, width=side, sigma=4.0, score=ScoreSpec(top=100))
-    fuse = Fuse(gpu, kernels, spec, batch, {name: sent(gpu, one, stream) for name, one in maps.items()}, stream)
+    outputs = {name: sent(gpu, one, stream) for name, one in maps.items()}
+    fuse = Fuse(gpu, kernels, spec, batch, outputs, stream, ResultBlock(gpu, Fuse.layout(spec, batch)))
 
     def host() -> None:
         for index in range(batch):
             ops.image_score(ops.fuse({name: one[index] for name, one in maps.items()}, spec), spec)
 
-    return Case(lambda: fuse.launch(batch, stream), host, sum(m.nbytes for m in maps.values()) + fuse.maps.host.nbytes)
+    return Case(lambda: fuse.launch(batch, stream), host, sum(m.nbytes for m in maps.values()) + fuse.maps.nbytes)
 
 
 def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, side: int) -> Case:
@@ -95,7 +96,8 @@ def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, sid
         names=tuple("abcdef"), height=side, width=side, histograms=tuple(specs), logical=unit, structural=unit
     )
     components = Components(spec, tuple(statistics))
-    histograms = ComponentHistograms(gpu, kernels, components, batch, sent(gpu, logits, stream), stream)
+    results = ResultBlock(gpu, ComponentHistograms.layout(components, batch))
+    histograms = ComponentHistograms(gpu, kernels, components, sent(gpu, logits, stream), stream, results)
 
     def host() -> None:
         for one in logits:
@@ -103,7 +105,7 @@ def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, sid
             for grid, fitted in zip(specs, statistics, strict=True):
                 distance(count_components(labels, 6, grid.rows, grid.columns), fitted)
 
-    return Case(lambda: histograms.launch(batch, stream), host, logits.nbytes + histograms.labels.host.nbytes)
+    return Case(lambda: histograms.launch(batch, stream), host, logits.nbytes + histograms.labels.nbytes)
 
 
 def drawing(gpu: CudaContext, kernels: Kernels, stream: Stream, frame: np.ndarray, side: int) -> Case:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.bundle import ComponentSpec, HistogramSpec, Scale
-from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap
@@ -42,24 +42,25 @@ def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray
     sent.upload(stream)
     batch, classes = logits.shape[:2]
     output = DeviceMap(sent.address, *logits.shape[2:], half=logits.dtype == np.float16)
-    histograms = ComponentHistograms(gpu, kernels, judged, batch, output, stream)
+    results = ResultBlock(gpu, ComponentHistograms.layout(judged, batch))
+    histograms = ComponentHistograms(gpu, kernels, judged, output, stream, results)
     for _ in range(2):  # counts begin anew each time
         histograms.launch(batch, stream)
-    histograms.fetch(batch, stream)
+    results.download(stream)
     stream.synchronize()
     size = judged.spec.height, judged.spec.width
     for frame in range(batch):
-        labels = histograms.labels.host[frame]
+        labels = histograms.labels[frame]
         expected = label_cells(logits[frame].astype(np.float32), *size)
         assert (labels != expected).mean() <= (0 if logits.shape[2:] == size else 0.005)
         for index, one in enumerate(judged.spec.histograms):
-            counts = histograms.counts[index].host[frame]
+            counts = histograms.counts[index][frame]
             share = count_components(labels, classes, one.rows, one.columns)
             area = labels.size // (one.rows * one.columns)
             assert (counts.sum(axis=2) == area).all()
             assert np.array_equal(counts[..., 1:].astype(np.float32) / np.float32(area), share)
             far = distance(share, judged.statistics[index])
-            assert histograms.distances.host[frame, index] == pytest.approx(far, rel=1e-5, abs=1e-5)
+            assert histograms.distances[frame, index] == pytest.approx(far, rel=1e-5, abs=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -106,5 +107,6 @@ def test_the_most_classes_and_several_slices(gpu: CudaContext, kernels: Kernels,
 
 def test_more_histograms_than_the_kernel_counts(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
     judged = components(2, (4, 4), [(1, 1)] * 9, np.random.default_rng(0))
+    results = ResultBlock(gpu, ComponentHistograms.layout(judged, 1))
     with pytest.raises(EngineError, match="8 histograms, not 9"):
-        ComponentHistograms(gpu, kernels, judged, 1, DeviceMap(0, 4, 4), stream)
+        ComponentHistograms(gpu, kernels, judged, DeviceMap(0, 4, 4), stream, results)

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from edgead import Bundle
-from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.fuse import DeviceMap, Fuse
@@ -35,7 +35,8 @@ class Room:
         self.tensor = HostDeviceBuffer(gpu, (BATCH, 3, spec.height, spec.width), np.float32)
         self.map = HostDeviceBuffer(gpu, (BATCH, tiny.GRID, tiny.GRID), np.float32)
         outputs = {fusion.maps[0].name: DeviceMap(self.map.address, tiny.GRID, tiny.GRID)}
-        self.fuse = Fuse(gpu, kernels, fusion, BATCH, outputs, stream)
+        self.results = ResultBlock(gpu, Fuse.layout(fusion, BATCH))
+        self.fuse = Fuse(gpu, kernels, fusion, BATCH, outputs, stream, self.results)
 
     def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
         count = len(images)
@@ -46,9 +47,9 @@ class Room:
             (self.map.host[index],) = self.session.run(None, {"image": self.tensor.host[index : index + 1]})[0]
         self.map.upload(self.stream, count)
         self.fuse.launch(count, self.stream)
-        self.fuse.fetch(count, self.stream)
+        self.results.download(self.stream)
         self.stream.synchronize()
-        return [Reading(self.fuse.maps.host[i].copy(), float(self.fuse.scores.host[i])) for i in range(count)]
+        return [Reading(self.fuse.maps[i].copy(), float(self.fuse.scores[i])) for i in range(count)]
 
 
 @pytest.fixture(scope="module")

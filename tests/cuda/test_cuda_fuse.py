@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgead import ops
 from edgead.bundle import FusionSpec, MapSpec, ScoreSpec
-from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.kernels import Kernels
@@ -39,11 +39,12 @@ class Bench:
             mirror.host[...] = values
             mirror.upload(self.stream)
             outputs[name] = DeviceMap(mirror.address, *values.shape[1:], half=values.dtype == np.float16)
-        fuse = Fuse(self.gpu, self.kernels, spec, count, outputs, self.stream, mask)
+        results = ResultBlock(self.gpu, Fuse.layout(spec, count))
+        fuse = Fuse(self.gpu, self.kernels, spec, count, outputs, self.stream, results, mask)
         fuse.launch(count, self.stream)
-        fuse.fetch(count, self.stream)
+        results.download(self.stream)
         self.stream.synchronize()
-        return fuse.maps.host.copy(), fuse.scores.host.copy()
+        return fuse.maps.copy(), fuse.scores.copy()
 
 
 @pytest.fixture(scope="module")

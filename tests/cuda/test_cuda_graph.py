@@ -7,7 +7,7 @@ import pytest
 
 from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.context import CudaContext, Stream
-from edgead.cuda.graph import Graph, Replay
+from edgead.cuda.graph import Graph, GraphCache
 from edgead.errors import EngineError
 
 
@@ -54,15 +54,35 @@ def test_work_is_done_then_recorded_then_launched(
         called.append(1)
         stream.copy(target.address, source.address, 16)
 
-    replay = Replay(gpu, stream, work, "it")
+    graphs = GraphCache(gpu, stream, "it")
     for value in range(5):
         source.host[:] = value
         source.upload(stream)
-        replay()
+        graphs.run("copy", work)
         target.download(stream)
         stream.synchronize()
         assert (target.host == value).all()
     assert len(called) == 2
+
+
+def test_each_kind_of_work_has_a_graph_up_to_a_limit(
+    gpu: CudaContext, stream: Stream, mirrors: tuple[HostDeviceBuffer, HostDeviceBuffer]
+) -> None:
+    source, target = mirrors
+    called: list[int] = []
+
+    def work(size: int) -> None:
+        called.append(size)
+        stream.copy(target.address, source.address, size)
+
+    graphs = GraphCache(gpu, stream, "it", most=2)
+    source.host[:] = 9
+    source.upload(stream)
+    for _ in range(4):
+        for size in (4, 8, 12):
+            graphs.run(size, lambda size=size: work(size))
+    stream.synchronize()
+    assert {size: called.count(size) for size in called} == {4: 2, 8: 2, 12: 4}
 
 
 def test_what_fails_while_it_is_recorded_leaves_a_stream_to_use(gpu: CudaContext, stream: Stream) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edgead.cuda.buffers import Buffer, HostDeviceBuffer
 from edgead.cuda.context import CudaContext
-from edgead.cuda.graph import Graph, Replay
+from edgead.cuda.graph import Graph, GraphCache
 from edgead.errors import EngineError
 
 
@@ -22,17 +22,17 @@ def test_without_graphs_it_is_done_as_it_is(
     stream = opened.stream()
     source, target = HostDeviceBuffer(opened, (4,), np.int32), HostDeviceBuffer(opened, (4,), np.int32)
     emulator.driver.emulator_fail_at(function.encode())
-    replay = Replay(opened, stream, lambda: stream.copy(target.address, source.address, 16), "the work")
+    graphs = GraphCache(opened, stream, "the work")
     with caplog.at_level(logging.WARNING):
         for value in range(4):
             source.host[:] = value
             source.upload(stream)
-            replay()
+            graphs.run("copy", lambda: stream.copy(target.address, source.address, 16))
             target.download(stream)
             stream.synchronize()
             assert (target.host == value).all()
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "the work runs without a CUDA graph, which is slower"
+        "the work runs without CUDA graphs, which is slower"
     ]
     assert emulator.driver.emulator_launches() == 0
 
@@ -42,9 +42,9 @@ def test_a_library_without_graphs_is_said(
 ) -> None:
     monkeypatch.setattr("edgead.cuda.graph.DRIVER", "libsurely_absent.so.1")
     stream, buffer = opened.stream(), Buffer(opened, 16)
-    replay = Replay(opened, stream, lambda: stream.zero(buffer.address, 4), "the work")
-    replay()
-    replay()
+    graphs = GraphCache(opened, stream, "the work")
+    for _ in range(2):
+        graphs.run("zero", lambda: stream.zero(buffer.address, 4))
     assert "cannot be called" in caplog.text
 
 

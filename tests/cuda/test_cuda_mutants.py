@@ -11,7 +11,7 @@ import pytest
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
-from edgead.cuda.buffers import HostDeviceBuffer
+from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.compile import SOURCES
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import CudaContext, Stream
@@ -36,11 +36,12 @@ def scores_are_right(gpu: CudaContext, stream: Stream) -> bool:
     right = True
     for top in (1, 20):
         spec = FusionSpec(maps=(MapSpec(name="a"),), height=SIZE[0], width=SIZE[1], score=ScoreSpec(top=top))
-        fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream)
+        results = ResultBlock(gpu, Fuse.layout(spec, FRAMES))
+        fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream, results)
         fuse.launch(FRAMES, stream)
-        fuse.fetch(FRAMES, stream)
+        results.download(stream)
         stream.synchronize()
-        right &= np.allclose(fuse.scores.host, [ops.image_score(one, spec) for one in maps], rtol=1e-9, atol=0)
+        right &= np.allclose(fuse.scores, [ops.image_score(one, spec) for one in maps], rtol=1e-9, atol=0)
     return right
 
 
@@ -52,14 +53,14 @@ def histograms_are_right(gpu: CudaContext, stream: Stream) -> bool:
     spec = ComponentSpec(
         names=("a", "b", "c"), height=SIZE[0], width=SIZE[1], histograms=(one,), logical=ANY, structural=ANY
     )
-    judged = ComponentHistograms(
-        gpu, Kernels(gpu), Components(spec, (statistics,)), FRAMES, sent(gpu, logits, stream), stream
-    )
+    components = Components(spec, (statistics,))
+    results = ResultBlock(gpu, ComponentHistograms.layout(components, FRAMES))
+    judged = ComponentHistograms(gpu, Kernels(gpu), components, sent(gpu, logits, stream), stream, results)
     judged.launch(FRAMES, stream)
-    judged.fetch(FRAMES, stream)
+    results.download(stream)
     stream.synchronize()
     expected = [distance(count_components(label_cells(one, *SIZE), 3, 2, 2), statistics) for one in logits]
-    return np.allclose(judged.distances.host[:, 0], expected, rtol=1e-5, atol=0)
+    return np.allclose(judged.distances[:, 0], expected, rtol=1e-5, atol=0)
 
 
 CHECKS = {"fuse": scores_are_right, "components": histograms_are_right}

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edgead.cuda.context import CudaContext, Stream
+
+_ALIGNMENT = 256  # bytes; where an array of a block begins
 
 
 class Buffer:
@@ -58,6 +61,31 @@ class HostDeviceBuffer:
     def download(self, stream: Stream, count: int | None = None) -> None:
         """Fetch the first `count` entries, or all; they are there after `stream.synchronize()`."""
         stream.download(self.host[:count], self.address)
+
+
+Layout = dict[str, tuple[tuple[int, ...], DTypeLike]]  # the shape and dtype of each array by its name
+
+
+class ResultBlock:
+    """Arrays of a batch's results in one piece of pinned memory and one of the device, fetched by one copy."""
+
+    def __init__(self, gpu: CudaContext, layout: Layout) -> None:
+        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values()]
+        starts = np.cumsum([0, *(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)]).tolist()
+        self._memory = HostDeviceBuffer(gpu, (max(starts[-1], 1),), np.uint8)
+        self._starts = dict(zip(layout, starts, strict=False))
+        self.host: dict[str, NDArray[Any]] = {
+            name: self._memory.host[start : start + size].view(dtype).reshape(shape)
+            for (name, (shape, dtype)), start, size in zip(layout.items(), starts, sizes, strict=False)
+        }
+
+    def address(self, name: str) -> int:
+        """Where an array lies on the device."""
+        return self._memory.address + int(self._starts[name])
+
+    def download(self, stream: Stream) -> None:
+        """Fetch all of them; they are in `host` after `stream.synchronize()`."""
+        self._memory.download(stream)
 
 
 def blocks(height: int, width: int, frames: int) -> tuple[int, int, int]:

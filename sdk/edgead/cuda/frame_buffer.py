@@ -52,6 +52,8 @@ class FrameBuffer:
         self.frames: DeviceFrames = np.zeros(count, DEVICE_FRAME)
         self._gpu = gpu
         self._staged: NDArray[np.uint8] | None = None
+        self._size = 0  # bytes of it that are in use
+        self.generation = 0  # of the memory: another one is another place, here and on the device
         self._buffer = Buffer(gpu)
         self._sent = gpu.event()
         gpu.on_close(self._free)
@@ -61,11 +63,21 @@ class FrameBuffer:
 
         Raises DataError for an image that is not of that format.
         """
+        self._sent.synchronize()  # the last batch has left the pinned memory
+        frames = self.stage(images, format)
+        self.send(stream)
+        self._sent.record(stream)
+        return frames
+
+    def stage(self, images: Sequence[NDArray[np.uint8]], format: Format = Format.BGR) -> DeviceFrames:
+        """Copy the images into pinned memory, from which `send` uploads them; what was sent must have arrived.
+
+        The frames are described as they will lie on the device. Raises DataError for an image of another format.
+        """
         assert 1 <= len(images) <= len(self.frames)
         pitches = [_pitch(image, format) for image in images]
         sizes = [len(image) * pitch for image, pitch in zip(images, pitches, strict=True)]
         starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
-        self._sent.synchronize()  # the last batch has left the pinned memory
         staged = self._reserve(starts[-1])
         for index, (image, pitch, size) in enumerate(zip(images, pitches, sizes, strict=True)):
             start = starts[index]
@@ -75,15 +87,20 @@ class FrameBuffer:
             address = self._buffer.address + start
             chroma = address + height * pitch if format is Format.NV12 else 0
             self.frames[index] = (address, chroma, pitch, pitch, 0, 0, height, image.shape[1], format, 0)
-        stream.upload(self._buffer.address, staged[: starts[-1]])
-        self._sent.record(stream)
+        self._size = starts[-1]
         return self.frames[: len(images)]
+
+    def send(self, stream: Stream) -> None:
+        """Upload what is staged, in one copy."""
+        assert self._staged is not None
+        stream.upload(self._buffer.address, self._staged[: self._size])
 
     def _reserve(self, size: int) -> NDArray[np.uint8]:
         if self._staged is None or self._staged.size < size:
             self._free()
             self._staged = self._gpu.pinned((size,), np.uint8)
             self._buffer.reserve(size)
+            self.generation += 1
         return self._staged
 
     def _free(self) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgead.bundle.manifest import FusionSpec
-from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, blocks
+from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, Layout, ResultBlock, blocks
 from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
@@ -66,7 +66,12 @@ class DeviceMap:
 
 
 class Fuse:
-    """Gives `maps`, (batch, height, width) float32, and `scores`, (batch,) float64, here and on the device."""
+    """Gives `maps`, (batch, height, width) float32, and `scores`, (batch,) float64, in a block of results."""
+
+    @staticmethod
+    def layout(spec: FusionSpec, batch: int) -> Layout:
+        """What it needs of a `ResultBlock`."""
+        return {"maps": ((batch, spec.height, spec.width), np.float32), "scores": ((batch,), np.float64)}
 
     def __init__(
         self,
@@ -76,14 +81,18 @@ class Fuse:
         batch: int,
         outputs: Mapping[str, DeviceMap],
         stream: Stream,
+        results: ResultBlock,
         mask: MapF32 | None = None,
     ) -> None:
-        """`outputs` are the network's, by name; `mask` is `ops.load_mask`'s. The stream is waited for."""
+        """`outputs` are the network's, by name; `results` has what `layout` asks for; `mask` is `ops.load_mask`'s.
+
+        The stream is waited for.
+        """
         if len(spec.maps) > MAPS:
             raise EngineError(f"the CUDA kernels fuse {MAPS} maps, not {len(spec.maps)}: use --engine onnx")
         size = self._size = (spec.height, spec.width)
-        self.maps = HostDeviceBuffer(gpu, (batch, *size), np.float32)
-        self.scores = HostDeviceBuffer(gpu, (batch,), np.float64)
+        self.maps, self.scores = results.host["maps"], results.host["scores"]
+        self._maps = results.address("maps")
         self._combine = kernels.get("fuse", "combine", COMBINATION)
         self._blur = kernels.get("fuse", "blur", BLURRING)
         top = min(spec.score.top, spec.height * spec.width)
@@ -97,36 +106,31 @@ class Fuse:
         rest = (covered if spec.sigma == 0 else 0, len(spec.maps), spec.combine == "product", *size)
         for name, value in zip(COMBINATION.names[2:], rest, strict=True):  # type: ignore[index]
             self._combination[name] = value
-        self._combination["out"] = self.maps.address
+        self._combination["out"] = self._maps
         self._blurrings = []
         if spec.sigma > 0:
             radius = math.ceil(3 * spec.sigma)
             kernel = cv2.getGaussianKernel(2 * radius + 1, spec.sigma, cv2.CV_32F).ravel()
-            weights, between = _sent(gpu, np.asarray(kernel, np.float32), stream), Buffer(gpu, self.maps.host.nbytes)
-            here, there = self.maps.address, between.address
+            weights, between = _sent(gpu, np.asarray(kernel, np.float32), stream), Buffer(gpu, self.maps.nbytes)
+            here, there = self._maps, between.address
             across = np.array((here, there, weights, 0, radius, False, *size), BLURRING)
             down = np.array((there, here, weights, covered, radius, True, *size), BLURRING)
             self._blurrings = [across, down]
-        self._scoring = np.array((self.maps.address, self.scores.address, spec.height * spec.width, top), SCORING)
+        self._scoring = np.array((self._maps, results.address("scores"), spec.height * spec.width, top), SCORING)
 
     def launch(self, count: int, stream: Stream) -> None:
         """Fuse the first `count` frames; maps and scores stay on the device."""
-        assert 1 <= count <= len(self.maps.host)
+        assert 1 <= count <= len(self.maps)
         grid = blocks(*self._size, count)
         stream.launch(self._combine, grid, TILE, self._combination)
         for blurring in self._blurrings:
             stream.launch(self._blur, grid, TILE, blurring)
         stream.launch(self._score, (count, 1, 1), THREADS, self._scoring)
 
-    def fetch(self, count: int, stream: Stream) -> None:
-        """Download maps and scores of the first `count` frames; they are there after `stream.synchronize()`."""
-        self.maps.download(stream, count)
-        self.scores.download(stream, count)
-
     def address(self, index: int) -> int:
         """Where the fused map of a frame lies on the device, for `Overlay`."""
         height, width = self._size
-        return self.maps.address + 4 * index * height * width
+        return self._maps + 4 * index * height * width
 
 
 def _sent(gpu: CudaContext, values: MapF32, stream: Stream) -> int:

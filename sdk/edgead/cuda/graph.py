@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 from edgead.cuda.context import CudaContext, Stream
@@ -16,6 +16,7 @@ from edgead.errors import EngineError
 DRIVER = "libcuda.so.1"
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do on the GPU does not disturb
 
+_MOST_KEYS = 1000  # that are remembered: frames of ever new sizes must not fill the memory
 _log = logging.getLogger(__name__)
 
 
@@ -65,29 +66,34 @@ class Graph:
             raise EngineError(f"{function.partition('_')[0]} failed ({_words(self._driver, status)})")
 
 
-class Replay:
-    """Work that is the same every time: done as it is the first time, as a library wants it that allocates then,
-    recorded the second, and launched from then on. What cannot be recorded is done as it is, with one warning."""
+class GraphCache:
+    """Launches work that is the same every time as one CUDA graph for each kind of it, told apart by a key.
 
-    def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object], name: str) -> None:
-        self._gpu, self._stream, self._work, self._name = gpu, stream, work, name
-        self._graph: Graph | None = None
-        self._is_warm = False
+    The first time work is done as it is, since a library may allocate then; the second time it is recorded, and from
+    then on launched. What cannot be recorded is done as it is, with one warning.
+    """
+
+    def __init__(self, gpu: CudaContext, stream: Stream, name: str, most: int = 16) -> None:
+        """`most` kinds are recorded, those that came twice first; others are done as they are."""
+        self._gpu, self._stream, self._name, self._most = gpu, stream, name, most
+        self._done: set[Hashable] = set()  # once, as it is
+        self._graphs: dict[Hashable, Graph] = {}
         self._is_refused = False
 
-    def __call__(self) -> None:
-        """Put the work into the stream."""
-        if self._graph is None and self._is_warm and not self._is_refused:
+    def run(self, key: Hashable, work: Callable[[], object]) -> None:
+        """Put the work into the stream. Its addresses and arguments must be those of every other work of that key."""
+        if key in self._done and key not in self._graphs and len(self._graphs) < self._most and not self._is_refused:
             try:
-                self._graph = Graph(self._gpu, self._stream, self._work)
+                self._graphs[key] = Graph(self._gpu, self._stream, work)
             except EngineError as error:
                 self._is_refused = True
-                _log.warning("%s runs without a CUDA graph, which is slower: %s", self._name, error)
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._work()
-            self._is_warm = True
+                _log.warning("%s runs without CUDA graphs, which is slower: %s", self._name, error)
+        if key in self._graphs:
+            self._graphs[key].launch(self._stream)
+            return
+        work()
+        if len(self._done) < _MOST_KEYS:
+            self._done.add(key)
 
 
 def _load() -> ctypes.CDLL:

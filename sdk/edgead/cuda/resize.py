@@ -49,6 +49,11 @@ class Resize:
         self._sampling["height"], self._sampling["width"] = self._size
         self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset
 
+    def reserve(self, frames: DeviceFrames) -> int:
+        """Make room for such frames, so that `launch` allocates nothing; gives the address of the memory in between."""
+        self._scratch.reserve(_plan(frames, *self._size)[1])
+        return self._scratch.address
+
     def launch(self, frames: DeviceFrames, stream: Stream) -> DeviceFrames:
         """Fill the tensor's first entries; gives the frames as halved, to draw a preview on while this batch lasts."""
         assert 1 <= len(frames) <= self._batch

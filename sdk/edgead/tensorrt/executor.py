@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 from edgead.cuda.buffers import Buffer
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap
-from edgead.cuda.graph import Replay
 from edgead.errors import EngineError
 from edgead.tensorrt.library import Library, Messages
 from edgead.tensorrt.metadata import Port, Prepared
@@ -20,7 +18,7 @@ _MOST_BYTES = 8  # of one entry of any type
 
 
 class Session:
-    """Runs batches in one stream: the first of a size as it is, later ones as a CUDA graph where that is possible.
+    """Runs batches in one stream.
 
     The contexts share one scratch memory, since they run one after the other. It ends with its GPU: graphs and
     contexts first, then the engine and its runtime; the logger outlives them.
@@ -48,10 +46,6 @@ class Session:
                 for name, output in self._outputs.items():
                     self._had(self._contexts[index].set_tensor_address(name, output.address))
         stream.synchronize()
-        self._runs = [
-            Replay(gpu, stream, partial(self._execute, index), f"{library.title} on batches of {batch}")
-            for index, batch in enumerate(self.batches)
-        ]
 
     def _load(self, gpu: CudaContext, prepared: Prepared) -> None:
         """Make the runtime, the engine and its contexts.
@@ -89,10 +83,10 @@ class Session:
         return self._outputs[name]
 
     def enqueue(self, index: int) -> None:
-        """Put a batch of `batches[index]` into the stream; raises EngineError where the library refuses."""
-        self._runs[index]()
+        """Put a batch of `batches[index]` into the stream; raises EngineError where the library refuses.
 
-    def _execute(self, index: int) -> None:
+        The first of a size must not be recorded as a CUDA graph: the library allocates then.
+        """
         with self._library.translated(self._messages):
             self._had(self._contexts[index].execute_async_v3(self._stream.handle))
 

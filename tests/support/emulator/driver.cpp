@@ -69,6 +69,7 @@ std::map<Graph *, bool> graphs;           // captured ones and executable ones
 thread_local Stream *captures = nullptr;  // the stream that this thread captures
 constexpr size_t TOTAL = 1ull << 32;      // bytes of memory
 int launches = 0;                         // of graphs
+int calls = 0;                            // of the driver, by any thread
 int until_failure = 0;                    // calls
 std::string failing;                      // the function that fails at every call
 std::string wrong;                        // the first thing that a program must not do
@@ -77,7 +78,7 @@ CUresult refuse(const char *what, CUresult code) {
   if (wrong.empty()) wrong = what;
   return code;
 }
-bool no_context() { return stack.empty() || retained == 0; }
+bool no_context() { return calls++, stack.empty() || retained == 0; }
 #define NEEDS_CONTEXT \
   if (no_context()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT)
 
@@ -151,6 +152,7 @@ int emulator_left() {
 int emulator_depth() { return (int)stack.size(); }
 void emulator_reset() { wrong.clear(), failing.clear(), until_failure = launches = 0; }
 int emulator_launches() { return launches; }
+int emulator_calls() { return calls; }
 // For what runs on this driver beside it: what it must not do, a stream, and memory of the device.
 void emulator_refuse(const char *what) { refuse(what, CUDA_SUCCESS); }
 int emulator_is_stream(CUstream stream) { return streams.count((Stream *)stream) > 0; }
@@ -184,11 +186,11 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
   if (retained == 0) return refuse("a context is released that is not retained", CUDA_ERROR_INVALID_CONTEXT);
   return retained--, CUDA_SUCCESS;
 }
-CUresult cuCtxPushCurrent_v2(CUcontext context) { return stack.push_back(context), CUDA_SUCCESS; }
+CUresult cuCtxPushCurrent_v2(CUcontext context) { return calls++, stack.push_back(context), CUDA_SUCCESS; }
 CUresult cuCtxPopCurrent_v2(CUcontext *context) {
   if (stack.empty()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT);
   *context = stack.back();
-  return stack.pop_back(), CUDA_SUCCESS;
+  return calls++, stack.pop_back(), CUDA_SUCCESS;
 }
 CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
 CUresult cuCtxSynchronize() {
