@@ -16,12 +16,14 @@ from edgead.bundle.manifest import Precision
 from edgead.ops import to_input
 from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
+from edgead_calibration.conformal import carry_over
 from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
 from edgead_calibration.golden import record_golden
 from edgead_calibration.images import choose, digest, evenly_spaced, warnings
 from edgead_calibration.mixed_precision import fewest, order
 from edgead_calibration.probe import ON_CPU, ProbeFrames, milliseconds, open_probe, read, runs_here, runtime
 from edgead_calibration.recipe import Recipe
+from edgead_calibration.thresholds import fit_thresholds
 
 LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
 FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take another precision
@@ -201,9 +203,7 @@ class _Work:
             member=f"model.{trial.precision}{form}.onnx",
             engine=trial.engine,
             batches=self.recipe.batches,
-            thresholds=found.thresholds(self.rate),
-            good_scores=found.good_scores,
-            good_maxima=found.good_maxima,
+            **self._fitted(found, trial.engine),
             golden=tuple(golden.maps),
             golden_scores=golden.scores,
             tolerance=golden.tolerance,
@@ -215,6 +215,20 @@ class _Work:
             return None, {}, trial
         self.reporter.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
         return artifact, {artifact.member: network, **golden.maps}, trial
+
+    def _fitted(self, found: Readings, engine: str) -> dict[str, Any]:
+        """Thresholds and good scores of a network: those of all good images, carried over from FP32 by the images that
+        both have read."""
+        _, reference = self.reference(engine)
+        scores, growth = carry_over(self.exact.good_scores, reference.good_scores, found.good_scores)
+        maxima, growth_of_maxima = carry_over(self.exact.good_maxima, reference.good_maxima, found.good_maxima)
+        margin = growth * self.exact.good_margin[0], growth_of_maxima * self.exact.good_margin[1]
+        return {
+            "thresholds": fit_thresholds(scores.tolist(), maxima.tolist(), self.rate, margin),
+            "good_scores": tuple(scores.tolist()),
+            "good_maxima": tuple(maxima.tolist()),
+            "good_margin": margin,
+        }
 
     def _faults(
         self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes, engine: str

@@ -43,7 +43,7 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "") -> Manife
     """The bundle's manifest with thresholds for another rate, from the scores of good images kept in it."""
 
     def refit(artifact: Artifact) -> Artifact:
-        thresholds = fit_thresholds(artifact.good_scores, artifact.good_maxima, false_alarm_rate)
+        thresholds = fit_thresholds(artifact.good_scores, artifact.good_maxima, false_alarm_rate, artifact.good_margin)
         return msgspec.structs.replace(artifact, thresholds=thresholds)
 
     artifacts = tuple(refit(artifact) for artifact in bundle.manifest.artifacts)
@@ -93,6 +93,7 @@ def refit_images(
             thresholds=fit_thresholds(scores[index], maxima[index], false_alarm_rate),
             good_scores=tuple(scores[index]),
             good_maxima=tuple(maxima[index]),
+            good_margin=(0.0, 0.0),
         )
     left = [f"{a.precision} for {a.engine}" for index, a in enumerate(artifacts) if index not in detectors]
     entry = {

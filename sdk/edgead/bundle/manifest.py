@@ -189,12 +189,13 @@ class Artifact(Struct, frozen=True):
     member: str
     precision: Precision
     thresholds: Thresholds
-    good_scores: tuple[float, ...]  # raw scores of the held-out good images, so thresholds can be refitted
+    good_scores: tuple[float, ...]  # raw scores that good images have as new parts, so thresholds can be refitted
     good_maxima: tuple[float, ...]  # the same images' largest raw map values
     golden: tuple[str, ...]  # members with the expected fused map (.npy, float32), one per golden frame
     tolerance: float  # largest difference allowed between an engine's map and a golden map
     golden_scores: tuple[float, ...] = ()  # expected raw scores, one per golden frame; none in bundles of before
     score_tolerance: float = 0.05  # the same of calibrated scores, times the golden score where that exceeds 1
+    good_margin: tuple[float, float] = (0.0, 0.0)  # what good scores and good maxima may be off by
     engine: str = ""  # the only engine that may run it; empty: any
     batches: tuple[int, ...] = (1,)  # frames judged at once, for engines that are built for fixed numbers of them
 

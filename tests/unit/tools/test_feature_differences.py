@@ -119,7 +119,9 @@ def test_only_student_and_regenerations_learn(pair: RegeneratedTaps, images: Ten
 
 @torch.no_grad()
 def test_a_map_is_the_whitened_difference_against_what_is_usual(pair: RegeneratedTaps, images: Tensor) -> None:
-    network, new = judge_differences(pair, batches(images)), images[:2] + 0.1
+    folds = np.arange(len(images)) % 2
+    (network, out_of_fold), new = judge_differences(pair, batches(images), folds), images[:2] + 0.1
+    assert {name: len(maps) for name, maps in out_of_fold.items()} == {"stacked": len(images), "coarse": len(images)}
     for (name, found), difference in zip(network(new).items(), pair.differences(new), strict=True):
         judge = network.get_submodule(name)
         assert isinstance(judge, ResidualMap)

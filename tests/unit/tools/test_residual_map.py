@@ -18,6 +18,7 @@ from edgead_tools.layers.residual_map import (
     TRUSTED,
     ResidualMap,
     fit_residual_maps,
+    fit_residual_maps_in_folds,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -224,3 +225,18 @@ def test_statistics_are_fitted_where_the_residuals_are() -> None:
     """Tensors without contents refuse to meet tensors of the CPU, as a GPU's do."""
     fitted = fit(lambda: [torch.empty(2, CHANNELS, 4, 5, device="meta")])
     assert {tensor.device.type for tensor in fitted.buffers()} == {"meta"}
+
+
+def test_maps_out_of_fold_are_those_of_statistics_fitted_to_the_other_folds() -> None:
+    good, folds = residuals(23), np.arange(23) // 3 % 4
+    (fitted,), (found,) = fit_residual_maps_in_folds(lambda: ([batch] for batch in good.split(7)), folds)
+    assert torch.equal(fitted(good), fit(batches(good))(good))
+    for fold in range(4):
+        others = fit(batches(good[folds != fold]))
+        np.testing.assert_allclose(found[folds == fold], others(good[folds == fold]).numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_images_are_stranger_out_of_fold_than_in_it() -> None:
+    good, folds = residuals(6, height=3, width=3), np.arange(6) % 3
+    (fitted,), (found,) = fit_residual_maps_in_folds(lambda: ([batch] for batch in good.split(5)), folds)
+    assert found.mean() > float(fitted(good).mean()) + 0.05

@@ -17,8 +17,18 @@ def moments(batches: Iterable[Sequence[Tensor]]) -> list[Moments]:
     """
     sums: list[Moments] = []
     for batch in batches:
-        new = [_sums(samples.double()) for samples in batch]
-        sums = [(n + m, a + c, b + d) for (n, a, b), (m, c, d) in zip(sums, new, strict=True)] if sums else new
+        sums = add_sums(sums, batch)
+    return means(sums)
+
+
+def add_sums(sums: list[Moments], batch: Sequence[Tensor]) -> list[Moments]:
+    """Sums in place of the means, grown by a batch; begin with none."""
+    new = [_sums(samples.double()) for samples in batch]
+    return [(n + m, a + c, b + d) for (n, a, b), (m, c, d) in zip(sums, new, strict=True)] if sums else new
+
+
+def means(sums: Sequence[Moments]) -> list[Moments]:
+    """The moments that sums over samples give."""
     return [(count, total / count, squares / count) for count, total, squares in sums]
 
 

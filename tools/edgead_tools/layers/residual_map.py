@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgead_tools.layers.moments import moments
+from edgead_tools.layers.moments import Moments, add_sums, means, moments
 
 SHRINKAGE = 0.05  # of the covariance toward a multiple of the identity
 POSITION_BLUR = 0.5  # sigma of the per-cell statistics, in cells
@@ -67,13 +69,40 @@ def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
     """One map for each level of the residuals of good images, in two passes over the batches."""
     rows = ([_rows(level) for level in levels] for levels in residuals())
     whitenings = [_whitening(mean, squares) for _, mean, squares in moments(rows)]
-    weights = [(whitening[:, :, None, None].float(), -(whitening @ mean).float()) for mean, whitening in whitenings]
-    lengths = (
-        [_length(functional.conv2d(level, *weight)) for level, weight in zip(levels, weights, strict=True)]
-        for levels in residuals()
-    )
-    places = [_places(*statistics) for statistics in moments(lengths)]
+    places = [_places(*statistics) for statistics in moments(_lengths(levels, whitenings) for levels in residuals())]
     return [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings, places, strict=True)]
+
+
+def fit_residual_maps_in_folds(
+    residuals: Batches, folds: NDArray[np.intp]
+) -> tuple[list[ResidualMap], list[NDArray[np.float32]]]:
+    """The same maps in the same two passes, and for each level the maps (N, h, w) that good images get from statistics
+    that their own fold has no part in.
+
+    `folds` has the fold of each image in the order of the batches, 0 and up without a gap, at least two.
+    """
+    models = range(int(folds.max()) + 2)  # the statistics without each fold, and last those over all images
+    sums: list[list[Moments]] = [[] for _ in models]
+    for members, levels in _with_folds(residuals(), folds):
+        for model in models:
+            kept = members != model
+            sums[model] = add_sums(sums[model], [_rows(level[kept]) for level in levels])
+    whitenings = [[_whitening(mean, squares) for _, mean, squares in means(one)] for one in sums]
+    sums = [[] for _ in models]
+    left_out: list[list[tuple[int, list[Tensor]]]] = []
+    for members, levels in _with_folds(residuals(), folds):
+        lengths = [_lengths(levels, whitenings[model]) for model in models]
+        for model in models:
+            kept = members != model
+            sums[model] = add_sums(sums[model], [one[kept] for one in lengths[model]])
+        left_out.append([(int(fold), [one[row] for one in lengths[int(fold)]]) for row, fold in enumerate(members)])
+    places = [[_places(*statistics) for statistics in means(one)] for one in sums]
+    maps = [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings[-1], places[-1], strict=True)]
+    found = [
+        np.stack([_rated(lengths[level], places[fold][level]) for batch in left_out for fold, lengths in batch])
+        for level in range(len(maps))
+    ]
+    return maps, found
 
 
 def stack_levels(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -82,6 +111,27 @@ def stack_levels(fine: Tensor, coarse: Tensor) -> Tensor:
     smooth = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
     raised = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
     return torch.cat([smooth, raised], 1)
+
+
+def _with_folds(
+    batches: Iterable[Sequence[Tensor]], folds: NDArray[np.intp]
+) -> Iterable[tuple[NDArray[np.intp], Sequence[Tensor]]]:
+    """Every batch with the folds of its images."""
+    start = 0
+    for levels in batches:
+        yield folds[start : start + len(levels[0])], levels
+        start += len(levels[0])
+
+
+def _lengths(levels: Sequence[Tensor], whitenings: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """The whitened length of every level's residuals, (B, h, w) each."""
+    weights = [(matrix[:, :, None, None].float(), -(matrix @ mean).float()) for mean, matrix in whitenings]
+    return [_length(functional.conv2d(level, *weight)) for level, weight in zip(levels, weights, strict=True)]
+
+
+def _rated(length: Tensor, place: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
+    usual, spread = place
+    return np.asarray(((length - usual) / spread).float().cpu().numpy())
 
 
 def _rows(residual: Tensor) -> Tensor:

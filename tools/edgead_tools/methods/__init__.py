@@ -61,6 +61,11 @@ class TrainingImages:
         """Height and width in pixels."""
         return self.train.shape[1], self.train.shape[2]
 
+    @property
+    def count(self) -> int:
+        """Images that statistics are fitted to: those trained on and those kept from the training."""
+        return len(self.train) + len(self.calibration)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Trained:
@@ -75,6 +80,9 @@ class Trained:
     input: InputSpec
     fusion: FusionSpec
     members: Mapping[str, bytes] = dataclasses.field(default_factory=dict, kw_only=True)  # that the fusion names
+    # Maps (N, h, w) by name that the good images in order, `train` before `calibration`, get from statistics, memories
+    # and scales without their own fold (`edgead_calibration.conformal.assign_folds`); empty: the method gives none.
+    out_of_fold: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict, kw_only=True)
     report: dict[str, Any]  # plain values for the bundle's card; steps, seconds and weights (WeightsFile.card) at least
 
 

@@ -26,7 +26,6 @@ from edgead.types import ImageU8
 from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
-from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import fit_thresholds, threshold_summary, without_outliers
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import Drawn, read_drawn
@@ -41,6 +40,7 @@ from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
 from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.golden import ANOMALY, make_golden
+from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import has_training, open_run, pin_images
@@ -160,7 +160,7 @@ def _build(
     if foreground is not None:
         fusion, members[MASK] = _masked(fusion, foreground)
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
-    manifest, members = _calibrate(images, manifest, members, config.false_alarm_rate, reporter)
+    manifest, members = _calibrate(images, manifest, members, trained.out_of_fold, config.false_alarm_rate, reporter)
     manifest = _observe(images, manifest, reporter)
     if config.recipe:
         bundle = Bundle(manifest, members, UNWRITTEN, None)
@@ -239,27 +239,30 @@ def _masked(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, byt
 
 
 def _calibrate(
-    images: Images, manifest: Manifest, members: dict[str, bytes], false_alarm_rate: float, reporter: Reporter
+    images: Images,
+    manifest: Manifest,
+    members: dict[str, bytes],
+    out_of_fold: OutOfFold,
+    false_alarm_rate: float,
+    reporter: Reporter,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest and members with thresholds and golden maps, both read through the detector the line runs."""
-    held_out = images.parts.held_out
     with Detector(Bundle(manifest, members, UNWRITTEN, None), engine=REFERENCE) as detector:
         with reporter.stage("fitting thresholds") as on_progress:
-            count = iter(range(1, len(held_out) + 1))
-            frames = (read_image(sample.path, bits=manifest.input.bits) for sample in held_out)
-            scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
-        thresholds = fit_thresholds(scores, maxima, false_alarm_rate)
-        pictures, golden = make_golden(detector, held_out, thresholds)
-    for index in without_outliers(scores, maxima)[2]:
+            good = collect_good_scores(detector, out_of_fold, images.parts, on_progress)
+        thresholds = fit_thresholds(good.scores, good.maxima, false_alarm_rate, good.margin)
+        pictures, golden = make_golden(detector, images.parts.held_out, thresholds)
+    for index in without_outliers(good.scores, good.maxima)[2]:
         reporter.say(
-            f"{held_out[index].path} is much stranger than the other good images kept aside and is not counted: "
+            f"{good.samples[index].path} is much stranger than the other good images and is not counted: "
             "look at it, and if it is not a good part, take it out and build again"
         )
     artifact = msgspec.structs.replace(
         manifest.artifacts[0],
         thresholds=thresholds,
-        good_scores=scores,
-        good_maxima=maxima,
+        good_scores=good.scores,
+        good_maxima=good.maxima,
+        good_margin=good.margin,
         golden=tuple(golden.maps),
         golden_scores=golden.scores,
         tolerance=golden.tolerance,

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
+from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import augment
@@ -78,12 +79,13 @@ class AstMfrEdge:
             torch.manual_seed(run.seed)
             pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
             report = self._teach(pair, images, run)
-            network = judge_differences(pair, good)
+            network, out_of_fold = judge_differences(pair, good, assign_folds(images.count))
         height, width = images.size
         return Trained(
             network=network.cpu().eval(),
             input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
             fusion=self._fusion(height // STRIDE, width // STRIDE),
+            out_of_fold=out_of_fold,
             report=card(report, [source]),
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
-from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps, stack_levels
+from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps_in_folds, stack_levels
 from edgead_tools.layers.standardized import Pair, standardize
 from edgead_tools.methods.ast_mfr.feature_regeneration import BEFORE_SQUARES, Regeneration, cosine_distance, direction
 from edgead_tools.methods.ast_mfr.student import PlainResNet
@@ -95,6 +97,9 @@ class FeatureDifferences(nn.Module):
 
 
 @torch.no_grad()
-def judge_differences(pair: RegeneratedTaps, good: Batches) -> FeatureDifferences:
-    """The graph with the statistics of both differences over good images."""
-    return FeatureDifferences(pair, *fit_residual_maps(lambda: (pair.differences(batch) for batch in good())))
+def judge_differences(
+    pair: RegeneratedTaps, good: Batches, folds: NDArray[np.intp]
+) -> tuple[FeatureDifferences, dict[str, NDArray[np.float32]]]:
+    """The graph with the statistics of both differences over good images, and these images' maps out of fold."""
+    (stacked, coarse), found = fit_residual_maps_in_folds(lambda: (pair.differences(batch) for batch in good()), folds)
+    return FeatureDifferences(pair, stacked, coarse), dict(zip(("stacked", "coarse"), found, strict=True))

@@ -29,6 +29,7 @@ from torch.nn import functional
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError, nearest
 from edgead.ops import resize
+from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import (
     OFFSET,
     SCALE,
@@ -40,7 +41,7 @@ from edgead_tools.backbones.teachers import TEACHERS, load_teacher
 from edgead_tools.backbones.weights import WeightsFile, find, load_state
 from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 from edgead_tools.data.augment import augment
-from edgead_tools.layers.residual_map import fit_residual_maps, trust
+from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import lite_batches, lite_tensor
@@ -119,7 +120,8 @@ class StlmEdge:
             most = math.ceil(self.passes * len(images.train) / self.batch)
             run = dataclasses.replace(run, most=most)
             reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
-            network = _with_statistics(streams, good).to(run.device).eval()
+            network, out_of_fold = _with_statistics(streams, good, assign_folds(images.count))
+            network = network.to(run.device).eval()
             distilled: dict[str, Any] = {}
             if self.head:
                 network.head = SegmentationHead(network.stacked.channels).to(run.device)
@@ -130,13 +132,14 @@ class StlmEdge:
                     with MapTeacher(run.distill_from, threads=run.threads) as large:
                         reports.append(self._distil_head(network, network.head, large, images, rest))
                         distilled = {"distilled_from": large.card()}
-            count = len(images.train) + len(images.calibration)
-            fusion = self._fusion(network, good, images.size, self.head * trust(count))
+                out_of_fold |= {"head": _head_logits(network, good)}
+            fusion = self._fusion(out_of_fold, images.size, self.head * trust(images.count))
         height, width = images.size
         return Trained(
             network=network.cpu(),
             input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
             fusion=fusion,
+            out_of_fold=out_of_fold,
             report=_card(reports, sources) | distilled,
         )
 
@@ -245,14 +248,15 @@ class StlmEdge:
         damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
         return np.stack(clean), np.stack(damaged), np.stack(masks)
 
-    def _fusion(self, network: Disagreement, good: Batches, size: tuple[int, int], head: float) -> FusionSpec:
+    def _fusion(self, maps: Mapping[str, NDArray[np.float32]], size: tuple[int, int], head: float) -> FusionSpec:
+        """The fusion whose head counts by how far it is from what it says of good images, whose `maps` these are."""
         height, width = (side // STRIDE for side in size)
-        maps = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
-        if network.head is not None:
-            mean, deviation = _spread(network, good)
-            maps.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
+        specs = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
+        if "head" in maps:
+            mean, deviation = _spread(maps["head"])
+            specs.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        return FusionSpec(maps=tuple(maps), height=height, width=width, score=score)
+        return FusionSpec(maps=tuple(specs), height=height, width=width, score=score)
 
 
 def load_trunk(name: str, state: Mapping[str, Tensor]) -> EfficientNetLite:
@@ -268,16 +272,23 @@ def _distances(prefix: str, found: Pair, targets: Sequence[Tensor]) -> dict[str,
 
 
 @torch.no_grad()
-def _with_statistics(streams: TwoStreams, good: Batches) -> Disagreement:
-    """The graph with the statistics of both residuals over good images."""
-    return Disagreement(streams, *fit_residual_maps(lambda: (streams.residuals(batch) for batch in good())))
+def _with_statistics(
+    streams: TwoStreams, good: Batches, folds: NDArray[np.intp]
+) -> tuple[Disagreement, dict[str, NDArray[np.float32]]]:
+    """The graph with the statistics of both residuals over good images, and these images' maps out of fold."""
+    (stacked, coarse), found = fit_residual_maps_in_folds(lambda: (streams.residuals(batch) for batch in good()), folds)
+    return Disagreement(streams, stacked, coarse), dict(zip(("stacked", "coarse"), found, strict=True))
 
 
 @torch.no_grad()
-def _spread(network: Disagreement, good: Batches) -> tuple[float, float]:
+def _head_logits(network: Disagreement, good: Batches) -> NDArray[np.float32]:
+    """The head's logits of good images, (N, h, w)."""
+    return np.concatenate([network(batch)["head"].float().cpu().numpy() for batch in good()])
+
+
+def _spread(logits: NDArray[np.float32]) -> tuple[float, float]:
     """Mean and standard deviation of the head's logits over good images."""
-    logits = torch.cat([network(batch)["head"].double().flatten() for batch in good()])
-    return float(logits.mean()), max(1e-6, float(logits.std(correction=0)))
+    return float(logits.mean(dtype=np.float64)), max(1e-6, float(logits.std(dtype=np.float64)))
 
 
 def _card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile]) -> dict[str, Any]:
