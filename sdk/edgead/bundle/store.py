@@ -114,7 +114,9 @@ def check_target(path: Path) -> None:
         except BundleError as error:
             raise UsageError(f"{path} is no bundle and would be overwritten: end the name in .edgead") from error
     place = next(folder for folder in path.absolute().parents if folder.exists())
-    if not (place.is_dir() and os.access(place, os.W_OK)):
+    if not place.is_dir():
+        raise UsageError(f"the folder {path.parent} cannot be made: {place} is a file; give another --out")
+    if not os.access(place, os.W_OK):
         raise UsageError(f"{place} cannot be written to: give another --out, or see to its permissions")
 
 

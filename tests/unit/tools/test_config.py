@@ -76,7 +76,7 @@ def test_a_named_file_must_exist() -> None:
         load_config({}, Path("nowhere.yaml"))
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5m", 90)])
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5m", 90)])
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
@@ -84,6 +84,12 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "m", "5 minutes", "-5m"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["5", " 1.5 "])
+def test_a_duration_needs_its_unit(text: str) -> None:
+    with pytest.raises(UsageError, match=r"has no unit: write (5|1\.5)m for minutes or (5|1\.5)s for seconds"):
         parse_duration(text)
 
 

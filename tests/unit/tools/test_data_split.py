@@ -67,7 +67,15 @@ def test_another_seed_gives_another_split() -> None:
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(8, (5, 1, 2)), (12, (8, 1, 3)), (20, (13, 2, 5)), (40, (30, 5, 5)), (100, (80, 10, 10)), (857, (685, 86, 86))],
+    [
+        (8, (4, 1, 3)),
+        (11, (7, 1, 3)),
+        (12, (8, 1, 3)),
+        (20, (13, 2, 5)),
+        (40, (30, 5, 5)),
+        (100, (80, 10, 10)),
+        (857, (685, 86, 86)),
+    ],
 )
 def test_small_sets_give_up_more_than_their_share(count: int, expected: tuple[int, int, int]) -> None:
     assert sizes(count) == expected
@@ -107,3 +115,15 @@ def test_too_few_images_are_counted() -> None:
 def test_impossible_shares_are_refused(calibration: float, held_out: float) -> None:
     with pytest.raises(UsageError, match=r"at most 0\.5 together"):
         split(samples(20), 0, calibration=calibration, held_out=held_out)
+
+
+def test_no_part_is_learned_from_and_held_out() -> None:
+    """Forty images of ten parts: whole parts are held out. Frames of one part alone cannot be told apart."""
+    some = samples(40)
+    numbers = {sample: index // 4 for index, sample in enumerate(some)}
+    sides = split(some, 0, parts=numbers)
+    held = {numbers[sample] for sample in sides.held_out}
+    assert len(sides.held_out) == 8
+    assert held.isdisjoint(numbers[sample] for sample in (*sides.train, *sides.calibration))
+    assert split(some, 0, parts=dict.fromkeys(some, 0)) == split(some, 0)
+    assert split(some, 0, parts={sample: index for index, sample in enumerate(some)}) == split(some, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgead.errors import GateError, UsageError
+from edgead.errors import EdgeadError, GateError, UsageError
 from edgead_tools.training import loop as train
 from edgead_tools.training.loop import Interrupted, Optimizer, Run, fit, rate_factor
 
@@ -257,3 +258,14 @@ def test_a_run_needs_exactly_one_limit(tmp_path: Path) -> None:
         Run(tmp_path, steps=3, epochs=1.0)
     with pytest.raises(UsageError, match="positive"):
         replace(Run(tmp_path, steps=3), steps=0)
+
+
+def test_a_checkpoint_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # as a full disk, for this process alone
+    try:
+        with pytest.raises(EdgeadError, match=r"train\.pt cannot be written: File too large"):
+            Toy().fit(Run(tmp_path, steps=3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob("*.pt"))

@@ -36,6 +36,7 @@ from edgead.images import decode, read_file, to_bgr
 from edgead.listing import LeftOut
 from edgead.ops import resize
 from edgead.types import ImageU8
+from edgead_calibration.good_images import Thumbnail, part_numbers, thumbnail
 from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
 from edgead_tools.data.samples import Sample
 
@@ -54,14 +55,20 @@ class Checked:
     rejected: tuple[LeftOut, ...]
     digest: str  # SHA-256 over the names and contents of the kept files, in whatever order
     images: Rows | None = None  # row i is kept[i] at the cache's size, read-only; None without a cache
+    parts: tuple[int, ...] = ()  # the number of the part that kept[i] shows: frames that hardly differ have the same
 
     def rows(self, samples: Iterable[Sample]) -> NDArray[np.intp]:
         """The rows of `images` that hold `samples`."""
         position = {sample: row for row, sample in enumerate(self.kept)}
         return np.array([position[sample] for sample in samples], np.intp)
 
+    def parts_of(self, samples: Iterable[Sample]) -> list[int]:
+        """The number of the part that each of the samples shows."""
+        number = dict(zip(self.kept, self.parts, strict=True))
+        return [number[sample] for sample in samples]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Look:
     """What one reading of a file told."""
 
@@ -69,6 +76,7 @@ class _Look:
     contents: str = ""  # SHA-256 of the file
     pixels: str = ""  # digest of the decoded image
     size: tuple[int, int] = (1, 1)  # (H, W)
+    thumbnail: Thumbnail | None = None
 
 
 def check(
@@ -108,7 +116,8 @@ def _look(sample: Sample, bits: int, row: ImageU8 | None = None) -> _Look:
     if row is not None:
         row[:] = resize(image, row.shape[0], row.shape[1])
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
-    return _Look(_fault(image, pixels, bits), hashlib.sha256(raw).hexdigest(), digest, image.shape[:2])
+    contents = hashlib.sha256(raw).hexdigest()
+    return _Look(_fault(image, pixels, bits), contents, digest, image.shape[:2], thumbnail(image))
 
 
 def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
@@ -146,6 +155,7 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
         tuple(LeftOut(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
         _digest((samples[index].name, looks[index].contents) for index in kept),
         images,
+        tuple(part_numbers(one for index in kept if (one := looks[index].thumbnail) is not None)),
     )
 
 

@@ -23,6 +23,8 @@ from edgead.bundle.store import check_target, write_bundle
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area, read_image
 from edgead.types import ImageU8
+from edgead.wording import printable
+from edgead_calibration.good_images import parts_in_words
 from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
@@ -43,7 +45,7 @@ from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
-from edgead_tools.pipeline.runs import has_training, open_run, pin_images
+from edgead_tools.pipeline.runs import check_space, has_training, open_run, pin_images
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.loop import Run
 from edgead_tools.training.progress import OnProgress, Reporter
@@ -176,11 +178,15 @@ def _build(
 
 def _open_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path, reporter: Reporter) -> Images:
     cache = Cache(folder / "images.npy", side, side)
+    check_space(folder, (len(dataset.train) + len(dataset.validation)) * side * side * 3)
     with reporter.stage("checking images") as on_progress:
         checked = check((*dataset.train, *dataset.validation), config.bits, cache=cache, on_progress=on_progress)
-    for rejection in checked.rejected:
-        reporter.say(f"left out {rejection.path}: {rejection.reason}")
-    parts = split(checked.kept, config.seed, validation=dataset.validation)
+    for one in (*dataset.left, *checked.rejected):
+        reporter.say(f"left out {one}")
+    if sentence := parts_in_words(checked.parts):
+        reporter.say(sentence)
+    numbers = dict(zip(checked.kept, checked.parts, strict=True))
+    parts = split(checked.kept, config.seed, validation=dataset.validation, parts=numbers)
     reporter.say(
         f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
         f"{len(parts.held_out)} kept aside for thresholds"
@@ -326,7 +332,7 @@ def _unfitted(
     )
     return Manifest(
         schema=SCHEMA,
-        name=config.bundle_path.stem,
+        name=printable(config.bundle_path.stem),
         method=config.method,
         input=msgspec.structs.replace(spec, bits=config.bits),
         fusion=fusion,

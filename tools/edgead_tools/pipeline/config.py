@@ -18,7 +18,7 @@ FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
 LIMITS = frozenset({"budget", "epochs", "steps"})  # of the training; the most explicit source decides which
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +84,9 @@ class BuildConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration such as `90`, `90s`, `5m` or `1h30m`; raises UsageError."""
+    """Seconds in a duration such as `90s`, `5m` or `1h30m`; raises UsageError, for a number without a unit too."""
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        raise UsageError(f"'{text}' has no unit: write {text.strip()}m for minutes or {text.strip()}s for seconds")
     match = _DURATION.fullmatch(text.strip())
     parts = match.groups() if match else ()
     if not any(parts):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 import edgead
+from edgead.wording import printable
 from edgead_tools.data import Checked, Split
 from edgead_tools.methods import Trained
 from edgead_tools.pipeline.config import BuildConfig
@@ -19,21 +20,34 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-pytho
 
 def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: Trained) -> dict[str, Any]:
     """Configuration, versions, data and training, as plain values for the manifest."""
-    return {
-        "edgead": edgead.__version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "config": msgspec.to_builtins(config),
-        "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
-        "data": {
-            "digest": checked.digest,
-            "train": len(parts.train),
-            "calibration": len(parts.calibration),
-            "held_out": len(parts.held_out),
-            "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
-        },
-        "training": trained.report,
-        "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},
-    }
+    card: dict[str, Any] = as_text(
+        {
+            "edgead": edgead.__version__,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "config": msgspec.to_builtins(config),
+            "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
+            "data": {
+                "digest": checked.digest,
+                "train": len(parts.train),
+                "calibration": len(parts.calibration),
+                "held_out": len(parts.held_out),
+                "parts": len(set(checked.parts)),
+                "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
+            },
+            "training": trained.report,
+            "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},
+        }
+    )
+    return card
+
+
+def as_text(value: Any) -> Any:
+    """Plain values with every text as it can be stored: names of files may hold bytes that are no UTF-8."""
+    if isinstance(value, dict):
+        return {printable(key): as_text(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_text(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _version(package: str) -> str:

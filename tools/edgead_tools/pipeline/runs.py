@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 import edgead
-from edgead.errors import UsageError
+from edgead.errors import DataError, UsageError
 from edgead.files import write_file
 from edgead_tools.pipeline.config import BuildConfig
 
 SETTINGS = "settings.json"
 IMAGES = "images.json"
+ROOM = 64 << 20  # bytes for checkpoints, of which two lie there at times, the network and the bundle
 
 
 @contextmanager
@@ -51,6 +52,16 @@ def open_run(config: BuildConfig, *, fresh: bool) -> Iterator[Path]:
 def pin_images(folder: Path, digest: str) -> None:
     """Tie the run to its images; raises UsageError where its training was begun with others."""
     _claim(folder, IMAGES, {"digest": digest}, "other images")
+
+
+def check_space(folder: Path, images: int) -> None:
+    """Raise DataError where the disk has no room for `images` bytes of images and what a build writes beside them."""
+    free, needed = shutil.disk_usage(folder).free, images + ROOM
+    if free < needed:
+        raise DataError(
+            f"the build needs about {needed / 1e6:.0f} MB beside its bundle and the disk of {folder.parent.resolve()} "
+            f"has {free / 1e6:.0f} MB free: make room, or give another --out"
+        )
 
 
 def has_training(folder: Path) -> bool:

@@ -9,6 +9,7 @@ steps bit for bit, and a resumed run equals one that was never interrupted.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
@@ -267,7 +268,9 @@ class _Training:
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
         }
-        replace_file(self.path, lambda file: torch.save(state, file))
+        written = io.BytesIO()  # torch hides in its own words why a file cannot be written
+        torch.save(state, written)
+        replace_file(self.path, lambda file: file.write(written.getbuffer()))
         self._saved = time.monotonic()
 
     def resume(self) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgead.wording import printable
+
 OnProgress = Callable[[int, int], None]  # done, total
 
 
@@ -30,7 +32,7 @@ class ConsoleReporter(Reporter):
         self._console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[OnProgress]:

@@ -1,0 +1,70 @@
+"""Builds from folders as people have them: what cannot succeed is said before training, what can does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted import save, texture
+
+from edgead import Bundle
+from edgead.errors import DataError
+from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.pipeline.runs import check_space
+from edgead_tools.training.progress import Reporter
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Lines(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def make(folder: Path, out: Path, **changes: object) -> tuple[Bundle, str]:
+    values = {"data": str(folder), "out": str(out), "size": 64, "steps": 2, "threads": 1} | changes
+    lines = Lines()
+    return build(BuildConfig(**values), lines).bundle, "\n".join(lines.said)  # type: ignore[arg-type]
+
+
+def test_eight_images_are_enough_and_names_may_be_any_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"teile \xfc")
+    for index in range(8):
+        save(folder / f"{index}.png", texture(index, 96, 96))
+    shutil.copy(folder / "2.png", folder / os.fsdecode(b"caf\xe9.png"))
+    bundle, said = make(folder, tmp_path / "out" / os.fsdecode(b"teil\xe9.edgead"))
+    assert "4 images to train, 1 to calibrate, 3 kept aside" in said
+    data = bundle.manifest.provenance["data"]
+    assert data["left_out"] == [{"name": "caf\\udce9.png", "reason": "is a duplicate: it has the same pixels as 2.png"}]
+    assert bundle.manifest.name == "teil\\udce9"
+
+
+def test_too_few_images_are_counted_before_training(tmp_path: Path) -> None:
+    for index in range(7):
+        save(tmp_path / "few" / f"{index}.png", texture(index, 96, 96))
+    with pytest.raises(DataError, match="there are 7 good images to learn from and at least 8 are needed"):
+        make(tmp_path / "few", tmp_path / "a.edgead")
+
+
+def test_frames_of_a_still_part_are_said_and_give_a_bundle(tmp_path: Path) -> None:
+    still, random = texture(1, 128, 128).astype(int), np.random.default_rng(1)
+    for index in range(20):
+        frame = np.clip(still + random.integers(-1, 2, still.shape), 0, 255).astype(np.uint8)
+        save(tmp_path / "still" / f"{index}.png", frame)
+    bundle, said = make(tmp_path / "still", tmp_path / "a.edgead", steps=6)
+    assert "20 images show 1 different part: they hardly differ" in said
+    assert bundle.manifest.provenance["data"]["parts"] == 1
+
+
+def test_a_disk_without_room_is_found_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=8 << 20))
+    with pytest.raises(DataError, match=r"needs about 68 MB beside its bundle and the disk of .* has 8 MB free"):
+        check_space(tmp_path, 1_000_000)
