@@ -19,6 +19,24 @@ from edgead import Detector, cli
 Output = tuple[int, str, str]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What lets another package run `tests/contract` over its own sink, source or engine."""
+    group = parser.getgroup("edgead")
+    group.addoption("--sink", help="Run the sinks' contract over this spec; {folder} is one to write to.")
+    group.addoption(
+        "--source",
+        help="Run the sources' contract over this spec; {folder} holds 0.png to 4.png, and frames.npy of them.",
+    )
+    group.addoption("--engine", help="Run the engines' contract over the engine of this name.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With one of these options, keep the tests that every sink, source or engine has to pass."""
+    for option, fixture in {"--sink": "sink_spec", "--source": "source_spec", "--engine": "engine_name"}.items():
+        if config.getoption(option):
+            items[:] = [item for item in items if fixture in getattr(item, "fixturenames", ())]
+
+
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No EDGEAD_* variable of the developer's shell reaches a test."""

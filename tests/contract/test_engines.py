@@ -21,16 +21,23 @@ from edgead.registry import Lazy
 from edgead.verify import verify
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def name(request: pytest.FixtureRequest) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Over every own engine, or the one of --engine, which another package may have."""
+    if "engine_name" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--engine")
+        metafunc.parametrize("engine_name", [given] if given else sorted(ENGINES.own), indirect=True)
+
+
+@pytest.fixture
+def engine_name(request: pytest.FixtureRequest) -> str:
     if request.param == "tensorrt":
         request.getfixturevalue("gpu_machine")
     return request.param
 
 
 @pytest.fixture
-def engine(name: str, tiny_bundle: Path) -> Iterator[Engine]:
-    engine = load_engine(Bundle.open(tiny_bundle), name, threads=1)
+def engine(engine_name: str, tiny_bundle: Path) -> Iterator[Engine]:
+    engine = load_engine(Bundle.open(tiny_bundle), engine_name, threads=1)
     yield engine
     engine.close()
 
@@ -40,14 +47,14 @@ def broken(network: bytes) -> Bundle:
     return Bundle(tiny.manifest(), {"fp32.onnx": network}, "0" * 64, None)
 
 
-def test_readings_are_what_the_protocol_says(engine: Engine, name: str) -> None:
+def test_readings_are_what_the_protocol_says(engine: Engine, engine_name: str) -> None:
     images = [tiny.good(1), tiny.bad(2, 120, 90), tiny.good(3)]
     readings = engine.infer(images)
     assert [r.anomaly_map.shape for r in readings] == [(8, 8)] * 3
     assert {r.anomaly_map.dtype for r in readings} == {np.dtype(np.float32)}
     assert all(type(r.score) is float and min(r.preprocess_ms, r.infer_ms, r.postprocess_ms) >= 0 for r in readings)
     assert [r.score > 0.6 for r in readings] == [False, True, False]
-    assert (engine.name, engine.precision) == (name, "fp32")
+    assert (engine.name, engine.precision) == (engine_name, "fp32")
     assert engine.infer([]) == []
 
 
@@ -76,22 +83,22 @@ def test_close_twice_and_not_again(engine: Engine) -> None:
         engine.infer([tiny.good()])
 
 
-def test_golden_frames_are_reproduced(name: str, tiny_bundle: Path) -> None:
-    with Detector(tiny_bundle, engine=name) as detector:
+def test_golden_frames_are_reproduced(engine_name: str, tiny_bundle: Path) -> None:
+    with Detector(tiny_bundle, engine=engine_name) as detector:
         assert [check.passed for check in verify(detector.bundle, detector)] == [True, True]
 
 
-def test_an_engine_says_what_it_is(engine: Engine, name: str) -> None:
+def test_an_engine_says_what_it_is(engine: Engine, engine_name: str) -> None:
     assert isinstance(engine, Engine)
     assert type(engine).available()
     assert engine.batch >= 1
-    assert is_here(Bundle(tiny.manifest(), {}, "0" * 64, None), name, "fp32")  # without its network
+    assert is_here(Bundle(tiny.manifest(), {}, "0" * 64, None), engine_name, "fp32")  # without its network
 
 
-def test_many_threads_share_a_detector(name: str, tiny_bundle: Path) -> None:
-    rounds = 2 if name == "tensorrt" else 60  # the emulated GPU takes its time
+def test_many_threads_share_a_detector(engine_name: str, tiny_bundle: Path) -> None:
+    rounds = 2 if engine_name == "tensorrt" else 60  # the emulated GPU takes its time
     images = [tiny.bad(index, 40, 40) if index % 2 else tiny.good(index, 40, 40) for index in range(8)]
-    with Detector(tiny_bundle, engine=name, threads=1) as detector:
+    with Detector(tiny_bundle, engine=engine_name, threads=1) as detector:
         expected = [detector(image) for image in images]
         wrong: list[str] = []
 
@@ -140,9 +147,9 @@ def test_a_broken_engine_costs_a_line_and_no_more(
 
 
 @pytest.mark.parametrize("network", [b"", b"no onnx", tiny.graph()[:200]], ids=["empty", "text", "cut"])
-def test_a_damaged_network_is_an_engine_error(name: str, network: bytes) -> None:
+def test_a_damaged_network_is_an_engine_error(engine_name: str, network: bytes) -> None:
     with pytest.raises(EngineError):
-        load_engine(broken(network), name)
+        load_engine(broken(network), engine_name)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +162,9 @@ def test_a_damaged_network_is_an_engine_error(name: str, network: bytes) -> None
     ],
     ids=["name", "rank", "type", "size"],
 )
-def test_a_graph_outside_the_contract_is_an_engine_error(name: str, network: bytes, match: str) -> None:
+def test_a_graph_outside_the_contract_is_an_engine_error(engine_name: str, network: bytes, match: str) -> None:
     with pytest.raises(EngineError, match=match):
-        load_engine(broken(network), name)
+        load_engine(broken(network), engine_name)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])

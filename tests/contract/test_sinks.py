@@ -38,13 +38,17 @@ SPECS = {  # with a folder to write to, where the sink has one
 }
 
 
-@pytest.fixture(params=sorted(SINKS))
-def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Over every own sink, or the one of --sink, which another package may have."""
+    if "sink_spec" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--sink")
+        metafunc.parametrize("sink_spec", [given] if given else [SPECS[kind] for kind in sorted(SINKS.own)])
+    if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("parametrize") is None:
+        metafunc.parametrize("kind", sorted(SINKS.own))
 
 
-def spec(kind: str, tmp_path: Path) -> str:
-    return SPECS[kind].format(folder=tmp_path / "deep/er")
+def filled(template: str, tmp_path: Path) -> str:
+    return template.format(folder=tmp_path / "deep/er")
 
 
 def emit(sink: object, detector: Detector, *frames: Frame) -> None:
@@ -52,19 +56,19 @@ def emit(sink: object, detector: Detector, *frames: Frame) -> None:
         sink.emit(frame, detector.detect(frame))
 
 
-def test_frames_are_taken_and_left_alone(kind: str, detector: Detector, tmp_path: Path) -> None:
-    sink = open_sink(spec(kind, tmp_path))
+def test_frames_are_taken_and_left_alone(sink_spec: str, detector: Detector, tmp_path: Path) -> None:
+    sink = open_sink(filled(sink_spec, tmp_path))
     image = tiny.bad()
     emit(sink, detector, Frame(image, 0, "a"), Frame(tiny.good(2, 31, 41), 1, "b"))
     sink.close()
     sink.close()
     assert np.array_equal(image, tiny.bad())
-    if "{folder}" in SPECS[kind]:
+    if "{folder}" in sink_spec:
         assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
-def test_a_sink_says_what_it_is(kind: str, tmp_path: Path) -> None:
-    with open_sink(spec(kind, tmp_path)) as sink:
+def test_a_sink_says_what_it_is(sink_spec: str, tmp_path: Path) -> None:
+    with open_sink(filled(sink_spec, tmp_path)) as sink:
         assert isinstance(sink, Sink)
         assert isinstance(sink.needs_pixels, bool)
 
@@ -84,18 +88,18 @@ def test_a_sink_of_ones_own_needs_two_methods_only(detector: Detector) -> None:
         Sink()  # type: ignore[abstract]
 
 
-def test_closing_without_a_frame(kind: str, tmp_path: Path) -> None:
-    sink = open_sink(spec(kind, tmp_path))
+def test_closing_without_a_frame(sink_spec: str, tmp_path: Path) -> None:
+    sink = open_sink(filled(sink_spec, tmp_path))
     sink.close()
     sink.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sorted(SINKS) if "{folder}" in SPECS[kind]])
+@pytest.mark.parametrize("kind", [kind for kind in sorted(SINKS.own) if "{folder}" in SPECS[kind]])
 def test_a_place_that_cannot_be_written_is_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("a file where a folder should be")
     with pytest.raises(EdgeadError, match="deep"):
-        open_sink(spec(kind, tmp_path))
+        open_sink(filled(SPECS[kind], tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "images", "video", "keep"])
@@ -113,9 +117,9 @@ def test_every_example_can_be_read(kind: str, monkeypatch: pytest.MonkeyPatch) -
     assert made[0][1] == kind
 
 
-def test_no_thread_is_left_behind(kind: str, detector: Detector, tmp_path: Path) -> None:
+def test_no_thread_is_left_behind(sink_spec: str, detector: Detector, tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    sink = open_sink(spec(kind, tmp_path))
+    sink = open_sink(filled(sink_spec, tmp_path))
     emit(sink, detector, Frame(tiny.bad(), 0, "a"))
     sink.close()
     assert not [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]

@@ -32,9 +32,22 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=sorted(SOURCES))
-def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Over every own source, or the one of --source, which another package may have."""
+    if "source_spec" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--source")
+        metafunc.parametrize("source_spec", [given] if given else sorted(SOURCES.own), indirect=True)
+
+
+@pytest.fixture
+def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """One spec of each kind; what needs a device or a network gets a capture made of a list."""
+    if request.param not in SOURCES.own:
+        images = [tiny.good(number) for number in range(FRAMES)]
+        for number, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+        np.save(tmp_path / "frames.npy", np.stack(images))
+        return request.param.format(folder=tmp_path)
     if request.param == "images":
         for number in range(FRAMES):
             cv2.imwrite(str(tmp_path / f"{number}.png"), tiny.good(number))
@@ -52,8 +65,8 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return specs.get(request.param, f"{request.param}://user:secret@host/path?token=secret")
 
 
-def test_frames_are_what_the_protocol_says(spec: str) -> None:
-    with open_source(spec) as source:
+def test_frames_are_what_the_protocol_says(source_spec: str) -> None:
+    with open_source(source_spec) as source:
         frames = list(source)
         assert [frame.index for frame in frames] == list(range(FRAMES))
         assert all(frame.image.dtype == np.uint8 and frame.image.shape == (48, 64, 3) for frame in frames)
@@ -64,8 +77,8 @@ def test_frames_are_what_the_protocol_says(spec: str) -> None:
         assert all((frame.time > 0) == source.live for frame in frames)
 
 
-def test_closing_twice_and_in_the_middle(spec: str) -> None:
-    source = open_source(spec)
+def test_closing_twice_and_in_the_middle(source_spec: str) -> None:
+    source = open_source(source_spec)
     frames = iter(source)
     next(frames)
     source.close()

@@ -1,0 +1,1 @@
+"""A sink and a source that another package adds to edgead."""
