@@ -3,8 +3,9 @@
     python benchmarks/gpu_engine.py BUNDLE [--precision fp16] [--program FILE.pt2] [--out FILE]
 
 Milliseconds are medians of wall time, each up to the end of what was asked for; `overhead` is what upload, resizing,
-fusion and download add to the network's own time, and `stages_ms` is the GPU's clock, a frame's share. torch runs the
-exported program eagerly on the same GPU. Without a GPU or TensorRT it says so and measures nothing.
+fusion and download add to the network's own time, and `stages_ms` is a frame's share of staging, of the GPU's work and
+of the host's after it. torch runs the exported program eagerly on the same GPU. Without a GPU or TensorRT it says so
+and measures nothing.
 """
 
 from __future__ import annotations

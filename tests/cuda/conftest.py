@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import emulated
 import pytest
+from hypothesis import settings
 
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.kernels import Kernels
+
+settings.register_profile("few", max_examples=3, deadline=None)  # for compute-sanitizer, which is slow
 
 
 @pytest.fixture(scope="module", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])

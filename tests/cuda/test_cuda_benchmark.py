@@ -15,7 +15,9 @@ def test_it_measures_every_kernel(emulator: emulated.Emulator, monkeypatch: pyte
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     with emulator.installed(monkeypatch):
         gpu = CudaContext()
-        found = import_module("kernels").measure(gpu, batch=2, frame=(60, 80), side=16, rounds=2)
+        found = import_module("kernels").measure(gpu, batches=(1, 2), frame=(60, 80), side=16, rounds=2)
         gpu.close()
-    assert set(found["kernels"]) == set(emulated.FILES)
-    assert all(figures["ms"] > 0 and figures["host_ms"] >= 0 for figures in found["kernels"].values())
+    assert list(found["batches"]) == ["1", "2"]
+    for batch in found["batches"].values():
+        assert set(batch["kernels"]) == set(emulated.FILES)
+        assert all(figures["us"] > 0 and figures["host_ms"] >= 0 for figures in batch["kernels"].values())

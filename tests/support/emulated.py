@@ -2,6 +2,10 @@
 
 The kernel files are compiled by g++ with emulator/kernels.hpp, a libcuda.so.1 from emulator/driver.cpp, and
 emulator/stand_in.py calls it as pycuda would.
+
+    python -m emulated SCRIPT [ARGUMENT ...]
+
+runs a script on it; what that measures says nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +16,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from runpy import run_path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import programs
@@ -122,3 +128,19 @@ def _stand_in() -> ModuleType:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def main() -> None:
+    """Run a script of the command line on the emulated GPU."""
+    with ExitStack() as stack:
+        folder, monkeypatch = (
+            stack.enter_context(TemporaryDirectory()),
+            stack.enter_context(pytest.MonkeyPatch.context()),
+        )
+        stack.enter_context(Emulator(Path(folder)).installed(monkeypatch))
+        sys.argv = sys.argv[1:]
+        run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
