@@ -1,0 +1,133 @@
+"""What a build is asked to do: one typed value, filled from the command line, the environment and a YAML file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
+from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
+from edgead.errors import UsageError
+
+FILE = "edgead.yaml"
+DEFAULT_BUDGET = "5m"
+Rate = Annotated[float, msgspec.Meta(gt=0, le=0.5)]  # a share of parts
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+class BuildConfig(Config, frozen=True, kw_only=True):
+    """Every option of `edgead build`, with its default. Exactly one of budget, epochs and steps is in force.
+
+    Raises UsageError for values that do not fit together; their types and ranges are checked where it is read or used.
+    """
+
+    prefix: ClassVar[str] = "EDGEAD_"
+
+    method: Annotated[str, option("What is trained.")] = "stlm"
+    preset: Annotated[str, option("The form for the edge, or the model as published: paper.")] = "edge"
+    data: Annotated[
+        str | dict[str, Any],  # a mapping: anomalib's Folder keys
+        option("Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders)."),
+    ] = ""
+    budget: Annotated[
+        str, option("Training time, such as 5m, 90s or 1h30m.", group="limits", shown_default=DEFAULT_BUDGET)
+    ] = ""
+    epochs: Annotated[Positive | None, option("Train for so many passes over the images instead.", group="limits")] = (
+        None
+    )
+    steps: Annotated[
+        Count | None,
+        option("Train for exactly so many steps instead: repeats a build bit for bit.", group="limits"),
+    ] = None
+    size: Annotated[
+        int, option("Side of the network's input in pixels, a multiple of 32.", shown_default="the preset's")
+    ] = 0
+    seed: Annotated[Natural, option("The same seed, steps and images give the same network.")] = 0
+    false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01
+    bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
+    out: Annotated[str, option("The bundle to write.", shown_default="<data folder>.edgead")] = ""
+    device: Annotated[str, option("Where to train: cpu, cuda or cuda:N.")] = "cpu"
+    threads: Annotated[Threads, option("CPU threads of training.", shown_default="one per core")] = 0
+    weights: Annotated[str, option("File, or folder of files, with pretrained weights.")] = ""
+    distill_from: Annotated[str, option("Teach a small network the maps of this bigger one.", metavar="BUNDLE")] = ""
+    recipe: Annotated[
+        str,
+        option("Add INT8 and FP16 for: cpu, jetson-orin, jetson-thor, rtx.", shown_default="FP32 alone"),
+    ] = ""
+    mask: Annotated[
+        str,
+        option("Image of what is judged, white, or a bundle of csad, whose components are judged."),
+    ] = ""
+    textures: Annotated[
+        str, option("Folder of texture images for pseudo-anomalies.", shown_default="procedural ones")
+    ] = ""
+    program: Annotated[
+        str,
+        option("Also keep the network for `edgead compile --via torch-tensorrt`.", metavar="FILE.pt2"),
+    ] = ""
+    options: Annotated[
+        dict[str, Any],
+        option("A hyper-parameter of the method, as NAME=VALUE; repeatable.", flag="--set", pairs=True),
+    ] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.size and (self.size % 32 or not 64 <= self.size <= 2048):
+            raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {self.size}")
+        if self.program and not self.program.endswith(".pt2"):
+            raise UsageError(f"program must be a file name that ends in .pt2, not '{self.program}'")
+        if not _DEVICE.fullmatch(self.device):
+            raise UsageError(f"device must be cpu, cuda or cuda:N, not '{self.device}'")
+        exclusive(budget=self.budget, epochs=self.epochs, steps=self.steps)
+        for name, value in (("epochs", self.epochs), ("budget", self.budget_seconds)):
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be above 0, not {value:g}")
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """Seconds of training, or None where epochs or steps say when to stop."""
+        if self.epochs is not None or self.steps is not None:
+            return None
+        return parse_duration(self.budget or DEFAULT_BUDGET)
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where the bundle goes."""
+        if self.out:
+            return Path(self.out)
+        root = self.data if isinstance(self.data, str) else str(self.data.get("root", ""))
+        return Path(f"{Path(root).resolve().name or 'model'}.edgead")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a duration such as `90`, `90s`, `5m` or `1h30m`; raises UsageError."""
+    match = _DURATION.fullmatch(text.strip())
+    parts = match.groups() if match else ()
+    if not any(parts):
+        raise UsageError(f"'{text}' is not a duration: write it like 90s, 5m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in parts)
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def load_build(
+    path: Path | None = None,
+    command_line: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Resolved[BuildConfig]:
+    """What a build is asked to do: the command line's values over EDGEAD_* over the YAML file.
+
+    `path` is read if given, else edgead.yaml in the current folder if there is one. Raises UsageError, also where no
+    data is named.
+    """
+    file = path or Path(FILE)
+    layers = [from_yaml(BuildConfig, file)] if path is not None or file.exists() else []
+    layers += [from_environment(BuildConfig, environment), given(BuildConfig, command_line or {})]
+    resolved = resolve(BuildConfig, layers)
+    if not resolved.config.data:
+        raise UsageError(f"say where the good images are: --data FOLDER, or `data: FOLDER` in {FILE}")
+    return resolved

@@ -1,0 +1,145 @@
+"""What a station is told: one typed value, filled from the command line, the environment and a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edgead.config.fields import (
+    Bits,
+    Config,
+    Count,
+    Milliseconds,
+    Natural,
+    Pixels,
+    Positive,
+    Seconds,
+    Share,
+    Threads,
+    exclusive,
+    option,
+)
+from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
+
+
+class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
+    """Every option of `edgead run`, with its default: cameras, what is judged, by which bundle, and where results go.
+
+    In YAML a key is the option without its dashes. Raises UsageError for values that do not fit together.
+    """
+
+    bundle: Annotated[
+        str | None,
+        option("An .edgead file; else the newest in this folder.", metavar="FILE", variables=("EDGEAD_MODEL",)),
+    ] = None
+    source: Annotated[
+        list[str] | str,
+        option(
+            "{sources}. Again for several. [EDGEAD_SOURCE]",
+            metavar="[NAME=]SOURCE",
+            variables=("EDGEAD_SOURCE",),
+            group="cameras",
+            secret=True,
+        ),
+    ] = msgspec.field(default_factory=list)
+    cameras: Annotated[
+        dict[str, str],
+        option(
+            "The sources of several cameras by name.",
+            flag="-",
+            group="cameras",
+            secret=True,
+            hint="cameras are lines like 'left: rtsp://camera.local/1'",
+        ),
+    ] = msgspec.field(default_factory=dict)
+    camera: Annotated[Natural | None, option("Short for --source camera:N.", group="cameras")] = None
+    policy: Annotated[
+        Literal["latest", "every"],
+        option("Of live frames, judge the latest or every one.", variables=("EDGEAD_POLICY",)),
+    ] = "latest"
+    timeout: Annotated[Seconds, option("Seconds without a frame after which a camera is lost; 0: never.")] = 5.0
+    give_up: Annotated[Seconds | None, option("End when a lost camera is not back after so many seconds.")] = None
+    bits: Annotated[
+        Bits | None, option("Full scale of 16-bit frames: 10, 12, 14 or 16.", shown_default="the bundle's")
+    ] = None
+    deadline: Annotated[Milliseconds | None, option("Judged later after capture is LATE.", metavar="MS")] = None
+    threshold: Annotated[Positive, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
+    review: Annotated[Share | None, option("REVIEW from this share of the threshold on.", metavar="SHARE")] = None
+    min_area: Annotated[Pixels, option("A part whose defects are all smaller is OK.", metavar="PIXELS")] = 0.0
+    judge: Annotated[
+        list[str],
+        option(
+            "Judge only this: X,Y,WIDTH,HEIGHT or corners 'X,Y X,Y X,Y' in pixels, or a picture, white there.",
+            metavar="[NAME=]AREA",
+            hint="areas are a list like '- 0,0,640,480'",
+        ),
+    ] = msgspec.field(default_factory=list)
+    ignore: Annotated[
+        list[str],
+        option(
+            "Do not judge this; as --judge.",
+            metavar="[NAME=]AREA",
+            hint="areas are a list like '- 0,0,640,480'",
+        ),
+    ] = msgspec.field(default_factory=list)
+    vote: Annotated[
+        Literal["name"] | Count,
+        option(
+            "Frames of one part; name: files that differ in a last number.",
+            metavar="N|name",
+            hint="a number of frames or 'name'",
+        ),
+    ] = 1
+    vote_rule: Annotated[Literal["any", "majority"], option("Which frames decide.")] = "any"
+    health: Annotated[bool, option("Frames of a camera in trouble are INVALID.", flag="--health/--no-health")] = True
+    frozen: Annotated[Seconds, option("Seconds without any change that make a camera frozen; 0: never.")] = 5.0
+    limit: Annotated[Count | None, option("Stop after so many frames.")] = None
+    json: Annotated[bool, option("One JSON object a line on standard output.")] = False
+    jsonl: Annotated[str | None, option("Append JSON lines to it.", metavar="FILE")] = None
+    save: Annotated[str | None, option("Put annotated pictures there.", metavar="DIR")] = None
+    video: Annotated[str | None, option("Write an annotated video.", metavar="FILE")] = None
+    sinks: Annotated[
+        list[str],
+        option(
+            "Where results go: {sinks}. Again for several.",
+            flag="--sink",
+            metavar="KIND:PLACE",
+            alias="sink",
+            secret=True,
+            hint="sinks are a list like '- jsonl:results.jsonl'",
+        ),
+    ] = msgspec.field(default_factory=list)
+    engine: Annotated[str, option("What runs the network: auto, {engines}.", variables=("EDGEAD_ENGINE",))] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "fp16", "int8"],
+        option("What the network runs in.", variables=("EDGEAD_PRECISION",)),
+    ] = "auto"
+    threads: Annotated[Threads, option("CPU threads; 0: the engine's choice.", variables=("EDGEAD_THREADS",))] = 0
+
+    def __post_init__(self) -> None:
+        exclusive(source=self.source, cameras=self.cameras, camera=self.camera)
+
+    @property
+    def specs(self) -> list[str]:
+        """What is looked at, each as [NAME=]SOURCE."""
+        if self.camera is not None:
+            return [f"camera:{self.camera}"]
+        named = [f"{name}={source}" for name, source in self.cameras.items()]
+        return named or ([self.source] if isinstance(self.source, str) else list(self.source))
+
+
+def load_station(
+    path: Path | None = None,
+    command_line: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Resolved[StationConfig]:
+    """What a station is told: the command line's values over EDGEAD_* over the YAML file `path`.
+
+    What its bundle says below that is added where it is opened. Raises UsageError.
+    """
+    layers = [] if path is None else [from_yaml(StationConfig, path)]
+    layers += [from_environment(StationConfig, environment), given(StationConfig, command_line or {})]
+    return resolve(StationConfig, layers)

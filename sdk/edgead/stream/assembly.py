@@ -1,0 +1,105 @@
+"""From a station's configuration to the parts of its line: bundle, cameras, areas, detector and sinks, all open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgead import ops
+from edgead.bundle import Bundle
+from edgead.config import Resolved, StationConfig
+from edgead.config.loader import BUNDLE
+from edgead.detector import Detector
+from edgead.errors import UsageError
+from edgead.stream.cameras import close_cameras, named, open_cameras
+from edgead.stream.capture import Camera
+from edgead.stream.roi import read_roi_masks
+from edgead.stream.sinks import open_sink
+from edgead.stream.sinks.base import Sink
+from edgead.stream.sinks.jsonl import JsonLines
+from edgead.stream.sources import SOURCES, described, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a line is made of."""
+
+    cameras: Sequence[Camera]
+    detector: Detector
+    sinks: Sequence[Sink]
+
+
+def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
+    """Open what the configuration names; `stack` closes it.
+
+    Raises UsageError, BundleError, EngineError, SourceError, or DataError for a place that cannot be written.
+    """
+    specs = checked_specs(config)
+    views = read_roi_masks(config.judge, config.ignore, [name for name, _ in named(specs)])
+    detector = open_detector(config)
+    stack.callback(detector.close)
+    bits = config.bits or detector.bundle.manifest.input.bits
+    cameras = open_cameras(specs, policy=config.policy, bits=bits, timeout=config.timeout, give_up=config.give_up)
+    stack.callback(close_cameras, cameras)
+    cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
+    return Parts(cameras, detector, _open_sinks(config, cameras, stack))
+
+
+def open_detector(config: StationConfig) -> Detector:
+    """The detector that judges; raises BundleError, EngineError or UsageError."""
+    rules = ops.Rules(config.threshold, config.review, config.min_area)
+    return Detector(
+        find_bundle(config), engine=config.engine, precision=config.precision, threads=config.threads, rules=rules
+    )
+
+
+def find_bundle(config: StationConfig) -> Path:
+    """The bundle that is named, or the newest in the current folder; raises UsageError where there is none."""
+    if config.bundle:
+        return Path(config.bundle)
+    found = [path for path in Path.cwd().glob("*.edgead") if path.is_file()]
+    if not found:
+        raise UsageError(f"which bundle? give --bundle FILE or set EDGEAD_MODEL: {Path.cwd()} has no .edgead file")
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def with_bundle(resolved: Resolved[StationConfig]) -> Resolved[StationConfig]:
+    """The settings with what their bundle says where nothing else does; raises BundleError or UsageError."""
+    bundle = Bundle.open(find_bundle(resolved.config))
+    return resolved.below(BUNDLE, {"bundle": str(bundle.path), "bits": bundle.manifest.input.bits})
+
+
+def checked_specs(config: StationConfig) -> list[str]:
+    """What is looked at; raises UsageError where that is nothing, or does not fit to what is asked of it."""
+    if not config.specs:
+        raise UsageError("nothing to look at: give --camera 0, or --source with a folder, an image, a video or a URL")
+    video = None if config.video is None else Path(config.video)
+    for _, spec in named(config.specs):
+        kind, name = parse(spec)
+        if config.vote == "name" and SOURCES[kind].live:
+            raise UsageError(f"--vote name is for files; frames of {described(spec)} have one name: give a number")
+        if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):
+            raise UsageError(f"--video {video} would overwrite the source: give another file")
+    return config.specs
+
+
+def _open_sinks(config: StationConfig, cameras: Sequence[Camera], stack: ExitStack) -> list[Sink]:
+    """The sinks asked for; each is on the stack as soon as it is open."""
+    from edgead.stream.sinks.video import VideoFile
+
+    sinks: list[Sink] = [JsonLines()] if config.json else []
+    asked = [(kind, Path(path)) for kind, path in (("jsonl", config.jsonl), ("images", config.save)) if path]
+    for spec, path in (*asked, *((spec, None) for spec in config.sinks)):
+        sinks.append(open_sink(spec, path))
+        stack.callback(sinks[-1].close)
+    if config.video is not None:
+        sinks.append(VideoFile(Path(config.video), _fps(cameras)))
+        stack.callback(sinks[-1].close)
+    return sinks
+
+
+def _fps(cameras: Sequence[Camera]) -> float:
+    """The frames a second of a video of what the cameras show; 0 where none says."""
+    return max((camera.source.fps for camera in cameras if camera.source is not None), default=0.0)
