@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
+from edgead.cli.derive import typer_option
+from edgead.config import StationConfig
+from edgead.config.fields import fields_of
 from edgead.engines import ENGINES
+from edgead.stream.sinks import SINKS
+from edgead.stream.sources import SOURCES
 from edgead.wording import printable
+
+FIELDS = fields_of(StationConfig)
+WORDS = {  # what help texts of settings leave open
+    "engines": ", ".join(ENGINES.own),
+    "sinks": ", ".join(SINKS.own),
+    "sources": "; ".join(entry.example for kind, entry in SOURCES.own.items() if kind != "https"),
+}
 
 
 class Precision(str, Enum):
@@ -22,17 +34,12 @@ class Precision(str, Enum):
 
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="An .edgead file.", show_default=False)]
-EngineName = Annotated[
-    str,
-    typer.Option("--engine", envvar="EDGEAD_ENGINE", help=f"What runs the network: auto, {', '.join(ENGINES.own)}."),
+EngineName = Annotated[str, typer_option(FIELDS["engine"], WORDS)]
+PrecisionName = Annotated[Precision, typer_option(FIELDS["precision"])]
+Threads = Annotated[int, typer_option(FIELDS["threads"])]
+Json = Annotated[bool, typer_option(FIELDS["json"])]
+ShowResolved = Annotated[
+    bool, typer.Option("--resolved", help="Print the settings and where each came from, and do nothing else.")
 ]
-PrecisionName = Annotated[
-    Precision, typer.Option("--precision", envvar="EDGEAD_PRECISION", help="What the network runs in.")
-]
-Threads = Annotated[
-    int,
-    typer.Option("--threads", envvar="EDGEAD_THREADS", min=0, max=1024, help="CPU threads; 0: the engine's choice."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 
 shown = printable  # for a terminal

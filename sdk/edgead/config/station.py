@@ -68,7 +68,7 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
     deadline: Annotated[Milliseconds | None, option("Judged later after capture is LATE.", metavar="MS")] = None
     threshold: Annotated[Positive, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
     review: Annotated[Share | None, option("REVIEW from this share of the threshold on.", metavar="SHARE")] = None
-    min_area: Annotated[Pixels, option("A part whose defects are all smaller is OK.", metavar="PIXELS")] = 0.0
+    min_area: Annotated[Pixels, option("Smaller defects take no part in the score.", metavar="PIXELS")] = 0.0
     judge: Annotated[
         list[str],
         option(

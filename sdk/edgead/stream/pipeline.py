@@ -11,9 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from edgead.closing import Closing
+from edgead.config import StationConfig, load_station
+from edgead.config.loader import checked
 from edgead.detector import Detector
 from edgead.stream.aggregation import Aggregator, VerdictAggregation
+from edgead.stream.assembly import open_parts
 from edgead.stream.audit import AuditLog
 from edgead.stream.capture import CAMERA_BACKOFF, Backoff, Camera, FrameGrabber
 from edgead.stream.health import FROZEN_S, HealthCheck
@@ -42,8 +47,12 @@ class PipelineSettings:
     drain: float = DRAIN_S  # seconds that a stopped line gives its sinks to finish
 
 
-class Pipeline:
-    """Cameras, a detector and sinks at work. `run` it in one thread; every other method may be called from any."""
+class Pipeline(Closing):
+    """Cameras, a detector and sinks at work. `run` it in one thread; every other method may be called from any.
+
+    >>> with Pipeline.from_config("station.yaml") as line:
+    ...     status = line.run()
+    """
 
     def __init__(
         self,
@@ -78,16 +87,46 @@ class Pipeline:
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
         self._started = time.monotonic()
+        self._owned = ExitStack()  # what `from_config` opened
+
+    @classmethod
+    def from_config(
+        cls,
+        config: StationConfig | str | os.PathLike[str],
+        *,
+        on_result: Callable[[Result], None] = lambda result: None,
+        on_alive: Callable[[], None] = lambda: None,
+    ) -> Pipeline:
+        """The line that a configuration describes, with all that it names open; `run` and `close` close it.
+
+        A path is that of a YAML file, over which EDGEAD_* variables count. For `on_result` and `on_alive` see the
+        class. Raises UsageError for settings that cannot be used, BundleError, EngineError, SourceError, and DataError
+        for a place that cannot be written; nothing stays open then.
+        """
+        settings = checked(config) if isinstance(config, StationConfig) else load_station(Path(config)).config
+        with ExitStack() as stack:
+            parts = open_parts(settings, stack)
+            line = cls(
+                parts.cameras,
+                parts.detector,
+                parts.sinks,
+                settings_of(settings),
+                on_result=on_result,
+                on_alive=on_alive,
+            )
+            line._owned = stack.pop_all()
+        return line
 
     def run(self) -> PipelineStatus:
         """Judge until every camera is at its end, the limit is reached, or `stop` is called.
 
-        Sources and sinks are closed on every way out, interrupts among them; the detector stays the caller's.
-        Raises what ended a camera for good (SourceError), once the others are at their end too, and what a sink
-        raises that ends the line.
+        Sources and sinks are closed on every way out, interrupts among them; a detector that was given stays the
+        caller's. Raises what ended a camera for good (SourceError), once the others are at their end too, and what a
+        sink raises that ends the line.
         """
         self._started = time.monotonic()
         with ExitStack() as stack:
+            stack.callback(self.close)
             stack.callback(self._inference.close)
             stack.callback(self._close_sinks)
             self._open_sinks()
@@ -105,6 +144,10 @@ class Pipeline:
             if trouble is not None:
                 raise trouble
         return self.status()
+
+    def close(self) -> None:
+        """Close what `from_config` opened, where `run` has not done it; calling it again does nothing."""
+        self._owned.close()
 
     def stop(self) -> None:
         """Let the line end after the frame at hand. It only sets a flag, so a signal's handler may call it."""
@@ -220,6 +263,13 @@ class Pipeline:
             fault=self._inference.fault,
             uptime=uptime,
         )
+
+
+def settings_of(config: StationConfig) -> PipelineSettings:
+    """What a configuration asks of a line."""
+    frames = 0 if config.vote == "name" else config.vote
+    vote = VerdictAggregation(frames, config.vote_rule)
+    return PipelineSettings(config.limit, config.deadline, vote, config.health, config.frozen)
 
 
 def run(

@@ -88,7 +88,7 @@ def test_names_cannot_play_with_the_terminal(edgead, tiny_bundle: Path, tmp_path
         (["run", "--bundle", "BUNDLE", "--source", "none"], 5, "there is no image, folder or video at none"),
         (["run", "--bundle", "BUNDLE", "--source", "gige:0"], 2, "no kind of source"),
         (["run", "--bundle", "BUNDLE", "--camera", "99"], 5, "camera:99 cannot be opened"),
-        (["run", "--bundle", "BUNDLE", "--camera", "0", "--source", "x"], 2, "not both"),
+        (["run", "--bundle", "BUNDLE", "--camera", "0", "--source", "x"], 2, "give one of"),
         (["run", "--source", "x"], 2, "which bundle?"),
         (["run", "--bundle", "BUNDLE", "--source", "x", "--engine", "onxx"], 2, "did you mean 'onnx'"),
         (["run", "--bundle", "BUNDLE", "--source", "x", "--precision", "int8"], 1, "it has fp32"),
@@ -171,9 +171,9 @@ def test_command_line_over_environment_over_file(
     ("text", "sentence"),
     [
         ("sorce: x", "did you mean 'source'?"),
-        ("- source", "must hold lines"),
-        ("source: [a]", "needs one value"),
-        ("{", "is no YAML"),
+        ("- source", "must hold keys and values"),
+        ("limit: [1]", "'limit' in line.yaml cannot be used"),
+        ("{", "is not valid YAML"),
         ("limit: many", "limit"),
     ],
 )
