@@ -77,6 +77,7 @@ def test_inside_the_device_arrows_point_one_way() -> None:
     order = [
         "errors",
         "types",
+        "config",
         "bundle",
         "ops",
         "images",
