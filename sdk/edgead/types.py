@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -25,9 +26,9 @@ class Verdict(str, Enum):
 
     OK = "OK"
     REVIEW = "REVIEW"  # between the two thresholds: a person decides
-    NG = "NG"
+    NG = "NG"  # refused, also where it was judged too late
     INVALID = "INVALID"  # the picture cannot be judged: the camera's trouble, never the part's
-    LATE = "LATE"  # judged, but past the deadline
+    LATE = "LATE"  # not NG, but judged past the deadline
 
     def __str__(self) -> str:
         return self.value
@@ -43,6 +44,7 @@ class Frame:
     time: float = 0.0  # seconds since the epoch at capture; 0 where unknown
     camera: str = ""  # which camera of the station took it
     clock: float = 0.0  # time.monotonic() at capture, so that setting the clock ages no frame; 0 where unknown
+    opening: int = 0  # how often its source had been opened anew before
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,21 @@ class Result:
     time: float = 0.0
     camera: str = ""
     number: int = 0  # of the result in its run, from 1: it rises by one and never repeats; 0 outside of a run
+    late: bool = False  # judged past the deadline
+    judged: Verdict | None = None  # what was found, where the verdict says something else; None: the verdict
     age: float = 0.0  # milliseconds from capture to judgment; 0 where the time of capture is unknown
-    reasons: tuple[str, ...] = ()  # why it is INVALID or LATE, or what of its components is unusual; in plain words
+    reasons: tuple[str, ...] = ()  # why it is INVALID or late, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_anomalous(self) -> bool:
         return self.verdict is Verdict.NG
+
+    def is_any(self, verdicts: Collection[Verdict]) -> bool:
+        """Whether its verdict, what was found or that it is late is among `verdicts`: a late NG is NG and LATE."""
+        found = {self.verdict, self.judged or self.verdict} | ({Verdict.LATE} if self.late else set())
+        return not found.isdisjoint(verdicts)
 
     @property
     def anomaly_map(self) -> MapF32:
@@ -180,6 +189,8 @@ class Result:
             "camera": self.camera,
             "age_ms": round(self.age, 3),
             "verdict": self.verdict.value,
+            "judged": (self.judged or self.verdict).value,
+            "late": self.late,
             "score": self.score,
             "raw_score": self.raw_score,
             "threshold": self.threshold,

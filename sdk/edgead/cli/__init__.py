@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from edgead.cli.app import Session, make_app
+from edgead.cli.streams import flush_stdout, say
 from edgead.errors import EdgeadError
 
 INTERRUPTED = 130
@@ -19,7 +19,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line (`sys.argv` where none is given) and leave the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a live status line may stand there
+    erase = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""  # a live status line may stand there
     logging.basicConfig(level=logging.WARNING, format=f"{erase}edgead: %(message)s", stream=sys.stderr)
     session = Session()
     try:
@@ -54,13 +54,6 @@ def _unexpected(error: Exception, debug: bool) -> str:
 def _fail(sentence: str, error: Exception, code: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exception(error)
-    print(f"edgead: {sentence}", file=sys.stderr)
-    _flush_stdout()
+    say(f"edgead: {sentence}\n")
+    flush_stdout()
     sys.exit(code)
-
-
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError:  # nobody reads: do not let the interpreter complain about it when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from edgead.errors import UsageError
+from edgead.stream.parts import PartCounter
 from edgead.types import Frame, Result, Verdict
 
 RULES = ("any", "majority")
@@ -19,8 +20,8 @@ _NUMBER = re.compile(r"[ _-]?\d+$")
 class VerdictAggregation:
     """Which frames are of one part, and how they become one verdict.
 
-    With `any` the worst frame decides; with `majority` a part is as bad as half of its frames or more say. Frames
-    that are INVALID do not vote; a part with no other is INVALID.
+    With `any` the worst frame decides; with `majority` a part is as bad as half of its frames or more say. A part that
+    lacks a frame, or of which one is INVALID (with `majority` half), is INVALID unless it is NG.
     """
 
     frames: int = 1  # consecutive frames of a camera; 0: those whose names differ in their last number alone
@@ -38,42 +39,76 @@ def part_of(name: str) -> str:
 
 
 def decide(verdicts: list[Verdict], rule: str) -> Verdict:
-    """One verdict for those of a part's frames; never empty."""
+    """One verdict for those of a part's frames; never empty.
+
+    A frame that could not be judged may have shown what the others do not: with it a part is NG or INVALID.
+    """
     ranks = sorted(_ORDER.index(verdict) for verdict in verdicts if verdict in _ORDER)
+    unseen = len(verdicts) - len(ranks)
     if not ranks:
         return Verdict.INVALID
-    return _ORDER[ranks[-1] if rule == "any" else ranks[len(ranks) // 2]]
+    if rule == "any":
+        return _ORDER[ranks[-1]] if not unseen or ranks[-1] == len(_ORDER) - 1 else Verdict.INVALID
+    found = _ORDER[ranks[len(ranks) // 2]]
+    return found if found is Verdict.NG or 2 * unseen < len(verdicts) else Verdict.INVALID
 
 
 class Aggregator:
-    """The votes of one camera: results go in, and one comes out for each part."""
+    """The frames of one camera, put together to parts: results go in, and one comes out for each part."""
 
     def __init__(self, vote: VerdictAggregation) -> None:
         self._vote = vote
-        self._part = ""
-        self._verdicts: list[Verdict] = []
-        self._worst: tuple[Frame, Result] | None = None
+        self._counter = PartCounter(max(1, vote.frames))
+        self._part: object = None
+        self._frames: list[tuple[Frame, Result]] = []
+        self._last = -1  # index of the frame before
+        self._gap = False  # whether a frame is missing before the part's first, between parts that are told by name
 
     def add(self, frame: Frame, result: Result) -> list[tuple[Frame, Result]]:
-        """Take a result, and give the part that is complete, if one is."""
-        part = part_of(frame.name) if self._vote.frames == 0 else ""
-        done = self.close() if part != self._part else []
+        """Take a result, and give the parts that are complete or at their end, if any are."""
+        if self._vote.frames == 1:
+            return [(frame, result)]
+        by_name = self._vote.frames == 0
+        part: object = part_of(frame.name) if by_name else self._counter.of(frame)
+        missing = by_name and frame.index > self._last + 1
+        self._last = frame.index
+        done = self._end(missing) if part != self._part else []
+        self._gap = missing if part != self._part else self._gap or missing
         self._part = part
-        self._verdicts.append(result.verdict)
-        if self._worst is None or _badness(result) > _badness(self._worst[1]):
-            self._worst = frame, result
-        return done + self.close() if len(self._verdicts) == self._vote.frames else done
+        self._frames.append((frame, result))
+        return done + self._end() if len(self._frames) == self._vote.frames else done
 
     def close(self) -> list[tuple[Frame, Result]]:
         """The part that was begun, with the frames there were."""
-        worst, verdicts = self._worst, self._verdicts
-        self._worst, self._verdicts = None, []
-        if worst is None:
+        return self._end()
+
+    def _end(self, missing: bool = False) -> list[tuple[Frame, Result]]:
+        """The part at hand, if there is one; `missing` says that a frame is, which may have been of it."""
+        frames, self._frames = self._frames, []
+        if not frames:
             return []
-        frame, result = worst
-        votes = {verdict.value: count for verdict, count in Counter(verdicts).items()}
-        extra = {**result.extra, "votes": votes}
-        return [(frame, replace(result, verdict=decide(verdicts, self._vote.rule), extra=extra))]
+        if self._vote.frames:
+            lacks = f"{len(frames)} of its {self._vote.frames} frames" if len(frames) < self._vote.frames else ""
+        else:
+            lacks = f"{len(frames)} frames, and one beside them could not be read" if missing or self._gap else ""
+        return [self._together(frames, lacks)]
+
+    def _together(self, frames: list[tuple[Frame, Result]], lacks: str) -> tuple[Frame, Result]:
+        """One result for the frames of a part: that of the worst, as old as the newest. NG stays what it is."""
+        frame, result = max(frames, key=lambda one: _badness(one[1]))
+        verdicts = [one.verdict for _, one in frames]
+        found = decide(verdicts, self._vote.rule)
+        extra = {**result.extra, "votes": {name.value: count for name, count in Counter(verdicts).items()}}
+        verdict, reasons = found, result.reasons
+        if lacks:
+            verdict = Verdict.NG if Verdict.NG in verdicts else Verdict.INVALID
+            reasons = (*reasons, f"the part is incomplete: there are {lacks}")
+        elif found is Verdict.INVALID and result.verdict is not Verdict.INVALID:
+            unseen = [words for _, one in frames if one.verdict is Verdict.INVALID for words in one.reasons]
+            reasons = (*reasons, *dict.fromkeys(unseen))
+        age = frames[-1][1].age
+        judged = found if found is not verdict else None
+        return frame, replace(result, verdict=verdict, judged=judged, age=age, reasons=reasons, extra=extra)
 
 
 def _badness(result: Result) -> tuple[bool, bool, float]:

@@ -84,6 +84,7 @@ class CaptureThread:
         self._status = CameraStatus(camera.label or camera.name, since=time.time())
         self._lost_at = 0.0  # time.monotonic(); 0 while it is not
         self._reading_since = 0.0  # time.monotonic(); 0 while no read is under way
+        self._openings = 0  # of the source after the first
         self._turn = 0  # which thread has the camera
         self._next_index = 0  # of a frame: the numbers of a source that is opened again go on where they were
         self._thread = self._make_thread()
@@ -165,7 +166,8 @@ class CaptureThread:
                     self._connect()
                 index = first + frame.index
                 self._next_index = index + 1
-                if not self._queue.put(self._number, replace(frame, index=index, camera=self.camera.name)):
+                named = replace(frame, index=index, camera=self.camera.name, opening=self._openings)
+                if not self._queue.put(self._number, named):
                     return
         finally:
             self._release(source)
@@ -175,6 +177,7 @@ class CaptureThread:
         if source is None:
             assert self.camera.reopen is not None  # else the loss would have ended the thread
             source = self.camera.reopen()
+            self._openings += 1
             with self._lock:
                 self._source = source
         return source

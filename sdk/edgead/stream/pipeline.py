@@ -38,7 +38,7 @@ class PipelineSettings:
     """What can be asked of a line."""
 
     limit: int | None = None  # frames after which it ends
-    deadline: float | None = None  # milliseconds from capture after which a judgment is LATE
+    deadline: float | None = None  # milliseconds from capture after which a judgment is late
     vote: VerdictAggregation = ONE_FRAME
     health: bool = True  # whether frames of a camera in trouble are INVALID
     frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
@@ -135,7 +135,7 @@ class Pipeline(Closing):
             ended = self._judge_all()
             for number, aggregator in enumerate(self._aggregators):
                 for frame, result in aggregator.close():
-                    self._deliver(number, frame, result)
+                    self._deliver(number, frame, self._in_time(result))
             self._finished = not self._stopping
         endings = [worker.fatal for worker in self._sink_workers] + [
             capture.error for capture in self._grabber.captures if ended and self._finished
@@ -192,13 +192,13 @@ class Pipeline(Closing):
         return False
 
     def _count(self, number: int, frame: Frame, result: Result) -> None:
-        """Take a judged frame, and hand on the part that it completes."""
+        """Take a judged frame, and hand on the parts that it completes."""
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total)
         result = replace(result, age=age)
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
-        for shown, aggregated in parts:
-            self._deliver(number, shown, self._in_time(aggregated, age))
+        for shown, one in parts:
+            self._deliver(number, shown, self._in_time(one))
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> None:
         camera = self._cameras[number]
@@ -211,13 +211,14 @@ class Pipeline(Closing):
                 raise worker.fatal
         self._on_result(result)
 
-    def _in_time(self, result: Result, age: float) -> Result:
-        """The result; LATE where the newest frame it rests on was judged past the deadline, `age` ms after capture."""
-        deadline = self._settings.deadline
-        if deadline is None or age <= deadline or result.verdict is Verdict.INVALID:
+    def _in_time(self, result: Result) -> Result:
+        """The result, marked where it was judged past the deadline; what is late is NG or LATE, never OK."""
+        deadline, found = self._settings.deadline, result.judged or result.verdict
+        if deadline is None or result.age <= deadline:
             return result
-        words = f"{result.verdict}, but judged {age:.0f} ms after capture, past the deadline of {deadline:g} ms"
-        return replace(result, verdict=Verdict.LATE, reasons=(*result.reasons, words))
+        words = f"{found}, but judged {result.age:.0f} ms after capture, past the deadline of {deadline:g} ms"
+        verdict = result.verdict if result.verdict in (Verdict.NG, Verdict.INVALID) else Verdict.LATE
+        return replace(result, verdict=verdict, judged=found, late=True, reasons=(*result.reasons, words))
 
     def _may_wait(self) -> bool:
         """Whether to wait for a sink that has no room; once stopped, as long as sinks are given to finish."""
@@ -247,6 +248,7 @@ class Pipeline(Closing):
             cameras=cameras,
             counts={name: one.verdicts for name, one in read.items()},
             verdicts={kind.value: sum(one.verdicts.get(kind.value, 0) for one in read.values()) for kind in Verdict},
+            late=sum(one.late for one in read.values()),
             frames=sum(camera.frames for camera in cameras.values()),
             dropped=sum(camera.dropped for camera in cameras.values()),
             unreadable=sum(camera.unreadable for camera in cameras.values()),

@@ -50,6 +50,7 @@ class PipelineStatus:
     cameras: dict[str, CameraStatus] = field(default_factory=dict)  # by name; "" where there is but one without
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # camera -> verdict -> results
     verdicts: dict[str, int] = field(default_factory=dict)  # every one, over all cameras
+    late: int = 0  # results past the deadline, whatever their verdict
     frames: int = 0
     dropped: int = 0
     unreadable: int = 0
@@ -86,6 +87,7 @@ class MeterSnapshot:
 
     frames: int
     verdicts: dict[str, int]  # by name
+    late: int
     samples: list[Sample]  # the newest
 
 
@@ -96,6 +98,7 @@ class Meter:
         self._lock = threading.Lock()
         self._frames = 0
         self._verdicts: Counter[str] = Counter()
+        self._late = 0
         self._samples: deque[Sample] = deque(maxlen=window)
 
     def frame(self, age: float, latency: float) -> None:
@@ -108,11 +111,12 @@ class Meter:
         """Count a verdict that goes to the sinks."""
         with self._lock:
             self._verdicts[result.verdict.value] += 1
+            self._late += result.late
 
     def read(self) -> MeterSnapshot:
         """What stands on it now."""
         with self._lock:
-            return MeterSnapshot(self._frames, dict(self._verdicts), list(self._samples))
+            return MeterSnapshot(self._frames, dict(self._verdicts), self._late, list(self._samples))
 
 
 def spread(values: Iterable[float]) -> Spread:

@@ -76,7 +76,7 @@ class DashboardState:
         now = time.monotonic()
         camera = self._cameras.get(result.camera)
         anomaly = None
-        if result.verdict in _SHOWN and (camera is None or now - camera.pictured >= _GAP_S):
+        if result.is_any(_SHOWN) and (camera is None or now - camera.pictured >= _GAP_S):
             anomaly = _anomaly(self.number + 1, frame, result)
         with self._lock:
             self.number += 1

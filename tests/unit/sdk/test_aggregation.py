@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -77,13 +78,18 @@ def test_a_part_is_as_bad_as_its_frames_say(verdicts: list[Verdict]) -> None:
     order = [Verdict.OK, Verdict.REVIEW, Verdict.NG]
     voting = [verdict for verdict in verdicts if verdict in order]
     worst, most = decide(verdicts, "any"), decide(verdicts, "majority")
-    if not voting:
-        assert worst is most is Verdict.INVALID
-        return
-    assert worst is max(voting, key=order.index)
-    for level in (1, 2):
-        bad = sum(order.index(verdict) >= level for verdict in voting)
-        assert (order.index(most) >= level) == (2 * bad >= len(voting))
+    unseen = len(verdicts) - len(voting)
+    if Verdict.NG in voting:
+        assert worst is Verdict.NG
+    else:
+        assert worst is (Verdict.INVALID if unseen else max(voting, key=order.index))
+    if 2 * sum(verdict is Verdict.NG for verdict in voting) >= len(voting) > 0:
+        assert most is Verdict.NG
+    elif 2 * unseen >= len(verdicts):
+        assert most is Verdict.INVALID
+    else:
+        bad = sum(order.index(verdict) >= 1 for verdict in voting)
+        assert most is (Verdict.REVIEW if 2 * bad >= len(voting) else Verdict.OK)
 
 
 @pytest.mark.parametrize(
@@ -101,19 +107,20 @@ def test_the_part_in_a_name(name: str, part: str) -> None:
     assert part_of(name) == part
 
 
-def result(detector: Detector, level: int, name: str = "") -> tuple[Frame, Result]:
-    frame = Frame(np.full((8, 8, 3), level, np.uint8), level, name)
+def result(detector: Detector, level: int, index: int = 0, name: str = "") -> tuple[Frame, Result]:
+    frame = Frame(np.full((8, 8, 3), level, np.uint8), index, name)
     return frame, detector.detect(frame)
 
 
 def test_frames_become_parts(tiny_bundle: Path) -> None:
     with fake_detector(tiny_bundle) as detector:
         ballot = Aggregator(VerdictAggregation(3, "majority"))
-        out = [ballot.add(*result(detector, level)) for level in (50, 250, 50, 250, 240, 50, 60)]
+        levels = (50, 250, 50, 250, 240, 50, 60)
+        out = [ballot.add(*result(detector, level, index)) for index, level in enumerate(levels)]
         assert [len(parts) for parts in out] == [0, 0, 1, 0, 0, 1, 0]
         (first, good), (second, bad) = out[2][0], out[5][0]
         assert (good.verdict, bad.verdict) == (Verdict.OK, Verdict.NG)
-        assert (first.index, second.index) == (250, 250)  # the strangest frame stands for its part
+        assert (first.index, second.index) == (1, 3)  # the strangest frame stands for its part
         assert (good.extra["votes"], bad.extra["votes"]) == ({"OK": 2, "NG": 1}, {"NG": 2, "OK": 1})
         ((_, rest),) = ballot.close()
         assert rest.extra["votes"] == {"OK": 1}
@@ -121,19 +128,21 @@ def test_frames_become_parts(tiny_bundle: Path) -> None:
         blind = Aggregator(VerdictAggregation(2))
         frame = Frame(np.zeros((8, 8, 3), np.uint8))
         blind.add(frame, detector.invalid(frame, "dark"))
-        ((_, unseen),) = blind.add(frame, detector.invalid(frame, "dark"))
+        ((_, unseen),) = blind.add(replace(frame, index=1), detector.invalid(frame, "dark"))
         assert (unseen.verdict, unseen.reasons) == (Verdict.INVALID, ("dark",))
         mixed = Aggregator(VerdictAggregation(2))
         mixed.add(frame, detector.invalid(frame, "dark"))
-        ((shown, seen),) = mixed.add(*result(detector, 50))
-        assert (seen.verdict, shown.index) == (Verdict.OK, 50)
+        ((shown, seen),) = mixed.add(*result(detector, 50, 1))
+        assert (seen.verdict, seen.reasons, shown.index) == (Verdict.INVALID, ("dark",), 1)
 
 
 def test_frames_become_parts_by_their_names(tiny_bundle: Path) -> None:
     names = ["a_1.png", "a_2.png", "b_1.png", "c_1.png", "c_2.png", "c_3.png"]
     with fake_detector(tiny_bundle) as detector:
         ballot = Aggregator(VerdictAggregation(0))
-        parts = [one for name in names for one in ballot.add(*result(detector, 50, name))] + ballot.close()
+        parts = [
+            one for at, name in enumerate(names) for one in ballot.add(*result(detector, 50, at, name))
+        ] + ballot.close()
     assert [sum(one.extra["votes"].values()) for _, one in parts] == [2, 1, 3]
 
 
@@ -143,8 +152,8 @@ def test_the_line_counts_frames_and_parts(tiny_bundle: Path) -> None:
     settings = PipelineSettings(health=False, vote=VerdictAggregation(2))
     with fake_detector(tiny_bundle) as detector:
         status = Pipeline([Camera("", Scripted(images, live=False))], detector, [sink], settings).run()
-    assert [one.verdict.value for one in sink.results] == ["NG", "OK", "OK"]  # the last part had one frame
-    assert (status.frames, status.verdicts["OK"], status.verdicts["NG"]) == (5, 2, 1)
+    assert [one.verdict.value for one in sink.results] == ["NG", "OK", "INVALID"]  # the last part had one frame
+    assert (status.frames, status.verdicts["OK"], status.verdicts["NG"]) == (5, 1, 1)
     assert QUICK.vote == VerdictAggregation()
     with pytest.raises(UsageError):
         VerdictAggregation(2, "all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -132,3 +133,20 @@ def test_a_person_sees_a_status_line(tiny_bundle: Path, parts: Path) -> None:
     assert "\r\x1b[KOK 0." in text
     assert text.count("\n") == 1
     assert "edgead: 3 frames" in text
+
+
+@pytest.mark.parametrize("lost", ["terminal", "none"])
+def test_a_lost_terminal_ends_nothing(tiny_bundle: Path, long_video: Path, tmp_path: Path, lost: str) -> None:
+    """The status line goes to a terminal that is closed in mid-run (EIO); or there was no standard error at all."""
+    results = tmp_path / "r.jsonl"
+    command = [*EDGEAD, "run", "--bundle", tiny_bundle, "--source", long_video, "--jsonl", results, "--limit", "3000"]
+    ours, theirs = pty.openpty()
+    close = None if lost == "terminal" else (lambda: os.close(2))
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=theirs, preexec_fn=close) as line:
+        os.close(theirs)
+        deadline = time.monotonic() + 60
+        while not (results.exists() and results.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.close(ours)
+        assert line.wait(120) == 0
+    assert len(results.read_text().splitlines()) == 3000

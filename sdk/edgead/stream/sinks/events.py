@@ -71,10 +71,10 @@ class EventRecorder(Sink):
         self._archive.add(f"{name_of(dated)}_{result.verdict}", dated.time, files)
 
     def _reason(self, result: Result) -> str:
-        if result.verdict in self._verdicts:
-            return f"verdict {result.verdict}"
+        if result.is_any(self._verdicts):
+            return f"verdict {result.judged or result.verdict}"
         near = self._band > 0 and abs(result.score - self._factor()) <= self._band
-        return "borderline score" if near and result.verdict in _JUDGED else ""
+        return "borderline score" if near and (result.judged or result.verdict) in _JUDGED else ""
 
     def _factor(self) -> float:
         """The threshold in force, asked for at most once a second; 1.0 without a line."""

@@ -105,7 +105,7 @@ class Mqtt(Sink):
         self._connect(host, port, keepalive)
 
     def emit(self, frame: Frame, result: Result) -> None:
-        if result.verdict not in self._verdicts:
+        if not result.is_any(self._verdicts):
             return
         values = {"station": self._station, "camera": result.camera or "camera", "verdict": result.verdict.value}
         payload = message(self._queue.next, self._station, result)

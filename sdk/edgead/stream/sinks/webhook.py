@@ -42,7 +42,7 @@ class Webhook(Sink):
         self,
         url: str,
         *,
-        verdicts: Verdicts = frozenset({Verdict.NG}),
+        verdicts: Verdicts = frozenset({Verdict.NG, Verdict.LATE}),
         station: str = "",
         timeout: float = 10.0,
         retry: float = 1.0,
@@ -84,7 +84,7 @@ class Webhook(Sink):
         return self._worker.lost()
 
     def emit(self, frame: Frame, result: Result) -> None:
-        if result.verdict in self._verdicts:
+        if result.is_any(self._verdicts):
             self._queue.append(message(self._queue.next, self._station, result))
 
     def close(self) -> None:
