@@ -8,12 +8,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgead.bundle import HealthProfile
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
 from edgead.stream.audit import AuditLog
 from edgead.stream.health import HealthCheck
 from edgead.stream.roi import RoiMask
 from edgead.types import Frame, MapF32, Result
+
+LOADER_S = 2.0  # what a line that ends waits for a bundle that is being loaded
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +46,9 @@ class InferenceWorker:
         self._failing = False
         self._lock = threading.Lock()
         self._next: Detector | None = None
-        self._loader: threading.Thread | None = None
-        self._loading = False
+        self._wanted: tuple[str | os.PathLike[str], str] | None = None  # a bundle that is yet to be loaded, and by whom
+        self._loader: threading.Thread | None = None  # while there is something to load
+        self._closed = False
 
     def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order.
@@ -53,13 +57,20 @@ class InferenceWorker:
         """
         self._exchange()
         profile = self.detector.bundle.manifest.health
-        health_issues = [self._checks[number].check(frame, profile) if self._checks else [] for number, frame in taken]
+        health_issues = [self._health_issues(number, frame, profile) for number, frame in taken]
         sound = [one for one, words in zip(taken, health_issues, strict=True) if not words]
         results = iter(self._detect(sound) if sound else [])
         return [
             self.detector.invalid(frame, *words) if words else next(results)
             for (_, frame), words in zip(taken, health_issues, strict=True)
         ]
+
+    def _health_issues(self, number: int, frame: Frame, profile: HealthProfile | None) -> list[str]:
+        """Why a frame cannot be judged; nothing where it can."""
+        try:
+            return self._checks[number].check(frame, profile) if self._checks else []
+        except Exception as error:  # a frame of a kind that the check cannot take
+            return [f"the camera's health could not be checked: {type(error).__name__}: {error}"]
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         try:
@@ -99,29 +110,49 @@ class InferenceWorker:
     def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Load another bundle in the background, for the same kind of engine, and judge with it once it is there.
 
-        Until then, and when it cannot be loaded (which is logged and kept in `fault`), the old one goes on. Raises
-        UsageError while another change is under way.
+        Until then, and when it cannot be loaded (which is logged and kept in `fault`), the old one goes on. What is
+        asked for while another is being loaded comes after it; of several requests the newest is met.
         """
         with self._lock:
-            if self._loading:
-                raise UsageError("another bundle is being loaded: wait until it is in use")
-            self._loading, self._asked_by = True, who
-            self._loader = threading.Thread(target=self._load, args=(path,), name="edgead loader", daemon=True)
-            self._loader.start()
+            self._wanted = path, who
+            if self._loader is None and not self._closed:
+                self._loader = threading.Thread(target=self._load_wanted, name="edgead loader", daemon=True)
+                self._loader.start()
 
-    def _load(self, path: str | os.PathLike[str]) -> None:
-        try:
-            loaded = self.detector.reopen(path)
-        except EdgeadError as error:
+    def _load_wanted(self) -> None:
+        """Load what is wanted until nothing is."""
+        while True:
             with self._lock:
-                self.fault, self._loading = str(error), False
-            _log.error("the bundle is not changed: %s", error)
+                wanted, self._wanted = self._wanted, None
+                if wanted is None or self._closed:
+                    self._loader = None
+                    return
+            self._load(*wanted)
+
+    def _load(self, path: str | os.PathLike[str], who: str) -> None:
+        try:
+            loaded = self._reopened(path)
+        except Exception as error:  # an EdgeadError as a rule; also a memory that is full, or a fault in a library
+            words = str(error) if isinstance(error, EdgeadError) else f"{type(error).__name__}: {error}"
+            with self._lock:
+                self.fault = words
+            _log.error("the bundle is not changed: %s", words)
             return
         with self._lock:
-            unused, self._next = self._next, loaded
-            self.fault, self._loading = "", False
+            unused, self._next = (loaded, None) if self._closed else (self._next, loaded)
+            self.fault, self._asked_by = "", who
         if unused is not None:
-            unused.close()
+            _close(unused)
+
+    def _reopened(self, path: str | os.PathLike[str]) -> Detector:
+        """The detector for another bundle; raises what opening one raises."""
+        old = self.detector
+        loaded = old.reopen(path)
+        bits = [one.bundle.manifest.input.bits for one in (old, loaded)]
+        if bits[0] != bits[1]:  # sources scale 16-bit frames as they were told when they were opened
+            _close(loaded)
+            raise UsageError(f"{path} is for pictures of {bits[1]} bits and the cameras give {bits[0]}: start again")
+        return loaded
 
     def _exchange(self) -> None:
         if self._next is None:  # looked at without the lock: a frame later is soon enough
@@ -130,15 +161,27 @@ class InferenceWorker:
             old, self.detector, self._next = self.detector, self._next, None
             self.detector.rules = old.rules
         if old is not self._given:
-            old.close()
+            _close(old)
         _log.warning("parts are judged with %s (%s)", self.detector.bundle.manifest.name, self.detector.model)
         self._audit.changed("bundle", old.model, self.detector.model, self._asked_by, persisted=True)
 
     def close(self) -> None:
-        """End the loading and release every detector but the one that was given."""
-        if self._loader is not None:
-            self._loader.join()
-        for detector in (self.detector, self._next):
+        """Release every detector but the one that was given; one that is still being loaded is when it is there."""
+        with self._lock:
+            self._closed = True
+            loader = self._loader
+        if loader is not None:
+            loader.join(LOADER_S)
+        with self._lock:
+            unused, self._next = self._next, None
+        for detector in (self.detector, unused):
             if detector is not None and detector is not self._given:
-                detector.close()
-        self._next = None
+                _close(detector)
+
+
+def _close(detector: Detector) -> None:
+    """Close a detector that nobody needs; its trouble is not the line's."""
+    try:
+        detector.close()
+    except Exception as error:
+        _log.error("an engine could not be closed: %s: %s", type(error).__name__, error)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
-from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced
+from lines import QUICK, Memory, Scripted, background, fake_detector, images, paced, threads
 from programs import until
 
-from edgead import Detector, Verdict
+from edgead import Detector, Frame, Verdict
 from edgead.errors import UsageError
 from edgead.stream.capture import Camera
+from edgead.stream.health import HealthCheck
+from edgead.stream.inference import InferenceWorker
 from edgead.stream.pipeline import Pipeline
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -82,3 +87,99 @@ def test_the_bundle_is_changed_without_missing_a_frame(
     assert len({result.model for result in sink.results}) == 2
     assert sink.results[-1].verdict is Verdict.OK
     assert "the bundle is not changed" in caplog.text
+
+
+class Reopening:
+    """Stands for `Detector.reopen`: what it is asked for, when it is let go on, and what it raises."""
+
+    def __init__(self, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.go = threading.Event()
+        self._real = detector.reopen
+        monkeypatch.setattr(detector, "reopen", self)
+
+    def __call__(self, path: Path) -> Detector:
+        self.asked.append(path.stem)
+        assert self.go.wait(30)
+        if path.stem == "fault":
+            raise RuntimeError("a library is at fault")
+        return self._real(path)
+
+
+def test_a_loader_that_raises_anything_blocks_no_later_reload(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write_tiny(tmp_path / "next.edgead", name="next")
+    with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
+        opening = Reopening(detector, monkeypatch)
+        opening.go.set()
+        worker = InferenceWorker(detector)
+        worker.replace_bundle(tmp_path / "fault.edgead")
+        until(lambda: worker.fault == "RuntimeError: a library is at fault")
+        worker.replace_bundle(tmp_path / "next.edgead")
+        until(lambda: bool(worker.judge([(0, Frame(tiny.good()))])) and worker.detector is not detector)
+        assert (worker.detector.bundle.manifest.name, worker.fault) == ("next", "")
+        worker.close()
+
+
+def test_a_reload_asked_for_during_loading_is_not_lost(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three"):
+        tiny.write_tiny(tmp_path / f"{name}.edgead", name=name)
+    with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
+        opening = Reopening(detector, monkeypatch)
+        worker = InferenceWorker(detector)
+        worker.replace_bundle(tmp_path / "one.edgead")
+        until(lambda: opening.asked == ["one"])
+        for name in ("two", "three"):
+            worker.replace_bundle(tmp_path / f"{name}.edgead")
+        opening.go.set()
+        until(lambda: opening.asked[-1] == "three" and threads() == [])
+        worker.judge([(0, Frame(tiny.good()))])
+        assert worker.detector.bundle.manifest.name == "three"  # the newest; nobody wants the one between any more
+        assert opening.asked == ["one", "three"]
+        worker.close()
+
+
+def test_a_bundle_for_another_bit_depth_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The cameras scale their 16-bit frames as they were opened: a part would be four times as bright."""
+    spec = msgspec.structs.replace(tiny.manifest().input, bits=12)
+    tiny.write_tiny(tmp_path / "twelve.edgead", name="twelve", input=spec)
+    with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
+        worker = InferenceWorker(detector)
+        worker.replace_bundle(tmp_path / "twelve.edgead")
+        until(lambda: "is for pictures of 12 bits and the cameras give 16" in worker.fault)
+        until(lambda: threads() == [])
+        worker.judge([(0, Frame(tiny.good()))])
+        assert worker.detector is detector
+        worker.close()
+
+
+def test_a_line_that_ends_does_not_wait_for_a_bundle(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write_tiny(tmp_path / "next.edgead", name="next")
+    monkeypatch.setattr("edgead.stream.inference.LOADER_S", 0.05)
+    with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
+        opening = Reopening(detector, monkeypatch)
+        worker = InferenceWorker(detector)
+        worker.replace_bundle(tmp_path / "next.edgead")
+        until(lambda: opening.asked == ["next"])
+        start = time.monotonic()
+        worker.close()
+        assert time.monotonic() - start < 5
+        opening.go.set()
+        until(lambda: threads() == [])
+
+
+def test_a_health_check_that_fails_costs_one_frame(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(frame: Frame, profile: object) -> list[str]:
+        raise ValueError("an odd frame")
+
+    health = HealthCheck()
+    monkeypatch.setattr(health, "check", check)
+    with fake_detector(tiny_bundle) as detector:
+        (result,) = InferenceWorker(detector, [health]).judge([(0, Frame(tiny.good()))])
+    assert result.verdict is Verdict.INVALID
+    assert result.reasons == ("the camera's health could not be checked: ValueError: an odd frame",)
