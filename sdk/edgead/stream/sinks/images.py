@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import unicodedata
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from edgead.types import Frame, Result
 
 QUALITY = 90  # of 100, JPEG
 _WRITING = ".writing-"
-_LONGEST = 80  # characters of a frame's name that are kept
+_LONGEST = 120  # bytes of a frame's name that are kept, in UTF-8
 
 
 class ImageFolder(Sink):
@@ -77,8 +78,9 @@ def _runs(process: str) -> bool:
 
 
 def name_of(frame: Frame) -> str:
-    """A file's stem for a frame: letters, digits, '_', '-' and '.' alone, so that it cannot leave its folder."""
+    """A file's stem for a frame: letters and digits of any script, '_', '-' and '.', so that it stays in its folder."""
     name = urlsplit(frame.name).hostname or "" if "://" in frame.name else Path(frame.name).stem
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_LONGEST]
+    kept = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._-")
+    kept = kept.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
     taken = datetime.fromtimestamp(frame.time, timezone.utc).strftime("%Y%m%dT%H%M%S.%f_") if frame.time else ""
     return f"{taken}{frame.index:06d}" + (f"_{kept}" if kept else "")

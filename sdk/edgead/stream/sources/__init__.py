@@ -72,8 +72,21 @@ SOURCES = Registry(
             "edgead.stream.sources.images:open_images", example="parts/, 'parts/*.png' or part.png", live=False
         ),
         "video": SourceEntry("edgead.stream.sources.video:open_video", example="line.mp4", live=False),
-        "camera": SourceEntry("edgead.stream.sources.live:open_camera", example="0, camera:0 or /dev/video0"),
+        "camera": SourceEntry(
+            "edgead.stream.sources.live:open_camera", example="0, /dev/video0, 'camera:0?width=1920&height=1080&fps=30'"
+        ),
         "rtsp": SourceEntry("edgead.stream.sources.live:open_stream", example="rtsp://camera.local/stream"),
+        **{
+            kind: SourceEntry("edgead.stream.sources.live:open_stream", example=example)
+            for kind, example in {
+                "rtsps": "rtsps://camera.local/stream",
+                "rtmp": "rtmp://server.local/live/1",
+                "rtmps": "rtmps://server.local/live/1",
+                "srt": "srt://camera.local:9000",
+                "udp": "udp://@:5000",
+                "tcp": "tcp://camera.local:5000",
+            }.items()
+        },
         "http": SourceEntry("edgead.stream.sources.live:open_web", example="http://camera.local/video"),
         "https": SourceEntry("edgead.stream.sources.live:open_web", example="https://camera.local/video"),
         "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", example="csi://0"),
@@ -90,6 +103,8 @@ def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
     never). Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
     """
     kind, name = parse(spec)
+    if "://" in name:
+        _check_password(*name.split("://", 1))
     source: Source = SOURCES[kind].load(f"the source '{kind}'")(name, bits, timeout)
     return source
 
@@ -117,12 +132,25 @@ def parse(spec: str) -> tuple[str, str]:
     scheme = _SCHEME.fullmatch(spec)
     if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
-    if scheme is not None and not (glob.has_magic(spec) or Path(spec).exists()):
+    settings = spec.lower().startswith("camera:")  # behind a question mark, which no glob is there
+    if scheme is not None and not ((glob.has_magic(spec) and not settings) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
     if path.suffix.lower() in VIDEO_EXTENSIONS and (path.is_file() or not (glob.has_magic(spec) or path.is_dir())):
         return "video", spec
     return "images", spec
+
+
+def _check_password(kind: str, rest: str) -> None:
+    """Raise UsageError for an address whose user name or password holds a sign that ends it."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    sign, port = rest[len(authority) : len(authority) + 1], authority.partition(":")[2]
+    odd = sign == "#" or (":" in authority and (sign == "?" or not port.isdecimal()))
+    if "@" in rest and "@" not in authority and not authority.startswith("[") and odd:
+        raise UsageError(
+            f"the address {kind}://*** has a sign in its user name or password that ends it: write # as %23, / as %2F, "
+            "? as %3F, @ as %40 there"
+        )
 
 
 def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import cv2
@@ -47,13 +48,18 @@ class OpenCvCapture:
         pass
 
 
-def open_capture(target: int | str, timeout: float = TIMEOUT_S) -> Capture:
+def open_capture(
+    target: int | str, timeout: float = TIMEOUT_S, prepare: Callable[[cv2.VideoCapture], None] = lambda capture: None
+) -> Capture:
     """A camera by number or device path, a video file by path, a stream by URL; raises SourceError.
 
-    A stream that shows nothing for `timeout` seconds is lost; 0 waits for ever.
+    A stream that shows nothing for `timeout` seconds is lost; 0 waits for ever. A camera is handed to `prepare` before
+    its first frame.
     """
     if isinstance(target, int) or target.startswith("/dev/"):
         capture = cv2.VideoCapture(target, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
+        if capture.isOpened():
+            prepare(capture)
     else:
         read = [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * timeout)] if timeout else []
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * TIMEOUT_S), *read]
@@ -75,6 +81,8 @@ def describe(target: int | str) -> str:
     if not mark:
         return target
     secret, at, place = rest.rpartition("@")
+    if at and not secret:  # udp://@:5000 listens
+        return f"{kind}://@{re.split(r'[?#]', place)[0]}"
     if re.search(r"[?#]", secret):  # a password with a question mark, or a query with an @
         return f"{kind}://***"
     return f"{kind}://{'***@' if at else ''}{re.split(r'[?#]', place)[0]}"

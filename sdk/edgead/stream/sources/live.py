@@ -14,6 +14,7 @@ from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, describe, open_capture
 from edgead.stream.sources.mjpeg import open_http
+from edgead.stream.sources.settings import apply_settings, parse_settings
 from edgead.types import Frame, ImageU8
 
 _log = logging.getLogger(__name__)
@@ -120,20 +121,25 @@ class LiveSource(Closing):
                 self._reading.release()
 
 
-def open_camera(
-    name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
-) -> LiveSource:
-    """A camera by number or device path."""
-    if not name.isdecimal() and not name.startswith("/dev/"):
-        raise SourceError(f"'{name}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
-    target = int(name) if name.isdecimal() else name
-    return LiveSource(opener(target, timeout), describe(target), bits, timeout)
+def open_camera(name: str, bits: int, timeout: float, opener: Callable[..., Capture] = open_capture) -> LiveSource:
+    """A camera by number or device path, with settings after a question mark: see `edgead.stream.sources.settings`."""
+    device, _, query = name.partition("?")
+    if not device.isdecimal() and not device.startswith("/dev/"):
+        raise SourceError(f"'{device}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
+    target = int(device) if device.isdecimal() else device
+    if not query:
+        return LiveSource(opener(target, timeout), describe(target), bits, timeout)
+    settings = parse_settings(query)
+    prepared = opener(target, timeout, lambda capture: apply_settings(capture, settings, describe(target)))
+    return LiveSource(prepared, describe(target), bits, timeout)
 
 
 def open_stream(
     name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
     """A network stream by URL."""
+    if name.partition(":")[0].lower() in ("rtsps", "rtmps"):
+        _log.warning("%s is encrypted, but who answers is not verified: FFmpeg does not ask", describe(name))
     return LiveSource(opener(name, timeout), describe(name), bits, timeout)
 
 

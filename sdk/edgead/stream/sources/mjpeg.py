@@ -14,6 +14,7 @@ import ssl
 import time
 from contextlib import suppress
 from email.message import Message
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -32,6 +33,7 @@ from urllib.request import (
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, describe, open_capture
+from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
 
 LARGEST = 64 << 20  # bytes of one picture
 _UNVERIFIED = "verify=no"
@@ -39,13 +41,17 @@ _LINE = 1 << 16  # bytes of one line, of a header or of a picture
 
 
 def open_http(url: str | int, timeout: float) -> Capture:
-    """A stream by its HTTP address: Motion JPEG read here, anything else through OpenCV; raises SourceError.
+    """A stream by its HTTP address: Motion JPEG, and a camera that answers with one picture, are read here, anything
+    else through OpenCV; raises SourceError.
 
     Over https the camera's certificate is verified, and nothing but Motion JPEG is read, since OpenCV does not verify;
     `verify=no` in the address asks for neither.
     """
     url, verify = _verification(str(url))
+    url, rate = poll_rate(url)
     response = _respond(url, timeout, verify)
+    if response.headers.get_content_maintype() == "image":
+        return SnapshotCapture(response, partial(_respond, url, timeout, verify), rate, timeout)
     boundary = _boundary(response.headers)
     if boundary is not None:
         return MjpegCapture(response, boundary, timeout)
@@ -119,18 +125,18 @@ def _words(error: Exception) -> str:
 
 
 def _boundary(headers: Message) -> bytes | None:
-    """What stands between two parts, or None where the answer is not in parts."""
+    """What stands between two parts, without dashes: empty where that is not said, None where there are no parts."""
     if headers.get_content_maintype() != "multipart":
         return None
-    given = headers.get_boundary()
-    return None if given is None else b"--" + given.removeprefix("--").encode()
+    return (headers.get_boundary() or "").strip("-").encode()
 
 
 class MjpegCapture:
     """A `Capture` of the pictures of one HTTP answer."""
 
     def __init__(self, response: http.client.HTTPResponse, boundary: bytes, timeout: float) -> None:
-        """The socket has `timeout`, too; it is that of each piece, and a picture may come in many."""
+        """`boundary` is without dashes, which cameras count in or not. The socket has `timeout`, too; it is that of
+        each piece, and a picture may come in many."""
         self._response = response
         self._boundary = boundary
         self._timeout = timeout
@@ -149,7 +155,7 @@ class MjpegCapture:
 
     def _part(self) -> bytes | None:
         """The bytes of the next part, or None at the end."""
-        while not self._line.startswith(self._boundary):
+        while not self._is_boundary(self._line):
             self._line = self._next_line()
             if not self._line:
                 return None
@@ -163,6 +169,13 @@ class MjpegCapture:
             return self._until_boundary()
         raw = self._bytes(length) if length <= LARGEST else b""
         return raw if len(raw) == length else None
+
+    def _is_boundary(self, line: bytes) -> bool:
+        """Whether a line is the boundary, with the dashes that RFC 2046 has, fewer or more."""
+        bare = line.strip()
+        if not self._boundary and bare.startswith(b"--") and len(bare) > 2:
+            self._boundary = bare.strip(b"-")
+        return bool(self._boundary) and bare.strip(b"-") == self._boundary
 
     def _next_line(self) -> bytes:
         """The next line; nothing at the end, or where the part is late."""
@@ -185,8 +198,12 @@ class MjpegCapture:
             self._line = self._next_line()
             if not self._line:
                 return None
-            if self._line.startswith(self._boundary):
+            if self._is_boundary(self._line):
                 return bytes(raw.removesuffix(b"\n").removesuffix(b"\r"))
+            bare, end = self._line.rstrip().rstrip(b"-"), b"--" + self._boundary
+            if bare.endswith(end):  # a server that begins no line for it
+                self._line = end
+                return bytes(raw + bare.removesuffix(end).rstrip(b"-"))
             raw += self._line
         return None
 
