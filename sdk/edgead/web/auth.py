@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from edgead.stream.sinks.address import ThisMachine
+from edgead.web.address import ThisMachine
 from edgead.web.connections import trust
 
 Message = MutableMapping[str, Any]

@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from edgead import Detector, Frame
 from edgead.errors import UsageError
 from edgead.stream.sinks import open_sink
-from edgead.stream.sinks.address import read_address
 from edgead.stream.sinks.exposition import BOUNDS_S, Histogram
 from edgead.stream.sinks.metrics import Metrics
 from edgead.stream.status import CONNECTED, LOST, CameraStatus, PipelineStatus
+from edgead.web.address import read_address
 
 STATUS = PipelineStatus(
     counts={"left": {"OK": 7, "NG": 2}, 'ri"g\\h\nt': {"OK": 1}},

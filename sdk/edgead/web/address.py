@@ -1,4 +1,4 @@
-"""Where a sink listens: on loopback unless told otherwise, and beyond it only with a token."""
+"""Says where a server listens: on loopback unless told otherwise, and beyond it only with a token."""
 
 from __future__ import annotations
 
