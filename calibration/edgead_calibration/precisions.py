@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from edgead import Bundle, Detector
-from edgead.bundle import Artifact, Manifest, Member
+from edgead.bundle import Artifact, Manifest
 from edgead.bundle.judging import passed
 from edgead.bundle.manifest import Precision
+from edgead.bundle.store import list_members
 from edgead.ops import to_input
 from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
@@ -106,7 +107,7 @@ def add_precisions(
         bundle.manifest,
         artifacts=tuple(sorted(artifacts, key=lambda one: _rank(one, record["trials"]))),
         provenance={**bundle.manifest.provenance, "precisions": record},
-        members=dict.fromkeys(members, Member(sha256="", size=0)),  # `write_bundle` fills them in
+        members=list_members(members),
     )
     return manifest, members, trials
 

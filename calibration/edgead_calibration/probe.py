@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from edgead import Bundle, Detector
-from edgead.bundle import Artifact, Member
+from edgead.bundle import Artifact
+from edgead.bundle.store import list_members
 from edgead.engines import is_here, load_engine
 from edgead.engines.base import Engine
 from edgead.engines.onnx import OnnxEngine
@@ -50,11 +51,8 @@ def open_probe(bundle: Bundle, network: bytes, like: Artifact, engine: str) -> D
     here = runs_here(bundle, engine)
     artifact = msgspec.structs.replace(like, member=PROBE, golden=(), golden_scores=(), engine="")
     members = bundle.members() | {PROBE: network if here else in_fp32(network)}
-    listed = {name: Member(sha256="", size=len(data)) for name, data in members.items()}
-    manifest = msgspec.structs.replace(
-        bundle.manifest, artifacts=(artifact,), golden_frames=(), golden_anomalies=(), members=listed
-    )
-    draft = Bundle(manifest, members, "0" * 64, None)
+    names = {"golden_frames": (), "golden_anomalies": (), "members": list_members(members)}
+    draft = Bundle(msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), **names), members)
     runner: Engine = load_engine(draft, engine, threads=1) if here else OnnxEngine(draft, threads=1, unoptimized=True)
     return Detector(draft, engine=runner)
 

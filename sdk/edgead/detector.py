@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,15 +14,14 @@ from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
-from edgead.closing import Closing
-from edgead.engines import load_engine
 from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
+from edgead.reader import Reader
 from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
 
 
-class Detector(Closing):
+class Detector(Reader):
     """Judges images with one bundle.
 
     >>> with Detector("bottle.edgead") as detector:
@@ -50,13 +48,15 @@ class Detector(Closing):
         say which scores are refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.engine = load_engine(self.bundle, engine, precision, threads) if isinstance(engine, str) else engine
+        super().__init__(self.bundle, engine, precision, threads)
         self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.name)
-        self.batch = self.engine.batch  # frames that are cheaper judged at once than one by one
-        self.model = self.bundle.digest[:12]
         self.rules = rules
-        self._engine_lock = threading.Lock()
         self._asked = (engine, precision, threads)
+
+    @property
+    def model(self) -> str:
+        """The first 12 hex digits of the bundle's digest."""
+        return self.bundle.digest[:12]
 
     def __call__(self, image: NDArray[Any], *, color: str = "bgr") -> Result:
         """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16; raises DataError for anything else."""
@@ -106,15 +106,6 @@ class Detector(Closing):
         fusion, center = self.bundle.manifest.fusion, self.artifact.thresholds.pixel_center
         nothing = Reading(np.full((fusion.height, fusion.width), center, np.float32), math.nan)
         return replace(self._result(frame, nothing), verdict=Verdict.INVALID, reasons=reasons)
-
-    def read(self, image: ImageU8) -> Reading:
-        """The raw map and score of one frame, before any threshold: what calibration and evaluation are fitted to."""
-        return self.read_many([image])[0]
-
-    def read_many(self, images: Sequence[ImageU8]) -> list[Reading]:
-        """The same of several frames, in order; their sizes may differ."""
-        with self._engine_lock:
-            return self.engine.infer(images)
 
     def _result(self, frame: Frame, reading: Reading, mask: MapF32 | None = None) -> Result:
         start = time.perf_counter()
@@ -166,8 +157,3 @@ class Detector(Closing):
         if not isinstance(engine, str):
             raise UsageError("a detector with an engine of your own cannot change its bundle: make a new Detector")
         return Detector(bundle, engine=engine, precision=precision, threads=threads, rules=self.rules)
-
-    def close(self) -> None:
-        """Release the engine; calling it again does nothing."""
-        with self._engine_lock:
-            self.engine.close()

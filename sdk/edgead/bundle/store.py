@@ -31,11 +31,21 @@ _TRAILER = len(_LABEL) + 64
 class Bundle:
     """A verified bundle in memory: its manifest and its members."""
 
-    def __init__(self, manifest: Manifest, members: Mapping[str, bytes], digest: str, path: Path | None) -> None:
+    def __init__(
+        self, manifest: Manifest, members: Mapping[str, bytes], digest: str = "", path: Path | None = None
+    ) -> None:
+        """`digest` is that of the file it was read from; of one that is not written yet it is found when asked for."""
         self.manifest = manifest
-        self.digest = digest  # SHA-256 of the file's contents, hex
         self.path = path
         self._members = members
+        self._digest = digest
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's contents, hex."""
+        if not self._digest:
+            self._digest = hashlib.sha256(_pack_all(self.manifest, self._members)[:-64]).hexdigest()
+        return self._digest
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
@@ -93,9 +103,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
     of the one before. On any failure the old file at `path` stays as it was.
     """
     path = Path(path)
-    table = {name: Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in members.items()}
-    manifest = msgspec.structs.replace(manifest, members=dict(sorted(table.items())))
-    raw = _pack({MANIFEST: encode(manifest), **{name: members[name] for name in sorted(members)}})
+    raw = _pack_all(manifest, members)
     bundle = Bundle._parse(raw, path)
     if path.is_file():
         write_file(path.with_name(f"{path.name}.old"), path.read_bytes())
@@ -118,6 +126,20 @@ def check_target(path: Path) -> None:
         raise UsageError(f"the folder {path.parent} cannot be made: {place} is a file; give another --out")
     if not os.access(place, os.W_OK):
         raise UsageError(f"{place} cannot be written to: give another --out, or see to its permissions")
+
+
+def list_members(members: Mapping[str, bytes]) -> dict[str, Member]:
+    """What a manifest says of its members, by name."""
+    return {
+        name: Member(sha256=hashlib.sha256(members[name]).hexdigest(), size=len(members[name]))
+        for name in sorted(members)
+    }
+
+
+def _pack_all(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
+    """The file's bytes, with the member table filled in."""
+    manifest = msgspec.structs.replace(manifest, members=list_members(members))
+    return _pack({MANIFEST: encode(manifest), **{name: members[name] for name in sorted(members)}})
 
 
 def _pack(members: Mapping[str, bytes]) -> bytes:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from edgead.bundle import Bundle
+from edgead.bundle.draft import Model
 from edgead.engines.base import Engine
 from edgead.errors import AbsentError, BundleError, EdgeadError, EngineError, MissingPackageError, UsageError, nearest
 from edgead.registry import Lazy, Registry
@@ -26,7 +26,7 @@ ENGINES = Registry(
 )
 
 
-def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
+def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
     """The engine `name` for the bundle's network of that precision.
 
     `auto` is the first that runs here; one that is here and does not run is said. `threads` limits the CPU threads of
@@ -58,7 +58,7 @@ def load_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", thr
     raise kind(f"no engine can run '{bundle.manifest.name}' here: {'; '.join(reasons)}")
 
 
-def is_here(bundle: Bundle, engine: str, precision: str) -> bool:
+def is_here(bundle: Model, engine: str, precision: str) -> bool:
     """Whether this machine has the engine, or any for `auto`, for the bundle's network of that precision.
 
     No network is loaded. One that is installed and broken is here: using it says what is wrong.
@@ -73,7 +73,7 @@ def _candidates(name: str) -> Iterable[str]:
     return ENGINES if name == "auto" else (name,)
 
 
-def _is_for(bundle: Bundle, name: str, precision: str) -> bool:
+def _is_for(bundle: Model, name: str, precision: str) -> bool:
     try:
         bundle.manifest.artifact(precision, name)
     except BundleError:
@@ -90,7 +90,7 @@ def _available(name: str) -> bool:
         return True
 
 
-def _load(name: str, bundle: Bundle, precision: str, threads: int) -> Engine:
+def _load(name: str, bundle: Model, precision: str, threads: int) -> Engine:
     """The engine, made; whatever its library raises becomes an EngineError that begins with its name."""
     kind = _class_of(name)
     try:

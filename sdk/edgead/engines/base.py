@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import ops
-from edgead.bundle import Bundle
+from edgead.bundle.draft import Model
 from edgead.closing import Closing
 from edgead.engines.contract import Port, check_ports, output_names
 from edgead.errors import EngineError
@@ -51,7 +51,7 @@ class CpuEngine(Engine):
 
     library: ClassVar[str]  # with its version, for messages
 
-    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
+    def __init__(self, bundle: Model, precision: str = "auto", threads: int = 0) -> None:
         """Load the bundle's network of that precision, for at most `threads` CPU threads (0: the library's choice).
 
         Raises BundleError where there is no such network, EngineError where the library refuses it.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgead import ops
-from edgead.bundle import FusionSpec, Manifest
+from edgead.bundle import FusionSpec
+from edgead.bundle.draft import Spec
 from edgead.errors import EngineError
 
 
@@ -24,7 +25,7 @@ def output_names(fusion: FusionSpec) -> list[str]:
     return [part.name for part in fusion.maps] + ([] if fusion.components is None else [ops.COMPONENTS])
 
 
-def check_ports(manifest: Manifest, member: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+def check_ports(manifest: Spec, member: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
     """Raise EngineError unless the graph takes `image` (B, 3, H, W) and gives the fusion's maps (B, h, w) and,
     where it has components, their logits (B, K, h, w); all in floating point."""
     spec, components = manifest.input, manifest.fusion.components

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from edgead.bundle import Bundle
+from edgead.bundle.draft import Model
 from edgead.engines.base import CpuEngine, Tensor
 from edgead.engines.contract import Port
 
@@ -21,7 +21,7 @@ class OnnxEngine(CpuEngine):
     name = "onnx"
     library = f"onnxruntime {ort.__version__}"
 
-    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0, *, unoptimized: bool = False) -> None:
+    def __init__(self, bundle: Model, precision: str = "auto", threads: int = 0, *, unoptimized: bool = False) -> None:
         self._unoptimized = unoptimized
         super().__init__(bundle, precision, threads)
 

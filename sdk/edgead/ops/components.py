@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import Bundle
+from edgead.bundle.draft import Model
 from edgead.bundle.manifest import ComponentSpec, HistogramSpec
 from edgead.errors import BundleError
 from edgead.types import Branches, Deviation, Labels, MapF32
@@ -46,7 +46,7 @@ class Components:
     statistics: tuple[ComponentStatistics, ...]
 
 
-def load_components(bundle: Bundle) -> Components | None:
+def load_components(bundle: Model) -> Components | None:
     """The logical branch of a bundle, or None where it has none; raises BundleError for statistics that do not fit."""
     spec = bundle.manifest.fusion.components
     if spec is None:
@@ -142,7 +142,7 @@ def _place(row: int, column: int, rows: int, columns: int) -> str:
     return f"in row {row + 1} of {rows}, column {column + 1} of {columns}"
 
 
-def _statistics(bundle: Bundle, spec: HistogramSpec, entries: int) -> ComponentStatistics:
+def _statistics(bundle: Model, spec: HistogramSpec, entries: int) -> ComponentStatistics:
     size = spec.rows * spec.columns * entries
     try:
         values = np.load(io.BytesIO(bundle.read(spec.statistics)), allow_pickle=False)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edgead.bundle import Bundle
+from edgead.bundle.draft import Model
 from edgead.bundle.manifest import FusionSpec
 from edgead.errors import BundleError
 from edgead.ops.fuse import image_score
@@ -19,7 +19,7 @@ from edgead.picture_size import picture_size
 from edgead.types import MapF32, Mask, Reading
 
 
-def load_mask(bundle: Bundle) -> MapF32 | None:
+def load_mask(bundle: Model) -> MapF32 | None:
     """The mask of the bundle's fusion, (h, w) float32 in 0..1, or None where every cell is judged.
 
     Raises BundleError for a member that is no 8-bit gray PNG of the grid's size, or black everywhere.
