@@ -194,7 +194,7 @@ class Pipeline(Closing):
     def _count(self, number: int, frame: Frame, result: Result) -> None:
         """Take a judged frame, and hand on the parts that it completes."""
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
-        self._meters[number].frame(age, result.timings.total)
+        self._meters[number].frame(age, result.timings.total, judged=result.verdict is not Verdict.INVALID)
         result = replace(result, age=age)
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
         for shown, one in parts:
@@ -239,7 +239,12 @@ class Pipeline(Closing):
         names = [camera.name for camera in self._cameras]
         read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
         cameras = {
-            name: replace(capture.status(), frames=read[name].frames, fps=rate(read[name].samples, uptime))
+            name: replace(
+                capture.status(),
+                frames=read[name].frames,
+                fps=rate(read[name].samples, uptime),
+                judged_share=read[name].judged_share,
+            )
             for name, capture in zip(names, self._grabber.captures, strict=True)
         }
         samples = [sample for one in read.values() for sample in one.samples]

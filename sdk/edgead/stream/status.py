@@ -14,6 +14,7 @@ import numpy as np
 from edgead.types import Result
 
 WINDOW = 1000  # results that the percentiles are taken over
+HEALTH_S = 60.0  # seconds over which it is said what could be judged
 RATE_S = 5.0  # seconds that the rate is taken over
 
 CONNECTING, CONNECTED, LOST, ENDED = "connecting", "connected", "lost", "ended"
@@ -41,6 +42,7 @@ class CameraStatus:
     unreadable: int = 0  # frames and files that could not be decoded
     reconnects: int = 0
     fps: float = 0.0  # frames judged a second, lately
+    judged_share: float | None = None  # of the last minute's frames, those that were not INVALID; None: there were none
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class MeterSnapshot:
     frames: int
     verdicts: dict[str, int]  # by name
     late: int
+    judged_share: float | None  # of the last minute
     samples: list[Sample]  # the newest
 
 
@@ -100,12 +103,28 @@ class Meter:
         self._verdicts: Counter[str] = Counter()
         self._late = 0
         self._samples: deque[Sample] = deque(maxlen=window)
+        self._seconds: deque[list[int]] = deque()  # the second, its frames, and how many of them could be judged
 
-    def frame(self, age: float, latency: float) -> None:
-        """Count a judged frame; milliseconds."""
+    def frame(self, age: float, latency: float, *, judged: bool = True) -> None:
+        """Count a frame, and whether it could be judged; milliseconds."""
+        now = time.monotonic()
         with self._lock:
             self._frames += 1
-            self._samples.append(Sample(time.monotonic(), age, latency))
+            self._samples.append(Sample(now, age, latency))
+            if not self._seconds or self._seconds[-1][0] != int(now):
+                self._forget(now)
+                self._seconds.append([int(now), 0, 0])
+            self._seconds[-1][1] += 1
+            self._seconds[-1][2] += judged
+
+    def _forget(self, now: float) -> None:
+        while self._seconds and self._seconds[0][0] < now - HEALTH_S:
+            self._seconds.popleft()
+
+    def _judged_share(self) -> float | None:
+        self._forget(time.monotonic())
+        frames = sum(second[1] for second in self._seconds)
+        return round(sum(second[2] for second in self._seconds) / frames, 4) if frames else None
 
     def result(self, result: Result) -> None:
         """Count a verdict that goes to the sinks."""
@@ -116,7 +135,8 @@ class Meter:
     def read(self) -> MeterSnapshot:
         """What stands on it now."""
         with self._lock:
-            return MeterSnapshot(self._frames, dict(self._verdicts), self._late, list(self._samples))
+            share = self._judged_share()
+            return MeterSnapshot(self._frames, dict(self._verdicts), self._late, share, list(self._samples))
 
 
 def spread(values: Iterable[float]) -> Spread:

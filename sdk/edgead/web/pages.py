@@ -122,8 +122,14 @@ class Pages:
         return Response(page, 401, media_type="text/html")
 
     async def _health(self, request: Request) -> Response:
-        trouble = self._trouble(self._status())
-        return PlainTextResponse(f"{trouble or 'judging'}\n", 503 if trouble else 200)
+        """Whether the line judges; of each camera, how much of the last minute could be judged."""
+        status = self._status()
+        trouble = self._trouble(status)
+        lines = [trouble or "judging"]
+        for number, camera in enumerate(status.get("cameras", {}).values(), start=1):
+            if (share := camera["judged_share"]) is not None:
+                lines.append(f"camera {number}: {share:.1%} of the last minute could be judged")
+        return PlainTextResponse("\n".join([*lines, ""]), 503 if trouble else 200)
 
     async def _text(self, request: Request) -> Response:
         return PlainTextResponse(self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -202,6 +208,9 @@ class Pages:
         quiet = self._board.quiet()
         if lost:
             return "a camera is lost" if lost == 1 else f"{lost} cameras are lost"
+        blind = sum(camera["judged_share"] == 0 for camera in status.get("cameras", {}).values())
+        if blind:
+            return f"no frame of {'a camera' if blind == 1 else f'{blind} cameras'} could be judged for a minute"
         if math.isinf(quiet):
             return "nothing judged yet"
         return f"nothing judged for {quiet:.0f} seconds" if quiet > _QUIET_S else ""

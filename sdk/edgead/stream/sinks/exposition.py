@@ -68,12 +68,14 @@ class Tally:
 
 def _of_line(line: PipelineStatus) -> Iterator[str]:
     about = {"engine": line.engine, "precision": line.precision, "model": line.model}
+    shares = {name: camera.judged_share for name, camera in line.cameras.items() if camera.judged_share is not None}
     connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
         ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),
         ("edgead_frames_per_second", "gauge", "Frames judged a second.", [({}, line.fps)]),
         ("edgead_threshold_factor", "gauge", "The threshold, times the bundle's.", [({}, line.threshold)]),
+        ("edgead_judged_share", "gauge", "Of the last minute's frames, what could be judged.", _by("camera", shares)),
         ("edgead_dropped_frames_total", "counter", "Frames overtaken by newer ones.", [({}, line.dropped)]),
         ("edgead_unreadable_frames_total", "counter", "Frames that could not be read.", [({}, line.unreadable)]),
         ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, line.reconnects)]),
