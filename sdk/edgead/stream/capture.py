@@ -19,7 +19,7 @@ from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatu
 from edgead.types import Frame
 
 GRACE_S = 0.5  # what a read may take beyond its own deadline before its thread is given up
-JOIN_S = 15.0  # threads that do not end in this time are left to end by themselves
+JOIN_S = 7.0  # threads that do not end in this time are left to end by themselves
 
 _TICK = 0.2  # seconds after which a waiting reader looks up
 _log = logging.getLogger(__name__)
@@ -293,11 +293,18 @@ class FrameGrabber(Closing):
             if capture.error is not None:
                 raise capture.error
 
-    def close(self) -> None:
-        """End the threads and close their sources; calling it again does nothing."""
+    def close(self, timeout: float = JOIN_S) -> None:
+        """End the threads and close their sources, all at the same time; calling it again does nothing.
+
+        What does not end in `timeout` seconds is left to end by itself.
+        """
+        ends = time.monotonic() + timeout
         self._queue.close()
-        for capture in self.captures:
-            capture.stop()
-        ends = time.monotonic() + JOIN_S
+        name = "edgead closes a camera"
+        stopping = [threading.Thread(target=one.stop, name=name, daemon=True) for one in self.captures]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join(max(0.0, ends - time.monotonic()))
         for capture in self.captures:
             capture.join(max(0.0, ends - time.monotonic()))

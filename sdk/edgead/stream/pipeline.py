@@ -23,7 +23,7 @@ from edgead.stream.audit import AuditLog
 from edgead.stream.capture import CAMERA_BACKOFF, Backoff, Camera, FrameGrabber
 from edgead.stream.health import FROZEN_S, HealthCheck
 from edgead.stream.inference import InferenceWorker
-from edgead.stream.sink_worker import DRAIN_S, SinkWorker
+from edgead.stream.sink_worker import DRAIN_S, TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus, rate, spread
@@ -44,7 +44,7 @@ class PipelineSettings:
     frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
     camera_backoff: Backoff = CAMERA_BACKOFF
     sink_backoff: Backoff = SINK_BACKOFF
-    drain: float = DRAIN_S  # seconds that a stopped line gives its sinks to finish
+    drain: float = DRAIN_S  # seconds that a stopped line gives its cameras and sinks to finish
 
 
 class Pipeline(Closing):
@@ -128,9 +128,8 @@ class Pipeline(Closing):
         with ExitStack() as stack:
             stack.callback(self.close)
             stack.callback(self._inference.close)
-            stack.callback(self._close_sinks)
+            stack.callback(self._end)
             self._open_sinks()
-            stack.callback(self._grabber.close)
             self._grabber.start()
             ended = self._judge_all()
             for number, aggregator in enumerate(self._aggregators):
@@ -227,11 +226,24 @@ class Pipeline(Closing):
         self._give_up_at = self._give_up_at or time.monotonic() + self._settings.drain
         return time.monotonic() < self._give_up_at
 
-    def _close_sinks(self) -> None:
-        """Let sinks finish: what came from files is written however long it takes, unless the line was cut short."""
+    def _end(self) -> None:
+        """Let cameras and sinks finish at the same time, in the time that the settings give them together.
+
+        What came from files is written however long it takes, unless the line is stopped.
+        """
         in_step = self._finished and not all(camera.live for camera in self._cameras)
+        ends = time.monotonic() + self._settings.drain
         for worker in self._sink_workers:
-            worker.close(None if in_step else self._settings.drain)
+            worker.finish()
+        self._grabber.close(self._settings.drain)
+        if in_step:
+            while not self._stopping and not all(worker.is_done(TICK) for worker in self._sink_workers):
+                pass
+            ends = time.monotonic() + self._settings.drain
+        for worker in self._sink_workers:
+            worker.close(max(0.0, ends - time.monotonic()))
+        if not all(worker.is_done() for worker in self._sink_workers):
+            self._owned.pop_all()  # closing what hangs a second time would hang, too
 
     def status(self) -> PipelineStatus:
         """How the line is doing now; cheap enough to be asked several times a second."""

@@ -25,9 +25,8 @@ from edgead.types import Frame, Result
 
 RESULTS = 1000
 PIXELS = 256 << 20
-DRAIN_S = 10.0  # what a stopped line waits for a sink to finish
-
-_TICK = 0.2  # seconds after which a waiting line looks up
+DRAIN_S = 7.0  # what a stopped line waits for its cameras and sinks to finish: systemd and people wait for 10
+TICK = 0.2  # seconds after which a waiting line looks up
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class SinkWorker:
             frame = replace(frame, image=_NO_PIXELS)
         with self._changed:
             while keep_waiting is not None and not self._has_room(frame) and keep_waiting():
-                self._changed.wait(_TICK)
+                self._changed.wait(TICK)
             if self._has_room(frame):
                 self._queue.append((frame, result))
                 self._held += frame.image.nbytes
@@ -133,18 +132,27 @@ class SinkWorker:
         except Exception as error:
             _log.error("%s could not finish: %s", self.name, error)
 
-    def close(self, timeout: float | None = None) -> None:
-        """Write what is queued and close the sink; what is not written after `timeout` seconds is given up."""
+    def finish(self) -> None:
+        """Write what is queued and close the sink; does not wait for it."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+
+    def is_done(self, timeout: float = 0.0) -> bool:
+        """Whether the sink is closed, after `timeout` seconds at most."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write what is queued and close the sink; what is not written after `timeout` seconds is given up."""
+        self.finish()
         self._thread.join(timeout)
         if not self._thread.is_alive():
             return
         with self._changed:
             self._hurried = True
             waiting = len(self._queue)
-        self._thread.join(_TICK)  # it may have been busy with the entry before
+        self._thread.join(TICK)  # it may have been busy with the entry before
         if self._thread.is_alive():
             _log.error("%s does not answer: %d results are not written", self.name, waiting + 1)
             self._unwritten += waiting + 1

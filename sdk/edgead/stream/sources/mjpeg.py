@@ -6,6 +6,7 @@ capture is known before the picture is decoded.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import math
 import os
@@ -23,7 +24,6 @@ from urllib.request import (
     HTTPDigestAuthHandler,
     HTTPPasswordMgrWithDefaultRealm,
     HTTPRedirectHandler,
-    HTTPSHandler,
     OpenerDirector,
     ProxyHandler,
     Request,
@@ -33,6 +33,7 @@ from urllib.request import (
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, describe, open_capture
+from edgead.stream.sources.opening import OpeningDeadline
 from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
 
 LARGEST = 64 << 20  # bytes of one picture
@@ -74,9 +75,16 @@ def _verification(url: str) -> tuple[str, bool]:
 
 def _respond(url: str, timeout: float, verify: bool) -> http.client.HTTPResponse:
     """The camera's answer; raises SourceError."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        bare, opener = _opener(url, verify)
-        response: http.client.HTTPResponse = opener.open(bare, timeout=timeout or None)
+        with OpeningDeadline(timeout, context) as deadline:
+            bare, opener = _opener(url, deadline)
+            response: http.client.HTTPResponse = opener.open(bare, timeout=timeout or None)
+            if deadline.late:  # what it was cut off in may look like a whole head
+                response.close()
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     except HTTPError as error:
         error.close()
         advice = "check the user name and the password" if error.code in (401, 403) else "check the address"
@@ -102,18 +110,15 @@ class _SameSecurity(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(url: str, verify: bool) -> tuple[str, OpenerDirector]:
+def _opener(url: str, deadline: OpeningDeadline) -> tuple[str, OpenerDirector]:
     """The address without user and password, and what opens it with them; cameras are reached without a proxy."""
     parts = urlsplit(url)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     passwords = HTTPPasswordMgrWithDefaultRealm()
     if parts.username is not None:
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    handlers = HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords), HTTPSHandler(context=context)
-    return bare, build_opener(ProxyHandler({}), _SameSecurity(), *handlers)
+    logins = HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
+    return bare, build_opener(ProxyHandler({}), _SameSecurity(), *logins, *deadline.handlers)
 
 
 def _words(error: Exception) -> str:
