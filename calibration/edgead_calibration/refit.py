@@ -17,6 +17,7 @@ from edgead.engines import ENGINES, load_engine
 from edgead.errors import EngineError
 from edgead.types import ImageU8
 from edgead.wording import printable
+from edgead_calibration.detection import with_detection
 from edgead_calibration.good_images import GoodImages, one_each
 from edgead_calibration.health import fit_health
 from edgead_calibration.tails import MINIMUM
@@ -140,4 +141,4 @@ def _replaced(manifest: Manifest, artifacts: tuple[Artifact, ...], entry: dict[s
     provenance = {**manifest.provenance, "thresholds": history}
     if isinstance(measured := provenance.get("measured"), dict):
         provenance["measured"] = measured | dict.fromkeys(OF_THE_THRESHOLD & measured.keys())
-    return msgspec.structs.replace(manifest, artifacts=artifacts, provenance=provenance)
+    return with_detection(msgspec.structs.replace(manifest, artifacts=artifacts, provenance=provenance))

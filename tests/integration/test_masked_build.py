@@ -73,6 +73,8 @@ def test_thresholds_are_fitted_to_what_is_judged(data: Path, drawn: Path, tmp_pa
     fitted = masked.manifest.artifacts[0].good_scores
     assert len(fitted) == 16  # every good image, those held out as the detector reads them
     assert len(set(fitted) & set(scores)) == 4
+    assert masked.manifest.detection is not None
+    assert [curve.planted for curve in masked.manifest.detection.curves] == [24]  # six in each, of kinds too few
 
 
 def test_a_bundle_with_components_says_what_is_judged(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The bundle: the one file that goes from the workstation to the line."""
 
+from edgead.bundle.detection import Detection, DetectionCurve, PlantedDefect
 from edgead.bundle.manifest import (
     SCHEMA,
     Artifact,
@@ -22,6 +23,8 @@ __all__ = [
     "Artifact",
     "Bundle",
     "ComponentSpec",
+    "Detection",
+    "DetectionCurve",
     "FusionSpec",
     "HealthProfile",
     "HistogramSpec",
@@ -29,6 +32,7 @@ __all__ = [
     "Manifest",
     "MapSpec",
     "Member",
+    "PlantedDefect",
     "Scale",
     "ScoreSpec",
     "Thresholds",

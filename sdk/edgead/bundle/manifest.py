@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgead.bundle.detection import Detection
 from edgead.errors import BundleError
 
 SCHEMA = 1
@@ -247,6 +248,8 @@ class Manifest(Struct, frozen=True):
     members: dict[str, Member]
     provenance: dict[str, Any]  # data digest, seed, versions, resolved configuration, licenses, measurements
     health: HealthProfile | None = None  # None in bundles of before there was one
+    detection: Detection | None = None  # likewise
+    mm_per_pixel: float = 0.0  # of the frame; 0: not known
     golden_anomalies: tuple[str, ...] = ()  # golden frames that must be NG; none in bundles of before there were any
 
     def __post_init__(self) -> None:

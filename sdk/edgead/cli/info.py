@@ -38,6 +38,9 @@ def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
         best = f" (taken{only} unless --precision says otherwise)" if is_best else ""
         yield "network", f"{artifact.precision}{only}, {manifest.members[artifact.member].size / 1e6:.1f} MB{best}"
         yield "", threshold_in_words(artifact)
+    if manifest.detection is not None:
+        for index, curve in enumerate(manifest.detection.curves):
+            yield "" if index else "finds", shown(curve.in_words(manifest.detection.frame, manifest.mm_per_pixel))
     yield "checked by", f"{len(manifest.golden_frames)} golden frames (`edgead verify`)"
     for trial in manifest.provenance.get("precisions", {}).get("trials", []):
         if trial["reason"]:

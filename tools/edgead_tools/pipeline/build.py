@@ -41,6 +41,7 @@ from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
 from edgead_tools.pipeline.config import BuildConfig
+from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
 from edgead_tools.pipeline.precisions import fill
@@ -162,7 +163,7 @@ def _build(
     if foreground is not None:
         fusion, members[MASK] = _masked(fusion, foreground)
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
-    manifest, members = _calibrate(images, manifest, members, trained.out_of_fold, config.false_alarm_rate, reporter)
+    manifest, members = _calibrate(images, manifest, members, trained.out_of_fold, config, reporter)
     manifest = _observe(images, manifest, reporter)
     if config.recipe:
         bundle = Bundle(manifest, members, UNWRITTEN, None)
@@ -249,15 +250,17 @@ def _calibrate(
     manifest: Manifest,
     members: dict[str, bytes],
     out_of_fold: OutOfFold,
-    false_alarm_rate: float,
+    config: BuildConfig,
     reporter: Reporter,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest and members with thresholds and golden maps, both read through the detector the line runs."""
     with Detector(Bundle(manifest, members, UNWRITTEN, None), engine=REFERENCE) as detector:
         with reporter.stage("fitting thresholds") as on_progress:
             good = collect_good_scores(detector, out_of_fold, images.parts, on_progress)
-        thresholds = fit_thresholds(good.scores, good.maxima, false_alarm_rate, good.margin)
+        thresholds = fit_thresholds(good.scores, good.maxima, config.false_alarm_rate, good.margin)
         pictures, golden = make_golden(detector, images.parts.held_out, thresholds)
+        with reporter.stage("planting defects") as on_progress:
+            detection = measure_detection(detector, images.parts.held_out, thresholds.image, config.seed, on_progress)
     for index in without_outliers(good.scores, good.maxima)[2]:
         reporter.say(
             f"{good.samples[index].path} is much stranger than the other good images and is not counted: "
@@ -275,7 +278,7 @@ def _calibrate(
     )
     contents = members | pictures | golden.maps
     golden_names = {"golden_frames": tuple(pictures), "golden_anomalies": (ANOMALY,)}
-    return _replaced(manifest, contents, artifacts=(artifact,), **golden_names), contents
+    return _replaced(manifest, contents, artifacts=(artifact,), detection=detection, **golden_names), contents
 
 
 def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:

@@ -1,0 +1,57 @@
+"""What size of defect a bundle finds: defects planted in held-out good images, through the detector the line runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import cv2
+import numpy as np
+
+from edgead import Detector
+from edgead.bundle import Detection, PlantedDefect
+from edgead.images import read_image
+from edgead.ops import load_mask
+from edgead.types import Mask
+from edgead_calibration.detection import detection_at
+from edgead_calibration.images import evenly_spaced
+from edgead_tools.data.defects import DefectKind, plant_defect
+from edgead_tools.data.samples import Sample
+
+IMAGES = 30  # good images at most
+EACH = 6  # defects planted in each
+SIZES = (0.008, 0.25)  # shares of the shorter side
+CONTRASTS = (25.0, 80.0)  # gray levels
+KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
+
+
+def measure_detection(
+    detector: Detector, samples: Sequence[Sample], threshold: float, seed: int, on_progress: Callable[[int, int], None]
+) -> Detection:
+    """The probability of detection at a raw threshold, by defects planted in good images that nothing learned from.
+
+    Sizes and contrasts are drawn evenly on a logarithmic scale; every kind has as many defects. Raises DataError for
+    fewer than two images.
+    """
+    chosen = evenly_spaced(samples, IMAGES)
+    random = np.random.default_rng(seed)
+    planted: list[PlantedDefect] = []
+    frame = (0, 0)
+    mask = load_mask(detector.bundle)
+    for sample in chosen:
+        image = read_image(sample.path, bits=detector.bundle.manifest.input.bits)
+        frame = image.shape[0], image.shape[1]
+        judged = None if mask is None else _at_size(mask > 0.5, frame)
+        for _ in range(EACH):
+            kind = KINDS[len(planted) % len(KINDS)]
+            size, contrast = (float(np.exp(random.uniform(*np.log(ends)))) for ends in (SIZES, CONTRASTS))
+            spoiled, change = plant_defect(image, kind, size * min(frame), contrast, random, judged)
+            score = detector.read(spoiled).score
+            planted.append(PlantedDefect(kind=kind, size=round(size, 5), contrast=round(change, 1), score=score))
+            on_progress(len(planted), EACH * len(chosen))
+    return detection_at(planted, frame, threshold)
+
+
+def _at_size(mask: Mask, size: tuple[int, int]) -> Mask:
+    resized = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized > 0)
