@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
-from edgead.images import read_image
+from edgead.images import EXTENSIONS, read_image
 from edgead.reader import Reader
 from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
+
+Picture = Any  # (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16; a path; a picture of PIL's
 
 
 class Detector(Reader):
@@ -58,34 +61,47 @@ class Detector(Reader):
         """The first 12 hex digits of the bundle's digest."""
         return self.bundle.digest[:12]
 
-    def __call__(self, image: NDArray[Any], *, color: str = "bgr") -> Result:
-        """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16; raises DataError for anything else."""
-        return self.detect(Frame(self._image(image, color)))
+    def __call__(self, image: Picture, *, color: str = "bgr") -> Result:
+        """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, a file's path, or a picture of PIL's, whose
+        color order is its own; raises DataError for anything else. The result keeps the image (`Result.image`)."""
+        return self._judge(image, color, 0)
 
-    def predict(self, images: Iterable[NDArray[Any] | str | os.PathLike[str]], *, color: str = "bgr") -> list[Result]:
-        """Judge arrays or image files, in order; raises DataError for one that is not usable."""
+    def predict(self, images: Iterable[Picture], *, color: str = "bgr") -> list[Result]:
+        """Judge arrays, image files or pictures of PIL's, in order; raises DataError for one that is not usable."""
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise DataError("predict takes several images: give a list, or call detector(image) for one array")
-        results = []
-        for index, item in enumerate(images):
-            if isinstance(item, (str, os.PathLike)):
-                frame = Frame(read_image(item, bits=self.bundle.manifest.input.bits), index, str(item))
-            else:
-                frame = Frame(self._image(item, color), index)
-            results.append(self.detect(frame))
-        return results
+        return [self._judge(item, color, index) for index, item in enumerate(images)]
+
+    def _judge(self, item: Picture, color: str, index: int) -> Result:
+        """The result of one image in any of the forms that are taken; it keeps the image."""
+        if isinstance(item, (str, os.PathLike)):
+            again = partial(read_image, item, bits=self.bundle.manifest.input.bits)
+            return replace(self.detect(Frame(again(), index, os.fspath(item))), origin=again)
+        if callable(getattr(item, "convert", None)):  # PIL's, which need not be installed
+            image = ops.as_image(np.asarray(item.convert("RGB")), color="rgb")
+        else:
+            image = self._image(item, color)
+        return replace(self.detect(Frame(image, index)), origin=lambda: image)
 
     def stream(self, source: str | int | os.PathLike[str], *, policy: str = "latest") -> Iterator[Result]:
         """Judge frame after frame of a source: a folder, a glob, a file, a video, a camera number, a URL.
 
         Files are judged one after the other. Of a live source the newest frame is taken (`policy="latest"`).
-        Raises SourceError when it cannot be opened or is lost.
+        Each result keeps its frame (`Result.image`), to draw on or to save. Raises SourceError when the source cannot
+        be opened or is lost.
         """
         from edgead.stream.cameras import grab_frames
 
         with grab_frames(str(source), policy=policy, bits=self.bundle.manifest.input.bits) as frames:
             for frame in frames:
-                yield self.detect(frame)
+                yield replace(self.detect(frame), origin=self._again(frame))
+
+    def _again(self, frame: Frame) -> Callable[[], ImageU8]:
+        """What gives the image of a frame again: from its file, where it is one's only image."""
+        path, image = Path(frame.name), frame.image
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
+            return partial(read_image, path, bits=self.bundle.manifest.input.bits)
+        return lambda: image
 
     def detect(self, frame: Frame) -> Result:
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
@@ -119,11 +135,14 @@ class Detector(Reader):
         if specks is not None:
             reading = ops.remove_specks(reading, fusion, specks, mask)
         score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
-        regions = ops.find_regions(grid_map, size, min_area=rules.min_area)
         threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
         branches = reading.branches
         verdict = ops.judge(score, rules)
         unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
+        regions = () if verdict is Verdict.OK else ops.find_regions(grid_map, size, min_area=rules.min_area)
+        if verdict is Verdict.NG and not (regions or unusual):  # NG always shows where
+            judged = grid_map if specks is None else np.where(specks, grid_map.min(), grid_map)
+            regions = ops.strongest_region(judged, size)
         post = reading.postprocess_ms + 1e3 * (time.perf_counter() - start)
         return Result(
             verdict=verdict,
@@ -145,7 +164,7 @@ class Detector(Reader):
             branches=branches,
         )
 
-    def _image(self, image: NDArray[Any], color: str) -> ImageU8:
+    def _image(self, image: Any, color: str) -> ImageU8:
         return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
 
     def reopen(self, bundle: str | os.PathLike[str]) -> Detector:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgead.errors import DataError
 
 ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
 MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
@@ -147,6 +151,54 @@ class Result:
     reasons: tuple[str, ...] = ()  # why it is INVALID or late, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
+    origin: Callable[[], ImageU8] | None = None  # gives the image again, where the detector was asked directly
+
+    def __repr__(self) -> str:
+        where = "".join(f" at {r.x},{r.y} {r.width}x{r.height}" for r in self.regions[:3])
+        return f"<{self.verdict.value} {self.score:.3f}{where}{f' {self.name}' if self.name else ''}>"
+
+    @property
+    def image(self) -> ImageU8 | None:
+        """The image that was judged, (H, W, 3) BGR uint8; that of a file is read again at each access, so that many
+        results take no memory. None in a pipeline, where frames travel beside results."""
+        return None if self.origin is None else self.origin()
+
+    def plot(self, *, components: bool = False) -> ImageU8:
+        """The image that was judged with heatmap, regions and verdict drawn over it, (H, W, 3) BGR uint8.
+
+        Raises DataError where the result does not have the image: then use `overlay`.
+        """
+        image = self.image
+        if image is None:
+            raise DataError("this result does not have its image: draw with result.overlay(image)")
+        return self.overlay(image, components=components)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `plot` to an image file, its format by its ending; raises DataError or OSError."""
+        from edgead.files import write_file
+
+        write_file(Path(path), self._encoded(Path(path).suffix or ".png"))
+
+    def show(self) -> None:
+        """Open `plot` in the system's viewer of pictures; in a notebook it is enough to end a cell with the result."""
+        import tempfile
+        import webbrowser
+
+        with tempfile.NamedTemporaryFile("wb", suffix=".png", delete=False) as file:
+            file.write(self._encoded(".png"))
+        webbrowser.open(Path(file.name).as_uri())
+
+    def _repr_png_(self) -> bytes | None:
+        return None if self.origin is None else self._encoded(".png")
+
+    def _encoded(self, ending: str) -> bytes:
+        try:
+            done, data = cv2.imencode(ending, self.plot())
+        except cv2.error:
+            done, data = False, None
+        if not done or data is None:
+            raise DataError(f"a picture cannot be written as '{ending}': end the name in .png or .jpg")
+        return data.tobytes()
 
     @property
     def is_anomalous(self) -> bool:

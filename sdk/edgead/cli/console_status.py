@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from edgead.cli.streams import say
+from edgead.config import StationConfig
 from edgead.stream.pipeline import Pipeline
+from edgead.stream.sources.capture import describe
 from edgead.stream.status import LOST, PipelineStatus
 from edgead.types import Result, Verdict
+from edgead.wording import plural, printable
 
 
 class ConsoleStatus:
@@ -20,26 +27,73 @@ class ConsoleStatus:
         self._watched = sys.stderr is not None and sys.stderr.isatty()
         self._erase = "\r\x1b[K" if self._watched else ""
         self._next = 0.0
+        self._reasons = Reasons()
+
+    def begin(self, line: Pipeline, sinks: Sequence[str]) -> None:
+        """Say what judges, and where the results go."""
+        status = line.status()
+        places = ", ".join(sinks) or "the terminal alone"
+        self._write(
+            f"edgead: {printable(status.model)} ({status.digest}) on {status.engine} {status.precision}; "
+            f"{plural(len(status.cameras), 'source')}; results go to {printable(places)}\n"
+        )
 
     def __call__(self, line: Pipeline, result: Result) -> None:
+        self._reasons.add(result)
         now = time.monotonic()
         if self._watched and now >= self._next:
             self._next = now + self.INTERVAL
-            judged = f"{result.camera} {result.verdict} {result.score:.2f}".lstrip()
+            score = f" {result.score:.2f}" if math.isfinite(result.score) else ""
+            judged = f"{result.camera} {result.verdict}{score}".lstrip()
             self._write(f"{self._erase}{judged}  {counts(line.status())}")
 
     def close(self, line: Pipeline) -> None:
         """Write the summary."""
         self._write(f"{self._erase}edgead: {counts(line.status())}\n")
+        for sentence in self._reasons.sentences():
+            self._write(f"edgead: {printable(sentence)}\n")
 
     def _write(self, text: str) -> None:
         self._watched = say(text) and self._watched
 
 
+def sink_words(config: StationConfig) -> list[str]:
+    """Where results go, without anything secret."""
+    places = [*(["standard output (JSON)"] if config.json else []), config.jsonl, config.save, config.video]
+    return [str(place) for place in places if place] + [describe(spec).partition("?")[0] for spec in config.sinks]
+
+
+class Reasons:
+    """Why frames were not judged, or may be NG for another reason than their part: each kind once, with an example."""
+
+    MOST = 5
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[tuple[str, str], str] = {}
+
+    def add(self, result: Result) -> None:
+        """Count one result's reasons."""
+        if result.verdict is not Verdict.INVALID and not result.is_anomalous:
+            return
+        for reason in result.reasons:
+            kind = result.verdict.value, re.sub(r"[0-9][0-9.,]*", "#", reason)  # numbers differ from frame to frame
+            self._counts[kind] += 1
+            self._examples.setdefault(kind, reason)
+
+    def sentences(self) -> Iterator[str]:
+        """The most frequent kinds, `3 INVALID: the picture is blurred ...`."""
+        for kind, count in self._counts.most_common(self.MOST):
+            yield f"{count} {kind[0]}: {self._examples[kind]}"
+        if (more := len(self._counts) - self.MOST) > 0:
+            yield f"{plural(more, 'more reason')} in the results"
+
+
 def counts(status: PipelineStatus) -> str:
     """The line's counts in a row; what is zero and should be is left out."""
     rate = status.frames / status.uptime if status.uptime > 0 else 0.0
-    text = f"{status.frames} frames in {status.uptime:.1f} s ({rate:.1f} a second), {status.verdicts[Verdict.NG]} NG"
+    frames, ng = plural(status.frames, "frame"), status.verdicts[Verdict.NG]
+    text = f"{frames} in {status.uptime:.1f} s ({rate:.1f} a second), {ng} NG"
     more = {str(verdict): status.verdicts[verdict] for verdict in (Verdict.REVIEW, Verdict.INVALID)}
     more |= {
         "late": status.late,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edgead.bundle import HealthProfile
+from edgead.cli.console_status import Reasons
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.errors import DataError
+from edgead.stream.health import health_issues, likely_causes, measure
 from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Result, Verdict
+from edgead.wording import plural
 
 ANOMALY_FOUND = 10
 
@@ -42,7 +47,10 @@ def predict(
         sinks: list[Sink] = [JsonLines() if as_json else Lines()]
         if save is not None:
             sinks.append(open_sink("images", save))
-        status = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, sinks)
+        signs = Signs(detector.bundle.manifest.health)
+        status = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, [*sinks, signs])
+    for sentence in signs.reasons.sentences():
+        typer.echo(f"edgead: {shown(sentence)}", err=True)
     if status.unreadable:
         raise DataError(f"{status.unreadable} of {len(paths)} images could not be read and were not judged")
     if unwritten := sum(status.unwritten.values()):
@@ -51,14 +59,34 @@ def predict(
         raise typer.Exit(ANOMALY_FOUND)
 
 
+class Signs(Sink):
+    """Notes what a line would say of the pictures themselves: their size, light and focus beside good parts'."""
+
+    def __init__(self, profile: HealthProfile | None) -> None:
+        self.reasons = Reasons()
+        self._profile = profile
+
+    def emit(self, frame: Frame, result: Result) -> None:
+        if self._profile is None:
+            return
+        stats = measure(frame.image)
+        if issues := health_issues(stats, self._profile):
+            words = tuple(f"on a line, by the camera's health: {one}" for one in issues)
+            self.reasons.add(replace(result, verdict=Verdict.INVALID, reasons=words))
+        elif result.is_anomalous:
+            self.reasons.add(replace(result, reasons=tuple(likely_causes(stats, self._profile))))
+
+    def close(self) -> None:
+        pass
+
+
 class Lines(Sink):
     """A sink for people: verdict, score, regions and name of each image on standard output."""
 
     def emit(self, frame: Frame, result: Result) -> None:
         color = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
         verdict = typer.style(f"{result.verdict:<2}", fg=color, bold=True)
-        count = len(result.regions)
-        regions = f"{count} region{'' if count == 1 else 's'}"
+        regions = plural(len(result.regions), "region")
         typer.echo(f"{verdict}  {result.score:8.3f}  {regions:<11}  {shown(frame.name)}")
 
     def close(self) -> None:

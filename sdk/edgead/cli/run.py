@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgead.cli.console_status import ConsoleStatus, counts
+from edgead.cli.console_status import ConsoleStatus, counts, sink_words
 from edgead.cli.derive import options_of
 from edgead.cli.options import WORDS, ShowResolved
 from edgead.cli.resolved import resolved_lines
@@ -73,6 +73,7 @@ def judge(config: StationConfig) -> None:
             )
         )
         stack.callback(lambda: show.close(line))  # the summary, on every way out
+        show.begin(line, sink_words(config))
         systemd.ready(f"{len(line.status().cameras)} cameras")
         stopped = run_with_signals(line, systemd, lambda: line.replace_bundle(find_bundle(config)))
     _raise_on_failures(line, config)

@@ -1,7 +1,7 @@
 """The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
 
 from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
-from edgead.ops.decide import Rules, calibrate, find_regions, find_specks, judge
+from edgead.ops.decide import Rules, calibrate, find_regions, find_specks, judge, strongest_region
 from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
 from edgead.ops.resize import as_image, normalize, resize, to_input
@@ -25,6 +25,7 @@ __all__ = [
     "normalize",
     "remove_specks",
     "resize",
+    "strongest_region",
     "to_input",
     "upsample",
 ]

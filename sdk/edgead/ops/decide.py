@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -76,6 +76,20 @@ def find_regions(
         top, bottom = y * height // rows, -(-(y + h) * height // rows)
         regions.append(Region(left, top, right - left, bottom - top, float(peaks[label])))
     return tuple(regions)
+
+
+def strongest_region(grid_map: MapF32, frame_size: tuple[int, int]) -> tuple[Region, ...]:
+    """The connected cells around the peak that reach 80 % of it, from the median on, as a box in a frame (H, W).
+
+    It shows where a part is NG whose map stays below the pixel threshold everywhere; its score is the peak. Nothing for
+    a map without a peak.
+    """
+    finite = np.nan_to_num(grid_map, neginf=0.0, posinf=0.0)
+    peak, usual = float(finite.max()), float(np.median(finite))
+    if not peak > usual:
+        return ()
+    lifted = np.asarray((finite - usual) / (0.8 * (peak - usual)), np.float32)
+    return tuple(replace(region, score=peak) for region in find_regions(lifted, frame_size, limit=1))
 
 
 def find_specks(grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask | None:

@@ -115,6 +115,20 @@ def health_issues(signs: ImageStats, profile: HealthProfile) -> list[str]:
     return found or _of_the_scene(signs, profile)
 
 
+def likely_causes(signs: ImageStats, profile: HealthProfile) -> list[str]:
+    """What of a picture that can be judged differs from good parts enough to make good ones NG, in plain words."""
+    low, high = profile.brightness
+    margin = max(1.5, 0.25 * (high - low), 0.02 * (low + high) / 2)
+    seen = f"mean gray level {signs.brightness:.0f}, good parts had {low:.0f} to {high:.0f}"
+    if signs.brightness < low - margin:
+        return [f"the picture is darker than good parts were ({seen}): the light may be the cause"]
+    if signs.brightness > high + margin:
+        return [f"the picture is brighter than good parts were ({seen}): the light may be the cause"]
+    if signs.sharpness < 0.75 * profile.sharpness[0]:
+        return ["the picture is less sharp than good parts were: focus, motion or dirt may be the cause"]
+    return []
+
+
 def _of_the_scene(signs: ImageStats, profile: HealthProfile) -> list[str]:
     """Troubles with colors and place, which only a picture that is otherwise well can show."""
     reference = reference_of(profile)
@@ -145,13 +159,18 @@ class HealthCheck:
         self._last: NDArray[np.uint8] | None = None
         self._same = 0
         self._since = 0.0
+        self._signs: ImageStats | None = None
+
+    def causes(self, profile: HealthProfile | None) -> list[str]:
+        """What may have made the frame that was checked last NG, beside its part."""
+        return likely_causes(self._signs, profile) if self._signs is not None and profile is not None else []
 
     def check(self, frame: Frame, profile: HealthProfile | None) -> list[str]:
         """Why the frame cannot be judged; nothing where it can.
 
         Without a profile, that of a bundle which has none, only a frozen camera and an even picture are told.
         """
-        signs = measure(frame.image)
+        signs = self._signs = measure(frame.image)
         frozen = self._frozen(frame, signs.sample)
         if profile is not None:
             return [*health_issues(signs, profile), *frozen]

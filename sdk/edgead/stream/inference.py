@@ -57,20 +57,22 @@ class InferenceWorker:
         """
         self._exchange()
         profile = self.detector.bundle.manifest.health
-        health_issues = [self._health_issues(number, frame, profile) for number, frame in taken]
-        sound = [one for one, words in zip(taken, health_issues, strict=True) if not words]
+        signs = [self._health(number, frame, profile) for number, frame in taken]
+        sound = [one for one, (issues, _) in zip(taken, signs, strict=True) if not issues]
         results = iter(self._detect(sound) if sound else [])
         return [
-            self.detector.invalid(frame, *words) if words else next(results)
-            for (_, frame), words in zip(taken, health_issues, strict=True)
+            self.detector.invalid(frame, *issues) if issues else _explained(next(results), causes)
+            for (_, frame), (issues, causes) in zip(taken, signs, strict=True)
         ]
 
-    def _health_issues(self, number: int, frame: Frame, profile: HealthProfile | None) -> list[str]:
-        """Why a frame cannot be judged; nothing where it can."""
+    def _health(self, number: int, frame: Frame, profile: HealthProfile | None) -> tuple[list[str], list[str]]:
+        """Why a frame cannot be judged, nothing where it can; and what beside its part may make it NG."""
+        if not self._checks:
+            return [], []
         try:
-            return self._checks[number].check(frame, profile) if self._checks else []
+            return self._checks[number].check(frame, profile), self._checks[number].causes(profile)
         except Exception as error:  # a frame of a kind that the check cannot take
-            return [f"the camera's health could not be checked: {type(error).__name__}: {error}"]
+            return [f"the camera's health could not be checked: {type(error).__name__}: {error}"], []
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         try:
@@ -185,3 +187,8 @@ def _close(detector: Detector) -> None:
         detector.close()
     except Exception as error:
         _log.error("an engine could not be closed: %s: %s", type(error).__name__, error)
+
+
+def _explained(result: Result, causes: Sequence[str]) -> Result:
+    """An NG result with what beside its part may be the cause."""
+    return replace(result, reasons=(*result.reasons, *causes)) if causes and result.is_anomalous else result

@@ -43,7 +43,7 @@ def test_every_kind_of_image_gives_the_same_result(detector: Detector) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((8, 8, 3)), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8), [[1, 2], [3, 4]], "a.png", None],
+    [np.zeros((8, 8, 3)), np.zeros((8, 8, 2), np.uint8), np.zeros(8, np.uint8), [[1, 2], [3, 4]], b"a.png", None],
 )
 def test_what_is_no_image_is_refused_in_a_sentence(detector: Detector, image: object) -> None:
     with pytest.raises(DataError, match="an image must"):

@@ -1,0 +1,114 @@
+"""What a person is told: where a part is NG, why frames are INVALID, and whether the light may be the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from edgead import Bundle, Detector, ops
+from edgead.bundle.store import write_bundle
+from edgead.errors import DataError
+from edgead_calibration.health import fit_health
+
+Output = tuple[int, str, str]
+Command = Callable[..., Output]
+
+
+@pytest.fixture
+def lit(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle with the health profile of twenty good parts in a steady light."""
+    import msgspec
+
+    opened = Bundle.open(tiny_bundle)
+    good = [np.clip(tiny.good(seed).astype(int) + 60, 0, 255).astype(np.uint8) for seed in range(20)]
+    manifest = msgspec.structs.replace(opened.manifest, health=fit_health(good))
+    write_bundle(tmp_path / "lit.edgead", manifest, opened.members())
+    return tmp_path / "lit.edgead"
+
+
+def save(folder: Path, images: list[np.ndarray]) -> Path:
+    folder.mkdir()
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+    return folder
+
+
+def test_another_light_is_named_as_the_cause_of_ng(edgead: Command, lit: Path, tmp_path: Path) -> None:
+    bright = [np.clip(tiny.good(seed).astype(int) + 125, 0, 255).astype(np.uint8) for seed in range(4)]
+    folder = save(tmp_path / "bright", bright)
+    words = "the picture is brighter than good parts were (mean gray level"
+    code, out, said = edgead("run", "--bundle", lit, "--source", folder, "--json")
+    assert code == 0
+    assert out.count('"verdict": "NG"') == out.count(words) == 4
+    assert f"4 NG: {words}" in said
+    assert f"4 NG: {words}" in edgead("predict", lit, folder)[2]
+    steady = [np.clip(tiny.good(seed).astype(int) + 60, 0, 255).astype(np.uint8) for seed in range(30, 34)]
+    assert "the light may be" not in edgead("predict", lit, save(tmp_path / "steady", steady))[2]
+
+
+def test_run_says_what_judges_where_results_go_and_why_frames_are_invalid(
+    edgead: Command, lit: Path, tmp_path: Path
+) -> None:
+    small = save(tmp_path / "small", [tiny.good(seed)[:24, :32].copy() for seed in range(3)])
+    code, _, said = edgead(
+        "run", "--bundle", lit, "--source", small, "--jsonl", tmp_path / "r.jsonl", "--engine", "onnx"
+    )
+    assert code == 0
+    assert "tiny" in said
+    assert "on onnx fp32; 1 source; results go to " in said
+    assert "r.jsonl" in said
+    assert "3 INVALID: the picture has 32 x 24 pixels, good parts had 64 x 48" in said
+    one = save(tmp_path / "one", [tiny.good(1)])
+    assert "edgead: 1 frame in" in edgead("run", "--bundle", lit, "--source", one, "--no-health")[2]
+
+
+def test_ng_always_shows_where(detector: Detector) -> None:
+    cells = np.zeros((8, 8), np.float32)
+    cells[2:4, 5:7] = 0.9
+    (region,) = ops.strongest_region(cells, (80, 80))
+    assert (region.x, region.y, region.width, region.height) == (50, 20, 20, 20)
+    assert region.score == pytest.approx(0.9)
+    assert ops.strongest_region(np.full((8, 8), 3.0, np.float32), (80, 80)) == ()
+    assert detector(tiny.bad()).regions
+    assert detector(tiny.good()).regions == ()
+
+
+def test_the_library_takes_files_and_results_carry_their_image(detector: Detector, parts: Path, tmp_path: Path) -> None:
+    path = parts / "part_10.png"
+    image = cv2.imread(str(path))
+    result = detector(path)
+    assert result.is_anomalous
+    assert np.array_equal(result.image, image)
+    assert np.array_equal(result.plot(), result.overlay(image))
+    assert repr(result).startswith("<NG ")
+    assert str(path) in repr(result)
+    result.save(tmp_path / "out" / "seen.png")
+    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "seen.png")), result.plot())
+    assert result._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match=r"cannot be written as '\.xyz'"):
+        result.save(tmp_path / "a.xyz")
+    for streamed in detector.stream(parts):
+        assert np.array_equal(streamed.image, cv2.imread(streamed.name))
+
+
+def test_pictures_of_pil_are_taken(detector: Detector) -> None:
+    class Picture:
+        """As PIL.Image.Image has it: converted to RGB, and an array."""
+
+        def convert(self, mode: str) -> Picture:
+            assert mode == "RGB"
+            return self
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return np.ascontiguousarray(tiny.bad()[:, :, ::-1])
+
+    assert detector(Picture()).raw_score == detector(tiny.bad()).raw_score
+    assert [one.verdict for one in detector.predict([Picture(), tiny.good()])] == [
+        detector(tiny.bad()).verdict,
+        detector(tiny.good()).verdict,
+    ]
