@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgead import Bundle
+from edgead.config import BuildConfig
 from edgead.system.device import describe_device
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.sweep import latencies
 from edgead_tools.training.progress import ConsoleReporter
 

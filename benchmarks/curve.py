@@ -17,9 +17,9 @@ from typing import Any
 from accuracy import figures, make
 
 from edgead import Bundle
+from edgead.config import BuildConfig
 from edgead.system.device import describe_device
 from edgead_tools.evaluation.report.plots import Point, scatter
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.sweep import latencies
 
 POINTS: dict[str, tuple[int, dict[str, Any]]] = {  # name -> size of the input, options

@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.system.device import describe_device
@@ -30,7 +31,6 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.evaluation.metrics import image_auroc
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import ConsoleReporter
 
 KEPT = 0.05  # of the good patches

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgead_tools.pipeline.config import BuildConfig
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -26,7 +27,6 @@ from edgead.system.device import describe_device
 from edgead_calibration.thresholds import rate_interval
 from edgead_tools.data import open_dataset
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import ConsoleReporter
 
 Scores = NDArray[np.float64]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 
 import msgspec
-import yaml
 
 from edgead.bundle.manifest import Precision
+from edgead.config.reading import parse_yaml
 from edgead.errors import UsageError, nearest
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.ranges import Form, Method
@@ -43,4 +43,4 @@ def load_recipe(name: str) -> Recipe:
     if name not in names():
         raise UsageError(f"unknown recipe '{name}': {nearest(name, names())}")
     text = files(__package__).joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), Recipe)
+    return msgspec.convert(parse_yaml(text, f"the recipe {name}"), Recipe)

@@ -11,9 +11,9 @@ import pytest
 from painted import save, texture
 
 from edgead import Bundle
+from edgead.config import BuildConfig
 from edgead.errors import DataError
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.training.progress import Reporter
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.verify import verify
 from edgead_tools.data import open_dataset
@@ -22,7 +23,6 @@ from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.export.program import load_program, output_names
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 STEPS = 30  # the log of the first stage is written at step 20

@@ -10,9 +10,9 @@ import published
 import pytest
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.verify import verify
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")

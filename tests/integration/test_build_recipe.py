@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import Trial
 from edgead_calibration.probe import open_probe
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,9 +20,9 @@ import yaml
 from nbclient import NotebookClient
 
 from edgead.cli.app import make_app
+from edgead.config import load_build
 from edgead.system.platforms import JETPACKS, dotted
 from edgead_tools.data import open_dataset, read_mask
-from edgead_tools.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -76,7 +76,7 @@ def test_the_yaml_of_the_pages_is_configuration(tmp_path: Path, edgead) -> None:
     assert stations
     for code in configs:
         (tmp_path / "edgead.yaml").write_text(code)
-        config = load_config({}, tmp_path / "edgead.yaml")
+        config = load_build(tmp_path / "edgead.yaml").config
         assert config.data == "parts/bottle"
         assert config.options == {"flips": True}
     for code in stations:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.ops import load_mask
 from edgead.verify import verify
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,76 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName
+from edgead.cli.derive import options_of, typer_option
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, ShowResolved
+from edgead.cli.resolved import resolved_lines
+from edgead.config import BuildConfig, load_build
+from edgead.config.fields import fields_of
 
-DATA = typer.Option(help="Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders).")
-BUDGET = typer.Option(help="Training time, such as 5m, 90s or 1h30m.  [default: 5m]")
+BUILD = fields_of(BuildConfig)
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")]
 Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")]
 
 
+@options_of(BuildConfig)
 def build(
-    method: Annotated[str | None, typer.Option(help="What is trained.  [default: stlm]")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="The form for the edge, or the model as published: paper.  [default: edge]")
-    ] = None,
-    data: Annotated[str | None, DATA] = None,
-    budget: Annotated[str | None, BUDGET] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the images instead.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Train for exactly so many steps instead: repeats a build bit for bit.")
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the network's input in pixels.  [default: the preset's]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, steps and images give the same network.")] = None,
-    false_alarm_rate: Annotated[
-        float | None, typer.Option(help="Share of good parts that may be refused.  [default: 0.01]")
-    ] = None,
-    bits: Annotated[int | None, typer.Option(help="Full scale of 16-bit images: 10, 12, 14 or 16.")] = None,
-    out: Annotated[str | None, typer.Option(help="The bundle to write.  [default: <data folder>.edgead]")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to train: cpu or cuda.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of training.  [default: one per core]")] = None,
-    weights: Annotated[str | None, typer.Option(help="File, or folder of files, with pretrained weights.")] = None,
-    distill_from: Annotated[
-        str | None, typer.Option(metavar="BUNDLE", help="Teach a small network the maps of this bigger one.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Add INT8 and FP16 for: cpu, jetson-orin, jetson-thor, rtx.  [default: FP32 alone]"),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(help="Image of what is judged, white, or a bundle of csad, whose components are judged."),
-    ] = None,
-    textures: Annotated[str | None, typer.Option(help="Folder of texture images for pseudo-anomalies.")] = None,
-    program: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.pt2", help="Also keep the network for `edgead compile --via torch-tensorrt`."),
-    ] = None,
+    *,
+    given: dict[str, Any],
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A hyper-parameter of the method, as NAME=VALUE; repeatable.")
-    ] = None,
+    resolved: ShowResolved = False,
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:
     """Learn what good parts look like and write one verified file, the bundle."""
-    given: dict[str, Any] = {
-        "method": method, "preset": preset, "data": data, "budget": budget, "epochs": epochs, "steps": steps,
-        "size": size, "seed": seed, "false_alarm_rate": false_alarm_rate, "bits": bits, "out": out, "device": device,
-        "threads": threads, "weights": weights, "mask": mask, "textures": textures, "distill_from": distill_from,
-        "recipe": recipe, "program": program,
-    }  # fmt: skip
-    from edgead_tools.pipeline.config import load_config, parse_options
-
-    if set_:
-        given["options"] = parse_options(set_)
-    resolved = load_config(given, config)
+    settings = load_build(config, given)
+    if resolved:
+        for line in resolved_lines(settings):
+            typer.echo(line)
+        return
     from edgead_tools.pipeline.build import build as run_build
     from edgead_tools.training.progress import ConsoleReporter
 
-    built = run_build(resolved, ConsoleReporter(), fresh=fresh, finish=finish)
+    built = run_build(settings.config, ConsoleReporter(), fresh=fresh, finish=finish)
     typer.echo(built.bundle.path)
 
 
@@ -160,7 +120,7 @@ def sweep(
     Ctrl-C leaves what is finished; the same command goes on.
     """
     from edgead.cli.table import aligned
-    from edgead_tools.pipeline.config import parse_duration
+    from edgead.config.build import parse_duration
     from edgead_tools.pipeline.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
     from edgead_tools.pipeline.sweep import sweep as run_sweep
     from edgead_tools.training.progress import ConsoleReporter
@@ -293,7 +253,7 @@ def compile_(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
-    budget: Annotated[str | None, BUDGET] = None,
+    budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
     steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed and steps give the same network.")] = 0,
     fresh: Fresh = False,

@@ -18,7 +18,7 @@ FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
 Rate = Annotated[float, msgspec.Meta(gt=0, le=0.5)]  # a share of parts
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 class BuildConfig(Config, frozen=True, kw_only=True):
@@ -105,7 +105,9 @@ class BuildConfig(Config, frozen=True, kw_only=True):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration such as `90`, `90s`, `5m` or `1h30m`; raises UsageError."""
+    """Seconds in a duration such as `90s`, `5m` or `1h30m`; raises UsageError, for a number without a unit too."""
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        raise UsageError(f"'{text}' has no unit: write {text.strip()}m for minutes or {text.strip()}s for seconds")
     match = _DURATION.fullmatch(text.strip())
     parts = match.groups() if match else ()
     if not any(parts):

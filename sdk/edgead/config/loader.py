@@ -109,7 +109,7 @@ def from_yaml(config: type[Config], path: Path) -> Layer:
     return Layer(str(path), values, {})
 
 
-def checked(config: C) -> C:
+def validated(config: C) -> C:
     """A configuration that was made in Python, with every value of its type and in its range; raises UsageError."""
     kind = type(config)
     return _convert(kind, {name: _plain(field, getattr(config, name)) for name, field in fields_of(kind).items()}, "it")

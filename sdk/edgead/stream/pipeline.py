@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgead.closing import Closing
 from edgead.config import StationConfig, load_station
-from edgead.config.loader import checked
+from edgead.config.loader import validated
 from edgead.detector import Detector
 from edgead.stream.aggregation import Aggregator, VerdictAggregation
 from edgead.stream.assembly import open_parts
@@ -103,7 +103,7 @@ class Pipeline(Closing):
         class. Raises UsageError for settings that cannot be used, BundleError, EngineError, SourceError, and DataError
         for a place that cannot be written; nothing stays open then.
         """
-        settings = checked(config) if isinstance(config, StationConfig) else load_station(Path(config)).config
+        settings = validated(config) if isinstance(config, StationConfig) else load_station(Path(config)).config
         with ExitStack() as stack:
             parts = open_parts(settings, stack)
             line = cls(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgead.config import BuildConfig
 from edgead.errors import UsageError
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.runs import open_run, pin_images
 
 

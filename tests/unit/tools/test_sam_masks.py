@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from edgead.config import BuildConfig
 from edgead.errors import DataError, EngineError, UsageError, WeightsError
 from edgead_tools.backbones.sam import PromptedSam, load_prompted_sam
 from edgead_tools.backbones.sam_vit import SamVit
@@ -37,7 +38,6 @@ from edgead_tools.components.sam_masks import (
 from edgead_tools.data import Sample
 from edgead_tools.methods import create_method
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import ConsoleReporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,11 +9,11 @@ import cv2
 import pytest
 import tiny
 
+from edgead.config import BuildConfig
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.pipeline import sweep as module
 from edgead_tools.pipeline.build import Built
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, list_candidates, sweep
 from edgead_tools.training.progress import Reporter
 

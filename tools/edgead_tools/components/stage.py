@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgead.config import BuildConfig
+from edgead.config.loader import validated
 from edgead.errors import UsageError
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, from_drawn
@@ -14,7 +16,6 @@ from edgead_tools.components.drawn import Drawn, read_drawn
 from edgead_tools.components.find import choose_proposals, find_components, source_named
 from edgead_tools.components.page import write_page
 from edgead_tools.data import Cache, check, open_dataset, split
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 from edgead_tools.training.session import check_device, session
 
@@ -37,7 +38,7 @@ def write_components(
     """
     if size % 32 or not 64 <= size <= 2048:
         raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {size}")
-    BuildConfig(seed=seed, device=device)  # refuses what a build would
+    validated(BuildConfig(seed=seed, device=device))  # refuses what a build would
     check_device(device)
     source = source_named(masks)
     if source != "foreground":

@@ -15,8 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
+from edgead.config.reading import read_yaml
 from edgead.errors import DataError, UsageError
 from edgead.images import EXTENSIONS
 from edgead.listing import LeftOut, list_images
@@ -96,11 +95,8 @@ def _open(source: str | os.PathLike[str] | Mapping[str, object]) -> Dataset:
 
 
 def _read_keys(path: Path) -> Mapping[str, object]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    keys = content.get("data", content) if isinstance(content, dict) else None
+    content = read_yaml(path)
+    keys = content.get("data", content)
     if not isinstance(keys, dict):
         raise UsageError(f"{path} describes no data set: write root, normal_dir and abnormal_dir under `data:`")
     return keys

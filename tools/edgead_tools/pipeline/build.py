@@ -20,6 +20,8 @@ import numpy as np
 from edgead import Bundle, Detector
 from edgead.bundle import SCHEMA, Artifact, FusionSpec, InputSpec, Manifest, Member, Thresholds
 from edgead.bundle.store import check_target, write_bundle
+from edgead.config import BuildConfig
+from edgead.config.loader import validated
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area, read_image
 from edgead.types import ImageU8
@@ -40,7 +42,6 @@ from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
 from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
@@ -101,6 +102,7 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
     training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
     """
+    config = validated(config)
     method = create_method(config.method, config.preset, config.options)
     _check_needs(config, method)
     dataset = open_dataset(config.data)

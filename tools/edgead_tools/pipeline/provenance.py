@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 import edgead
+from edgead.config import BuildConfig
 from edgead.wording import printable
 from edgead_tools.data import Checked, Split
 from edgead_tools.methods import Trained
-from edgead_tools.pipeline.config import BuildConfig
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 

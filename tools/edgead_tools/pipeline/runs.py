@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 import edgead
+from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.files import write_file
-from edgead_tools.pipeline.config import BuildConfig
 
 SETTINGS = "settings.json"
 IMAGES = "images.json"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.files import write_file
 from edgead.system.device import OtherWork, describe_device, describe_state
@@ -25,7 +26,6 @@ from edgead_tools.evaluation.report.page import Section, page, table
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.methods import create_method, presets_by_method
 from edgead_tools.pipeline.build import build
-from edgead_tools.pipeline.config import BuildConfig
 from edgead_tools.training.progress import Reporter
 
 SIZES = (128, 192, 256)
