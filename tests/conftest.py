@@ -20,7 +20,7 @@ Output = tuple[int, str, str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What lets another package run `tests/contract` over its own sink, source or engine."""
+    """What lets another package run `tests/contract` over its own sink, source or engine; what a fault run is given."""
     group = parser.getgroup("edgead")
     group.addoption("--sink", help="Run the sinks' contract over this spec; {folder} is one to write to.")
     group.addoption(
@@ -28,6 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run the sources' contract over this spec; {folder} holds 0.png to 4.png, and frames.npy of them.",
     )
     group.addoption("--engine", help="Run the engines' contract over the engine of this name.")
+    group = parser.getgroup("faults", "the fault-injection run of tests/faults")
+    group.addoption("--faults", type=int, default=40, help="how many faults a run has")
+    group.addoption("--fault-seeds", default="1", help="the seeds of its schedules, with commas between")
+    group.addoption("--fault-results", metavar="FILE", help="where its figures go")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -66,6 +66,28 @@ def test_a_record_nobody_can_deliver_goes_to_the_dead_letters(batch: int, tmp_pa
     assert (letter["number"], letter["message"], letter["reason"]) == (2, "poison", "TypeError: unforeseen")
 
 
+def test_a_dead_letter_waits_for_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = DeadLetters(tmp_path, 10**6)
+    with monkeypatch.context() as full:
+        full.setattr("edgead.files.os.write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            letters.add(1, "{}", "400")
+    assert letters.counts == {}
+    letters.add(1, "{}", "400")
+    assert letters.counts == {"400": 1}
+    letters.close()
+
+
+def test_dead_letters_that_cannot_be_kept_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    letters = DeadLetters(tmp_path / "file/folder", 10**6)
+    (tmp_path / "file").write_text("where a folder should be")
+    for number in (1, 2):
+        letters.add(number, "{}", "400")
+    assert letters.counts == {"400": 2}
+    assert caplog.text.count("dead letters are only counted") == 1
+    letters.close()
+
+
 def test_records_damaged_on_the_disk_are_counted_as_lost(tmp_path: Path) -> None:
     queue = DiskQueue(tmp_path)
     for text in (b"one", b"two", b"three"):

@@ -7,6 +7,7 @@ one is begun, so whoever has put the trouble right can send its messages again.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections import Counter
@@ -36,30 +37,34 @@ class DeadLetters(Closing):
             raise DataError(f"{self.path} is no file: move it away, dead letters are kept there")
 
     def add(self, number: int, message: str, reason: str) -> None:
-        """Count a result that is given up and keep it where there is room; the first of a reason is said."""
-        self.counts[reason] += 1
+        """Count a result that is given up and keep it where there is room; the first of a reason is said.
+
+        Raises OSError, and counts nothing, where the disk is full: the result is to wait until it can be kept.
+        """
         about = {"when": datetime.now(timezone.utc).isoformat(), "reason": reason, "number": number}
-        line = json.dumps({**about, "message": _parsed(message)}).encode()
-        try:
-            kept = self._append(line)
-        except OSError as error:
-            _log.error("%s takes no more dead letters: %s; they are only counted", self.path, error)
-            return
-        if not kept and not self._full:
-            _log.error("%s has reached its quota of %d bytes: dead letters are only counted", self.path, self._quota)
-        self._full = not kept
+        kept = self._append(json.dumps({**about, "message": _parsed(message)}).encode())
+        self.counts[reason] += 1
         if kept and self.counts[reason] == 1:
-            _log.error(
-                "result %d is given up (%s) and kept in %s, as others like it will be", number, reason, self.path
-            )
+            _log.error("result %d is given up (%s); it and others like it are kept in %s", number, reason, self.path)
 
     def _append(self, line: bytes) -> bool:
-        self._file = self._file or LineFile(self.path)
-        if self._file.size() + len(line) + 1 > self._quota:
-            return False
-        self._file.append(line)
-        self._file.sync()
-        return True
+        """Whether the line was kept; where it was not, the first time is said."""
+        trouble = f"has reached its quota of {self._quota} bytes"
+        try:
+            self._file = self._file or LineFile(self.path)
+            if self._file.size() + len(line) + 1 <= self._quota:
+                self._file.append(line)
+                self._file.sync()
+                self._full = False
+                return True
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            trouble = f"cannot be written ({error.strerror})"
+        if not self._full:
+            _log.error("%s %s: dead letters are only counted", self.path, trouble)
+        self._full = True
+        return False
 
     def close(self) -> None:
         if self._file is not None:
