@@ -62,7 +62,7 @@ class Checks:
         self.wrong += [f"{key} is in the JSON lines {n} times" for key, n in twice.items() if n > 1]
         self._same_verdicts("JSON lines", entries)
         self._complete("JSON lines", map(_key, entries))
-        most = self.world.kills + len(self.world.lost)
+        most = self.world.kills + self.world.fills
         self.figures |= {"json_lines": len(entries), "torn_lines": torn}
         if torn > most:
             self.wrong.append(f"{torn} JSON lines are cut short, at most {most} may be")
@@ -97,7 +97,10 @@ class Checks:
             if any(cv2.imread(str(event / name)) is None for name in ("frame.png", "heatmap.jpg")):
                 self.wrong.append(f"{event} has a picture that is not whole")
         self.figures["kept"] = len(kept)
-        self._complete("events", kept)
+        oldest = min((self.ledger[key]["at"] for key in kept if key in self.ledger), default=0.0)
+        given_up = {key for key in self.recorded if self.world.fills and self.ledger[key]["at"] < oldest}
+        self.figures["events_given_up_for_newer_ones"] = len(given_up)  # as is said of a disk that others have filled
+        self._complete("events", {*kept, *given_up})
 
     def pictures(self) -> None:
         names = [path.name for path in self.world.disk.folder.glob("images/*.jpg")]

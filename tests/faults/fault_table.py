@@ -58,14 +58,9 @@ def _clock(days: float) -> Callable[[World, Random], End]:
 
 
 def _full(world: World, random: Random) -> End:
-    begun = time.monotonic()
     world.disk.fill()
-
-    def end() -> None:
-        world.disk.free()
-        world.lost.append((begun - 2.0, time.monotonic() + 1.0))
-
-    return end
+    world.fills += 1
+    return world.disk.free
 
 
 def _gone(world: World, random: Random) -> End:

@@ -163,7 +163,8 @@ class World:
         self.clock = folder / "clock"
         self.clock.write_text("0")
         self.page, self.metrics = free_port(), free_port()
-        self.lost: list[tuple[float, float]] = []  # spans in which results in memory, or for a full disk, may be lost
+        self.lost: list[tuple[float, float]] = []  # spans before a kill: what a sink had yet to write may be lost
+        self.fills = 0  # times the disk was full
         self.damaged = 0  # places of queues that were damaged
         self.starts: list[float] = []
         self.kills = 0
@@ -181,7 +182,8 @@ class World:
             command += ["--sink", sink]
         command += ["--video", str(self.disk.folder / "seen.mkv"), "--timeout", "1.5", "--policy", "every"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_STATE_HOME": str(self.disk.folder / "state")}
-        environment["PYTHONPATH"] = os.pathsep.join([str(_HERE), str(_HERE.parent / "support")])
+        folders = [str(_HERE), str(_HERE.parent / "support"), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
         self.process = subprocess.Popen(
             [*command, "--engine", "onnx", "--threads", "1"],
             stdin=subprocess.DEVNULL,

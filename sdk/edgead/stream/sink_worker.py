@@ -4,11 +4,14 @@ What is promised: results reach a sink in order. Where frames come from files th
 nothing is left out. Where they come live the line waits for nobody: a sink that is behind by its whole queue loses
 results, which are counted, said once, and make the run end with exit code 1. A queue holds `RESULTS` results, half
 a minute at 30 a second, and at most `PIXELS` bytes of frames, 41 of 1080p; sinks that need no pixels
-(`needs_pixels = False`: JSON lines, messages) get frames without.
+(`needs_pixels = False`: JSON lines, messages) get frames without. A live result that meets a full disk stays in its
+queue and is tried again, so a disk that is full for a while costs nothing; whatever else a sink raises costs the
+result.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -111,20 +114,29 @@ class SinkWorker:
             raise
         except Exception as error:  # a full disk, a dead broker, a fault in a sink: the others go on
             self._fail(error)
+            self._put_back_or_count(frame, result, error)
             return
         if self._pauses is not None:
             _log.warning("%s writes again", self.name)
             self._pauses = None
 
     def _fail(self, error: Exception) -> None:
-        """Count a lost result, say the first, and rest before the next trial."""
-        with self._changed:
-            self._unwritten += 1
+        """Say that the sink fails, once, and rest before the next trial."""
         if self._pauses is None:
             words = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             _log.error("%s cannot write: %s; the line goes on", self.name, words)
             self._pauses = iter(()) if self._backoff is None else self._backoff.pauses()
         self._rest_until = time.monotonic() + next(self._pauses, 0.0)
+
+    def _put_back_or_count(self, frame: Frame, result: Result, error: Exception) -> None:
+        """Have a live result that a full disk refuses wait for room; count any other as unwritten."""
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        with self._changed:
+            if full and self._backoff is not None and not self._closing:
+                self._queue.appendleft((frame, result))
+                self._held += frame.image.nbytes
+            else:
+                self._unwritten += 1
 
     def _finish(self) -> None:
         try:

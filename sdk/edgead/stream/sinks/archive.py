@@ -101,7 +101,7 @@ class Archive:
 
     def _make_room(self, needed: int) -> None:
         if needed > self._quota:
-            raise OSError(errno.EDQUOT, f"one event takes {needed} bytes, the quota is {self._quota}")
+            raise OSError(errno.EFBIG, f"one event takes {needed} bytes, the quota is {self._quota}")
         short = shutil.disk_usage(self._folder).free - needed < self._free
         if short and self.bytes < needed:
             raise OSError(errno.ENOSPC, f"less than {self._free} bytes would be left on the disk of {self._folder}")
