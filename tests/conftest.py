@@ -82,6 +82,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def tiny_method(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a method that trains and exports in a moment."""
+    import tiny_method  # with torch
+
+    tiny_method.register(monkeypatch)
+    return "tiny"
+
+
+@pytest.fixture
 def detector(tiny_bundle: Path) -> Iterator[Detector]:
     with Detector(tiny_bundle, engine="onnx", threads=1) as detector:
         yield detector

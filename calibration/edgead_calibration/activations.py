@@ -1,4 +1,4 @@
-"""What a network computes inside, on real images: any of its tensors, run in ONNX Runtime."""
+"""Reads any tensor that a network computes on real images, by running it in ONNX Runtime."""
 
 from __future__ import annotations
 

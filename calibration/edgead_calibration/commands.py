@@ -1,4 +1,4 @@
-"""The commands of this room, mounted on the `edgead` command line by entry points."""
+"""Defines the commands `calibrate` and `threshold`."""
 
 from __future__ import annotations
 

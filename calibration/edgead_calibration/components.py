@@ -1,4 +1,4 @@
-"""Statistics of component histograms over good parts: what `edgead.ops.components` measures distances with.
+"""Fits the statistics of component histograms over good parts, with which `edgead.ops.components` measures distances.
 
 Good parts are few, and their histograms are nearly collinear: a class that is absent or constant has no variance, and
 what one class gains at an edge its neighbor loses. A bare (pseudo-)inverse of the covariance then ignores directions

@@ -1,4 +1,4 @@
-"""Scores of good images as new parts would have them: out of fold, and without what training made of them.
+"""Estimates scores of good images as new parts would have them: out of fold, without what training made of them.
 
 What is fitted after the training (statistics, memories, scales) is fitted again without each fold's images, and the
 fold's images are judged with that: cross-conformal prediction (Vovk, Cross-conformal predictors, 2015), the plain form

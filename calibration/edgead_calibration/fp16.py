@@ -1,4 +1,4 @@
-"""FP16 in the ONNX graph, with islands of FP32 where the numbers need them, found by looking at them on real images.
+"""Converts an ONNX graph to FP16, except for nodes that real images show to need FP32.
 
 FP16 holds magnitudes from 6.1e-5 (below, digits are lost) to 65504 (above is infinity). An island is a node
 

@@ -1,4 +1,4 @@
-"""The gate: what a precision costs, in the terms of anomaly detection, and whether that is within a recipe's tolerance.
+"""Measures what a precision costs in the terms of anomaly detection, and checks it against a recipe's tolerances.
 
 Maps are compared as the line sees them, calibrated by each network's own thresholds: 0 is a typical good part, 1 the
 threshold. They are clipped to `CLIP`, since nobody cares whether a gross defect is five thresholds high or six.

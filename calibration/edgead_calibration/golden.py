@@ -1,4 +1,4 @@
-"""Golden readings: what a network gives for a bundle's golden frames, so that every device can be held to it."""
+"""Records golden readings: what a network gives for a bundle's golden frames, which every device must reproduce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one check of good images, wherever they come from: how many different parts they show, and what is odd.
+"""Checks good images, wherever they come from: how many different parts they show, and what is odd.
 
 A promise about false alarms rests on different parts. Frames of one part, filmed or copied, are one part whatever their
 number, so they share a number here and count once. Two pictures show the same part in the same place when their

@@ -1,4 +1,4 @@
-"""What the camera shows of good parts, as data for the line: the health profile of a bundle."""
+"""Fits the health profile of a bundle: what the camera shows of good parts, as data for the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which good images stand for the line when ranges are set, and what to say where they cannot."""
+"""Chooses the good images that represent the line when ranges are set, and warns where they cannot."""
 
 from __future__ import annotations
 

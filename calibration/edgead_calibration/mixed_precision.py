@@ -1,4 +1,4 @@
-"""Mixed precision: which blocks a low precision hurts, and the fewest of them that must be reverted to FP32."""
+"""Searches the fewest blocks that must be reverted to FP32, after measuring which a low precision hurts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of lower precision that can be made of an FP32 one, with any of its blocks reverted to FP32."""
+"""Makes networks of lower precision from an FP32 one, with any of its blocks reverted to FP32."""
 
 from __future__ import annotations
 

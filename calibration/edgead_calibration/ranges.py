@@ -1,4 +1,4 @@
-"""INT8 as quantize and dequantize nodes (Q/DQ) in the ONNX graph, by ONNX Runtime's quantizer.
+"""Quantizes to INT8 by quantize and dequantize nodes (Q/DQ) in the ONNX graph, with ONNX Runtime's quantizer.
 
 Ranges are observed once, on representative good images, and serve every form that an engine wants:
 

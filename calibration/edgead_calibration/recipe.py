@@ -1,4 +1,4 @@
-"""A recipe: what a target wants of a bundle's networks, and what an anomaly detector may lose. One YAML a target."""
+"""Reads recipes: what a target needs of a bundle's networks, and what a detector may lose. One YAML for each target."""
 
 from __future__ import annotations
 

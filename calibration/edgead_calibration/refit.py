@@ -1,4 +1,4 @@
-"""Refitting a bundle's thresholds: for another false-alarm rate, or to the good parts of this camera and light."""
+"""Refits a bundle's thresholds: for another false-alarm rate, or to the good parts of this camera and light."""
 
 from __future__ import annotations
 

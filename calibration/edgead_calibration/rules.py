@@ -1,4 +1,4 @@
-"""What TensorRT asks of a Q/DQ graph, checked without TensorRT: 10.3 to 11 on devices, and TensorRT-RTX.
+"""Checks a Q/DQ graph against TensorRT's rules without TensorRT: 10.3 to 11 on devices, and TensorRT-RTX.
 
 TensorRT has no switches for precision any more: it runs what the graph says, and a graph outside these rules is
 rejected on the device, or runs slower than FP16 without a word.

@@ -1,4 +1,4 @@
-"""The normalizing statistics of a quantized network, refitted on good images.
+"""Refits the normalizing statistics of a quantized network on good images.
 
 Our methods end by comparing two activations, whitening the difference by its covariance on good parts, and
 standardizing the distance by its usual value and spread. Quantization adds noise of its own to the difference, most

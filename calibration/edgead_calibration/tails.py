@@ -1,4 +1,4 @@
-"""The upper tail of good parts' scores: a generalized Pareto law of the excesses over a high score.
+"""Fits the upper tail of good parts' scores: a generalized Pareto law of the excesses over a high score.
 
 Peaks over threshold (Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, chapter 4): above a high
 score u the excess x follows P(X > u + x | X > u) = (1 + shape x / scale)^(-1 / shape), whatever the law below u. Few

@@ -1,4 +1,4 @@
-"""Thresholds from good images alone, for a false-alarm rate, with what that number of images can promise.
+"""Fits thresholds to good images alone, for a false-alarm rate, with what that number of images can promise.
 
 With n scores of good images as new parts would have them (`conformal`), a threshold at the r-th smallest raises false
 alarms at a rate distributed as Beta(n - r + 1, r), whatever the distribution of scores (order statistics; the same

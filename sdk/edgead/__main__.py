@@ -1,4 +1,4 @@
-"""`python -m edgead`, the same as the `edgead` command."""
+"""Runs `python -m edgead`, the same as the `edgead` command."""
 
 from edgead.cli import main
 

@@ -1,4 +1,4 @@
-"""How fast a bundle is on this machine: the bare engine, a frame from end to end, batches, and several cameras.
+"""Measures how fast a bundle is here: the bare engine, a frame from end to end, batches, and several cameras.
 
 Every engine and precision is measured in a process of its own, so that memory is its own. Times are wall times; inputs
 are the bundle's golden frames, real pictures of the part.

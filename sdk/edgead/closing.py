@@ -1,4 +1,4 @@
-"""What is opened is closed on every way out of a `with` block."""
+"""Closes what was opened on every way out of a `with` block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error edgead raises on purpose.
+"""Defines every error edgead raises on purpose.
 
     EdgeadError            exit code 1   anything below, and the one class a caller needs to catch
     ├── UsageError                   2   an option, a configuration key or an argument is wrong

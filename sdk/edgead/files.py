@@ -1,4 +1,4 @@
-"""Writing files that are whole, also after a power cut: replaced as a whole, or grown by whole lines."""
+"""Writes files that are whole, also after a power cut: replaced as a whole, or extended by whole lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading pictures: the one reader and the one list of formats of training, evaluation and the line.
+"""Reads image files: the one reader and the one list of formats of training, evaluation and the line.
 
 A picture whose decoder complains is damaged: what follows the damage is made up. OpenCV keeps libjpeg's warnings to
 itself, so JPEGs are decoded by simplejpeg, which has the same libjpeg-turbo in it, gives the same pixels and raises.

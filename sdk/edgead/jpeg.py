@@ -1,4 +1,4 @@
-"""Whether a JPEG is whole as far as its markers tell: it ends, and a progressive one has every scan.
+"""Checks whether a JPEG is whole as far as its markers say: it ends, and a progressive one has every scan.
 
 A decoder does not complain about a progressive picture that stops between two scans: it is whole, and blurred.
 """

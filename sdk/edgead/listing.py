@@ -1,4 +1,4 @@
-"""Listing picture files: the same files in the same order on every machine, and what was left aside, with the reason.
+"""Lists image files: the same files in the same order on every machine, and what was left out, with the reason.
 
 Links are followed, to files and to folders; a folder that was reached before is not entered again, so that a circle of
 links ends. Hidden files and folders are passed over.

@@ -1,4 +1,4 @@
-"""Results as pictures: the heatmap over the frame, on one fixed color scale, so that pictures can be compared."""
+"""Draws results: the heatmap over the frame, on one fixed color scale, so that images can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size of a picture as its header states it, read before anything of the size is allocated.
+"""Reads the size of an image from its header, before anything of that size is allocated.
 
 A megabyte of PNG may hold gigabytes of one color. Formats whose header is not known here are left to the decoder.
 """

@@ -1,4 +1,4 @@
-"""What can be named: a table of edgead's own entries, and what other packages add to it by entry points.
+"""Names engines, sources, sinks and methods: a table of edgead's own, and what other packages add by entry points.
 
 A package adds a sink `csv` with these lines of its pyproject.toml, and sources, engines and methods alike:
 

@@ -1,4 +1,4 @@
-"""The values that travel along the corridor: a frame goes in, a result comes out."""
+"""Defines the values that pass through the runtime: a frame goes in, a result comes out."""
 
 from __future__ import annotations
 

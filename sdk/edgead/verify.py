@@ -1,4 +1,4 @@
-"""Whether an engine on this machine measures what the workstation measured, frame by golden frame."""
+"""Checks whether an engine on this machine measures what the workstation measured, for each golden frame."""
 
 from __future__ import annotations
 

@@ -91,21 +91,21 @@ def test_nothing_but_the_bundle_is_left(built: Bundle) -> None:
     assert [path.name for path in built.path.parent.iterdir()] == ["washer.edgead"]
 
 
-def test_a_program_is_kept_where_one_is_asked_for(data: Path, tmp_path: Path) -> None:
+def test_a_program_is_kept_where_one_is_asked_for(data: Path, tmp_path: Path, tiny_method: str) -> None:
     path = tmp_path / "kept/washer.pt2"
-    made = build(config(data, tmp_path / "washer.edgead", steps=2, program=str(path)), Reporter()).bundle
+    made = build(config(data, tmp_path / "washer.edgead", method=tiny_method, program=str(path)), Reporter()).bundle
     assert output_names(load_program(path, made)) == sorted(made.manifest.provenance["export"]["outputs"])
 
 
-def test_the_same_seed_gives_the_same_network_and_thresholds(built: Bundle, data: Path, tmp_path: Path) -> None:
-    again = build(config(data, tmp_path / "again.edgead"), Reporter()).bundle
-    assert again.members() == built.members()
-    assert again.manifest.artifacts == built.manifest.artifacts
-
-
-def test_another_seed_gives_another_network(built: Bundle, data: Path, tmp_path: Path) -> None:
-    other = build(config(data, tmp_path / "other.edgead", seed=1, steps=2), Reporter()).bundle
-    assert other.members() != built.members()
+def test_the_seed_decides_the_network_and_the_thresholds(data: Path, tmp_path: Path, tiny_method: str) -> None:
+    """Of the method that is shipped too: `test_an_interrupted_build_continues_to_the_same_bundle`."""
+    first, again, other = (
+        build(config(data, tmp_path / f"{name}.edgead", method=tiny_method, seed=seed), Reporter()).bundle
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    assert again.members() == first.members()
+    assert again.manifest.artifacts == first.manifest.artifacts
+    assert other.members() != first.members()
 
 
 def test_an_interrupted_build_continues_to_the_same_bundle(built: Bundle, data: Path, tmp_path: Path) -> None:
@@ -126,7 +126,9 @@ def test_an_interrupted_build_continues_to_the_same_bundle(built: Bundle, data: 
     assert not out.exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout.strip() == str(out)
-    assert Bundle.open(out).members() == built.members()
+    again = Bundle.open(out)
+    assert again.members() == built.members()
+    assert again.manifest.artifacts == built.manifest.artifacts
 
 
 def test_an_unfinished_build_with_other_settings_is_not_mixed_up(data: Path, tmp_path: Path) -> None:
@@ -164,7 +166,9 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle,
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_a_labeled_image_that_cannot_be_read_is_left_out_of_the_figures(data: Path, tmp_path: Path) -> None:
+def test_a_labeled_image_that_cannot_be_read_is_left_out_of_the_figures(
+    data: Path, tmp_path: Path, tiny_method: str
+) -> None:
     copy = tmp_path / "50% é"
     shutil.copytree(data, copy)
     (copy / "test/good/000.png").write_bytes(b"broken")
@@ -174,8 +178,7 @@ def test_a_labeled_image_that_cannot_be_read_is_left_out_of_the_figures(data: Pa
         def say(self, text: str) -> None:
             said.append(text)
 
-    small = {"steps": 2, "size": 64, "options": {"width": 16, "code": 8}}
-    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", **small), Heard()).bundle
+    bundle = build(config(copy, tmp_path / "a b" / "new.edgead", method=tiny_method), Heard()).bundle
     measured = bundle.manifest.provenance["measured"]
     assert (measured["good"], measured["defective"], measured["left_out"]) == (7, 8, 1)
     assert any(text.startswith("left out ") and "000.png" in text for text in said)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from edgead import Bundle, Detector
+from edgead.bundle.store import write_bundle
 from edgead.config import BuildConfig
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
@@ -78,9 +79,18 @@ def test_auto_is_int8_only_where_it_was_faster(built: Bundle) -> None:
         assert built.manifest.artifact("auto", trial.engine).precision == ("int8" if faster else "fp32")
 
 
+def write_plain(built: Bundle, path: Path) -> None:
+    """What the same build without a recipe would have written: FP32 alone."""
+    manifest = built.manifest
+    exact = manifest.artifact("fp32")
+    others = {name for one in manifest.artifacts if one != exact for name in (one.member, *one.golden)}
+    members = {name: data for name, data in built.members().items() if name not in others}
+    provenance = {name: value for name, value in manifest.provenance.items() if name != "precisions"}
+    write_bundle(path, msgspec.structs.replace(manifest, artifacts=(exact,), provenance=provenance), members)
+
+
 def test_quantize_adds_to_a_bundle_what_its_build_would_have(built: Bundle, data: Path, tmp_path: Path, edgead) -> None:
-    plain = BuildConfig(data=str(data), out=str(tmp_path / "plain.edgead"), steps=10, size=64, threads=1)
-    build(plain, Reporter())
+    write_plain(built, tmp_path / "plain.edgead")
     code, out, err = edgead("quantize", "plain.edgead", "--data", data, "--recipe", "cpu", "--precision", "int8")
     assert code == 0, err
     assert len(out.splitlines()) == len(trials(built))

@@ -18,7 +18,7 @@ from edgead.verify import verify
 from edgead_tools.pipeline.build import build
 from edgead_tools.training.progress import Reporter
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
 
 SIDE = 96
 
@@ -42,7 +42,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, out: Path, **changes: object) -> BuildConfig:
-    values = {"data": str(data), "out": str(out), "steps": 2, "size": 64, "threads": 1} | changes
+    values = {"method": "tiny", "data": str(data), "out": str(out), "steps": 2, "threads": 1} | changes
     return BuildConfig(**values)  # type: ignore[arg-type]
 
 

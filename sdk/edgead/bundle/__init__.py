@@ -1,4 +1,4 @@
-"""The bundle: the one file that goes from the workstation to the line."""
+"""Reads and writes bundles: the one file that goes from the workstation to the line."""
 
 from edgead.bundle.detection import Detection, DetectionCurve, PlantedDefect
 from edgead.bundle.manifest import (

@@ -1,4 +1,4 @@
-"""The manifest: everything a runtime must know about a bundle, typed and validated.
+"""Defines the manifest: everything a runtime must know about a bundle, typed and validated.
 
 It is data, not code: how a frame becomes the network's input, how the network's maps become one anomaly
 map and one score, at which score a part is refused, and where all of it came from.

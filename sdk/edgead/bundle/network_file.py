@@ -1,4 +1,4 @@
-"""What a network file may not do: take its tensors from other files.
+"""Refuses network files that take their tensors from other files.
 
 An ONNX network may name a file in which a tensor's values stand; engines look for it beside the network or in the
 working directory, outside the bundle and its digests. The file is read here as the protocol buffer it is, field by

@@ -1,4 +1,4 @@
-"""Reading and writing `.edgead` files.
+"""Reads and writes `.edgead` files.
 
 A bundle is a plain zip archive, members stored uncompressed, `manifest.json` first, times fixed, so that
 the same contents give the same bytes. The archive comment holds the SHA-256 of everything before it:

@@ -1,4 +1,4 @@
-"""The runtime's arithmetic in numpy and OpenCV: the one path from a frame to a score, and every kernel's reference."""
+"""Implements the runtime's arithmetic in numpy and OpenCV: the one path to a score, and every kernel's reference."""
 
 from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
 from edgead.ops.decide import Rules, calibrate, find_regions, find_specks, judge, strongest_region

@@ -1,4 +1,4 @@
-"""The logical branch: are the part's components there, in the usual amounts and places (CSAD, 3.2, 5 and 14).
+"""Computes the logical branch: are the components there, in the usual amounts and places (CSAD, 3.2, 5 and 14).
 
 logits -> the label of every cell -> how much of each component lies in each cell of a grid -> the Mahalanobis distance
 from good parts, all for one frame at a time: a histogram over a batch would mix parts. The background is no entry, so

@@ -1,4 +1,4 @@
-"""From raw numbers to a judgment: calibration, the verdict, and the regions in frame pixels."""
+"""Turns raw numbers into a decision: calibration, the verdict, and the regions in frame pixels."""
 
 from __future__ import annotations
 

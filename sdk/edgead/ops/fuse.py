@@ -1,4 +1,4 @@
-"""From the network's maps to one anomaly map and one image score, as the manifest's fusion spec says."""
+"""Fuses the network's maps to one anomaly map and one image score, as the manifest's fusion spec says."""
 
 from __future__ import annotations
 

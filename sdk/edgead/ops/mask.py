@@ -1,4 +1,4 @@
-"""Which cells of the map are judged: the foreground, where what surrounds the part must not matter.
+"""Defines which cells of the map are judged: the foreground, where what surrounds the part must not matter.
 
 The published remedy for a restless background (AST-MFR, failure analysis): the map times a foreground mask, before
 the score. Where it is 0 the map is 0, which no threshold fitted with the same mask lies below.

@@ -1,4 +1,4 @@
-"""From a frame to the network's input. Resizing is part of the model: training and runtime share this file.
+"""Turns a frame into the network's input. Resizing is part of the model: training and runtime share this file.
 
 The resize halves by 2x2 means while the frame is at least twice the target in both directions, then
 interpolates bilinearly (half-pixel centers). One bilinear step from 1080p to 256 reads 0.4 % of the pixels

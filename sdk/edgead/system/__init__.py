@@ -1,1 +1,1 @@
-"""What there is of this machine: device, NVIDIA hardware and libraries, supported platforms, missing requirements."""
+"""Looks at this machine: device, NVIDIA hardware and libraries, supported platforms, missing requirements."""

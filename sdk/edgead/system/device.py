@@ -1,4 +1,4 @@
-"""The machine a figure was measured on, and the state it was in: stored beside every figure, or it means nothing.
+"""Describes the machine a figure was measured on, and the state it was in; both are stored with every figure.
 
 Everything is read from /proc and /sys, as Linux and NVIDIA's boards have it; what a machine does not tell is left out.
 """

@@ -1,4 +1,4 @@
-"""What there is of NVIDIA's on this machine and in this Python, read from files: nothing is loaded, nothing can crash.
+"""Finds NVIDIA's hardware and libraries by reading files: nothing is loaded, nothing can crash.
 
 Boards and drivers are found under a root folder, as Linux and Jetson Linux lay them out; packages by their metadata.
 """

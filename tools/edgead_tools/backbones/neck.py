@@ -1,4 +1,4 @@
-"""The neck of SAM's image encoders: from the trunk's channels to the 256 of the common embedding (STLM 3, row 5)."""
+"""Implements the neck of SAM's image encoders: from the trunk's channels to 256 of the embedding (STLM 3, row 5)."""
 
 from __future__ import annotations
 

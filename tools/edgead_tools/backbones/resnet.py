@@ -1,4 +1,4 @@
-"""Bottleneck ResNets: WideResNet-50-2 and ResNeXt-50 32x4d, which differ in the groups of their 3x3 filters alone.
+"""Implements bottleneck ResNets: WideResNet-50-2 and ResNeXt-50 32x4d, which differ only in the groups of 3x3 filters.
 
 Source: torchvision's definitions and its ImageNet checkpoints (BSD-3-Clause). Cut after the third stage, at 1/16 of
 the image: what anomaly detection reads lies before. The stride is the 3x3 filter's; the input is RGB of 0..1 less

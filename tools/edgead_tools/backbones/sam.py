@@ -1,4 +1,4 @@
-"""SAM and MobileSAM: an image encoder and the mask decoder, as teachers without prompts or prompted with points.
+"""Combines SAM and MobileSAM: an image encoder and the mask decoder, as teachers, with or without prompted points.
 
 Every tensor of a published checkpoint is taken, or known to be superfluous: boxes, points outside a mask and masks as
 prompts, and for a teacher all of `nets.sam_masks`.

@@ -1,4 +1,4 @@
-"""The two-way transformer of SAM's mask decoder; without prompts its image side is what STLM uses (STLM 4).
+"""Implements the two-way transformer of SAM's mask decoder; STLM uses its image side without prompts (STLM 4).
 
 Source: Segment Anything (arXiv 2304.02643, appendix A; Apache-2.0). Five learned tokens and the image's embedding
 look at each other twice; the masks made of what the tokens end as are `nets.sam_masks`'s. All images of a batch, or

@@ -1,4 +1,4 @@
-"""The part of SAM that asks at points and answers with masks, beside `nets.sam_decoder`'s transformer.
+"""Implements the part of SAM that is prompted with points and gives masks, beside the transformer of `sam_decoder`.
 
 Source: Segment Anything (arXiv 2304.02643, section 3 and appendix A; Apache-2.0). A point inside what is sought is the
 code of its place plus a learned vector; where no box is given another learned vector stands in for it. Of the four

@@ -1,4 +1,4 @@
-"""SAM's ViT-H image encoder: a teacher, too large for anything else (STLM 5; pretrained weights 4).
+"""Implements SAM's ViT-H image encoder: a teacher, too large for anything else (STLM 5; pretrained weights 4).
 
 Source: Segment Anything (arXiv 2304.02643; Apache-2.0), on ViTDet's backbone (arXiv 2203.16527). Attention stays
 within windows except in four blocks; it knows where tokens are by decomposed relative positions. For an image of

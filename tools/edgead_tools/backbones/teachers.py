@@ -1,4 +1,4 @@
-"""Teachers of the edge forms: frozen backbones whose features at 1/8 and 1/16 of the image are learned.
+"""Defines the teachers of the edge forms: frozen backbones whose features at 1/8 and 1/16 of the image are learned.
 
 Channels are standardized over good images and mixed by a fixed orthogonal map down to the width of the trunk's own
 taps: what a small stream is to learn is then of one scale and of a size it can hold, and an orthogonal map keeps

@@ -1,4 +1,4 @@
-"""TinyViT-5M in MobileSAM's form: an image encoder onto SAM's embedding at 1/16 of the image (STLM 3).
+"""Implements TinyViT-5M in MobileSAM's form: an encoder onto SAM's embedding at 1/16 of the image (STLM 3).
 
 Source: TinyViT (arXiv 2207.10666) as changed by MobileSAM (arXiv 2306.14289, Apache-2.0): the last merge keeps its
 resolution, and SAM's neck takes the place of the classifier. Where a map is no multiple of the window it is padded

@@ -1,4 +1,4 @@
-"""Component pseudo-labels without a human: from good images to a label map of their parts (CSAD, 6).
+"""Finds component pseudo-labels without a human: from good images to a label map of their parts (CSAD, 6).
 
 masks proposed for each image -> refined -> described whatever their turn -> clustered into classes -> the images whose
 classes agree with the others'. Nothing of this runs on the line: it makes the labels a small segmentation network

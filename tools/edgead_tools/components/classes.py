@@ -1,4 +1,4 @@
-"""From described items to classes, and to the images whose classes agree (CSAD, 6.4 and 6.5).
+"""Groups described items into classes, and finds the images whose classes agree (CSAD, 6.4 and 6.5).
 
 Items cluster by MeanShift; a class is a cluster with at least `ALPHA` members an image that most images show, the rest
 is background. Images cluster by how much of each class they show (HDBSCAN); of the largest cluster, or of all images

@@ -1,4 +1,4 @@
-"""What an item looks like, whatever its turn (CSAD, 6.3).
+"""Describes what an item looks like, whatever its rotation (CSAD, 6.3).
 
 The item is cut out by its mask, brought to one size and described by the pretrained network's deep features, meaned
 over the image and over its turns. Its real size, which bringing it to one size forgets, is added: a long and a short

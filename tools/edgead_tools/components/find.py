@@ -1,4 +1,4 @@
-"""The whole stage: from good images to label maps of their components."""
+"""Runs the whole stage: from good images to label maps of their components."""
 
 from __future__ import annotations
 

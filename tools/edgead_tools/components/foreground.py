@@ -1,4 +1,4 @@
-"""Masks without a foundation model: what of a picture is no ground, cut out where its color changes.
+"""Proposes masks without a foundation model: what differs from the background, separated where its color changes.
 
 Two steps, since neither is enough. The pretrained trunk's features know ground whatever the light, but on a grid of
 four pixels and with a seam around each item: the cells of all good images are clustered, and the largest and most

@@ -1,4 +1,4 @@
-"""The page on which a person sees the components that were found, before anything is trained on them."""
+"""Writes the page that shows the components that were found, before anything is trained on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From proposed masks to items that do not overlap (CSAD, 6.2)."""
+"""Refines proposed masks to items that do not overlap (CSAD, 6.2)."""
 
 from __future__ import annotations
 

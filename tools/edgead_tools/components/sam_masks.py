@@ -1,4 +1,4 @@
-"""Masks of everything in a picture: SAM is asked at a grid of points, and keeps what it is sure of.
+"""Proposes masks of everything in an image: SAM is prompted at a grid of points, and its confident masks are used.
 
 Source: Segment Anything (arXiv 2304.02643, appendix B) and its published mask generator, whose defaults these are.
 Every point gives three masks, a part to the whole; kept is what SAM rates high and what hardly changes with the

@@ -1,4 +1,4 @@
-"""`edgead components`: the first stage of a build alone, with a page of what it found."""
+"""Implements `edgead components`: the first stage of a build alone, with a page of what it found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From folders of images to checked, split and cached data sets."""
+"""Turns folders of images into checked, split and cached data sets."""
 
 from edgead_tools.data.cache import Cache
 from edgead_tools.data.check import Checked, check

@@ -1,4 +1,4 @@
-"""Pseudo-anomalies: textures pasted into good images through random masks.
+"""Makes pseudo-anomalies: textures pasted into good images through random masks.
 
 Source: DRAEM's Perlin masks in the form DeSTSeg and STLM use (a lattice of 2^a x 2^b cells, a and b in 0..5, noise
 times sqrt(2), rotated by -90..90 degrees, kept above 0.5; the texture shows through with 1 - beta, beta in [0, 0.8)).

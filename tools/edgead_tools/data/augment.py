@@ -1,4 +1,4 @@
-"""Good images seen a little differently: what a part may look like that was placed or lit a little differently."""
+"""Augments good images: what a part looks like that was placed or lit a little differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images at the network's size, decoded once and kept in a file that is mapped, not loaded."""
+"""Caches images at the network's size, decoded once into a file that is memory-mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check before training: an image that cannot be learned from is left out, and said so.
+"""Checks images before training: what cannot be learned from is left out, with the reason.
 
 What is left out, and why:
 

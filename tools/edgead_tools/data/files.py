@@ -1,4 +1,4 @@
-"""Folders of a data set, and names that are the same on every machine."""
+"""Handles folders of a data set, and names that are the same on every machine."""
 
 from __future__ import annotations
 

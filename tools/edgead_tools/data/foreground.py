@@ -1,4 +1,4 @@
-"""What of a frame is judged, as drawn by a person: white counts, black does not, and gray is one of the two."""
+"""Reads the foreground as drawn by a person: white counts, black does not, and gray is one of the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a folder, a mapping of folders, or a YAML file with one, to a data set.
+"""Opens a data set: a folder, a mapping of folders, or a YAML file with one.
 
     MVTec AD   train/good  test/{good,<defect>}  ground_truth/<defect>/<stem>_mask.png (or <stem>.png)
     LOCO       the same with validation/good and ground_truth/<kind>/<stem>/*.png, one file a defect

@@ -1,4 +1,4 @@
-"""MVTec LOCO's ground truth for the saturated overlap: one file a defect, and how much of it must be found.
+"""Reads MVTec LOCO's ground truth for the saturated overlap: one file a defect, and how much of it must be found.
 
 A file's defect pixels share one value, which `defects_config.json` beside the category's folders explains: the
 defect's name and its saturation, in pixels or as a share of the defect's area.

@@ -1,4 +1,4 @@
-"""Logical synthetic anomalies (LSA; CSAD, 7): an item of a labeled picture copied to another place of it.
+"""Makes logical synthetic anomalies (LSA; CSAD, 7): an item of a labeled image copied to another place of it.
 
 The segmentation network so sees items where good parts never have them, and learns what they look like instead of where
 they lie. The item's pixels and its labels go together. Labels are warped by nearest neighbor; where no place is found

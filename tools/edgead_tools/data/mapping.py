@@ -1,4 +1,4 @@
-"""Anomalib's Folder keys: a data set described by the folders it lies in.
+"""Reads anomalib's Folder keys: a data set described by the folders it lies in.
 
     root             what the others are relative to; without it, relative to the working folder
     normal_dir       good images to learn from (required)

@@ -1,4 +1,4 @@
-"""Where the defects are, as drawn by whoever made the data set.
+"""Reads where the defects are, as drawn by whoever made the data set.
 
 Masks come as 0/255 (MVTec AD), as 0 and one gray value a file (MVTec LOCO), as small class numbers (VisA), or
 as 0/255 with the blurred edges of a lossy format (magnetic tiles). One rule reads them all: a pixel is defect

@@ -1,4 +1,4 @@
-"""What a data set is made of: samples, and the three sides they stand on."""
+"""Defines what a data set is made of: samples, and its three splits."""
 
 from __future__ import annotations
 

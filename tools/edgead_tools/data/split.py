@@ -1,4 +1,4 @@
-"""Who learns, who sets the ranges, who sets the threshold: three sides without an image in common.
+"""Splits good images into three sets without an image in common: for training, for ranges and for thresholds.
 
 Images are ranked by a hash of the seed and their name, so the split is the same on every machine and with
 every version of every library, and an image that is added moves few others.

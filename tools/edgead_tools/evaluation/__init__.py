@@ -1,1 +1,1 @@
-"""Metrics, evaluation on labeled images, and reports."""
+"""Evaluates bundles on labeled images: metrics and reports."""

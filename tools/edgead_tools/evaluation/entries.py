@@ -1,4 +1,4 @@
-"""What is measured and shown together: bundles, each on the data set it is for."""
+"""Collects what is measured and shown together: bundles, each on the data set it is for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a bundle is on labeled images, through the same detector that judges on the line."""
+"""Measures how good a bundle is on labeled images, through the same detector that judges on the line."""
 
 from __future__ import annotations
 

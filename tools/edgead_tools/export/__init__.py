@@ -1,1 +1,1 @@
-"""From a torch module to ONNX, and to a torch.export program."""
+"""Exports a torch module to ONNX, and to a torch.export program."""

@@ -1,4 +1,4 @@
-"""Finishing an exported ONNX graph: what every engine must be able to run, and nothing of this machine in it."""
+"""Finishes an exported ONNX graph: operators every engine can run, and nothing of this machine in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a trained network to an ONNX file that was run once and gave the same maps. Torch ends here.
+"""Exports a trained network to an ONNX file, after checking that it gives the same maps. Torch ends here.
 
 The file keeps the contract every engine relies on: input `image` (B, 3, H, W) BGR and normalized, B free; outputs
 the named maps in FP32. torch.export is used (`dynamo=True`): for the Lite0 trunk with a head it gave 85 nodes with

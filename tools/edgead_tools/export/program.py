@@ -1,4 +1,4 @@
-"""The trained network as a program of torch.export, kept by wish: what torch-tensorrt compiles without ONNX.
+"""Stores the trained network as a program of torch.export where asked for: what torch-tensorrt compiles without ONNX.
 
 It takes what the ONNX file takes, `image` (B, 3, H, W) FP32, BGR and normalized, B free, and gives the same named maps.
 

@@ -1,4 +1,4 @@
-"""From a program of torch.export straight to a serialized TensorRT engine, by torch-tensorrt: the road beside ONNX.
+"""Compiles a program of torch.export to a serialized TensorRT engine by torch-tensorrt, without ONNX.
 
 torch-tensorrt 2.7, 2.8, 2.11, 2.13 and 2.14 were read, and the call is made as 2.14 declares it, the first that lets an
 engine's tensors be named. It has not run here: no GPU was at hand, and it cannot even be imported without one. The

@@ -1,1 +1,1 @@
-"""Network parts that several methods share."""
+"""Holds network parts that several methods share."""

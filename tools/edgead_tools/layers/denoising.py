@@ -1,4 +1,4 @@
-"""The denoising stream of the edge forms: from the trunk's taps of a damaged image to the features of the whole one.
+"""Implements the denoising stream of the edge forms: from the taps of a damaged image to the features of the whole one.
 
 It branches off the trunk, squeezes what the taps say of the image through a narrow code, and builds the teacher's
 features (the taps themselves, where the trunk is the teacher) from it. What a good part never showed does not pass the

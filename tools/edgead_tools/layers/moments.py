@@ -1,4 +1,4 @@
-"""Means over more images than fit into memory."""
+"""Computes means over more images than fit into memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disagreement of two streams as a map: whitened, then judged by what is usual at each place.
+"""Turns the disagreement of two streams into a map: whitened, then compared with what is usual at each place.
 
 A residual is the difference between what one stream sees and what the other expects, (B, C, h, w). Its length
 means little by itself: channels differ in scale, they are correlated, and edges are harder to predict than flat

@@ -1,4 +1,4 @@
-"""Features with every channel's mean and deviation over good images taken out."""
+"""Standardizes features: every channel's mean and deviation over good images taken out."""
 
 from __future__ import annotations
 

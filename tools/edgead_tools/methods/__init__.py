@@ -1,4 +1,4 @@
-"""Anomaly detection methods: what each must offer, and the table that names them.
+"""Defines what an anomaly detection method offers, and the table that names them.
 
 A method has presets: the published model, and the form for the edge. Each is a frozen dataclass in a file of its own
 and one entry in METHODS. Its fields are its hyper-parameters, so `edgead build --method NAME --preset PRESET

@@ -1,4 +1,4 @@
-"""What methods on an EfficientNet-Lite trunk share: good images as its input."""
+"""Shares what methods on an EfficientNet-Lite trunk need: good images as its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle's networks to engines: on the GPU that will run them, or ahead of time by TensorRT for RTX."""
+"""Compiles a bundle's networks to engines: on the GPU that will run them, or ahead of time by TensorRT for RTX."""
 
 from __future__ import annotations
 

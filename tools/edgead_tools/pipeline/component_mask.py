@@ -1,4 +1,4 @@
-"""What of a frame is judged, as a bundle that knows a part's components sees it in good images."""
+"""Finds the mask of a frame from where a bundle with components sees the part in good images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstration: the whole job on real factory images that a package carries, with nothing to prepare.
+"""Runs the demonstration: the whole job on real factory images that a package carries, with nothing to prepare.
 
 Electroluminescence images of monocrystalline solar cells (package elpv-dataset; Deitsch et al., "Automatic
 classification of defective photovoltaic module cells in electroluminescence images", Solar Energy 185, 2019).

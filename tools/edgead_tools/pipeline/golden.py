@@ -1,4 +1,4 @@
-"""Golden frames: a few frames that go into the bundle with the readings they must give on every device.
+"""Chooses golden frames: a few frames that go into the bundle with the readings they must give on every device.
 
 The last is a good part with an anomaly planted, which must be NG: the proof that the bundle can refuse a part.
 """

@@ -1,4 +1,4 @@
-"""The scores of every good image of a build, as a new part of the same kind would have them."""
+"""Collects the scores of every good image of a build, as a new part of the same kind would have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INT8 and FP16 for a bundle from a data set: which images each step sees, and the anomalies planted in them."""
+"""Adds INT8 and FP16 to a bundle from a data set: which images each step sees, and the anomalies planted in them."""
 
 from __future__ import annotations
 

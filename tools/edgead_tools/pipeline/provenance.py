@@ -1,4 +1,4 @@
-"""Where a bundle comes from: what its card records beside what was measured."""
+"""Records where a bundle comes from, beside what was measured."""
 
 from __future__ import annotations
 

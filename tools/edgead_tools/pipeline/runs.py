@@ -1,4 +1,4 @@
-"""The folder of a build under way, beside its bundle: who may use it, for which settings, and when it goes."""
+"""Manages the folder of a build under way, beside its bundle: who may use it, for which settings, and when it goes."""
 
 from __future__ import annotations
 

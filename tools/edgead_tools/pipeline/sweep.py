@@ -1,4 +1,4 @@
-"""Methods, presets and sizes tried on one data set: what each is worth, and what it costs on this machine.
+"""Tries methods, presets and sizes on one data set: what each is worth, and what it costs on this machine.
 
 Every candidate trains for the same share of the budget and becomes a bundle in the sweep's folder; a bundle that is
 there is not built again, so that a sweep that was stopped goes on. Latencies are taken at the end, in turn over all.

@@ -1,1 +1,1 @@
-"""The training loop, its process settings, and progress reporting."""
+"""Trains: the loop, its process settings, and progress reporting."""

@@ -1,4 +1,4 @@
-"""A bundle as a teacher: its anomaly maps, which a smaller network learns to give."""
+"""Uses a bundle as a teacher: its anomaly maps, which a smaller network learns to give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one training loop: a budget turned into steps, progress, checkpoints, Ctrl-C and resume, the same bits again.
+"""Runs the training loop: a budget turned into steps, progress, checkpoints, resume, reproducible bit for bit.
 
 A result depends on the seed, the number of steps and the number of threads, nothing else: the draws of step i come
 from a generator seeded with (seed, stage, i), and a time budget is turned into a number of steps once, from the

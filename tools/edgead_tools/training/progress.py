@@ -1,4 +1,4 @@
-"""How long work tells a person where it stands: on stderr, as bars on a terminal and as plain lines elsewhere."""
+"""Reports the progress of long work: on stderr, as bars on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 

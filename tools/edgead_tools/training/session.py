@@ -1,4 +1,4 @@
-"""The process while it trains: deterministic torch, memory that is kept, Ctrl-C that waits, files that are whole."""
+"""Sets up the process while it trains: deterministic torch, reused memory, deferred Ctrl-C, whole files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics over a whole test side. Higher scores are stranger; label True is anomalous."""
+"""Computes metrics over a whole test set. Higher scores are stranger; label True is anomalous."""
 
 from edgead_tools.evaluation.metrics.curve import Best, Curve, average_precision, f1_max, image_auroc
 from edgead_tools.evaluation.metrics.intervals import Auroc, auroc_interval, mean_of, rate_interval

@@ -1,4 +1,4 @@
-"""Curves over all thresholds, exact, in numpy. Higher scores are stranger; label True is anomalous.
+"""Computes curves over all thresholds, exactly, in numpy. Higher scores are stranger; label True is anomalous.
 
 Every metric is a reading of one `Curve`: how many good and how much anomalous weight lie above and at each
 score that an anomalous item has. Good-only scores in between change no area, so that is all there is to keep.

@@ -1,4 +1,4 @@
-"""How far a figure from so many images may be off: 95 % intervals of rates and of the image AUROC."""
+"""Computes how far a figure from so many images may be off: 95 % intervals of rates and of the image AUROC."""
 
 from __future__ import annotations
 

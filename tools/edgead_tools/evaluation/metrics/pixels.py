@@ -1,4 +1,4 @@
-"""Pixel metrics of a test side of any size: exact while that fits into memory, close to exact from then on.
+"""Computes pixel metrics of a test set of any size: exact while that fits into memory, close to exact from then on.
 
 Pixels are counted by score. A float32's bits, read as a number, are in the order of the floats, so the table of counts
 has a row for every score that occurs; where there are too many of them, the last bit of all scores is dropped and

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that shows what bundles do on labeled images. It makes no network request."""
+"""Writes one self-contained HTML page that shows what bundles do on labeled images. It makes no network request."""
 
 from __future__ import annotations
 

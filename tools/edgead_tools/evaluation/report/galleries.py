@@ -1,4 +1,4 @@
-"""The images a person wants to see: what was missed, what was refused wrongly, and the clearest of both kinds."""
+"""Chooses the images a person wants to see: misses, false alarms, and the clearest of both kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of sections that carries everything in itself and makes no network request."""
+"""Assembles a page of sections that is self-contained and makes no network request."""
 
 from __future__ import annotations
 

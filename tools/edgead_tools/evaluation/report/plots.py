@@ -1,4 +1,4 @@
-"""Plots as SVG that a page carries in itself: no script, no font, no request."""
+"""Draws plots as inline SVG: no script, no font, no request."""
 
 from __future__ import annotations
 

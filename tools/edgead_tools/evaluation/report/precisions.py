@@ -1,4 +1,4 @@
-"""The part of a report that says what each precision costs: a table, and the effect of every measured block."""
+"""Writes the section on precisions: a table of what each costs, and the effect of every measured block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says, section by section: each is a function from what was measured to a `Section`, or None."""
+"""Writes a report's sections: each is a function from what was measured to a `Section`, or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures as rows of cells, for a terminal."""
+"""Formats the figures as rows of cells, for a terminal."""
 
 from __future__ import annotations
 

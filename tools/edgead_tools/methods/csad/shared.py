@@ -1,4 +1,4 @@
-"""What both presets of CSAD share: labeled and unlabeled batches, the segmentation's training, both branches' fit."""
+"""Shares what both presets of CSAD need: labeled and unlabeled batches, the segmentation's training, both fits."""
 
 from __future__ import annotations
 

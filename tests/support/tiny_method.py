@@ -1,0 +1,71 @@
+"""A method whose network trains and exports in a moment, for tests of what a build does around it.
+
+A random projection of 4x4 pixels, against its mean and spread over good images: real training images, a real export and
+real thresholds, with one convolution in place of a backbone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.registry import Lazy
+from edgead_tools.methods import METHODS, Trained, TrainingImages
+from edgead_tools.training.loop import Run
+
+CELL = 4  # pixels a side
+WIDTH = 8  # channels
+SCALE = 1 / 255
+
+
+class _Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(3, WIDTH, CELL, CELL)
+        self.register_buffer("usual", torch.zeros(WIDTH, 1, 1))
+        self.register_buffer("spread", torch.ones(WIDTH, 1, 1))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        unusual = (self.project(image) - self.usual) / self.spread
+        return {"distance": unusual.square().mean(1).sqrt()}
+
+
+@dataclass(frozen=True)
+class TinyMethod:
+    """`steps` images of the training set are enough: it fits two moments."""
+
+    name: ClassVar[str] = "tiny"
+    preset: ClassVar[str] = "edge"
+    size: ClassVar[int] = 64
+    distils: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
+    weights: ClassVar[tuple[str, ...]] = ()
+
+    def train(self, images: TrainingImages, run: Run) -> Trained:
+        torch.manual_seed(run.seed)
+        network = _Network().eval().requires_grad_(False)
+        pixels = torch.from_numpy(images.train[..., ::-1].copy()).permute(0, 3, 1, 2) * SCALE
+        projected = network.project(pixels)
+        network.usual[:] = projected.mean((0, 2, 3))[:, None, None]
+        network.spread[:] = projected.std((0, 2, 3))[:, None, None]
+        height, width = images.size
+        rows, columns = height // CELL, width // CELL
+        return Trained(
+            network=network,
+            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(0.0,) * 3),
+            fusion=FusionSpec(
+                maps=(MapSpec(name="distance"),), height=rows, width=columns,
+                score=ScoreSpec(top=max(1, round(0.01 * rows * columns))),
+            ),
+            report={"steps": run.steps or 0, "seconds": 0.1, "weights": []},
+        )  # fmt: skip
+
+
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Have `--method tiny` name it."""
+    patch.setitem(METHODS.own, "tiny.edge", Lazy("tiny_method:TinyMethod"))
