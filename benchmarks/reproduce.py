@@ -102,6 +102,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
         ["logical.py", *sets(*KITS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
+        ["thresholds.py", *sets(*SMALL), *effort.fixed(100), "--keep", str(keep / "thresholds"), *out("thresholds")],
         ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
         ["engines.py", *quantized, *out("engines-rtx")],
         ["soak.py", stlm, *effort.soak, *out("soak")],
