@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Thresholds
 from edgead.errors import DataError, UsageError
+from edgead.wording import are, plural
 from edgead_calibration.tails import MINIMUM, find_outliers, fit_tail
 
 CONFIDENCE = 0.95
@@ -112,7 +113,8 @@ def threshold_summary(thresholds: Thresholds) -> str:
         if thresholds.tail_interval is not None:
             text += ", which expects {:.2%} to {:.1%}".format(*thresholds.tail_interval)
     if thresholds.outliers:
-        text += f"; {thresholds.outliers} images with outlying scores are not counted: are they good parts?"
+        found = plural(thresholds.outliers, "image with an outlying score", "images with outlying scores")
+        text += f"; {found} {are(thresholds.outliers)} not counted: good parts?"
     return text
 
 

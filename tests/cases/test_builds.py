@@ -43,6 +43,7 @@ def test_eight_images_are_enough_and_names_may_be_any_bytes(tmp_path: Path) -> N
     assert "4 images to train, 1 to calibrate, 3 kept aside" in said
     data = bundle.manifest.provenance["data"]
     assert data["left_out"] == [{"name": "caf\\udce9.png", "reason": "is a duplicate: it has the same pixels as 2.png"}]
+    assert bundle.manifest.provenance["training"]["threads"] == 1  # which the network depends on
     assert bundle.manifest.name == "teil\\udce9"
 
 

@@ -255,7 +255,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
     steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed and steps give the same network.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed, steps and threads give the same network.")] = 0,
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:

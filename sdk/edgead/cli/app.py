@@ -12,6 +12,7 @@ import typer
 import edgead
 from edgead.cli.commands import Commands
 from edgead.images import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
+from edgead.opencv import check_opencv, fault
 
 
 @dataclass(slots=True)
@@ -63,6 +64,9 @@ def _before(
         ctx.obj.debug = debug
     if max_pixels is not None:
         os.environ[PIXEL_VARIABLE] = str(max_pixels)  # for the processes that a command starts, too
+    if ctx.invoked_subcommand == "doctor" and fault():
+        return  # which says so, and what else there is
+    check_opencv()
     if not debug:
         _quiet_opencv()
 

@@ -21,6 +21,7 @@ import cv2
 
 import edgead
 from edgead.cli.options import Json, shown
+from edgead.opencv import conflict, fault
 from edgead.system.nvidia import SMI_FIELDS, Machine, read_machine
 from edgead.system.platforms import dotted
 from edgead.system.requirements import find_gaps
@@ -28,6 +29,7 @@ from edgead.tensorrt.library import INSTALL, RTX, TENSORRT
 
 _TIMEOUT_S = 60
 _VERSION = "import sys; sys.modules['openvino_telemetry'] = None; import {0} as m; print(getattr(m, '__version__', ''))"
+_FOUND = "import {0}"
 _OURS = re.compile(r"edgead\.errors\.\w+: ")  # an error that names the fix itself
 _PYCUDA = "import edgead.cuda.compile as c; print(c.cuda_summary())"
 
@@ -58,6 +60,10 @@ PACKAGES = {
     "openvino": Package("judging on the CPU, faster", "pip install 'edgead[openvino]'"),
     "torch": Package("building bundles", "pip install 'edgead[build]'"),
     "onnx": Package("building bundles", "pip install 'edgead[build]'"),
+    "starlette": Package("the live page, web:", "pip install 'edgead[web]'", _FOUND),
+    "paho-mqtt": Package(
+        "verdicts to a broker, mqtt:", "pip install 'edgead[mqtt]'", "import paho.mqtt.client", "paho"
+    ),
 }
 GPU_PACKAGES = {  # told of where they are here; where one is wanted and absent, that is a gap
     "tensorrt": Package("judging on an NVIDIA GPU", INSTALL[TENSORRT]),
@@ -92,7 +98,14 @@ def _machine() -> Iterator[Check]:
 
 
 def _opencv() -> Iterator[Check]:
+    if sentence := fault():
+        what, _, fix = sentence.partition("; ")
+        yield Check("opencv", False, what, "reading pictures", fix)
+        return
     yield Check("opencv", True, cv2.__version__)
+    if sentence := conflict():
+        what, _, fix = sentence.partition("; ")
+        yield Check("  packages", False, what, "", fix)
     built = cv2.getBuildInformation()
     purposes = {"FFMPEG": "video files and streams", "v4l/v4l2": "cameras", "GStreamer": "Jetson camera pipelines"}
     for name, purpose in purposes.items():

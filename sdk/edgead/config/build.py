@@ -43,12 +43,15 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     )
     steps: Annotated[
         Count | None,
-        option("Train for exactly so many steps instead: repeats a build bit for bit.", group="limits"),
+        option(
+            "Train for exactly so many steps instead: repeats a build bit for bit.",
+            group="limits",
+        ),
     ] = None
     size: Annotated[
         int, option("Side of the network's input in pixels, a multiple of 32.", shown_default="the preset's")
     ] = 0
-    seed: Annotated[Natural, option("The same seed, steps and images give the same network.")] = 0
+    seed: Annotated[Natural, option("The same seed, steps, images and threads give the same network.")] = 0
     false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01
     bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
     out: Annotated[str, option("The bundle to write.", shown_default="<data folder>.edgead")] = ""

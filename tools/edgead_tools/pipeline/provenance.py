@@ -8,6 +8,7 @@ from platform import python_version
 from typing import Any
 
 import msgspec
+import torch
 
 import edgead
 from edgead.config import BuildConfig
@@ -34,7 +35,7 @@ def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: 
                 "parts": len(set(checked.parts)),
                 "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
             },
-            "training": trained.report,
+            "training": trained.report | {"threads": config.threads or torch.get_num_threads()},
             "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},
         }
     )
