@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgead_tools.pipeline.config import BuildConfig
 from numpy.typing import NDArray
 from scipy import stats
 
 from edgead import Bundle, Detector
+from edgead.config import BuildConfig
 from edgead.images import read_image
 from edgead.system.device import describe_device
 from edgead_calibration.thresholds import rate_interval
