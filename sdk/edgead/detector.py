@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -64,24 +65,33 @@ class Detector(Reader):
     def __call__(self, image: Picture, *, color: str = "bgr") -> Result:
         """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, a file's path, or a picture of PIL's, whose
         color order is its own; raises DataError for anything else. The result keeps the image (`Result.image`)."""
-        return self._judge(image, color, 0)
+        return self._judge([image], color, 0)[0]
 
     def predict(self, images: Iterable[Picture], *, color: str = "bgr") -> list[Result]:
         """Judge arrays, image files or pictures of PIL's, in order; raises DataError for one that is not usable."""
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise DataError("predict takes several images: give a list, or call detector(image) for one array")
-        return [self._judge(item, color, index) for index, item in enumerate(images)]
+        items, results = iter(images), list[Result]()
+        while chunk := list(itertools.islice(items, self.batch)):  # what is cheaper judged at once
+            results += self._judge(chunk, color, len(results))
+        return results
 
-    def _judge(self, item: Picture, color: str, index: int) -> Result:
-        """The result of one image in any of the forms that are taken; it keeps the image."""
+    def _judge(self, items: Sequence[Picture], color: str, first: int) -> list[Result]:
+        """The results of images in any of the forms that are taken, numbered from `first`; each keeps its image."""
+        opened = [self._open(item, color, index) for index, item in enumerate(items, start=first)]
+        results = self.detect_many([frame for frame, _ in opened])
+        return [replace(result, origin=origin) for result, (_, origin) in zip(results, opened, strict=True)]
+
+    def _open(self, item: Picture, color: str, index: int) -> tuple[Frame, Callable[[], ImageU8]]:
+        """An image as a frame, and what gives the image again."""
         if isinstance(item, (str, os.PathLike)):
             again = partial(read_image, item, bits=self.bundle.manifest.input.bits)
-            return replace(self.detect(Frame(again(), index, os.fspath(item))), origin=again)
+            return Frame(again(), index, os.fspath(item)), again
         if callable(getattr(item, "convert", None)):  # PIL's, which need not be installed
             image = ops.as_image(np.asarray(item.convert("RGB")), color="rgb")
         else:
             image = self._image(item, color)
-        return replace(self.detect(Frame(image, index)), origin=lambda: image)
+        return Frame(image, index), lambda: image
 
     def stream(self, source: str | int | os.PathLike[str], *, policy: str = "latest") -> Iterator[Result]:
         """Judge frame after frame of a source: a folder, a glob, a file, a video, a camera number, a URL.
@@ -156,6 +166,7 @@ class Detector(Reader):
             engine=self.engine.name,
             precision=self.engine.precision,
             model=self.model,
+            bits=self.bundle.manifest.input.bits,
             index=frame.index,
             name=frame.name,
             time=frame.time,

@@ -1,17 +1,18 @@
 """Defines every error edgead raises on purpose.
 
-    EdgeadError            exit code 1   anything below, and the one class a caller needs to catch
-    ├── UsageError                   2   an option, a configuration key or an argument is wrong
-    │   └── MissingPackageError      2   what was asked for needs a package that is not installed
-    ├── DataError                    1   an image, a folder or a data set cannot be used
-    ├── BundleError                  1   a bundle is missing, damaged, altered or too new
-    ├── WeightsError                 1   pretrained weights are missing or not what they should be
-    ├── EngineError                  3   this machine cannot run the asked-for engine or precision
-    │   └── AbsentError              3   its library or its hardware is not on this machine
-    ├── GateError                    4   a check on numbers failed: export, golden frames, accuracy
-    └── SourceError                  5   a camera, stream or file of frames cannot be opened or was lost
+    EdgeadError            exit code 1                 anything below, and the one class a caller needs to catch
+    ├── UsageError                   2   ValueError    an option, a configuration key or an argument is wrong
+    │   └── MissingPackageError      2   ImportError   what was asked for needs a package that is not installed
+    ├── DataError                    1   ValueError    an image, a folder or a data set cannot be used
+    ├── BundleError                  1   ValueError    a bundle is missing, damaged, altered or too new
+    ├── WeightsError                 1   ValueError    pretrained weights are missing or not what they should be
+    ├── EngineError                  3   RuntimeError  this machine cannot run the asked-for engine or precision
+    │   └── AbsentError              3                 its library or its hardware is not on this machine
+    ├── GateError                    4   RuntimeError  a check on numbers failed: export, golden frames, accuracy
+    └── SourceError                  5   OSError       a camera, stream or file of frames cannot be opened or was lost
 
-A message is one sentence that says what is wrong, where, and what to do about it.
+Each also is the builtin error that a caller expects who knows nothing of edgead: the third column. A message is one
+sentence that says what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ class EdgeadError(Exception):
     exit_code = 1
 
 
-class UsageError(EdgeadError):
+class UsageError(EdgeadError, ValueError):
     exit_code = 2
 
 
-class MissingPackageError(UsageError):
+class MissingPackageError(UsageError, ImportError):
     pass
 
 
-class DataError(EdgeadError):
+class DataError(EdgeadError, ValueError):
     pass
 
 
-class BundleError(EdgeadError):
+class BundleError(EdgeadError, ValueError):
     pass
 
 
-class WeightsError(EdgeadError):
+class WeightsError(EdgeadError, ValueError):
     pass
 
 
-class EngineError(EdgeadError):
+class EngineError(EdgeadError, RuntimeError):
     exit_code = 3
 
 
@@ -54,11 +55,11 @@ class AbsentError(EngineError):
     pass
 
 
-class GateError(EdgeadError):
+class GateError(EdgeadError, RuntimeError):
     exit_code = 4
 
 
-class SourceError(EdgeadError):
+class SourceError(EdgeadError, OSError):
     exit_code = 5
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import DataError
+from edgead.ops.resize import as_image
 from edgead.types import ImageU8, Labels, Result, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest color; 1.0, the pixel threshold, is mid-scale
@@ -26,14 +30,15 @@ def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
 
 
-def draw(image: ImageU8, result: Result, *, components: bool = False) -> ImageU8:
-    """`image` (H, W, 3) BGR with the heatmap blended in, the regions boxed and the verdict written, as a new image.
+def draw(pixels: NDArray[Any], result: Result, *, components: bool = False, color: str = "bgr") -> ImageU8:
+    """The judged image with the heatmap blended in, the regions boxed and the verdict written: new, (H, W, 3) BGR.
 
-    With `components` these are colored in place of heatmap and boxes, where the method knows them.
+    See `Result.overlay`.
     """
+    image = as_image(pixels, color=color, bits=result.bits)
     height, width = result.frame_size
-    if image.shape != (height, width, 3):
-        raise DataError(f"an overlay needs the judged frame, ({height}, {width}, 3) BGR, not {image.shape}")
+    if image.shape[:2] != (height, width):
+        raise DataError(f"an overlay needs the judged image, {width} x {height} pixels, not {pixels.shape}")
     branches = result.branches if components else None
     canvas = tint(image, result) if branches is None else paint(image, branches.labels)
     _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLORS[result.verdict], _unit(height, width))

@@ -151,6 +151,7 @@ class Result:
     reasons: tuple[str, ...] = ()  # why it is INVALID or late, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
+    bits: int = 16  # full scale of 16-bit pixels, as the bundle has it
     origin: Callable[[], ImageU8] | None = None  # gives the image again, where the detector was asked directly
 
     def __repr__(self) -> str:
@@ -221,15 +222,16 @@ class Result:
         """Where `anomaly_map` exceeds the pixel threshold, (H, W) bool, computed anew at each access."""
         return self.anomaly_map > 1.0
 
-    def overlay(self, image: ImageU8, *, components: bool = False) -> ImageU8:
-        """`image` (H, W, 3) with the heatmap, the regions and the verdict drawn over it, as a new image.
+    def overlay(self, image: NDArray[Any], *, components: bool = False, color: str = "bgr") -> ImageU8:
+        """The judged image with the heatmap, the regions and the verdict drawn over it: new, (H, W, 3) BGR uint8.
 
-        With `components` these are colored instead, where the method knows them. The image is the one that was
-        judged, in BGR uint8; raises DataError for another shape.
+        `image` is what was judged in any form that a detector takes as an array, gray, with alpha or in 16 bits too,
+        its channels in the order `color`. With `components` these are colored instead, where the method knows them.
+        Raises DataError for an image of another size.
         """
         from edgead.overlay import draw  # it needs this module's types
 
-        return draw(image, self, components=components)
+        return draw(image, self, components=components, color=color)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; maps and masks are left out."""

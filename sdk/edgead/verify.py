@@ -99,8 +99,9 @@ def golden_frame(bundle: Bundle, name: str) -> ImageU8:
 
 def golden_map(bundle: Bundle, name: str) -> MapF32:
     """A golden map, (h, w) float32; raises BundleError for a member that is none."""
+    raw = bundle.read(name)
     try:
-        values = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
+        values = np.load(io.BytesIO(raw), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise BundleError(f"golden map '{name}' cannot be read: {error}; build the bundle again") from error
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 2:

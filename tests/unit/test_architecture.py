@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import edgead
 import edgead.engines
 import edgead.stream.sinks
 import edgead.stream.sources
@@ -130,11 +129,6 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in files(*ROOMS.values(), "tests")}
     assert {str(path): length for path, length in lengths.items() if length > 350} == {}
-
-
-def test_what_is_public() -> None:
-    assert edgead.__all__ == sorted(edgead.__all__)
-    assert all(hasattr(edgead, name) for name in edgead.__all__)
 
 
 def test_every_table_names_what_exists() -> None:

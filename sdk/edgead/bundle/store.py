@@ -79,6 +79,8 @@ class Bundle:
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
                 _refuse_overlaps(raw, archive)
                 manifest, members = _unpack(archive)
+        except BundleError:
+            raise
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
             raise BundleError(f"the archive is damaged: {error}; copy it again") from error
         check_can_judge(manifest)

@@ -144,8 +144,9 @@ def _place(row: int, column: int, rows: int, columns: int) -> str:
 
 def _statistics(bundle: Model, spec: HistogramSpec, entries: int) -> ComponentStatistics:
     size = spec.rows * spec.columns * entries
+    raw = bundle.read(spec.statistics)
     try:
-        values = np.load(io.BytesIO(bundle.read(spec.statistics)), allow_pickle=False)
+        values = np.load(io.BytesIO(raw), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise BundleError(f"'{spec.statistics}' cannot be read: {error}; build the bundle again") from error
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 2 or len(values) < 3:

@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import tiny
 from fixed_engine import FixedEngine
+from lines import fake_detector
 
 from edgead import Bundle, Detector, Frame, Verdict
 from edgead.errors import BundleError, DataError, EngineError, SourceError, UsageError
@@ -148,6 +150,34 @@ def test_stream_takes_a_path_and_a_number(detector: Detector, parts: Path) -> No
 
 def test_an_overlay_needs_the_judged_frame(detector: Detector) -> None:
     result = detector(tiny.good())
-    for other in (tiny.good(0, 20, 20), tiny.good()[:, :, 0]):
-        with pytest.raises(DataError, match="needs the judged frame"):
-            result.overlay(other)
+    with pytest.raises(DataError, match="needs the judged image, 64 x 48 pixels"):
+        result.overlay(tiny.good(0, 20, 20))
+
+
+def test_predict_hands_the_engine_as_many_images_as_it_takes_at_once(tiny_bundle: Path, parts: Path) -> None:
+    files = sorted(parts.glob("*.png"))
+    with fake_detector(tiny_bundle, batch=2) as detector:
+        results = detector.predict(str(path) for path in files)
+        assert detector.engine.calls == [2, 1]
+        assert [(result.index, result.name) for result in results] == [(n, str(path)) for n, path in enumerate(files)]
+        with pytest.raises(DataError):
+            detector.predict([tiny.good(), tiny.good(), parts / "notes.txt"])
+    with fake_detector(tiny_bundle) as detector:
+        one_by_one = detector.predict(files)
+    assert [result.raw_score for result in results] == [result.raw_score for result in one_by_one]
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_an_overlay_takes_the_image_in_the_form_that_was_judged(tmp_path: Path, bits: int) -> None:
+    spec = msgspec.structs.replace(tiny.manifest().input, bits=bits)
+    tiny.write_tiny(tmp_path / "b.edgead", input=spec)
+    gray = cv2.cvtColor(tiny.bad(1), cv2.COLOR_BGR2GRAY)
+    bgr = cv2.merge([gray] * 3)
+    deep = (gray.astype(np.float64) * (2**bits - 1) / 255).astype(np.uint16)
+    with Detector(tmp_path / "b.edgead", engine="onnx", threads=1) as detector:
+        result = detector(bgr)
+        expected = result.overlay(bgr)
+        for image in (gray, gray[:, :, None], np.dstack([bgr, gray]), deep, np.asfortranarray(bgr)):
+            assert np.abs(result.overlay(image).astype(int) - expected).max() <= 1
+        color = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+        assert np.array_equal(result.overlay(color[:, :, ::-1], color="rgb"), result.overlay(color))
