@@ -41,9 +41,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if fixture in getattr(item, "fixturenames", ())]
 
 
+@pytest.fixture(scope="session")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No EDGEAD_* variable of the developer's shell reaches a test."""
+def _no_settings(monkeypatch: pytest.MonkeyPatch, _state: Path) -> None:
+    """No EDGEAD_* variable of the developer's shell reaches a test, and no test the developer's state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(_state))
     for name in [name for name in os.environ if name.startswith("EDGEAD_")]:
         monkeypatch.delenv(name)
 

@@ -75,7 +75,7 @@ def judge(config: StationConfig) -> None:
         stack.callback(lambda: show.close(line))  # the summary, on every way out
         show.begin(line, sink_words(config))
         systemd.ready(f"{len(line.status().cameras)} cameras")
-        stopped = run_with_signals(line, systemd, lambda: line.replace_bundle(find_bundle(config)))
+        stopped = run_with_signals(line, systemd, lambda: line.replace_bundle(find_bundle(config), "SIGHUP"))
     _raise_on_failures(line, config)
     if stopped:
         raise typer.Exit(128 + stopped)

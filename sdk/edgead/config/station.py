@@ -112,6 +112,15 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
             hint="sinks are a list like '- jsonl:results.jsonl'",
         ),
     ] = msgspec.field(default_factory=list)
+    audit: Annotated[
+        str | None,
+        option(
+            "Note every change of what the line does there, and who made it.",
+            metavar="FILE",
+            variables=("EDGEAD_AUDIT",),
+            shown_default="audit.jsonl in the state folder, for live sources",
+        ),
+    ] = None
     engine: Annotated[str, option("What runs the network: auto, {engines}.", variables=("EDGEAD_ENGINE",))] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "fp16", "int8"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from edgead.config import Resolved, StationConfig
 from edgead.config.loader import BUNDLE
 from edgead.detector import Detector
 from edgead.errors import UsageError
+from edgead.files import state_folder
+from edgead.stream.audit import AuditLog
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.capture import Camera
 from edgead.stream.roi import read_roi_masks
@@ -29,6 +32,7 @@ class Parts:
     cameras: Sequence[Camera]
     detector: Detector
     sinks: Sequence[Sink]
+    audit: AuditLog
 
 
 def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
@@ -44,7 +48,10 @@ def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
     cameras = open_cameras(specs, policy=config.policy, bits=bits, timeout=config.timeout, give_up=config.give_up)
     stack.callback(close_cameras, cameras)
     cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
-    return Parts(cameras, detector, _open_sinks(config, cameras, stack))
+    sinks = _open_sinks(config, cameras, stack)
+    audit = _open_audit(config, cameras, detector)
+    stack.callback(audit.close)
+    return Parts(cameras, detector, sinks, audit)
 
 
 def open_detector(config: StationConfig) -> Detector:
@@ -83,6 +90,26 @@ def checked_specs(config: StationConfig) -> list[str]:
         if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):
             raise UsageError(f"--video {video} would overwrite the source: give another file")
     return config.specs
+
+
+def _open_audit(config: StationConfig, cameras: Sequence[Camera], detector: Detector) -> AuditLog:
+    """The log of changes, in which what this start changes is noted already."""
+    live = any(camera.live for camera in cameras)
+    path = Path(config.audit) if config.audit else state_folder("audit.jsonl") if live else None
+    audit = AuditLog(path, ", ".join(camera.label or camera.name for camera in cameras))
+    asked = {"judge": config.judge, "ignore": config.ignore}
+    areas = {kind: [_identified(area) for area in given] for kind, given in asked.items()}
+    own = ("threshold", "review", "min_area", "vote", "vote_rule", "deadline", "health", "policy")
+    audit.begin({"bundle": detector.model, **{name: getattr(config, name) for name in own}, **areas})
+    return audit
+
+
+def _identified(area: str) -> str:
+    """An area as it was given; where it is painted in a file, with the beginning of that file's SHA-256."""
+    for place in (area, area.partition("=")[2]):
+        if place and Path(place).is_file():
+            return f"{area} ({hashlib.sha256(Path(place).read_bytes()).hexdigest()[:12]})"
+    return area
 
 
 def _open_sinks(config: StationConfig, cameras: Sequence[Camera], stack: ExitStack) -> list[Sink]:

@@ -113,6 +113,7 @@ class Pipeline(Closing):
                 settings_of(settings),
                 on_result=on_result,
                 on_alive=on_alive,
+                audit=parts.audit,
             )
             line._owned = stack.pop_all()
         return line

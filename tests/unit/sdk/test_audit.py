@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import tiny
 from lines import QUICK, Memory, Scripted, background, paced
@@ -89,3 +92,30 @@ def test_a_log_that_cannot_be_written_is_said_and_stops_nothing(
     assert line.status().threshold == 1.5
     assert "threshold changed from 1.0 to 1.5 by the page, for this run only" in caplog.text
     assert '"new": 1.5' in caplog.text.partition("cannot be written")[2]
+
+
+def test_starting_a_station_anew_notes_what_was_changed_meanwhile(
+    edgead: Callable[..., tuple[int, str, str]], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    log, mask = tmp_path / "audit.jsonl", tmp_path / "mask.png"
+    start = ("run", "--bundle", tiny_bundle, "--source", "a=synthetic:64x48@200", "--limit", 3, "--audit", log)
+    for level in (255, 0):  # the same area, painted another way
+        cv2.imwrite(str(mask), cv2.rectangle(np.full((48, 64), 255, np.uint8), (0, 0), (9, 9), level, -1))
+        assert edgead(*start, "--judge", mask)[0] == 0
+    assert edgead(*start, "--threshold", 1.5)[0] == 0
+    first = len({one["what"] for one in entries(log)})
+    told = [(one["what"], one["new"]) for one in entries(log)[first:]]
+    assert [what for what, _ in told] == ["judge", "threshold", "judge"]
+    assert told[0][1][0].startswith(f"{mask} (")
+    assert told[1:] == [("threshold", 1.5), ("judge", [])]
+
+
+def test_live_lines_are_audited_unless_told_and_files_are_not(
+    edgead: Callable[..., tuple[int, str, str]], tiny_bundle: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(parts.parent / "state"))
+    log = parts.parent / "state/edgead/audit.jsonl"
+    edgead("run", "--bundle", tiny_bundle, "--source", parts)
+    assert not log.exists()
+    edgead("run", "--bundle", tiny_bundle, "--source", "synthetic:64x48@200", "--limit", 3)
+    assert entries(log)[0]["what"] == "bundle"
