@@ -67,6 +67,13 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         str,
         option("Image of what is judged, white, or a bundle of csad, whose components are judged."),
     ] = ""
+    exclude: Annotated[
+        str, option("Text file of good images to leave out, a name a line, as a build lists its outliers.")
+    ] = ""
+    mm_per_pixel: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)],
+        option("Scale of the frames, so that sizes are said in millimeters.", shown_default="not known"),
+    ] = 0.0
     textures: Annotated[
         str, option("Folder of texture images for pseudo-anomalies.", shown_default="procedural ones")
     ] = ""

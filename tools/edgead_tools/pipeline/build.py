@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -30,21 +29,22 @@ from edgead_calibration.good_images import parts_in_words
 from edgead_calibration.health import fit_health, spread_out
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
-from edgead_calibration.thresholds import fit_thresholds, threshold_summary, without_outliers
+from edgead_calibration.thresholds import fit_thresholds, threshold_summary
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import Drawn, read_drawn
-from edgead_tools.data import Cache, Checked, Dataset, Split, check, open_dataset, split
+from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.cache import Rows
-from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
+from edgead_tools.data.foreground import Foreground, read_foreground
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
-from edgead_tools.pipeline.component_mask import open_segmentation, segmented_foreground
+from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, segmented_foreground
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
+from edgead_tools.pipeline.outliers import exclude, outlier_records, report_outliers
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import check_space, has_training, open_run, pin_images
@@ -54,7 +54,6 @@ from edgead_tools.training.progress import OnProgress, Reporter
 from edgead_tools.training.session import check_device
 
 NETWORK = "model.fp32.onnx"
-MASK = "mask.png"
 SEGMENTED = 64  # good images at most in which a bundle with components looks for the part
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
 REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
@@ -82,6 +81,11 @@ class Images:
             return TrainingImages(train, calibration, bigger)
         return TrainingImages(train, calibration, bigger, drawn.names, drawn.labels, drawn.masks)
 
+    @property
+    def good(self) -> tuple[Sample, ...]:
+        """Every good image that is used."""
+        return (*self.parts.train, *self.parts.calibration, *self.parts.held_out)
+
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image as it is on disk."""
         height, width, _ = read_image(self.parts.train[0].path).shape
@@ -105,7 +109,7 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     config = validated(config)
     method = create_method(config.method, config.preset, config.options)
     _check_needs(config, method)
-    dataset = open_dataset(config.data)
+    dataset = exclude(open_dataset(config.data), config.exclude)
     with open_run(config, fresh=fresh) as folder:
         if finish and not has_training(folder):
             raise UsageError(f"there is no unfinished training for {config.bundle_path}: build without --finish")
@@ -159,11 +163,12 @@ def _build(
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     kept = ExportedProgramFile.of(trained) if config.program else None
     record = exported.card() | (kept.card() if kept else {})
-    provenance = provenance_of(config, images.checked, images.parts, trained) | {"export": record}
+    left = (*images.dataset.left, *images.checked.rejected)
+    provenance = provenance_of(config, images.checked, images.parts, left, trained) | {"export": record}
     members = {NETWORK: (folder / NETWORK).read_bytes(), **trained.members}
     fusion = trained.fusion
     if foreground is not None:
-        fusion, members[MASK] = _masked(fusion, foreground)
+        fusion, members[MASK] = masked_fusion(fusion, foreground)
     manifest = _unfitted(config, trained.input, fusion, members, provenance)
     manifest, members = _calibrate(images, manifest, members, trained.out_of_fold, config, reporter)
     manifest = _observe(images, manifest, reporter)
@@ -175,6 +180,7 @@ def _build(
         kept.write(Path(config.program), Bundle(manifest, members, UNWRITTEN, None))
     bundle = write_bundle(config.bundle_path, manifest, members)
     shutil.rmtree(folder)
+    report_outliers(bundle, images.good, reporter)
     reporter.say(f"{bundle.path}: {threshold_summary(manifest.artifacts[0].thresholds)}")
     return Built(bundle, measured)
 
@@ -238,15 +244,6 @@ def _read_mask(config: BuildConfig, images: Images, reporter: Reporter) -> Foreg
         return segmented_foreground(open_segmentation(Path(config.mask)), frames())
 
 
-def _masked(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, bytes]:
-    """The fusion with a mask, and the mask as PNG. The score keeps its share of the cells, now of those judged."""
-    cells = shrink_foreground(foreground, fusion.height, fusion.width)
-    top = max(1, round(fusion.score.top * float(cells.mean()) / 255))
-    score = msgspec.structs.replace(fusion.score, top=top)
-    encoded = cv2.imencode(".png", cells)[1].tobytes()
-    return msgspec.structs.replace(fusion, mask=MASK, score=score), encoded
-
-
 def _calibrate(
     images: Images,
     manifest: Manifest,
@@ -263,11 +260,6 @@ def _calibrate(
         pictures, golden = make_golden(detector, images.parts.held_out, thresholds)
         with reporter.stage("planting defects") as on_progress:
             detection = measure_detection(detector, images.parts.held_out, thresholds.image, config.seed, on_progress)
-    for index in without_outliers(good.scores, good.maxima)[2]:
-        reporter.say(
-            f"{good.samples[index].path} is much stranger than the other good images and is not counted: "
-            "look at it, and if it is not a good part, take it out and build again"
-        )
     artifact = msgspec.structs.replace(
         manifest.artifacts[0],
         thresholds=thresholds,
@@ -279,19 +271,21 @@ def _calibrate(
         tolerance=golden.tolerance,
     )
     contents = members | pictures | golden.maps
+    provenance = manifest.provenance | {"outliers": outlier_records(good)}
     golden_names = {"golden_frames": tuple(pictures), "golden_anomalies": (ANOMALY,)}
-    return _replaced(manifest, contents, artifacts=(artifact,), detection=detection, **golden_names), contents
+    return _replaced(
+        manifest, contents, artifacts=(artifact,), detection=detection, provenance=provenance, **golden_names
+    ), contents
 
 
 def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:
     """The manifest with what the camera shows of good parts, for the line to notice when it shows something else."""
-    good = (*images.parts.train, *images.parts.calibration, *images.parts.held_out)
     with reporter.stage("looking at the camera") as on_progress:
-        taken = spread_out(len(good))
+        taken = spread_out(len(images.good))
 
         def frames() -> Iterator[ImageU8]:
             for count, index in enumerate(taken, start=1):
-                yield read_image(good[index].path, bits=manifest.input.bits)
+                yield read_image(images.good[index].path, bits=manifest.input.bits)
                 on_progress(count, len(taken))
 
         return msgspec.structs.replace(manifest, health=fit_health(frames()))
@@ -345,6 +339,7 @@ def _unfitted(
         golden_frames=(),
         members=_listed(members),
         provenance=provenance,
+        mm_per_pixel=config.mm_per_pixel,
     )
 
 

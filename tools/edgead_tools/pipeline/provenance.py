@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from platform import python_version
@@ -12,6 +13,7 @@ import torch
 
 import edgead
 from edgead.config import BuildConfig
+from edgead.listing import LeftOut
 from edgead.wording import printable
 from edgead_tools.data import Checked, Split
 from edgead_tools.methods import Trained
@@ -19,7 +21,9 @@ from edgead_tools.methods import Trained
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 
 
-def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: Trained) -> dict[str, Any]:
+def provenance_of(
+    config: BuildConfig, checked: Checked, parts: Split, left: Sequence[LeftOut], trained: Trained
+) -> dict[str, Any]:
     """Configuration, versions, data and training, as plain values for the manifest."""
     card: dict[str, Any] = as_text(
         {
@@ -33,7 +37,7 @@ def provenance_of(config: BuildConfig, checked: Checked, parts: Split, trained: 
                 "calibration": len(parts.calibration),
                 "held_out": len(parts.held_out),
                 "parts": len(set(checked.parts)),
-                "left_out": [{"name": one.path.name, "reason": one.reason} for one in checked.rejected],
+                "left_out": [{"name": one.path.name, "reason": one.reason} for one in left],
             },
             "training": trained.report | {"threads": config.threads or torch.get_num_threads()},
             "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},

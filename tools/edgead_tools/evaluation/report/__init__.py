@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgead.files import write_file
-from edgead_tools.evaluation.report import precisions, sections
+from edgead_tools.evaluation.report import detection, precisions, sections
 from edgead_tools.evaluation.report.page import Section, page
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def write_report(
         sections.summary(subjects, averages),
         sections.curves(subjects),
         sections.defects(subjects),
+        *(detection.section(one.bundle.manifest) for one in subjects),
         *(sections.pictures(one, subjects) for one in subjects),
         *(precisions.section(one.bundle.manifest.provenance) for one in subjects),
         sections.provenance(subjects),

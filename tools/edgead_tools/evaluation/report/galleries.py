@@ -59,13 +59,19 @@ def pick(detector: Detector, dataset: Dataset, evaluation: Evaluation, row: int)
 
 def _picture(one: Judged, sample: Sample, detector: Detector) -> Picture:
     image = read_image(one.path, bits=detector.bundle.manifest.input.bits)
+    caption = f"{one.label} · {Path(one.path).name} · score {one.score:.2f}"
+    return picture_of(detector, image, caption, sample)
+
+
+def picture_of(detector: Detector, image: ImageU8, caption: str, sample: Sample | None = None) -> Picture:
+    """An image (H, W, 3) beside what the detector sees in it, with the outline of the sample's defect if it has one."""
     drawn = detector(image).overlay(image)
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pair = np.hstack([_outlined(resize(image, *size), sample), resize(drawn, *size)])
-    encoded = cv2.imencode(".jpg", pair, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-    return Picture(encoded, f"{one.label} · {Path(one.path).name} · score {one.score:.2f}")
+    plain = resize(image, *size)
+    pair = np.hstack([plain if sample is None else _outlined(plain, sample), resize(drawn, *size)])
+    return Picture(cv2.imencode(".jpg", pair, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes(), caption)
 
 
 def _outlined(image: ImageU8, sample: Sample) -> ImageU8:

@@ -1,0 +1,98 @@
+"""Good images whose scores are not like the others': listed, shown with their maps, and left out where asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgead import Bundle, Detector
+from edgead.errors import UsageError
+from edgead.files import write_file
+from edgead.images import read_image
+from edgead.listing import LeftOut
+from edgead_calibration.thresholds import without_outliers
+from edgead_tools.data import Dataset, Sample
+from edgead_tools.evaluation.report.galleries import Gallery, picture_of
+from edgead_tools.evaluation.report.page import Section, gallery, page
+from edgead_tools.pipeline.good_scores import GoodScores
+from edgead_tools.training.progress import Reporter
+
+MOST = 60  # pictures on a page
+
+
+def outlier_records(good: GoodScores) -> list[dict[str, Any]]:
+    """The outliers for the bundle's provenance, the strangest first."""
+    found = without_outliers(good.scores, good.maxima)[2]
+    return [{"image": good.samples[index].name, "score": round(good.scores[index], 4)} for index in found]
+
+
+def report_outliers(bundle: Bundle, samples: Sequence[Sample], reporter: Reporter) -> None:
+    """Say which good images are outliers and where they are shown (`write_outliers`)."""
+    if files := write_outliers(bundle, samples):
+        for one in bundle.manifest.provenance["outliers"]:
+            reporter.say(f"{one['image']} is much stranger than the other good images and is not counted")
+        reporter.say(f"look at them in {files[1]}; leave out those that are no good parts with --exclude {files[0]}")
+
+
+def write_outliers(bundle: Bundle, samples: Sequence[Sample]) -> tuple[Path, Path] | None:
+    """Beside the bundle the list of its outliers, ready for `edgead build --exclude`, and a page that shows them.
+
+    `samples` are the good images of the build. Files of an earlier build are removed where there are none.
+    """
+    assert bundle.path is not None  # a build has written it
+    listed, shown = (bundle.path.with_name(f"{bundle.path.name}.outliers{kind}") for kind in (".txt", ".html"))
+    records = bundle.manifest.provenance.get("outliers", [])
+    if not records:
+        for path in (listed, shown):
+            path.unlink(missing_ok=True)
+        return None
+    head = "# Good images with outlying scores. Delete the lines of good parts, then build again with --exclude.\n"
+    write_file(listed, (head + "".join(f"{one['image']}\n" for one in records)).encode("utf-8", "surrogateescape"))
+    by_name = {sample.name: sample for sample in samples}
+    with Detector(bundle, threads=1) as detector:
+        pictures = tuple(
+            picture_of(detector, read_image(by_name[one["image"]].path), f"{one['image']} · score {one['score']:.2f}")
+            for one in records[:MOST]
+        )
+    row = Gallery("Is this a good part?", len(records), pictures)
+    text = (
+        "<p>The scores of these images do not belong to the tail of the others'. They are not counted in the "
+        "threshold, but they were learned from. Take out those that show no good part: keep their lines in "
+        f"<code>{listed.name}</code> and build again with <code>--exclude</code>.</p>"
+    )
+    write_file(shown, page(f"{bundle.manifest.name}: outliers", [Section("", text + gallery(row))]).encode())
+    return listed, shown
+
+
+def exclude(dataset: Dataset, listed: str) -> Dataset:
+    """The data set without the good images that a text file lists, which are among those that are left out; all of it
+    without a file.
+
+    A line is an image's name in the data set, its file name, or the end of its path; empty lines and what follows a #
+    are passed over. Raises UsageError for a file that cannot be read and for a line that is no image of the set.
+    """
+    if not listed:
+        return dataset
+    file = Path(listed)
+    try:
+        lines = [line.partition("#")[0].strip() for line in file.read_text("utf-8", "surrogateescape").splitlines()]
+    except OSError as error:
+        raise UsageError(f"the list of images to exclude cannot be read: {error}") from error
+    good = (*dataset.train, *dataset.validation)
+    gone: set[Sample] = set()
+    for line in filter(None, lines):
+        found = [sample for sample in good if line == sample.name or _ends(sample.path, Path(line))]
+        if not found:
+            raise UsageError(f"{file} lists '{line}', which is no good image of {dataset.root}")
+        gone.update(found)
+    train, validation = (
+        tuple(sample for sample in side if sample not in gone) for side in (dataset.train, dataset.validation)
+    )
+    left = tuple(LeftOut(sample.path, f"is listed in {file.name}") for sample in good if sample in gone)
+    return dataclasses.replace(dataset, train=train, validation=validation, left=(*dataset.left, *left))
+
+
+def _ends(path: Path, wanted: Path) -> bool:
+    return path.parts[-len(wanted.parts) :] == wanted.parts
