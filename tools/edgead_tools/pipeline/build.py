@@ -272,10 +272,8 @@ def _calibrate(
     )
     contents = members | pictures | golden.maps
     provenance = manifest.provenance | {"outliers": outlier_records(good)}
-    golden_names = {"golden_frames": tuple(pictures), "golden_anomalies": (ANOMALY,)}
-    return _replaced(
-        manifest, contents, artifacts=(artifact,), detection=detection, provenance=provenance, **golden_names
-    ), contents
+    golden_names = {"golden_frames": tuple(pictures), "golden_anomalies": (ANOMALY,), "detection": detection}
+    return _replaced(manifest, contents, artifacts=(artifact,), provenance=provenance, **golden_names), contents
 
 
 def _observe(images: Images, manifest: Manifest, reporter: Reporter) -> Manifest:
