@@ -1,6 +1,6 @@
 """Converts an ONNX graph to FP16, except for nodes that real images show to need FP32.
 
-FP16 holds magnitudes from 6.1e-5 (below, digits are lost) to 65504 (above is infinity). An island is a node
+FP16 holds magnitudes from 6.1e-5 (below, digits are lost) to 65504 (above is infinity). Such a node is one
 
 - that follows the first comparison of two activations (see edgead_calibration.layers): the distance and the score;
 - one of whose values on good images, `HEADROOM` times larger, would overflow: anomalies are stronger than good parts;

@@ -54,7 +54,7 @@ def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactor
 
 
 def fp16(network: bytes, inputs: Inputs) -> QuantizedModelFactory:
-    """FP16 with FP32 islands as `inputs` show them; kept blocks are islands too."""
+    """FP16 with the FP32 nodes that `inputs` show to need it; excluded blocks are FP32 too."""
     found = fp32_nodes(network, inputs)
     model = named(network)
     parts = blocks(model)

@@ -1,4 +1,4 @@
-"""The door of the library: images in, results out."""
+"""Judges images with a bundle: images in, results out."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Detector(Reader):
         return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
 
     def reopen(self, bundle: str | os.PathLike[str]) -> Detector:
-        """A detector for another bundle, with the same wishes for its engine and the same rules.
+        """A detector for another bundle, with the same engine settings and the same rules.
 
         Raises what opening a Detector raises, and UsageError where this one was given an engine of its caller's.
         """

@@ -15,7 +15,7 @@ from painted import texture
 from edgead.errors import SourceError, UsageError
 from edgead.stream.sinks.images import name_of
 from edgead.stream.sources import _check_password, open_source, parse
-from edgead.stream.sources.capture import describe
+from edgead.stream.sources.capture import redacted
 from edgead.stream.sources.live import open_camera
 from edgead.stream.sources.settings import apply_settings, parse_settings
 from edgead.types import Frame
@@ -106,7 +106,7 @@ def test_a_camera_that_answers_with_one_picture_is_asked_again() -> None:
 def test_streams_that_ffmpeg_reads_are_sources(kind: str) -> None:
     address = f"{kind}://10.0.0.9:9000/live"
     assert parse(address) == (kind.lower(), address)
-    assert describe("udp://@:5000") == "udp://@:5000"
+    assert redacted("udp://@:5000") == "udp://@:5000"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The commands of this room, mounted on the `edgead` command line by entry points."""
+"""Defines the workstation's commands."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def compile_(
         typer.Option(min=1, max=32, help="Frames judged at once; repeatable.  [default: the bundle's]"),
     ] = None,
     dla: Annotated[bool, typer.Option("--dla", help="On the deep-learning accelerator of a Jetson Orin.")] = False,
-    via: Annotated[str, typer.Option(help="The road to the engine: onnx, or torch-tensorrt.")] = "onnx",
+    via: Annotated[str, typer.Option(help="How the engine is built: onnx, or torch-tensorrt.")] = "onnx",
     program: Annotated[
         Path | None, typer.Option(help="For torch-tensorrt: what `edgead build --program FILE` wrote.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Whether a bundle can say NG at all: one that never could would pass every part, and is refused when it is opened.
+"""Checks that a bundle can say NG at all: one that never could would pass every part, and is refused when opened.
 
 Digests notice a change after the build, and golden frames an engine that measures otherwise. What is left are numbers
 with which a faultless engine judges nothing: an input or a map times 0, a threshold that no score reaches.

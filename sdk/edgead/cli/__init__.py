@@ -1,4 +1,4 @@
-"""The `edgead` command: the one place where errors become sentences and exit codes."""
+"""Runs the `edgead` command: the one place where errors become sentences and exit codes."""
 
 from __future__ import annotations
 

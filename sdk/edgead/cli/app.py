@@ -1,4 +1,4 @@
-"""The typer app: the commands, and the options that come before them."""
+"""Makes the typer app: the commands, and the options that come before them."""
 
 from __future__ import annotations
 

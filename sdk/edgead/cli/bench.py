@@ -1,4 +1,4 @@
-"""`edgead bench`: how fast a bundle is on this machine, with the state it was measured in."""
+"""Implements `edgead bench`: how fast a bundle is on this machine, with the state it was measured in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgead cameras`: what there is to look through, and how it is written as a source."""
+"""Implements `edgead cameras`: which cameras there are, and how each is written as a source."""
 
 from __future__ import annotations
 

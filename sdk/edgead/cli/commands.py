@@ -1,4 +1,4 @@
-"""The table of commands, each imported when it is called or when the help is shown.
+"""Lists the commands, each imported when it is called or when the help is shown.
 
 A command whose packages are not installed still shows, and says what to install. One whose module is broken raises
 its own error, but only where it is called: a fault in the workstation's code must not stop a pipeline.

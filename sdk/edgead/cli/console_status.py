@@ -1,4 +1,4 @@
-"""What a person sees of a running line on standard error."""
+"""Prints what a person sees of a running line on standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from edgead.cli.streams import say
 from edgead.config import StationConfig
 from edgead.stream.pipeline import Pipeline
-from edgead.stream.sources.capture import describe
+from edgead.stream.sources.capture import redacted
 from edgead.stream.status import LOST, PipelineStatus
 from edgead.types import Result, Verdict
 from edgead.wording import plural, printable
@@ -60,7 +60,7 @@ class ConsoleStatus:
 def sink_words(config: StationConfig) -> list[str]:
     """Where results go, without anything secret."""
     places = [*(["standard output (JSON)"] if config.json else []), config.jsonl, config.save, config.video]
-    return [str(place) for place in places if place] + [describe(spec).partition("?")[0] for spec in config.sinks]
+    return [str(place) for place in places if place] + [redacted(spec).partition("?")[0] for spec in config.sinks]
 
 
 class Reasons:

@@ -1,4 +1,4 @@
-"""`edgead doctor`: what this machine can do, and what to install for what it cannot.
+"""Implements `edgead doctor`: what this machine can do, and what to install for what it cannot.
 
 Packages are tried in processes of their own: a broken CUDA installation can take its process with it.
 """
@@ -122,9 +122,9 @@ def _packages() -> Iterator[Check]:
     for name, package in (PACKAGES | GPU_PACKAGES).items():
         if name in trials:
             found, detail = _finish(trials[name])
-            told, *reason = _OURS.split(detail, maxsplit=1)
+            version, *reason = _OURS.split(detail, maxsplit=1)
             advice = "" if found or reason else package.install
-            yield Check(name, found, told + "".join(reason) or _installed(name), package.purpose, advice)
+            yield Check(name, found, version + "".join(reason) or _installed(name), package.purpose, advice)
         elif name in PACKAGES:
             yield Check(name, False, "not installed", package.purpose, package.install)
 

@@ -1,4 +1,4 @@
-"""`edgead info`: what is in a bundle, in plain words."""
+"""Implements `edgead info`: what is in a bundle, in plain words."""
 
 from __future__ import annotations
 

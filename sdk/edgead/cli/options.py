@@ -1,4 +1,4 @@
-"""What several commands share: their options, and text that is safe to print."""
+"""Shares what several commands need: their options, and text that is safe to print."""
 
 from __future__ import annotations
 

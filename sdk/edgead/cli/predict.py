@@ -1,4 +1,4 @@
-"""`edgead predict`: judge image files."""
+"""Implements `edgead predict`: judge image files."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def predict(
         sinks: list[Sink] = [JsonLines() if as_json else Lines()]
         if save is not None:
             sinks.append(open_sink("images", save))
-        signs = Signs(detector.bundle.manifest.health)
-        status = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, [*sinks, signs])
-    for sentence in signs.reasons.sentences():
+        health = HealthReport(detector.bundle.manifest.health)
+        status = run(ImageSource(paths, detector.bundle.manifest.input.bits), detector, [*sinks, health])
+    for sentence in health.reasons.sentences():
         typer.echo(f"edgead: {shown(sentence)}", err=True)
     if status.unreadable:
         raise DataError(f"{status.unreadable} of {len(paths)} images could not be read and were not judged")
@@ -59,7 +59,7 @@ def predict(
         raise typer.Exit(ANOMALY_FOUND)
 
 
-class Signs(Sink):
+class HealthReport(Sink):
     """Notes what a line would say of the pictures themselves: their size, light and focus beside good parts'."""
 
     def __init__(self, profile: HealthProfile | None) -> None:

@@ -8,8 +8,8 @@ import yaml
 
 from edgead.config import Resolved
 from edgead.config.fields import Config, Field, fields_of
-from edgead.stream.sources.capture import describe
-from edgead.stream.sources.gstreamer import describe as describe_pipeline
+from edgead.stream.sources.capture import redacted
+from edgead.stream.sources.gstreamer import short_name
 
 
 def resolved_lines(resolved: Resolved[Any]) -> list[str]:
@@ -35,5 +35,5 @@ def _without_secrets(value: Any) -> Any:
         return [_without_secrets(one) for one in value]
     before, mark, pipeline = str(value).partition("gst:")
     if mark:
-        return f"{before}{describe_pipeline(pipeline)}"
-    return describe(str(value))
+        return f"{before}{short_name(pipeline)}"
+    return redacted(str(value))

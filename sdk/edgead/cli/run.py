@@ -1,4 +1,4 @@
-"""`edgead run`: judge what cameras, streams, videos or folders show, until they end."""
+"""Implements `edgead run`: judge what cameras, streams, videos or folders show, until they end."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None
 
     SIGHUP has `reload` called, in a thread of its own, since the line's locks may be held where a signal is handled.
     """
-    told: list[int] = []
+    received: list[int] = []
 
     def reload_or_say() -> None:
         try:
@@ -98,7 +98,7 @@ def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None
         Thread(target=reload_or_say, name="edgead reload", daemon=True).start()
 
     def tell(number: int, frame: object) -> None:
-        told.append(number)
+        received.append(number)
         line.stop()
         systemd.stopping()
         restore()
@@ -113,7 +113,7 @@ def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None
         line.run()
     finally:
         restore()
-    return told[0] if told else 0
+    return received[0] if received else 0
 
 
 def _raise_on_failures(line: Pipeline, config: StationConfig) -> None:

@@ -1,4 +1,4 @@
-"""`edgead verify`: whether this machine reproduces what the workstation measured."""
+"""Implements `edgead verify`: whether this machine reproduces what the workstation measured."""
 
 from __future__ import annotations
 

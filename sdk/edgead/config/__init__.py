@@ -1,4 +1,4 @@
-"""Settings: typed structs, and one loader that knows where each value came from."""
+"""Loads settings: typed structs, and one loader that knows where each value came from."""
 
 from edgead.config.build import BuildConfig, load_build
 from edgead.config.loader import Resolved

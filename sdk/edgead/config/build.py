@@ -1,4 +1,4 @@
-"""What a build is asked to do: one typed value, filled from the command line, the environment and a YAML file."""
+"""Defines what a build is asked to do: one typed value, from the command line, the environment and a YAML file."""
 
 from __future__ import annotations
 

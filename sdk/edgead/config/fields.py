@@ -1,4 +1,4 @@
-"""What a configuration's fields say of themselves: their types, ranges and help, and how they are written outside."""
+"""Describes a configuration's fields: their types, ranges and help, and how they are written outside."""
 
 from __future__ import annotations
 

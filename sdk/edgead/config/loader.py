@@ -1,4 +1,4 @@
-"""One loader for every configuration: command line over environment over YAML over bundle over default.
+"""Loads every configuration: command line over environment over YAML over bundle over default.
 
 It keeps where each value came from, and an error names the place to mend.
 """

@@ -1,4 +1,4 @@
-"""Engines: what runs a bundle's network. Each is one file, named in one table, imported when it is asked for."""
+"""Loads engines, which run a bundle's network. Each is one file, named in one table, imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every engine is, and what the engines on the CPU have in common."""
+"""Defines what every engine is, and what the engines on the CPU have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a batch on the GPU: frames up, resized, through the network, fused and counted, and only the results down.
+"""Runs a batch on the GPU: frames are uploaded, resized, inferred, fused and counted; only results are downloaded.
 
 Everything is made once, for the largest batch; memory for frames grows with the first ones that need more.
 """

@@ -1,4 +1,4 @@
-"""The graph contract: what every engine asks of a network before it runs it."""
+"""Checks the graph contract: what every engine asks of a network before it runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the embedded default, and what every other engine is compared with."""
+"""Runs ONNX Runtime on the CPU: the embedded default, and what every other engine is compared with."""
 
 from __future__ import annotations
 

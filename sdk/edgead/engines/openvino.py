@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest there, in FP32 by 6 % and in INT8 by 14 % on two cores with AVX2.
+"""Runs OpenVINO on the CPU: the fastest there, in FP32 by 6 % and in INT8 by 14 % on two cores with AVX2.
 
 It computes in FP32 where the graph does: by default it takes BF16 on processors that have it, and scores would
 depend on the machine.

@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU, with everything around the network on the GPU too.
+"""Runs TensorRT on an NVIDIA GPU, with everything around the network on the GPU too.
 
 The engine is built where it runs (`edgead.tensorrt`) and must reproduce the bundle's golden frames before it judges a
 part: TensorRT calls an engine that does not fit its GPU undefined, from lower accuracy to a refusal to load.

@@ -20,7 +20,7 @@ from edgead.types import ImageU8, Tensor
 
 
 def as_image(pixels: NDArray[Any], *, color: str = "bgr", bits: int = 16) -> ImageU8:
-    """The door every image comes in by: checks it and returns it as (H, W, 3) BGR uint8, without a copy if it is.
+    """Check an image and return it as (H, W, 3) BGR uint8, without a copy if it is.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16. Alpha is dropped; `color` ("bgr" or
     "rgb") says the order of the color channels; `bits` is the full scale of 16-bit pixels. Raises DataError.

@@ -1,1 +1,1 @@
-"""The corridor on the line: a source gives frames, the detector judges them, sinks take the results away."""
+"""Runs a line: a source gives frames, the detector judges them, sinks receive the results."""

@@ -1,4 +1,4 @@
-"""Several frames of one part, one verdict."""
+"""Aggregates several frames of one part to one verdict."""
 
 from __future__ import annotations
 

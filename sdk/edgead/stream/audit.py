@@ -1,4 +1,4 @@
-"""The audit log: every change of what a station does, by whom, from what to what.
+"""Writes the audit log: every change of what a station does, by whom, from what to what.
 
 One JSON object a line, only ever appended and on the disk before the change is answered:
 `{"when": "2026-11-22T13:45:01.250000+00:00", "station": ..., "who": "the page, 10.0.0.7", "what": "threshold",

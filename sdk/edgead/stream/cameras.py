@@ -1,4 +1,4 @@
-"""From what a person writes to cameras: named, opened, and told how to come back."""
+"""Opens cameras from what a person writes: named, opened, and with how each is opened again."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def open_cameras(
     """
     check_policy(policy)
     cameras: list[Camera] = []
-    troubles: list[SourceError] = []
+    failures: list[SourceError] = []
     with ExitStack() as stack:
         for name, spec in named(specs):
             reopen = functools.partial(open_source, spec, bits=bits, timeout=timeout)
-            source = _try(reopen, parse(spec)[0], troubles)
+            source = _try(reopen, parse(spec)[0], failures)
             if source is not None:
                 stack.callback(source.close)
             again = reopen if source is None or source.live else None
             cameras.append(Camera(name, source, again, described(spec), policy, give_up))
-        if len(troubles) == len(cameras):
-            raise troubles[0]
+        if len(failures) == len(cameras):
+            raise failures[0]
         stack.pop_all()
-    for error in troubles:
+    for error in failures:
         _log.warning("%s; trying again until it is there", error)
     return cameras
 
@@ -59,13 +59,13 @@ def check_policy(name: str) -> None:
         raise UsageError(f"unknown policy '{name}': {nearest(name, LIVE_POLICIES)}")
 
 
-def _try(reopen: functools.partial[Source], kind: str, troubles: list[SourceError]) -> Source | None:
+def _try(reopen: functools.partial[Source], kind: str, failures: list[SourceError]) -> Source | None:
     try:
         return reopen()
     except SourceError as error:
         if not SOURCES[kind].live:
             raise
-        troubles.append(error)
+        failures.append(error)
         return None
 
 

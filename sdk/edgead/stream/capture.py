@@ -1,4 +1,4 @@
-"""Cameras kept open for months: one thread each opens a source, hands on its frames, and opens it again when lost."""
+"""Keeps cameras open for months: one thread each opens a source, hands on its frames, and opens it again when lost."""
 
 from __future__ import annotations
 

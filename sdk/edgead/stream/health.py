@@ -1,4 +1,4 @@
-"""The camera's own health: a picture that cannot be judged is INVALID, and says why in plain words.
+"""Checks the camera's health: a frame that cannot be judged is INVALID, with the reason in plain words.
 
 Each frame is compared with what the good images showed when the bundle was built (the manifest's health profile):
 the brightness, contrast and sharpness, the colors, where the scene stands, and the size. What varied among the
@@ -42,7 +42,7 @@ class ImageStats:
 
 
 def measure(image: ImageU8) -> ImageStats:
-    """The signs of one picture, (H, W, 3) BGR uint8 of any size."""
+    """The statistics of one image, (H, W, 3) BGR uint8 of any size."""
     height, width = image.shape[:2]
     sample = np.asarray(cv2.resize(image, (_SAMPLED, _SAMPLED), interpolation=cv2.INTER_NEAREST), np.uint8)
     gray = cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY)
@@ -96,48 +96,48 @@ def red_over_blue(thumbnail: NDArray[np.uint8], reference: NDArray[np.uint8]) ->
     return float((one * other).sum()) / norm if norm > 0 else 0.0
 
 
-def health_issues(signs: ImageStats, profile: HealthProfile) -> list[str]:
-    """Why a picture with these signs cannot be judged, in plain words; nothing where it can."""
+def health_issues(stats: ImageStats, profile: HealthProfile) -> list[str]:
+    """Why a picture with these statistics cannot be judged, in plain words; nothing where it can."""
     low, high = profile.brightness
     seen = f"good parts had {low:.0f} to {high:.0f}"
     found = []
-    if profile.sizes and signs.size not in profile.sizes:
+    if profile.sizes and stats.size not in profile.sizes:
         sizes = " or ".join(f"{width} x {height}" for width, height in profile.sizes)
-        found.append(f"the picture has {signs.size[0]} x {signs.size[1]} pixels, good parts had {sizes}")
-    if signs.brightness < 0.4 * low:
-        found.append(f"the picture is too dark (mean gray level {signs.brightness:.0f}, {seen}): light or lens cap?")
-    elif signs.saturated > profile.saturated[1] + 0.25 or signs.brightness > 255 - 0.4 * (255 - high):
-        found.append(f"the picture is too bright (mean gray level {signs.brightness:.0f}, {seen}): exposure?")
-    elif signs.contrast < 0.35 * profile.contrast[0]:
+        found.append(f"the picture has {stats.size[0]} x {stats.size[1]} pixels, good parts had {sizes}")
+    if stats.brightness < 0.4 * low:
+        found.append(f"the picture is too dark (mean gray level {stats.brightness:.0f}, {seen}): light or lens cap?")
+    elif stats.saturated > profile.saturated[1] + 0.25 or stats.brightness > 255 - 0.4 * (255 - high):
+        found.append(f"the picture is too bright (mean gray level {stats.brightness:.0f}, {seen}): exposure?")
+    elif stats.contrast < 0.35 * profile.contrast[0]:
         found.append("the picture shows next to nothing: is something before the lens?")
-    elif signs.sharpness < 0.5 * profile.sharpness[0]:
+    elif stats.sharpness < 0.5 * profile.sharpness[0]:
         found.append("the picture is blurred: focus, or dirt on the lens?")
-    return found or _of_the_scene(signs, profile)
+    return found or _of_the_scene(stats, profile)
 
 
-def likely_causes(signs: ImageStats, profile: HealthProfile) -> list[str]:
+def likely_causes(stats: ImageStats, profile: HealthProfile) -> list[str]:
     """What of a picture that can be judged differs from good parts enough to make good ones NG, in plain words."""
     low, high = profile.brightness
     margin = max(1.5, 0.25 * (high - low), 0.02 * (low + high) / 2)
-    seen = f"mean gray level {signs.brightness:.0f}, good parts had {low:.0f} to {high:.0f}"
-    if signs.brightness < low - margin:
+    seen = f"mean gray level {stats.brightness:.0f}, good parts had {low:.0f} to {high:.0f}"
+    if stats.brightness < low - margin:
         return [f"the picture is darker than good parts were ({seen}): the light may be the cause"]
-    if signs.brightness > high + margin:
+    if stats.brightness > high + margin:
         return [f"the picture is brighter than good parts were ({seen}): the light may be the cause"]
-    if signs.sharpness < 0.75 * profile.sharpness[0]:
+    if stats.sharpness < 0.75 * profile.sharpness[0]:
         return ["the picture is less sharp than good parts were: focus, motion or dirt may be the cause"]
     return []
 
 
-def _of_the_scene(signs: ImageStats, profile: HealthProfile) -> list[str]:
+def _of_the_scene(stats: ImageStats, profile: HealthProfile) -> list[str]:
     """Troubles with colors and place, which only a picture that is otherwise well can show."""
     reference = reference_of(profile)
-    if profile.color[0] >= 6 and signs.color < 0.3 * profile.color[0]:
+    if profile.color[0] >= 6 and stats.color < 0.3 * profile.color[0]:
         return ["the picture is gray where good parts had colors: the camera's color mode?"]
     steady = profile.likeness_of_color
-    if steady >= 0.5 and red_over_blue(signs.thumbnail, reference) < -0.5 * steady:
+    if steady >= 0.5 and red_over_blue(stats.thumbnail, reference) < -0.5 * steady:
         return ["red and blue are exchanged: the camera's color order?"]
-    right, down, best, in_place = offset(signs.thumbnail, reference)
+    right, down, best, in_place = offset(stats.thumbnail, reference)
     beyond = [abs(moved) > reach + 1.5 for moved, reach in zip((right, down), profile.reach, strict=True)]
     if any(beyond) and profile.likeness >= 0.5 and best >= 0.8 * profile.likeness and best - in_place >= 0.1:
         moved = f"{100 * right / THUMBNAIL:.0f} % across and {100 * down / THUMBNAIL:.0f} % down"
@@ -159,22 +159,22 @@ class HealthCheck:
         self._last: NDArray[np.uint8] | None = None
         self._same = 0
         self._since = 0.0
-        self._signs: ImageStats | None = None
+        self._stats: ImageStats | None = None
 
     def causes(self, profile: HealthProfile | None) -> list[str]:
         """What may have made the frame that was checked last NG, beside its part."""
-        return likely_causes(self._signs, profile) if self._signs is not None and profile is not None else []
+        return likely_causes(self._stats, profile) if self._stats is not None and profile is not None else []
 
     def check(self, frame: Frame, profile: HealthProfile | None) -> list[str]:
         """Why the frame cannot be judged; nothing where it can.
 
         Without a profile, that of a bundle which has none, only a frozen camera and an even picture are told.
         """
-        signs = self._signs = measure(frame.image)
-        frozen = self._frozen(frame, signs.sample)
+        stats = self._stats = measure(frame.image)
+        frozen = self._frozen(frame, stats.sample)
         if profile is not None:
-            return [*health_issues(signs, profile), *frozen]
-        return [*(["the picture shows nothing but one even tone"] if signs.contrast < 1.0 else []), *frozen]
+            return [*health_issues(stats, profile), *frozen]
+        return [*(["the picture shows nothing but one even tone"] if stats.contrast < 1.0 else []), *frozen]
 
     def _frozen(self, frame: Frame, sample: NDArray[np.uint8]) -> list[str]:
         if not frame.clock or not self._frozen_s:  # files may be alike

@@ -1,4 +1,4 @@
-"""The judging side of the line: a detector that may be exchanged between two frames, and never stops for one frame."""
+"""Judges frames with a detector that may be exchanged between two frames, and never stops for one frame."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class InferenceWorker:
         """
         self._exchange()
         profile = self.detector.bundle.manifest.health
-        signs = [self._health(number, frame, profile) for number, frame in taken]
-        sound = [one for one, (issues, _) in zip(taken, signs, strict=True) if not issues]
+        checked = [self._health(number, frame, profile) for number, frame in taken]
+        sound = [one for one, (issues, _) in zip(taken, checked, strict=True) if not issues]
         results = iter(self._detect(sound) if sound else [])
         return [
             self.detector.invalid(frame, *issues) if issues else _explained(next(results), causes)
-            for (_, frame), (issues, causes) in zip(taken, signs, strict=True)
+            for (_, frame), (issues, causes) in zip(taken, checked, strict=True)
         ]
 
     def _health(self, number: int, frame: Frame, profile: HealthProfile | None) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""The line itself: frames from cameras, through one detector, into the sinks, for as long as the cameras last.
+"""Runs the line: frames from cameras, through one detector, into the sinks, for as long as the cameras last.
 
 Each camera has a thread that keeps it open (`capture`), each sink one that writes (`sink_worker`); the caller's thread
 judges. Between them are queues that cannot grow, and a count of everything that they leave out.
@@ -26,7 +26,7 @@ from edgead.stream.inference import InferenceWorker
 from edgead.stream.sink_worker import DRAIN_S, TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
-from edgead.stream.status import Meter, PipelineStatus, rate, spread
+from edgead.stream.status import Meter, PipelineStatus, percentiles, rate
 from edgead.types import Frame, Result, Verdict
 
 ONE_FRAME = VerdictAggregation()
@@ -273,8 +273,8 @@ class Pipeline(Closing):
             reconnects=sum(camera.reconnects for camera in cameras.values()),
             unwritten={worker.name: worker.unwritten for worker in self._sink_workers},
             fps=rate(samples, uptime),
-            age_ms=spread(sample.age for sample in samples if sample.age),
-            latency_ms=spread(sample.latency for sample in samples),
+            age_ms=percentiles(sample.age for sample in samples if sample.age),
+            latency_ms=percentiles(sample.latency for sample in samples),
             engine=detector.engine.name,
             precision=detector.engine.precision,
             model=detector.bundle.manifest.name,

@@ -1,4 +1,4 @@
-"""The queue between the threads that read cameras and the one that judges: bounded, and fair to each camera."""
+"""Queues frames between the threads that read cameras and the one that judges: bounded, and fair to each camera."""
 
 from __future__ import annotations
 

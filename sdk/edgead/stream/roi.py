@@ -1,4 +1,4 @@
-"""Which part of a camera's picture is judged: boxes, polygons and painted pictures, in pixels of the frame.
+"""Restricts what of a camera's frame is judged: boxes, polygons and painted images, in pixels of the frame.
 
 What is not judged is taken out of the anomaly map before the score, as the bundle's own mask is (`edgead.ops.mask`).
 """

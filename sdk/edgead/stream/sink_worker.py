@@ -1,4 +1,4 @@
-"""Sinks on threads of their own: one that is slow, fails or hangs costs its own results and nobody else's time.
+"""Runs each sink on a thread of its own: one that is slow, fails or hangs costs its own results and nobody else's time.
 
 What is promised: results reach a sink in order. Where frames come from files the line waits for the sink, and
 nothing is left out. Where they come live the line waits for nobody: a sink that is behind by its whole queue loses

@@ -1,4 +1,4 @@
-"""How the line is doing: counts since the start, and the spread of ages and times over the newest results."""
+"""Counts how the line is doing: since the start, with percentiles of ages and times over the newest results."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Meter:
             return MeterSnapshot(self._frames, dict(self._verdicts), self._late, share, list(self._samples))
 
 
-def spread(values: Iterable[float]) -> Spread:
+def percentiles(values: Iterable[float]) -> Spread:
     """The percentiles of `values`."""
     kept = list(values)
     return Spread(*(round(float(value), 3) for value in np.percentile(kept, (50, 95, 99)))) if kept else Spread()

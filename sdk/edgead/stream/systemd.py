@@ -1,4 +1,4 @@
-"""Telling systemd how the line is: ready, alive, stopping (sd_notify(3), one datagram on a unix socket each).
+"""Notifies systemd how the line is: ready, alive, stopping (sd_notify(3), one datagram on a unix socket each).
 
 With `WatchdogSec=` in the unit systemd starts the line anew when it says nothing for that long. The line only
 says it is alive while frames are judged or every camera is known to have none, so a thread that hangs is noticed.

@@ -1,4 +1,4 @@
-"""Who may see the page: every request passes here first. Plain ASGI and the standard library.
+"""Authenticates every request before the page sees it. Plain ASGI and the standard library.
 
 - A token, where one is set, as a bearer token or by a cookie that the login gives; compared in constant time.
 - The Host header must name this machine, so that a foreign page cannot reach it by rebinding its own name.

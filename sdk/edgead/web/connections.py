@@ -1,4 +1,4 @@
-"""Connections to the page's server: those that say nothing, or have not shown the token, keep nobody out.
+"""Limits connections to the page's server, so that silent or unauthorized ones keep nobody out.
 
 A request must be complete, and its answer taken, within a deadline. Connections that no request with the token has
 come over share a few places: when these are taken, the one that has waited longest gives way to the newest.

@@ -55,15 +55,15 @@ class Pages:
 
     def __init__(
         self,
-        board: DashboardState,
-        bell: AsyncNotifier,
+        dashboard: DashboardState,
+        notifier: AsyncNotifier,
         hooks: Hooks,
         metrics: Callable[[], str],
         station: str,
         token: str,
         fps: float,
     ) -> None:
-        self._board, self._bell, self._hooks, self._metrics = board, bell, hooks, metrics
+        self._dashboard, self._notifier, self._hooks, self._metrics = dashboard, notifier, hooks, metrics
         self._station, self._token, self._period_s = station, token, 1.0 / fps
         self._pictures: dict[tuple[str, bool], _Cached] = {}
         self._static = {file.name: file.read_bytes() for file in files("edgead.web").joinpath("static").iterdir()}
@@ -136,10 +136,10 @@ class Pages:
 
     async def _state(self, request: Request) -> Response:
         after = _integer(request.query_params.get("after"))
-        if request.query_params.get("run") != self._board.run:
+        if request.query_params.get("run") != self._dashboard.run:
             after = 0
-        await self._bell.heard(lambda: self._board.number > after, _BEAT_S)
-        status, state = self._status(), self._board.state(after)
+        await self._notifier.wait_until(lambda: self._dashboard.number > after, _BEAT_S)
+        status, state = self._status(), self._dashboard.state(after)
         state |= {"station": self._station, "trouble": self._trouble(status), "now": time.time()}
         state |= {"can_set": self._hooks.set_threshold is not None, "threshold": status.get("threshold", 1.0)}
         state["line"] = {key: status[key] for key in _TOLD if status.get(key)}
@@ -161,16 +161,16 @@ class Pages:
         heatmap = request.query_params.get("heatmap") != "0"
 
         def newer() -> bool:
-            latest = self._board.latest(name)
+            latest = self._dashboard.latest(name)
             return latest is not None and latest.number > after
 
-        if not await self._bell.heard(newer, _PATIENCE_S):
+        if not await self._notifier.wait_until(newer, _PATIENCE_S):
             return Response(status_code=204)
         cached = self._pictures.setdefault((name, heatmap), _Cached())
         async with cached.lock:
             if cached.number <= after:  # this viewer has the last one: wait until another is due
                 await asyncio.sleep(max(0.0, cached.time + self._period_s - time.monotonic()))
-            latest = self._board.latest(name)
+            latest = self._dashboard.latest(name)
             due = time.monotonic() - cached.time >= self._period_s
             if latest is not None and due and latest.number != cached.number:
                 cached.data = await asyncio.to_thread(picture, latest, heatmap)
@@ -178,7 +178,7 @@ class Pages:
             return Response(cached.data, media_type="image/jpeg", headers={"X-Number": str(cached.number)})
 
     async def _anomaly(self, request: Request) -> Response:
-        anomaly = self._board.anomaly(request.path_params["number"])
+        anomaly = self._dashboard.anomaly(request.path_params["number"])
         if anomaly is None:
             return PlainTextResponse("That anomaly is no longer kept here.\n", 404)
         data = anomaly.thumb if "thumb" in request.query_params else anomaly.picture
@@ -205,7 +205,7 @@ class Pages:
     def _trouble(self, status: dict[str, Any]) -> str:
         """Why the line is not judging, without names, since anyone may ask; empty while it is."""
         lost = sum(camera["state"] == "lost" for camera in status.get("cameras", {}).values())
-        quiet = self._board.quiet()
+        quiet = self._dashboard.quiet()
         if lost:
             return "a camera is lost" if lost == 1 else f"{lost} cameras are lost"
         blind = sum(camera["judged_share"] == 0 for camera in status.get("cameras", {}).values())

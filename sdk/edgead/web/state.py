@@ -36,7 +36,7 @@ class Latest:
 
     frame: Frame
     result: Result
-    number: int  # of the result on this board
+    number: int  # of the result on this dashboard
     seen: float  # time.monotonic
 
 

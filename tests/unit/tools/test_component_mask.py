@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from edgead.errors import DataError, UsageError
-from edgead_tools.pipeline.component_mask import SEEN, open_segmentation, segmented_foreground
+from edgead_tools.pipeline.component_mask import SEEN, foreground_from_components, open_segmentation
 
 
 def test_it_is_white_where_a_component_may_lie_and_a_cell_around() -> None:
     frames = [component_tray.frame(component_tray.labels(bolt=rows)) for rows in (4, 8)]
-    mask = segmented_foreground(component_tray.bundle(), frames)
+    mask = foreground_from_components(component_tray.bundle(), frames)
     expected = np.zeros((component_tray.SIDE, component_tray.SIDE), np.uint8)
     expected[1:11, 1:11] = 255  # the longer bolt, with a cell around it
     expected[19:29, 19:29] = 255
@@ -24,14 +24,14 @@ def test_it_is_white_where_a_component_may_lie_and_a_cell_around() -> None:
 def test_what_hardly_ever_lies_somewhere_does_not_count() -> None:
     usual = component_tray.frame(component_tray.labels(nut=0))
     rare = component_tray.frame(component_tray.labels())
-    mask = segmented_foreground(component_tray.bundle(), [*[usual] * round(1 / SEEN), rare])
+    mask = foreground_from_components(component_tray.bundle(), [*[usual] * round(1 / SEEN), rare])
     assert mask[4, 4] == 255
     assert mask[24, 24] == 0
 
 
 def test_no_component_anywhere_is_no_mask() -> None:
     with pytest.raises(DataError, match="paint a mask instead"):
-        segmented_foreground(component_tray.bundle(), [component_tray.frame(component_tray.labels(0, 0))] * 3)
+        foreground_from_components(component_tray.bundle(), [component_tray.frame(component_tray.labels(0, 0))] * 3)
 
 
 def test_a_bundle_without_components_says_so(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def output_names(program: ExportedProgram) -> list[str]:
 def in_half(program: ExportedProgram) -> ExportedProgram:
     """The program with all weights and products in FP16, but for its input and outputs.
 
-    No islands of FP32 are kept, which the ONNX road has where numbers would overflow or vanish: golden frames must
+    No nodes are kept in FP32, as the ONNX export does where numbers would overflow or vanish: golden frames must
     show whether it matters. Raises EngineError where the network itself insists on FP32 somewhere.
     """
     network: Any = program.module()

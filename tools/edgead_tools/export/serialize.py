@@ -33,7 +33,7 @@ def serialize(
 
     Its input is `image` (B, 3, H, W) FP32, its outputs are the maps in FP32 by their names. It has one optimization
     profile, from 1 to the most of `batches` and made for the most. Networks are strongly typed and TF32 is off; FP16 is
-    all of the network, without islands of FP32. `workspace` is the most of the GPU's memory, in bytes, that one layer
+    all of the network, without FP32 nodes. `workspace` is the most of the GPU's memory, in bytes, that one layer
     may use; 0 is no limit.
 
     Raises UsageError for INT8 and an unknown precision, AbsentError without a GPU or a torch-tensorrt that can do it,

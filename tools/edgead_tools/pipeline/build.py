@@ -1,4 +1,4 @@
-"""The recipe: from a folder of good images to a verified bundle.
+"""Builds: from a folder of good images to a verified bundle.
 
 images -> checked and split -> trained -> exported (torch ends here) -> thresholds through the same detector the
 line runs -> golden frames -> lower precisions where a recipe asks for them -> bundle. Stages talk through files in the
@@ -40,7 +40,7 @@ from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, TrainingImages, create_method
-from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, segmented_foreground
+from edgead_tools.pipeline.component_mask import MASK, foreground_from_components, masked_fusion, open_segmentation
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
@@ -241,7 +241,7 @@ def _read_mask(config: BuildConfig, images: Images, reporter: Reporter) -> Foreg
                 yield read_image(sample.path, bits=config.bits)
                 on_progress(count, len(samples))
 
-        return segmented_foreground(open_segmentation(Path(config.mask)), frames())
+        return foreground_from_components(open_segmentation(Path(config.mask)), frames())
 
 
 def _calibrate(

@@ -36,7 +36,7 @@ def open_segmentation(path: Path) -> Bundle:
     return bundle
 
 
-def segmented_foreground(bundle: Bundle, frames: Iterable[ImageU8]) -> Foreground:
+def foreground_from_components(bundle: Bundle, frames: Iterable[ImageU8]) -> Foreground:
     """White in each of the bundle's cells where some component lies in good frames, and in the cells around.
 
     Raises DataError where no component is found in any.

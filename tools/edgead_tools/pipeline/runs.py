@@ -20,7 +20,7 @@ from edgead.files import write_file
 
 SETTINGS = "settings.json"
 IMAGES = "images.json"
-ROOM = 64 << 20  # bytes for checkpoints, of which two lie there at times, the network and the bundle
+RESERVE = 64 << 20  # bytes for checkpoints, of which two lie there at times, the network and the bundle
 
 
 @contextmanager
@@ -55,12 +55,12 @@ def pin_images(folder: Path, digest: str) -> None:
 
 
 def check_space(folder: Path, images: int) -> None:
-    """Raise DataError where the disk has no room for `images` bytes of images and what a build writes beside them."""
-    free, needed = shutil.disk_usage(folder).free, images + ROOM
+    """Raise DataError where the disk lacks space for `images` bytes of images and what a build writes beside them."""
+    free, needed = shutil.disk_usage(folder).free, images + RESERVE
     if free < needed:
         raise DataError(
             f"the build needs about {needed / 1e6:.0f} MB beside its bundle and the disk of {folder.parent.resolve()} "
-            f"has {free / 1e6:.0f} MB free: make room, or give another --out"
+            f"has {free / 1e6:.0f} MB free: free some, or give another --out"
         )
 
 

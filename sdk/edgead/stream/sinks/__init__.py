@@ -1,4 +1,4 @@
-"""Sinks: where frames and their results go. Each is one file, named in one table, imported when it is asked for."""
+"""Opens sinks: where frames and their results go. Each is one file, named in one table, imported when asked for."""
 
 from __future__ import annotations
 

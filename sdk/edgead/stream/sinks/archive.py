@@ -1,4 +1,4 @@
-"""A folder of events under a quota: each is a folder of files that appears whole, and the oldest go first.
+"""Keeps a folder of events under a quota: each is a folder of files that appears whole, and the oldest go first.
 
     FOLDER/2026-11-22/20261122T134501.250000_000123_camera_0_NG/{frame.png,heatmap.jpg,result.json}
 

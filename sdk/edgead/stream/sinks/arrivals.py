@@ -1,4 +1,4 @@
-"""When an archive's events arrived, by a clock of the archive's own that setting the computer's clock does not move.
+"""Records when events arrived, by a clock of the archive's own that setting the computer's clock does not move.
 
 A board without a battery clock starts in 1970, or where it was switched off, and is set by the network later; a clock
 may also be set wrong for a while. So age is not read off the computer's clock: within a run it is measured by the

@@ -1,4 +1,4 @@
-"""What every sink is, and what a sink may ask of the pipeline that feeds it."""
+"""Defines what every sink is, and what a sink may ask of the pipeline that feeds it."""
 
 from __future__ import annotations
 

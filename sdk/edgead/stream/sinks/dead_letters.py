@@ -1,4 +1,4 @@
-"""What could not be delivered and never will be: counted by reason, and kept as JSON lines up to a quota.
+"""Keeps what could not be delivered and never will be: counted by reason, as JSON lines up to a quota.
 
 A line is `{"when": ..., "reason": ..., "number": ..., "message": ...}`: the time in UTC, why the receiver will not have
 it, its number in the queue, and the message as it was to be sent. The file only grows; where it is moved away, a new

@@ -1,4 +1,4 @@
-"""A first-in, first-out queue on the disk, for results whose receiver may be away.
+"""Implements a first-in, first-out queue on the disk, for results whose receiver may be away.
 
 What is promised. Once `append` has returned, a record is handed out by `peek`, in order, until `acknowledge` has
 named it: also after the program was killed, since every write has reached the system by then. It outlives a power

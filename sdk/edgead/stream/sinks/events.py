@@ -1,4 +1,4 @@
-"""What a person will want to see again: anomalies and borderline frames, under a quota and a retention.
+"""Records what a person will want to see again: anomalies and borderline frames, under a quota and a retention.
 
 Each is a folder with the frame as it was judged, the heatmap over it and the result as JSON; see `archive`.
 """
@@ -62,11 +62,11 @@ class EventRecorder(Sink):
         if not reason:
             return
         dated = dataclasses.replace(frame, time=frame.time or time.time())
-        told = dataclasses.replace(result, extra={**result.extra, "kept_for": reason})
+        explained = dataclasses.replace(result, extra={**result.extra, "kept_for": reason})
         files = {
             f"frame.{self._format}": _encode(self._format, frame.image),
             "heatmap.jpg": _encode("jpg", result.overlay(frame.image)),
-            "result.json": told.to_json().encode() + b"\n",
+            "result.json": explained.to_json().encode() + b"\n",
         }
         self._archive.add(f"{name_of(dated)}_{result.verdict}", dated.time, files)
 

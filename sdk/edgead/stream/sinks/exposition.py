@@ -1,4 +1,4 @@
-"""The line in numbers, as Prometheus reads them: text exposition format, version 0.0.4."""
+"""Writes the line's numbers as Prometheus reads them: text exposition format, version 0.0.4."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Tally:
                 *_histogram("edgead_frame_age_seconds", "Time from capture to judgment.", self._age),
             ]
         if line is not None:
-            told = [
+            known = [
                 ({"camera": camera, "verdict": verdict}, n)
                 for camera, verdicts in line.counts.items()
                 for verdict, n in verdicts.items()
             ]
-            counts = told or counts  # the line counts what a busy sink may have missed
+            counts = known or counts  # the line counts what a busy sink may have missed
             lines += _of_line(line)
         return "\n".join([*_family("edgead_results_total", "counter", "Results by verdict.", counts), *lines, ""])
 

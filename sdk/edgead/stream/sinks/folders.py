@@ -1,4 +1,4 @@
-"""Folders that a sink has to itself: made, locked against a second program, and written so that they last."""
+"""Manages folders that a sink has to itself: made, locked against a second program, and written so that they last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotated frames as JPEG files in a folder. Nothing there is ever overwritten, and no file is there by half."""
+"""Writes annotated frames as JPEG files in a folder. Nothing is ever overwritten, and no file is there by half."""
 
 from __future__ import annotations
 

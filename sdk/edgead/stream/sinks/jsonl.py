@@ -1,4 +1,4 @@
-"""Results as JSON lines, each written at once, so that a reader never waits.
+"""Writes results as JSON lines, each at once, so that a reader never waits.
 
 A line is in the hands of the system when `emit` returns, so it outlives the program; a power cut costs what was
 written in the last `sync` seconds. A file that was moved away, as logrotate does, is begun anew with the next line.

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, at http://127.0.0.1:9108/metrics unless told otherwise."""
+"""Serves metrics for Prometheus, at http://127.0.0.1:9108/metrics unless told otherwise."""
 
 from __future__ import annotations
 

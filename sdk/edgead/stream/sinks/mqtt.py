@@ -1,4 +1,4 @@
-"""Results to an MQTT broker (paho-mqtt, protocol 3.1.1, QoS 1), through a queue on the disk.
+"""Publishes results to an MQTT broker (paho-mqtt, protocol 3.1.1, QoS 1), through a queue on the disk.
 
 What is promised: every result that `emit` took arrives at the broker at least once, in order, however long the broker
 is away and whether or not the program is restarted meanwhile; see `disk_queue` for power cuts and for the limit at

@@ -1,4 +1,4 @@
-"""Sinks in one string: 'keep:saved?quota=10GB&days=30' is a kind, a place and options.
+"""Reads a sink from one string: 'keep:saved?quota=10GB&days=30' is a kind, a place and options.
 
 A sink's options are the parameters of its class beyond the first, which is the place. Their annotations say how
 each is read: `bool`, `int`, `float`, `str`, `Path`, or Annotated with a function from text that raises a ValueError

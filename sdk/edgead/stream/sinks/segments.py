@@ -1,4 +1,4 @@
-"""The files of a disk queue: records in segments, and what is done about damaged ones.
+"""Reads and writes the files of a disk queue: records in segments, and what is done about damaged ones.
 
 A segment is named by the number of its first record. Each record is a length, a CRC-32 over its number and its data,
 and the data; numbers rise by one within a segment. A damaged record is taken out by splitting its segment around it,

@@ -1,4 +1,4 @@
-"""Annotated frames as video files.
+"""Writes annotated frames as video files.
 
 Matroska (.mkv), WebM and AVI can be played while they are written and after a kill, but for the last 256 KiB; WebM
 (VP8) also in a browser, at about six times the work. MP4 and QuickTime are readable once they are closed, so they are

@@ -1,4 +1,4 @@
-"""The live page, at http://127.0.0.1:8080 unless told otherwise; `edgead.web` says what it shows."""
+"""Serves the live page, at http://127.0.0.1:8080 unless told otherwise; `edgead.web` has the page."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Web(Sink):
         if not 0 < fps <= 60:
             raise UsageError("the page's fps must be more than 0 and at most 60")
         where = read_address(address, "web")
-        self._bell, self._hooks, self._tally = AsyncNotifier(), Hooks(), Tally()
-        self._board = DashboardState(self._bell.ring)
+        self._notifier, self._hooks, self._tally = AsyncNotifier(), Hooks(), Tally()
+        self._dashboard = DashboardState(self._notifier.notify)
         self._line: PipelineControl | None = None
         title = station or socket.gethostname()
-        pages = Pages(self._board, self._bell, self._hooks, self._metrics, title, where.token, fps)
+        pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, where.token, fps)
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
         self._server = Server(AuthMiddleware(pages.app(), where.token, split_names(names), where.loopback), listening)
@@ -45,11 +45,11 @@ class Web(Sink):
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)
-        self._board.add(frame, result)
+        self._dashboard.add(frame, result)
 
     def _metrics(self) -> str:
         return self._tally.text(self._line.status() if self._line is not None else None)
 
     def close(self) -> None:
-        self._bell.close()
+        self._notifier.close()
         self._server.close()

@@ -1,4 +1,4 @@
-"""Results to a web server: one POST of JSON each, through a queue on the disk.
+"""Posts results to a web server: one POST of JSON each, through a queue on the disk.
 
 What is promised: every result that `emit` took is posted until the server answers with 2xx, in order; see
 `disk_queue` for crashes, power cuts and the limit. Only what the server says it will never take (400, 413, 422) is

@@ -1,4 +1,4 @@
-"""Sources: where frames come from. Each is one file, named in one table, imported when it is asked for.
+"""Opens sources: where frames come from. Each is one file, named in one table, imported when it is asked for.
 
 A source is read frame by frame by one thread, which waits for each. What becomes of live frames that come faster
 than they are judged is decided where they are queued (`edgead.stream.queue`), not here.
@@ -113,12 +113,12 @@ def described(spec: str) -> str:
     """A spec in words for messages and results, without anything secret."""
     kind, name = parse(spec)
     if kind == "gst":
-        from edgead.stream.sources.gstreamer import describe as describe_pipeline
+        from edgead.stream.sources.gstreamer import short_name
 
-        return describe_pipeline(name)
-    from edgead.stream.sources.capture import describe
+        return short_name(name)
+    from edgead.stream.sources.capture import redacted
 
-    return describe(spec)
+    return redacted(spec)
 
 
 def parse(spec: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Opening cameras, videos and network streams through OpenCV, with time-outs and without giving away passwords."""
+"""Opens cameras, videos and network streams through OpenCV, with time-outs and without giving away passwords."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def open_capture(
 ) -> Capture:
     """A camera by number or device path, a video file by path, a stream by URL; raises SourceError.
 
-    A stream that shows nothing for `timeout` seconds is lost; 0 waits for ever. A camera is handed to `prepare` before
-    its first frame.
+    A stream that shows nothing for `timeout` seconds is lost; 0 waits without limit. A camera is handed to `prepare`
+    before its first frame.
     """
     if isinstance(target, int) or target.startswith("/dev/"):
         capture = cv2.VideoCapture(target, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
@@ -67,10 +67,10 @@ def open_capture(
     if capture.isOpened():
         return OpenCvCapture(capture)
     capture.release()
-    raise SourceError(f"{describe(target)} cannot be opened: {_advice(target)}")
+    raise SourceError(f"{redacted(target)} cannot be opened: {_advice(target)}")
 
 
-def describe(target: int | str) -> str:
+def redacted(target: int | str) -> str:
     """The target in words for messages and results: user names, passwords and queries are left out.
 
     Of an address in which they cannot be told from the rest nothing is left but its kind.

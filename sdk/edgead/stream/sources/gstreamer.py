@@ -1,4 +1,4 @@
-"""GStreamer pipelines as a source: a `gst-launch-1.0` of its own whose raw frames are read from a pipe.
+"""Reads GStreamer pipelines: a `gst-launch-1.0` of its own whose raw frames are read from a pipe.
 
 OpenCV's wheels have no GStreamer, and a pipeline in a process of its own can neither hang nor crash the line. The
 child says the size of its frames in the caps it prints (`-v`); they come as BGR, rows padded to 4 bytes.
@@ -82,10 +82,10 @@ class GstCapture:
         """Start the child and wait for the size of its frames; raises SourceError saying why there is none."""
         program = shutil.which(PROGRAM)
         if program is None:
-            raise SourceError(f"{describe(pipeline)} needs GStreamer's {PROGRAM}, which is not installed: {INSTALL}")
+            raise SourceError(f"{short_name(pipeline)} needs GStreamer's {PROGRAM}, which is not installed: {INSTALL}")
         self._pipeline = pipeline
         self._timeout = timeout or None
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in release; a pipe nobody reads would stall
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed in release; a pipe nobody reads would stall
         self._frames, end = os.pipe()
         self._frame = b""
         self._count = 0
@@ -96,13 +96,13 @@ class GstCapture:
                 arguments(program, pipeline, end),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=self._complaints,
+                stderr=self._messages,
                 pass_fds=[end],
                 start_new_session=True,  # Ctrl-C is ours to answer
             )
         except BaseException:
             os.close(self._frames)
-            self._complaints.close()
+            self._messages.close()
             raise
         finally:
             os.close(end)
@@ -116,20 +116,20 @@ class GstCapture:
     def _first_caps(self) -> Caps:
         """What the child says its frames are; raises SourceError with its complaint."""
         assert self._child.stdout is not None
-        told = self._child.stdout.fileno()
-        os.set_blocking(told, False)
+        handle = self._child.stdout.fileno()
+        os.set_blocking(handle, False)
         text, limit = b"", time.monotonic() + (self._timeout or TIMEOUT_S)
         while (left := limit - time.monotonic()) > 0:
-            if not select.select([told], [], [], left)[0]:
+            if not select.select([handle], [], [], left)[0]:
                 break
-            read = os.read(told, 1 << 16)
+            read = os.read(handle, 1 << 16)
             if not read:
                 break
             text += read
             for line in text.decode(errors="replace").splitlines():
                 if (caps := parse_caps(line)) is not None:
                     return caps
-        raise SourceError(f"{describe(self._pipeline)} shows nothing: {self._complaint()}")
+        raise SourceError(f"{short_name(self._pipeline)} shows nothing: {self._reason()}")
 
     def grab(self) -> bool:
         view, filled = memoryview(self._buffer), 0
@@ -138,7 +138,7 @@ class GstCapture:
             self._hear()
             left = None if self._timeout is None else max(0.0, ends - time.monotonic())
             if not select.select([self._frames], [], [], left)[0]:
-                raise SourceError(f"{describe(self._pipeline)} was lost: it showed no frame for {self._timeout:g} s")
+                raise SourceError(f"{short_name(self._pipeline)} was lost: it showed no frame for {self._timeout:g} s")
             read = os.readv(self._frames, [view[filled:]])
             if read == 0:
                 return self._at_end()
@@ -147,20 +147,20 @@ class GstCapture:
         return True
 
     def _hear(self) -> None:
-        """Empty the pipe of the child's words; frames of another size than before cannot be told apart."""
+        """Empty the pipe of the child's words; frames of another size than before cannot be distinguished."""
         assert self._child.stdout is not None
         with contextlib.suppress(BlockingIOError):
             for line in os.read(self._child.stdout.fileno(), 1 << 16).decode(errors="replace").splitlines():
                 caps = parse_caps(line)
                 if caps is not None and (caps.width, caps.height) != (self._caps.width, self._caps.height):
-                    raise SourceError(f"{describe(self._pipeline)} was lost: its frames changed their size")
+                    raise SourceError(f"{short_name(self._pipeline)} was lost: its frames changed their size")
 
     def _at_end(self) -> bool:
         """Whether the child ended well is its exit code; raises SourceError where it did not."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self._child.wait(_END_S) == 0:
                 return False
-        raise SourceError(f"{describe(self._pipeline)} was lost after {self._count} frames: {self._complaint()}")
+        raise SourceError(f"{short_name(self._pipeline)} was lost after {self._count} frames: {self._reason()}")
 
     def retrieve(self) -> tuple[bool, Any]:
         caps = self._caps
@@ -173,10 +173,10 @@ class GstCapture:
             return self._caps.fps
         return float(self._count) if self._child.poll() == 0 else 0.0
 
-    def _complaint(self) -> str:
+    def _reason(self) -> str:
         """The child's last error in a line, without anything secret."""
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").splitlines()
+        self._messages.seek(0)
+        lines = self._messages.read().decode(errors="replace").splitlines()
         errors = [line.strip() for line in lines if "rror" in line or "WARNING" in line] or [" ".join(lines[-1:])]
         text = re.sub(r"://\S*@", "://***@", _SECRET.sub(r"\1***", errors[0])) or "it gives no reason"
         return f"{text}; try it with {PROGRAM}" if len(text) < 400 else f"{text[:400]}..."
@@ -186,7 +186,7 @@ class GstCapture:
 
     def release(self) -> None:
         """End the child, by force if need be; calling it again does nothing."""
-        if self._complaints.closed:
+        if self._messages.closed:
             return
         os.close(self._frames)  # a child that is writing ends by it
         self._child.terminate()
@@ -197,10 +197,10 @@ class GstCapture:
             self._child.wait()
         assert self._child.stdout is not None
         self._child.stdout.close()
-        self._complaints.close()
+        self._messages.close()
 
 
-def describe(pipeline: str) -> str:
+def short_name(pipeline: str) -> str:
     """The pipeline by its first element: the rest may hold passwords."""
     first = re.match(r"\s*([A-Za-z0-9_]+)", pipeline)
     return f"gst:{first[1]}" if first else "gst:"
@@ -208,7 +208,7 @@ def describe(pipeline: str) -> str:
 
 def open_gst(name: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture) -> LiveSource:
     """The pipeline `name`, written as for gst-launch-1.0 and without a sink."""
-    return LiveSource(opener(name, timeout), describe(name), bits, timeout)
+    return LiveSource(opener(name, timeout), short_name(name), bits, timeout)
 
 
 def open_csi(name: str, bits: int, timeout: float, opener: Callable[[str, float], Capture] = GstCapture) -> LiveSource:

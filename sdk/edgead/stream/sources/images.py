@@ -1,4 +1,4 @@
-"""Image files as a source: a folder, a glob or one file, in natural order, read in step."""
+"""Reads image files: a folder, a glob or one file, in natural order, in step."""
 
 from __future__ import annotations
 

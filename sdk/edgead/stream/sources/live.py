@@ -1,4 +1,4 @@
-"""Cameras and network streams: one frame after the other, each within its time."""
+"""Reads cameras and network streams: one frame after the other, each within its time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 from edgead.closing import Closing
 from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
-from edgead.stream.sources.capture import TIMEOUT_S, Capture, describe, open_capture
+from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
 from edgead.stream.sources.mjpeg import open_http
 from edgead.stream.sources.settings import apply_settings, parse_settings
 from edgead.types import Frame, ImageU8
@@ -24,7 +24,7 @@ class LiveSource(Closing):
     """Frames as a device or a network delivers them, read by the thread that iterates.
 
     A frame that cannot be decoded is counted in `unreadable`. Losing the device, or seeing nothing of it for
-    `timeout` seconds (0: for ever), raises SourceError in the iteration, after the last frame it delivered.
+    `timeout` seconds (0: without limit), raises SourceError in the iteration, after the last frame it delivered.
     """
 
     live = True
@@ -128,10 +128,10 @@ def open_camera(name: str, bits: int, timeout: float, opener: Callable[..., Capt
         raise SourceError(f"'{device}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
     target = int(device) if device.isdecimal() else device
     if not query:
-        return LiveSource(opener(target, timeout), describe(target), bits, timeout)
+        return LiveSource(opener(target, timeout), redacted(target), bits, timeout)
     settings = parse_settings(query)
-    prepared = opener(target, timeout, lambda capture: apply_settings(capture, settings, describe(target)))
-    return LiveSource(prepared, describe(target), bits, timeout)
+    prepared = opener(target, timeout, lambda capture: apply_settings(capture, settings, redacted(target)))
+    return LiveSource(prepared, redacted(target), bits, timeout)
 
 
 def open_stream(
@@ -139,12 +139,12 @@ def open_stream(
 ) -> LiveSource:
     """A network stream by URL."""
     if name.partition(":")[0].lower() in ("rtsps", "rtmps"):
-        _log.warning("%s is encrypted, but who answers is not verified: FFmpeg does not ask", describe(name))
-    return LiveSource(opener(name, timeout), describe(name), bits, timeout)
+        _log.warning("%s is encrypted, but who answers is not verified: FFmpeg does not ask", redacted(name))
+    return LiveSource(opener(name, timeout), redacted(name), bits, timeout)
 
 
 def open_web(
     name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
 ) -> LiveSource:
     """A stream by its HTTP address."""
-    return LiveSource(opener(name, timeout), describe(name), bits, timeout)
+    return LiveSource(opener(name, timeout), redacted(name), bits, timeout)

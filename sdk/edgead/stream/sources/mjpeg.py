@@ -1,4 +1,4 @@
-"""Motion JPEG over HTTP (multipart/x-mixed-replace), as network cameras and most bridges serve it.
+"""Reads Motion JPEG over HTTP (multipart/x-mixed-replace), as network cameras and most bridges serve it.
 
 Read here and not by FFMPEG: a damaged picture is told from a whole one, nothing is buffered, and the time of
 capture is known before the picture is decoded.
@@ -32,7 +32,7 @@ from urllib.request import (
 
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
-from edgead.stream.sources.capture import Capture, describe, open_capture
+from edgead.stream.sources.capture import Capture, open_capture, redacted
 from edgead.stream.sources.opening import OpeningDeadline
 from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
 
@@ -59,7 +59,7 @@ def open_http(url: str | int, timeout: float) -> Capture:
     response.close()
     if urlsplit(url).scheme == "https" and verify:
         raise SourceError(
-            f"{describe(url)} is no Motion JPEG, the one form that is read over https with the camera verified: choose "
+            f"{redacted(url)} is no Motion JPEG, the one form that is read over https with the camera verified: choose "
             f"it at the camera, or ask for no verification with ?{_UNVERIFIED}"
         )
     return open_capture(url, timeout)
@@ -88,16 +88,16 @@ def _respond(url: str, timeout: float, verify: bool) -> http.client.HTTPResponse
     except HTTPError as error:
         error.close()
         advice = "check the user name and the password" if error.code in (401, 403) else "check the address"
-        raise SourceError(f"{describe(url)} answers '{error.code} {error.reason}': {advice}") from None
+        raise SourceError(f"{redacted(url)} answers '{error.code} {error.reason}': {advice}") from None
     except URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise SourceError(
-                f"{describe(url)} is not trusted ({error.reason.verify_message}): name a file with its certificate in "
+                f"{redacted(url)} is not trusted ({error.reason.verify_message}): name a file with its certificate in "
                 f"SSL_CERT_FILE, or ask for no verification with ?{_UNVERIFIED}"
             ) from None
-        raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
+        raise SourceError(f"{redacted(url)} cannot be opened: {_words(error)}; check address and network") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SourceError(f"{describe(url)} cannot be opened: {_words(error)}; check address and network") from None
+        raise SourceError(f"{redacted(url)} cannot be opened: {_words(error)}; check address and network") from None
     return response
 
 

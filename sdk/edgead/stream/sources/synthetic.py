@@ -1,4 +1,4 @@
-"""A part that was never made, for tests and demos: a plate with holes that moves a little from frame to frame.
+"""Generates frames for tests and demos: a plate with holes that moves a little from frame to frame.
 
 `synthetic:640x480@30,defects=20,faults=100,frames=500,seed=1`: at 30 frames a second like a camera, or, without
 `@30`, one after the other like files; every 20th with a scratch; after every 100 three that show one of the troubles

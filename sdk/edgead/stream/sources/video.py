@@ -1,4 +1,4 @@
-"""A video file as a source, read in step: every frame, in order."""
+"""Reads a video file in step: every frame, in order."""
 
 from __future__ import annotations
 

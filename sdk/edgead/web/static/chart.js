@@ -2,8 +2,8 @@
 
 const MARKS = { OK: "--ok-mark", NG: "--ng-mark", REVIEW: "--review-mark", INVALID: "--invalid-mark", LATE: "--late-mark" };
 
-/** Draw `points` ([number, time, score, verdict], oldest first, at most `room`) and the thresholds into `canvas`. */
-export function drawHistory(canvas, points, room, threshold, wished) {
+/** Draw `points` ([number, time, score, verdict], oldest first, at most `capacity`) and the thresholds into `canvas`. */
+export function drawHistory(canvas, points, capacity, threshold, wished) {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width || !height) return;
@@ -23,7 +23,7 @@ export function drawHistory(canvas, points, room, threshold, wished) {
   const left = 0, right = width - 8.2 * unit, bottom = height - 0.3 * unit, upper = 0.6 * unit;
   const ceiling = ceilingOf(points, Math.max(threshold, wished ?? 0));
   const y = (score) => bottom - (bottom - upper) * Math.min(Math.max(score, 0), ceiling) / ceiling;
-  const step = (right - left) / room;
+  const step = (right - left) / capacity;
   const stroke = Math.max(1, step * 0.62);
 
   pen.fillStyle = color("--line");

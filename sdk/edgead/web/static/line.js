@@ -7,7 +7,7 @@ const SIGNS = { OK: "✓", NG: "✕", REVIEW: "?", INVALID: "–", LATE: "◷" }
 const SEVERITY = ["OK", "LATE", "INVALID", "REVIEW", "NG"];
 const HOLD = { NG: 1500, REVIEW: 1000, INVALID: 1000, LATE: 500, OK: 0 }; // ms that a verdict stays to be read
 const STILLS = ["NG", "REVIEW"]; // while such a verdict is shown, so is its picture: what is read is what is seen
-const ROOM = 600; // results in the history
+const HISTORY = 600; // results in the history
 const SILENCE = 3000; // ms without an answer: no contact
 const QUIET = 10; // seconds without a result: waiting
 const DIRECT = 4; // cameras that may each have a question open; a browser has six connections
@@ -53,7 +53,7 @@ function show() {
   for (const camera of state.cameras) {
     const tile = tiles.get(camera.name) ?? addTile(camera.name);
     tile.camera = camera;
-    tile.points = tile.points.concat(camera.history).slice(-ROOM);
+    tile.points = tile.points.concat(camera.history).slice(-HISTORY);
     judge(tile, camera.history);
   }
   chosen ??= state.cameras[0]?.name ?? null;
@@ -165,7 +165,7 @@ function beat() {
   const tile = tiles.get(chosen);
   const count = tile?.points.length ?? 0;
   $("history-of").textContent = count ? `${tiles.size > 1 ? `${tile.name}, ` : ""}last ${count} results` : "";
-  drawHistory($("chart"), tile?.points ?? [], ROOM, state?.threshold ?? 1, wished);
+  drawHistory($("chart"), tile?.points ?? [], HISTORY, state?.threshold ?? 1, wished);
 }
 
 /** The word to show for a camera, and what is amiss. Never a verdict that is no longer true. */
