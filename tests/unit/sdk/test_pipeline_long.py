@@ -336,6 +336,7 @@ def test_the_line_says_that_it_is_alive_only_when_it_is(quick: Detector) -> None
     until(lambda: len(beats) > count + 1, 5)  # one that may show nothing for any time is well
     quiet.stop()
     thread.join(30)
+    until(lambda: threads() == [])  # its camera sleeps for longer than the line waits
 
 
 def test_pauses_grow_to_the_longest_and_are_never_the_same_for_all() -> None:
