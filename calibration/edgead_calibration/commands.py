@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 
 from edgead.bundle import Manifest
-from edgead.cli.options import BundlePath, shown
+from edgead.cli.options import BundlePath, finite, shown
 from edgead.types import Frame
 
-Rate = Annotated[float | None, typer.Option(help="Share of good parts that may be refused, such as 0.01.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(min=0, max=0.5, callback=finite, help="Share of good parts that may be refused, such as 0.01."),
+]
 Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 

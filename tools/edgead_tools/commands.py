@@ -15,6 +15,7 @@ from edgead.config import BuildConfig, load_build
 from edgead.config.fields import fields_of
 
 BUILD = fields_of(BuildConfig)
+LAST_SEED = 2**63 - 1
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")]
 Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")]
 
@@ -107,9 +108,10 @@ def sweep(
     method: Annotated[list[str] | None, typer.Option(help="A method to try; repeatable.  [default: all]")] = None,
     preset: Annotated[list[str] | None, typer.Option(help="A preset to try; repeatable.  [default: edge]")] = None,
     size: Annotated[
-        list[int] | None, typer.Option(help="A side of the input to try; repeatable.  [default: 128, 192, 256]")
+        list[int] | None,
+        typer.Option(min=64, max=2048, help="A side of the input to try; repeatable.  [default: 128, 192, 256]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="Of every training.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
     ] = None,
@@ -135,8 +137,8 @@ def sweep(
 def components(
     data: Annotated[Path, typer.Argument(help="Folder of good images, or of a data set.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
-    size: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="As in the build that is to follow.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the network's input in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="As in the build that is to follow.")] = 0,
     weights: Annotated[
         Path | None, typer.Option(help="Folder with pretrained weights, or the file of the masks'.")
     ] = None,
@@ -254,8 +256,12 @@ def compile_(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
-    steps: Annotated[int | None, typer.Option(help="Train for exactly so many steps instead.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed, steps and threads give the same network.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=10**9, help="Train for exactly so many steps instead.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LAST_SEED, help="The same seed, steps and threads give the same network.")
+    ] = 0,
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:

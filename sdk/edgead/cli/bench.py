@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgead.bundle import Bundle
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, finite, shown
 from edgead.cli.table import aligned
 from edgead.engines import ENGINES
 from edgead.errors import AbsentError, EngineError, UsageError
@@ -28,8 +28,10 @@ def bench(
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the camera's frames.  [default: the golden frames']")
     ] = "",
     images: Annotated[str, typer.Option(help="Judge these (folder or glob), not the bundle's golden frames.")] = "",
-    runs: Annotated[int, typer.Option(min=10, help="Runs of each part.")] = 500,
-    seconds: Annotated[float, typer.Option(min=0.1, help="After which a part ends with fewer runs.")] = 20.0,
+    runs: Annotated[int, typer.Option(min=10, max=10**9, help="Runs of each part.")] = 500,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=1e6, callback=finite, help="After which a part ends with fewer runs.")
+    ] = 20.0,
     as_json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file as well.")] = None,
     compare: Annotated[Path | None, typer.Option(help="A file of --out to set them against.")] = None,

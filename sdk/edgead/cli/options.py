@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -41,5 +42,13 @@ Json = Annotated[bool, typer_option(FIELDS["json"])]
 ShowResolved = Annotated[
     bool, typer.Option("--resolved", help="Print the settings and where each came from, and do nothing else.")
 ]
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option; typer's ranges let pass what is no number."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number")
+    return value
+
 
 shown = printable  # for a terminal

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
+from edgead.config.fields import Bits, Config, Count, Natural, Positive, Side, Threads, exclusive, option
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
 from edgead.errors import UsageError
 
@@ -49,7 +49,7 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         ),
     ] = None
     size: Annotated[
-        int, option("Side of the network's input in pixels, a multiple of 32.", shown_default="the preset's")
+        Side, option("Side of the network's input in pixels, a multiple of 32.", shown_default="the preset's")
     ] = 0
     seed: Annotated[Natural, option("The same seed, steps, images and threads give the same network.")] = 0
     false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01

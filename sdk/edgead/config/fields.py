@@ -11,13 +11,17 @@ import msgspec
 
 from edgead.errors import UsageError
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
-Pixels = Annotated[float, msgspec.Meta(ge=0)]
+# Every number has both limits: a value beyond them ends in a sentence, not in the depths of some library.
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # 11 days: in milliseconds it fits 32 bits
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024)]  # of the CPU
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Side = Annotated[int, msgspec.Meta(ge=0, le=2048)]  # of a network's input, in pixels; 0: the network's own
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Factor = Annotated[float, msgspec.Meta(gt=0, le=1000)]  # of the bundle's threshold, as `ops.Rules` takes it
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Bits = Literal[10, 12, 14, 16]  # that count of a 16-bit pixel
 

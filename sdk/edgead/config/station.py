@@ -12,10 +12,10 @@ from edgead.config.fields import (
     Bits,
     Config,
     Count,
+    Device,
+    Factor,
     Milliseconds,
-    Natural,
     Pixels,
-    Positive,
     Seconds,
     Share,
     Threads,
@@ -55,7 +55,7 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
             hint="cameras are lines like 'left: rtsp://camera.local/1'",
         ),
     ] = msgspec.field(default_factory=dict)
-    camera: Annotated[Natural | None, option("Short for --source camera:N.", group="cameras")] = None
+    camera: Annotated[Device | None, option("Short for --source camera:N.", group="cameras")] = None
     policy: Annotated[
         Literal["latest", "every"],
         option("Of live frames, judge the latest or every one.", variables=("EDGEAD_POLICY",)),
@@ -66,7 +66,7 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         Bits | None, option("Full scale of 16-bit frames: 10, 12, 14 or 16.", shown_default="the bundle's")
     ] = None
     deadline: Annotated[Milliseconds | None, option("Judged later after capture is LATE.", metavar="MS")] = None
-    threshold: Annotated[Positive, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
+    threshold: Annotated[Factor, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
     review: Annotated[Share | None, option("REVIEW from this share of the threshold on.", metavar="SHARE")] = None
     min_area: Annotated[Pixels, option("Smaller defects take no part in the score.", metavar="PIXELS")] = 0.0
     judge: Annotated[

@@ -81,6 +81,7 @@ class Mqtt(Sink):
         parts = read_url(url, _EXAMPLE)
         host, port = host_and_port(parts, _EXAMPLE, _PORTS[parts.scheme])
         checked("the sink 'mqtt': keepalive", keepalive, 1, 65535)
+        checked("the sink 'mqtt': sync", sync, 0, 3600)
         self._station = station or socket.gethostname()
         self._topic = _checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
         self._status = status or _status_topic(self._topic, self._station)

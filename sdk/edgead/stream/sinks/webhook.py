@@ -67,6 +67,7 @@ class Webhook(Sink):
             )
         checked("a webhook's timeout", timeout, 0.001, 3600)
         checked("a webhook's retry", retry, 0.001, 3600)
+        checked("a webhook's sync", sync, 0, 3600)
         self._headers = {"Content-Type": "application/json", "User-Agent": "edgead", "Connection": "close"}
         self._headers |= _authorization()
         self._verdicts, self._station = verdicts, station or socket.gethostname()

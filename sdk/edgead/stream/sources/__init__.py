@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from edgead.errors import UsageError, nearest
 from edgead.registry import Lazy, Registry
@@ -26,6 +26,9 @@ VIDEO_EXTENSIONS = frozenset(
     }
 )
 _LOCAL = ("images", "video", "camera", "gst", "synthetic")  # written camera:0; the others are URLs
+_LISTENING = ("udp", "tcp", "srt")  # may name a port of this machine alone
+_LABEL = re.compile(r"[^\s.]{1,63}")  # of a host's name, in any script
+LAST_CAMERA = 9999
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
 
 
@@ -103,8 +106,6 @@ def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
     never). Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
     """
     kind, name = parse(spec)
-    if "://" in name:
-        _check_password(*name.split("://", 1))
     source: Source = SOURCES[kind].load(f"the source '{kind}'")(name, bits, timeout)
     return source
 
@@ -126,6 +127,7 @@ def parse(spec: str) -> tuple[str, str]:
     if not spec:
         raise UsageError(f"the source is empty: give one, like {SOURCES['images'].example}")
     if spec.isdecimal() and spec.isascii():
+        _check_camera(spec)
         return "camera", spec
     if spec.startswith("/dev/video"):
         return "camera", spec
@@ -153,11 +155,36 @@ def _check_password(kind: str, rest: str) -> None:
         )
 
 
+def _check_camera(name: str) -> None:
+    number = name.partition("?")[0]
+    if number.isdecimal() and int(number) > LAST_CAMERA:
+        raise UsageError(f"there is no camera {number}: they are numbered 0 to {LAST_CAMERA} (`edgead cameras`)")
+
+
+def _check_address(kind: str, rest: str) -> None:
+    """Raise UsageError for an address that nothing can be reached at, without what may be a password."""
+    _check_password(kind, rest)
+    try:
+        parts = urlsplit(f"{kind}://{rest}")
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UsageError(f"the address {kind}://*** cannot be read: its host or its port is none") from error
+    if not host and kind not in _LISTENING:
+        raise UsageError(f"the address {kind}://*** names no host: write it like {SOURCES[kind].example}")
+    labels = host.removesuffix(".").split(".")
+    if host and ":" not in host and (len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels)):
+        raise UsageError(f"no host can be called '{host}': write the address like {SOURCES[kind].example}")
+
+
 def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:
     if kind == "file" and is_url:
         return parse(unquote(rest))
     if kind in _LOCAL and not is_url:
+        if kind == "camera":
+            _check_camera(rest)
         return kind, rest
+    if kind in SOURCES.own and kind not in (*_LOCAL, "csi") and is_url:
+        _check_address(kind, rest)
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec
     if kind in SOURCES and kind not in SOURCES.own:  # of another package, which may write it either way
