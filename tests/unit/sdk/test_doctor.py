@@ -1,4 +1,4 @@
-"""What `edgead doctor` prints of NVIDIA's; what it reads and finds is tested in test_nvidia.py and test_jetson.py."""
+"""What `edgead doctor` prints of NVIDIA's; what it reads and finds is tested in test_nvidia.py and test_requirements.py."""
 
 from __future__ import annotations
 
