@@ -1,4 +1,4 @@
-"""What `edgead doctor` prints of NVIDIA's; what it reads and finds is tested in test_nvidia.py and test_requirements.py."""
+"""What `edgead doctor` prints of NVIDIA's; what it finds is tested in test_nvidia.py and test_requirements.py."""
 
 from __future__ import annotations
 

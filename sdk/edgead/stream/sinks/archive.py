@@ -149,11 +149,11 @@ def _list(folder: Path) -> list[tuple[Path, float, int]]:
     return found
 
 
-def _rename(draft: Path, asked for: Path) -> Path:
+def _rename(draft: Path, wanted: Path) -> Path:
     """Give the draft its name, or the first free one after it. Renaming onto a folder with files in it fails."""
     copy = 1
     while True:
-        path = asked for if copy == 1 else wished.with_name(f"{wished.name}-{copy}")
+        path = wanted if copy == 1 else wanted.with_name(f"{wanted.name}-{copy}")
         try:
             return draft.rename(path)
         except OSError as error:
