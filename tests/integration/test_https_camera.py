@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -142,3 +144,45 @@ def test_a_way_from_https_to_http_is_not_taken(
     camera.elsewhere = "http://127.0.0.1:9/video"
     with pytest.raises(SourceError, match="it leads from https to http"):
         open_source(camera.url)
+
+
+class Server:
+    """A TLS server that remembers what it is sent."""
+
+    def __init__(self, files: tuple[Path, Path]) -> None:
+        self.seen: list[bytes] = []
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*files)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._thread = Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                with suppress(OSError), client, self._context.wrap_socket(client, server_side=True) as secured:
+                    self.seen.append(secured.recv(100))
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["rtsps", "rtmps"])
+def test_ffmpeg_verifies_who_answers_at_an_encrypted_address(
+    scheme: str, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+    server = Server(files)
+    sent = []
+    for query, authority in (("", ""), ("?verify=no", ""), ("", str(files[0]))):
+        monkeypatch.setenv("SSL_CERT_FILE", authority)
+        with pytest.raises(SourceError, match="cannot be opened"):  # it is no camera
+            open_source(f"{scheme}://user:s3cret@localhost:{server.port}/x{query}")
+        sent.append(any(server.seen))
+        server.seen.clear()
+    server.close()
+    assert sent == [False, True, True]

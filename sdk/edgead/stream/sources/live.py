@@ -15,6 +15,7 @@ from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
 from edgead.stream.sources.mjpeg import open_http
 from edgead.stream.sources.settings import apply_settings, parse_settings
+from edgead.stream.sources.verified import ffmpeg_verifies, verification
 from edgead.types import Frame, ImageU8
 
 _log = logging.getLogger(__name__)
@@ -137,10 +138,11 @@ def open_camera(name: str, bits: int, timeout: float, opener: Callable[..., Capt
 def open_stream(
     name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_capture
 ) -> LiveSource:
-    """A network stream by URL."""
-    if name.partition(":")[0].lower() in ("rtsps", "rtmps"):
-        _log.warning("%s is encrypted, but who answers is not verified: FFmpeg does not ask", redacted(name))
-    return LiveSource(opener(name, timeout), redacted(name), bits, timeout)
+    """A network stream by URL; who answers at an encrypted one is verified, unless it asks for `verify=no`."""
+    url, verify = verification(name)
+    with ffmpeg_verifies(url, verify):
+        capture = opener(url, timeout)
+    return LiveSource(capture, redacted(url), bits, timeout)
 
 
 def open_web(

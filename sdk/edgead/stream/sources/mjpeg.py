@@ -35,9 +35,9 @@ from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, open_capture, redacted
 from edgead.stream.sources.opening import OpeningDeadline
 from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
+from edgead.stream.sources.verified import UNVERIFIED, verification
 
 LARGEST = 64 << 20  # bytes of one picture
-_UNVERIFIED = "verify=no"
 _LINE = 1 << 16  # bytes of one line, of a header or of a picture
 
 
@@ -45,10 +45,11 @@ def open_http(url: str | int, timeout: float) -> Capture:
     """A stream by its HTTP address: Motion JPEG, and a camera that answers with one picture, are read here, anything
     else through OpenCV; raises SourceError.
 
-    Over https the camera's certificate is verified, and nothing but Motion JPEG is read, since OpenCV does not verify;
+    Over https the camera's certificate is verified, and nothing but Motion JPEG is read, since FFmpeg does not verify
+    every further server that a stream names;
     `verify=no` in the address asks for neither.
     """
-    url, verify = _verification(str(url))
+    url, verify = verification(str(url))
     url, rate = poll_rate(url)
     response = _respond(url, timeout, verify)
     if response.headers.get_content_maintype() == "image":
@@ -60,17 +61,9 @@ def open_http(url: str | int, timeout: float) -> Capture:
     if urlsplit(url).scheme == "https" and verify:
         raise SourceError(
             f"{redacted(url)} is no Motion JPEG, the one form that is read over https with the camera verified: choose "
-            f"it at the camera, or ask for no verification with ?{_UNVERIFIED}"
+            f"it at the camera, or ask for no verification with ?{UNVERIFIED}"
         )
     return open_capture(url, timeout)
-
-
-def _verification(url: str) -> tuple[str, bool]:
-    """The address as the camera is asked for it, and whether the camera is to be verified."""
-    address, mark, query = url.partition("?")
-    kept = [pair for pair in query.split("&") if pair != _UNVERIFIED]
-    verify = len(kept) == len(query.split("&"))
-    return (url, True) if verify else (address + (mark + "&".join(kept) if kept else ""), False)
 
 
 def _respond(url: str, timeout: float, verify: bool) -> http.client.HTTPResponse:
@@ -93,7 +86,7 @@ def _respond(url: str, timeout: float, verify: bool) -> http.client.HTTPResponse
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise SourceError(
                 f"{redacted(url)} is not trusted ({error.reason.verify_message}): name a file with its certificate in "
-                f"SSL_CERT_FILE, or ask for no verification with ?{_UNVERIFIED}"
+                f"SSL_CERT_FILE, or ask for no verification with ?{UNVERIFIED}"
             ) from None
         raise SourceError(f"{redacted(url)} cannot be opened: {_words(error)}; check address and network") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
