@@ -108,7 +108,7 @@ class Checks:
             if cv2.imread(str(self.world.disk.folder / "images" / name)) is None:
                 self.wrong.append(f"the picture {name} is not whole")
         moments = {name.split("_")[0] for name in names if "_NG" in name}
-        missing = [key for key in self.recorded if _moment(key[1]) not in moments]
+        missing = [key for key in self.recorded if moment(key[1]) not in moments]
         self.figures["pictures"] = len(names)
         if missing:
             self.wrong.append(f"{len(missing)} NG have no picture, the first is {missing[0]}")
@@ -150,7 +150,8 @@ def _key(entry: Entry) -> Key:
     return entry["camera"], entry["time"]
 
 
-def _moment(time: float) -> str:
+def moment(time: float) -> str:
+    """A time as it stands at the beginning of a picture's name."""
     return datetime.fromtimestamp(time, timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
 
 
