@@ -58,8 +58,8 @@ def _clock(days: float) -> Callable[[World, Random], End]:
 
 
 def _full(world: World, random: Random) -> End:
+    world.filled.append(time.monotonic())
     world.disk.fill()
-    world.fills += 1
     return world.disk.free
 
 

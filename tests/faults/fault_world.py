@@ -24,6 +24,7 @@ from programs import free_port, until
 
 CAMERAS = ("left", "middle", "right")
 _FPS = 4.0
+_PATIENCE_S = 30.0  # that a sink rests at most after a failure, before it tries again
 _HERE = Path(__file__).parent
 
 
@@ -164,7 +165,7 @@ class World:
         self.clock.write_text("0")
         self.page, self.metrics = free_port(), free_port()
         self.lost: list[tuple[float, float]] = []  # spans before a kill: what a sink had yet to write may be lost
-        self.fills = 0  # times the disk was full
+        self.filled: list[float] = []  # when the disk was full
         self.damaged = 0  # places of queues that were damaged
         self.starts: list[float] = []
         self.kills = 0
@@ -235,9 +236,15 @@ class World:
         until(lambda: self.judged() > before or self.process.poll() is not None, seconds)
         assert self.process.poll() is None, f"the line has ended: {self.log[-3000:].decode(errors='replace')}"
 
+    @property
+    def fills(self) -> int:
+        return len(self.filled)
+
     def kill(self) -> None:
         """End the line as a power cut would, but for the disk."""
-        self.lost.append((time.monotonic() - 2.0, time.monotonic() + 0.1))
+        now = time.monotonic()
+        waiting = [at for at in self.filled if now - at < _PATIENCE_S]  # a result waits in memory for room, and longer
+        self.lost.append((min([now, *waiting]) - 2.0, now + 0.1))
         self.kills += 1
         self.process.kill()
         self.process.wait()
