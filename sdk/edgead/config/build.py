@@ -71,7 +71,7 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         str, option("Text file of good images to leave out, a name a line, as a build lists its outliers.")
     ] = ""
     mm_per_pixel: Annotated[
-        Annotated[float, msgspec.Meta(ge=0)],
+        Annotated[float, msgspec.Meta(ge=0, le=1e6)],
         option("Scale of the frames, so that sizes are said in millimeters.", shown_default="not known"),
     ] = 0.0
     textures: Annotated[

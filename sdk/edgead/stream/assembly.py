@@ -22,7 +22,7 @@ from edgead.stream.roi import read_roi_masks
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import JsonLines
-from edgead.stream.sources import SOURCES, described, parse
+from edgead.stream.sources import SOURCES, check_source, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def checked_specs(config: StationConfig) -> list[str]:
         raise UsageError("nothing to look at: give --camera 0, or --source with a folder, an image, a video or a URL")
     video = None if config.video is None else Path(config.video)
     for _, spec in named(config.specs):
-        kind, name = parse(spec)
+        kind, name = check_source(spec)
         if config.vote == "name" and SOURCES[kind].live:
             raise UsageError(f"--vote name is for files; frames of {described(spec)} have one name: give a number")
         if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):

@@ -51,7 +51,7 @@ def test_folder_keys_are_data() -> None:
     ("text", "says"),
     [
         ("dat: parts\n", "unknown key 'dat'.*did you mean 'data'"),
-        ("data: parts\nsize: big\n", "'size' in edgead.yaml cannot be used: it must be a whole number, not 'big'"),
+        ("data: parts\nsize: big\n", "'size' in edgead.yaml cannot be used: it must be a whole number .*, not 'big'"),
         ("data: parts\nsize: 100\n", "multiple of 32"),
         ("data: parts\nbudget: soon\n", "not a duration"),
         ("data: parts\nbudget: 5m\nsteps: 5\n", "one of budget, epochs and steps"),
@@ -62,7 +62,7 @@ def test_folder_keys_are_data() -> None:
         ("data: parts\ndevice: gpu\n", "device must be"),
         ("data: parts\nprogram: net.onnx\n", "program must be a file name that ends in .pt2"),
         ("data: parts\nepochs: .nan\n", "a number above 0"),
-        ("data: parts\nepochs: .inf\n", "epochs must be above 0"),
+        ("data: parts\nepochs: .inf\n", "a number above 0 and of at most"),
         ("data: parts\nseed: 1\nseed: 2\n", r"the key 'seed' is there twice \(line 3\)"),
         ("data: parts\nbudget: 0s\n", "budget must be above 0"),
         ("data: parts\nout: yes\n", "in edgead.yaml cannot be used"),

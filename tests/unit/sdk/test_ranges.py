@@ -16,7 +16,7 @@ from edgead.cli.commands import COMMANDS
 from edgead.config import BuildConfig, StationConfig
 from edgead.config.fields import fields_of
 from edgead.errors import UsageError
-from edgead.stream.sources import parse
+from edgead.stream.sources import check_source
 
 Output = tuple[int, str, str]
 Command = Callable[..., Output]
@@ -158,10 +158,10 @@ def test_a_wrong_value_is_refused_in_a_sentence(
     ],
 )
 def test_addresses_as_people_write_them_are_taken(spec: str) -> None:
-    parse(spec)
+    check_source(spec)
 
 
 def test_an_address_that_is_refused_shows_no_password() -> None:
     with pytest.raises(UsageError) as refused:
-        parse("rtsp://user:secret@camera:99999/x")
+        check_source("rtsp://user:secret@camera:99999/x")
     assert "secret" not in str(refused.value)

@@ -105,9 +105,19 @@ def open_source(spec: str, *, bits: int = 16, timeout: float = 5.0) -> Source:
     `bits` is the full scale of 16-bit pixels. A live source that shows nothing for `timeout` seconds is lost (0:
     never). Raises UsageError for a spec that names no kind of source, SourceError when it cannot be opened.
     """
-    kind, name = parse(spec)
+    kind, name = check_source(spec)
     source: Source = SOURCES[kind].load(f"the source '{kind}'")(name, bits, timeout)
     return source
+
+
+def check_source(spec: str) -> tuple[str, str]:
+    """`parse`, and UsageError for an address or a number that no source can have; opens nothing."""
+    kind, name = parse(spec)
+    if kind == "camera":
+        _check_camera(name)
+    elif kind in SOURCES.own and kind not in (*_LOCAL, "csi") and "://" in name:
+        _check_address(kind, name.partition("://")[2])
+    return kind, name
 
 
 def described(spec: str) -> str:
@@ -127,7 +137,6 @@ def parse(spec: str) -> tuple[str, str]:
     if not spec:
         raise UsageError(f"the source is empty: give one, like {SOURCES['images'].example}")
     if spec.isdecimal() and spec.isascii():
-        _check_camera(spec)
         return "camera", spec
     if spec.startswith("/dev/video"):
         return "camera", spec
@@ -180,11 +189,7 @@ def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]
     if kind == "file" and is_url:
         return parse(unquote(rest))
     if kind in _LOCAL and not is_url:
-        if kind == "camera":
-            _check_camera(rest)
         return kind, rest
-    if kind in SOURCES.own and kind not in (*_LOCAL, "csi") and is_url:
-        _check_address(kind, rest)
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec
     if kind in SOURCES and kind not in SOURCES.own:  # of another package, which may write it either way
