@@ -1,9 +1,10 @@
 """Defines which layers of an exported graph may be quantized, and in which blocks they are reverted to FP32.
 
 Quantized are convolutions and matrix products with constant weights, and the sums of two activations between them
-(residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison of two
-activations (their difference is small against both, and what follows is the distance, its normalization and the
-score), products of two activations (attention), and all operators that are not in the list above.
+(residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison (a
+difference of two activations is small against both, a search for the nearest patch takes differences of products, a
+sum of squares is a distance or a variance; what follows is normalization and the score), products of two activations
+(attention), and all operators that are not in the list above.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Clip", "Relu")  # taken up by the quantization of the layer before them
+LINEAR = ("Conv", "MatMul", "Reshape", "Transpose")  # what leads to the minimum of a search for the nearest patch
+SUMS = ("ReduceMean", "ReduceSum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ def after_comparison(graph: GraphProto) -> set[str]:
     reached: set[str] = set()
     names: set[str] = set()
     makers = {output: node for node in graph.node for output in node.output}
+    begun = _searches(graph, makers) | _sums_of_squares(graph)
     for node in graph.node:
-        if not reached.isdisjoint(node.input) or _is_comparison(node, constants, makers):
+        begins = node.name in begun or _is_comparison(node, constants, makers)
+        if begins or not reached.isdisjoint(node.input):
             names.add(node.name)
             reached.update(node.output)
     return names
@@ -133,6 +138,27 @@ def _is_comparison(node: NodeProto, constants: set[str], makers: dict[str, NodeP
     first, second = node.input
     mean = makers.get(second)
     return mean is None or not (mean.op_type == "ReduceMean" and mean.input[0] == first)
+
+
+def _searches(graph: GraphProto, makers: dict[str, NodeProto]) -> set[str]:
+    """The linear nodes that lead to a minimum: a search for the nearest patch, from the projection on."""
+    found: set[str] = set()
+    for node in graph.node:
+        if node.op_type != "ReduceMin":
+            continue
+        while (before := makers.get(node.input[0])) is not None and before.op_type in LINEAR:
+            found.add(before.name)
+            node = before
+            if node.op_type == "Conv":  # the projection; what leads to it is the network
+                break
+    return found
+
+
+def _sums_of_squares(graph: GraphProto) -> set[str]:
+    """The squares of activations that are summed at once."""
+    readers = _readers(graph)
+    squares = (node for node in graph.node if node.op_type == "Mul" and node.input[0] == node.input[1])
+    return {node.name for node in squares if {r.op_type for r in readers.get(node.output[0], [])} & {*SUMS}}
 
 
 def _is_depthwise(node: NodeProto, weight: onnx.TensorProto) -> bool:

@@ -26,7 +26,7 @@ from edgead_tools.training.loop import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = AstMfrEdge(width=8, batch=4)
+SMALL = AstMfrEdge(width=8, batch=4, memory=0)  # the student alone; `test_memory` has what stands beside it
 STEPS = 30
 
 

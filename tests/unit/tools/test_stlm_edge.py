@@ -22,7 +22,7 @@ from edgead_tools.training.loop import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = StlmEdge(width=16, code=4, batch=4)
+SMALL = StlmEdge(width=16, code=4, batch=4, memory=0)  # the streams alone; `test_memory` has what stands beside them
 STEPS = 32
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.75, 0.9)
 
@@ -43,7 +43,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, 
     folder = tmp_path_factory.mktemp("logged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "LOG_EVERY", 4)
-        yield fit(StlmEdge(head_share=0.5), folder, steps=STEPS), folder
+        yield fit(StlmEdge(head_share=0.5, memory=0), folder, steps=STEPS), folder
 
 
 @pytest.fixture(scope="module")

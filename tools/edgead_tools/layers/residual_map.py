@@ -69,7 +69,8 @@ def fit_residual_maps(residuals: Batches) -> list[ResidualMap]:
     """One map for each level of the residuals of good images, in two passes over the batches."""
     rows = ([_rows(level) for level in levels] for levels in residuals())
     whitenings = [_whitening(mean, squares) for _, mean, squares in moments(rows)]
-    places = [_places(*statistics) for statistics in moments(_lengths(levels, whitenings) for levels in residuals())]
+    lengths = (_lengths(levels, whitenings) for levels in residuals())
+    places = [_places(*statistics) for statistics in moments(lengths)]
     return [ResidualMap(*whitening, *place) for whitening, place in zip(whitenings, places, strict=True)]
 
 
@@ -153,9 +154,15 @@ def _whitening(mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """The usual value and its standard deviation at every cell (h, w), smoothed and shrunk."""
+    return usual_at_cells(mean, squares, trust(count))
+
+
+def usual_at_cells(mean: Tensor, squares: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The usual value and its standard deviation at every cell (h, w), from the mean and the mean of squares there.
+
+    They are smoothed, and `share` (0..1) says how much a cell's own count beside those of all cells together.
+    """
     variance = (squares - mean * mean).clamp(min=0)
-    share = trust(count)
     level, spread = mean.mean(), variance.mean() + mean.var(correction=0)  # over all cells, as if they were alike
     usual = share * _blur(mean) + (1 - share) * level
     variance = share * _blur(variance) + (1 - share) * spread

@@ -127,6 +127,11 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
 def _check_needs(config: BuildConfig, method: Method) -> None:
     """Find out before the first image is read what would stop the build after the last."""
     check_target(config.bundle_path)
+    if config.budget_seconds == 0 and not getattr(method, "memory", 0):
+        raise UsageError(
+            f"method '{config.method}', preset '{config.preset}', has no memory here and must be trained: "
+            "give a budget above 0"
+        )
     if config.recipe:
         load_recipe(config.recipe)
     check_device(config.device)

@@ -43,7 +43,7 @@ class Run:
 
     folder: Path
     seed: int = 0
-    budget: float | None = None  # seconds
+    budget: float | None = None  # seconds; 0 trains nothing
     most: int | None = None  # steps that a budget may be turned into
     steps: int | None = None
     epochs: float | None = None
@@ -60,8 +60,13 @@ class Run:
         given = [name for name in ("budget", "steps", "epochs") if getattr(self, name) is not None]
         if len(given) != 1:
             raise UsageError(f"give exactly one of budget, steps and epochs, not {' and '.join(given) or 'none'}")
-        if not getattr(self, given[0]) > 0:
+        if self.trains and not getattr(self, given[0]) > 0:
             raise UsageError(f"{given[0]} must be positive, not {getattr(self, given[0])}")
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained at all; a method without a memory cannot do without."""
+        return self.budget != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,8 @@ def fit(
     caller's. `key` names whatever else the result depends on (data, options); a checkpoint of another run is refused.
     Raises GateError where a loss is not finite, Interrupted at Ctrl-C, UsageError.
     """
+    if not run.trains:
+        raise UsageError("a budget of 0 trains nothing, and this is to be trained: give a budget above 0")
     total = _steps(run, steps_per_epoch)
     run.folder.mkdir(parents=True, exist_ok=True)
     with session(run.device, run.threads), Interrupts() as interrupts:

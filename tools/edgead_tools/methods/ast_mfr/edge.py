@@ -13,6 +13,7 @@ each is worth:
   for the cell (`nets.residual_map`): over good images some channels and some places never agree. One map judges both
   levels together, one the coarse level alone, which finds more and draws it less exactly.
 - The score is the mean of the highest hundredth of the map, not its maximum.
+- A memory of good patches stands beside the student (`methods.memory`).
 - Good images are moved, turned and lit a little differently in training, and few images are passed over fewer times.
 """
 
@@ -26,16 +27,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
 from edgead_calibration.conformal import assign_folds
-from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
+from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import card, teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
 from edgead_tools.training.loop import Optimizer, Run, TrainReport
 from edgead_tools.training.session import session
 
@@ -43,7 +45,7 @@ STRIDE = 8  # pixels a cell of the fused map
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AstMfrEdge:
+class AstMfrEdge(MemoryOptions):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "ast_mfr"
@@ -63,6 +65,7 @@ class AstMfrEdge:
     top: float = 0.01  # share of the map's cells whose mean is the score
 
     def __post_init__(self) -> None:
+        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
         if self.width < 8 or self.batch < 2:
             raise UsageError("width must be at least 8 and batch at least 2")
         if not (0 <= self.mask_rate < 1 and 0 < self.top <= 1):
@@ -74,19 +77,22 @@ class AstMfrEdge:
         source = find(self.weights[0], run.weights)
         trunk = load_efficientnet_lite(load_state(source))
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not run.trains:
+            return without_students(trunk, images, run, self, source, self.top)
         good = lite_batches(images, run.device)
+        fusion = self._fusion(*(side // STRIDE for side in images.size))
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
-            report = self._teach(pair, images, run)
+            report = card(self._teach(pair, images, run), [source])
             network, out_of_fold = judge_differences(pair, good, assign_folds(images.count))
-        height, width = images.size
+            joined = add_memory(network.eval(), trunk, fusion, out_of_fold, images, run, self)
         return Trained(
-            network=network.cpu().eval(),
-            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
-            fusion=self._fusion(height // STRIDE, width // STRIDE),
-            out_of_fold=out_of_fold,
-            report=card(report, [source]),
+            network=joined.network.cpu().eval(),
+            input=input_spec(images.size),
+            fusion=joined.fusion,
+            out_of_fold=joined.out_of_fold,
+            report=report | joined.card,
         )
 
     def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps_in_f
 from edgead_tools.layers.standardized import Pair, standardize
 from edgead_tools.methods.ast_mfr.feature_regeneration import BEFORE_SQUARES, Regeneration, cosine_distance, direction
 from edgead_tools.methods.ast_mfr.student import PlainResNet
+from edgead_tools.methods.memory import Students
 
 SOFTNESS = 4.0  # mean square at which a vector is as much a direction as a length; 1 is usual
 
@@ -54,7 +55,10 @@ class RegeneratedTaps(nn.Module):
 
     def levels(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The regenerated and the teacher's features of both levels, (B, C, h, w) each, fine first."""
-        first, *targets = self.taps(image)
+        return self._levels(self.taps(image))
+
+    def _levels(self, taps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        first, *targets = taps
         stages = zip(self.regenerations, self.student(first), targets, strict=True)
         return [(regenerate(features), target) for regenerate, features, target in stages]
 
@@ -68,7 +72,11 @@ class RegeneratedTaps(nn.Module):
 
     def differences(self, image: Tensor) -> Pair:
         """Of the softened features: both levels stacked at 1/8, and the one at 1/16."""
-        fine, coarse = (soften(found) - soften(target) for found, target in self.levels(image))
+        return self.compare(self.taps(image))
+
+    def compare(self, taps: Sequence[Tensor]) -> Pair:
+        """`differences` of an image's standardized taps."""
+        fine, coarse = (soften(found) - soften(target) for found, target in self._levels(taps))
         return stack_levels(fine, coarse), coarse
 
 
@@ -84,16 +92,18 @@ def soften(features: Tensor) -> Tensor:
     return features * (stretch * torch.rsqrt(mean_square + SOFTNESS * BEFORE_SQUARES**2))
 
 
-class FeatureDifferences(nn.Module):
-    """The exported graph: an image (B, 3, H, W) -> maps `stacked` (B, H/8, W/8) and `coarse` (B, H/16, W/16)."""
+class FeatureDifferences(Students):
+    """The exported graph: an image (B, 3, H, W) -> maps `stacked` (B, H/8, W/8) and `coarse` (B, H/16, W/16); with a
+    memory its maps too."""
 
     def __init__(self, pair: RegeneratedTaps, stacked: ResidualMap, coarse: ResidualMap) -> None:
         super().__init__()
         self.pair, self.stacked, self.coarse = pair, stacked, coarse
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        stacked, coarse = self.pair.differences(image)
-        return {"stacked": self.stacked(stacked), "coarse": self.coarse(coarse)}
+        taps = self.pair.taps.trunk(image)
+        stacked, coarse = self.pair.compare(self.pair.taps.standard(taps.values()))
+        return {"stacked": self.stacked(stacked), "coarse": self.coarse(coarse), **self.remembered(taps)}
 
 
 @torch.no_grad()

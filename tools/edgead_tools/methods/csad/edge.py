@@ -8,6 +8,7 @@ Against the published model (BMVC 2024):
   hand.
 - Students' differences are whitened and judged by what is usual at each cell (`nets.residual_map`) instead of by
   quantiles, and the structural score is the mean of the map's highest cells.
+- A memory of good patches stands beside the students (`methods.memory`).
 - The covariance of histograms is shrunk (`edgead_calibration.components`), since good parts are few.
 """
 
@@ -22,15 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
-from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components import MaskSource
 from edgead_tools.data.augment import augment, jitter
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad.component_head import ComponentHead
-from edgead_tools.methods.csad.local_global import LocalGlobal, judge_students
+from edgead_tools.methods.csad.local_global import ComponentsAndStudents, LocalGlobal, judge_students
 from edgead_tools.methods.csad.shared import (
     LabeledImages,
     Segmentation,
@@ -43,6 +44,7 @@ from edgead_tools.methods.csad.shared import (
     weights_of,
 )
 from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.memory import Joined, MemoryOptions, add_memory, input_spec, read_maps, without_students
 from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 from edgead_tools.training.session import session
 
@@ -53,7 +55,7 @@ DILATIONS = (6, 12)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CsadEdge:
+class CsadEdge(MemoryOptions):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "csad"
@@ -72,6 +74,7 @@ class CsadEdge:
     masks: MaskSource = "foreground"  # what components are found in
 
     def __post_init__(self) -> None:
+        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
         if self.width < 8 or self.batch < 1:
             raise UsageError("width must be at least 8 and batch at least 1")
         if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 < self.top <= 1):
@@ -87,12 +90,14 @@ class CsadEdge:
     def train(self, images: TrainingImages, run: Run) -> Trained:
         sources = [find(name, run.weights) for name in self.weights]
         state = load_state(sources[0])
+        trunk = load_efficientnet_lite(state)
+        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not run.trains:
+            return without_students(trunk, images, run, self, sources[0], self.top)
         good = lite_batches(images, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             found = label(images, state, run, self.masks)
-            trunk = load_efficientnet_lite(state)
-            trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             students = LocalGlobal(trunk, good, images.size, self.width).to(run.device).eval()
             reports = [self._teach_students(students, images, first_half(run))]
             taps = (trunk.channels[trunk.taps[0]], trunk.channels[trunk.taps[2]])
@@ -100,15 +105,16 @@ class CsadEdge:
             rest = second_half(run, reports[0].steps)
             reports.append(self._teach_head(students, head, LabeledImages(images.train, found), rest))
             network = judge_students(students, head, good).to(run.device).eval()
-            height, width = images.size
-            fusion = self._fusion(height // STRIDE, width // STRIDE)
-            grid = (height // CELL, width // CELL)
-            branches = fit_branches(network, images, lite_tensor, run.device, found.names, fusion, grid)
+            joined = self._add_memory(network, trunk, images, run)
+            grid = (images.size[0] // CELL, images.size[1] // CELL)
+            branches = fit_branches(
+                network, images, lite_tensor, run.device, found.names, joined.fusion, grid, left_out=joined.out_of_fold
+            )
         return Trained(
             network=network.cpu(),
-            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
-            fusion=msgspec.structs.replace(fusion, components=branches.spec),
-            report=card(reports, sources, found),
+            input=input_spec(images.size),
+            fusion=msgspec.structs.replace(joined.fusion, components=branches.spec),
+            report=card(reports, sources, found) | joined.card,
             members=branches.members,
         )
 
@@ -140,7 +146,13 @@ class CsadEdge:
         how = Segmentation(rate=self.rate, batch=self.batch, alone=0.4, finer=2)
         return teach_segmentation(head, logits, labeled, lite_tensor, how, run)
 
-    def _fusion(self, height: int, width: int) -> FusionSpec:
+    def _add_memory(
+        self, network: ComponentsAndStudents, trunk: EfficientNetLite, images: TrainingImages, run: Run
+    ) -> Joined:
+        """The structural branch: the students' maps and the memory's."""
+        height, width = (side // STRIDE for side in images.size)
         maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        return FusionSpec(maps=maps, height=height, width=width, score=score)
+        own = FusionSpec(maps=maps, height=height, width=width, score=score)
+        found = read_maps(network.judge, lite_batches(images, run.device)()) if self.memory else {}
+        return add_memory(network, trunk, own, found, images, run, self)

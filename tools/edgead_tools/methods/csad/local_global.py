@@ -20,6 +20,7 @@ from edgead_tools.layers.denoising import conv
 from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps
 from edgead_tools.layers.standardized import Standardized, standardize
 from edgead_tools.methods.csad.component_head import ComponentHead
+from edgead_tools.methods.memory import Students
 
 DROPOUT = 0.2
 Batches = Callable[[], Iterable[Tensor]]  # normalized RGB images (B, 3, H, W), the same at every call
@@ -109,17 +110,26 @@ class LocalGlobal(nn.Module):
         return [self.teach(taps) - of_teacher, self.wide(taps[2]) - of_global]
 
 
-class ComponentsAndStudents(nn.Module):
-    """The exported graph: an image (B, 3, H, W) -> `local` and `global` (B, h, w) and `components` (B, K, 2h, 2w)."""
+class ComponentsAndStudents(Students):
+    """The exported graph: an image (B, 3, H, W) -> `local` and `global` (B, h, w) and `components` (B, K, 2h, 2w); with
+    a memory its maps too."""
 
     def __init__(self, students: LocalGlobal, maps: Sequence[ResidualMap], head: ComponentHead) -> None:
         super().__init__()
         self.students, self.maps, self.head = students, nn.ModuleList(maps), head
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        taps = self.students.taps(image)
+    def judge(self, image: Tensor) -> dict[str, Tensor]:
+        """The students' maps alone."""
+        return self._judge(self.students.taps(image))
+
+    def _judge(self, taps: Sequence[Tensor]) -> dict[str, Tensor]:
         local, wide = (judge(one) for judge, one in zip(self.maps, self.students.compare(taps), strict=True))
-        return {"local": local, "global": wide, "components": self.head(taps[0], taps[2])}
+        return {"local": local, "global": wide}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        raw = self.students.trunk(image)
+        taps = self.students.standard(raw.values())
+        return {**self._judge(taps), "components": self.head(taps[0], taps[2]), **self.remembered(raw)}
 
 
 @torch.no_grad()

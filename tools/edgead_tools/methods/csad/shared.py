@@ -27,6 +27,9 @@ from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
 
 CHUNK = 8  # images a forward pass when statistics are fitted
 Network = Callable[[Tensor], Mapping[str, Tensor]]
+LeftOut = Callable[
+    [int], Mapping[str, NDArray[np.float32]]
+]  # by the index of a good image: maps of a memory without it
 ToTensor = Callable[[NDArray[np.uint8], str], Tensor]  # images (B, H, W, 3) BGR -> the network's input on a device
 Logits = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> (B, K, h, w)
 
@@ -144,9 +147,15 @@ def fit_branches(
     fusion: FusionSpec,
     grid: tuple[int, int],
     statistics: Callable[[Rows], ComponentStatistics] | None = None,
+    left_out: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Fitted:
-    """Statistics of both branches over all good images, as the exported network sees them: no augmentation, FP32."""
-    labels, scores, aside = [], [], []
+    """Statistics of both branches over all good images, as the exported network sees them: no augmentation, FP32.
+
+    `left_out` has maps (N, h, w) that take the place of the network's: of a memory that would know its own images.
+    """
+    labels: list[Labels] = []
+    scores: list[float] = []
+    aside: list[bool] = []
     for kept, side in ((False, images.train), (True, images.calibration)):
         for start in range(0, len(side), CHUNK):
             batch = np.ascontiguousarray(side[start : start + CHUNK])
@@ -154,6 +163,7 @@ def fit_branches(
             for index in range(len(batch)):
                 one = {name: array[index] for name, array in outputs.items()}
                 labels.append(label_cells(one[COMPONENTS], *grid))
+                one |= {name: array[len(scores)] for name, array in (left_out or {}).items()}
                 scores.append(image_score(fuse(one, fusion), fusion))
                 aside.append(kept)
     return fit_components(names, labels, scores, aside, fit=statistics)

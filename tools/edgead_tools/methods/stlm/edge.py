@@ -4,13 +4,14 @@ The edge form: both streams stand on one frozen, pretrained EfficientNet-Lite, t
 
 - The plain stream is the trunk itself where that is the teacher too. A student of the teacher's architecture and
   weights starts at the optimum of L_plain, so training it would change nothing. For another teacher it is a small
-  student on the trunk's taps (`nets.plain`), taught T(x~).
-- The denoising stream passes the trunk's taps through a narrow code (`nets.denoising`), so that both streams together
+  student on the trunk's taps (`layers.plain`), taught T(x~).
+- The denoising stream passes the trunk's taps through a narrow code (`layers.denoising`), so that both streams together
   cost little more than one encoder. It is taught T(x) from x~, the image with an anomaly pasted in.
 - The levels lie at 1/8 and 1/16; L_plain and L_deno are squared errors of standardized channels, since Lite's block
   outputs are signed and of very different scales.
-- The maps are the length of the whitened residual against what is usual at each cell (`nets.residual_map`).
+- The maps are the length of the whitened residual against what is usual at each cell (`layers.residual_map`).
 - The segmentation head reads the whitened residual, and its logit is the third map.
+- A memory of good patches stands beside the streams (`methods.memory`).
 """
 
 from __future__ import annotations
@@ -26,13 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError, nearest
 from edgead.ops import resize
 from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import (
-    OFFSET,
-    SCALE,
     VARIANTS,
     EfficientNetLite,
     load_efficientnet_lite,
@@ -45,6 +44,7 @@ from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
@@ -61,7 +61,7 @@ KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StlmEdge:
+class StlmEdge(MemoryOptions):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "stlm"
@@ -85,6 +85,7 @@ class StlmEdge:
     top: float = 0.01  # share of the map's cells whose mean is the score
 
     def __post_init__(self) -> None:
+        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
         if self._has_teacher and self.teacher not in TEACHERS:
             raise UsageError(f"no teacher is called '{self.teacher}': {nearest(self.teacher, TEACHERS)}")
         if self.width < 8 or self.code < 1 or self.batch < 2:
@@ -108,40 +109,49 @@ class StlmEdge:
         sources = [find(name, run.weights) for name in self.weights]
         trunk = load_trunk(self.trunk, load_state(sources[0]))
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        good = lite_batches(images, run.device)
+        if not run.trains:
+            return without_students(trunk, images, run, self, sources[0], self.top)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            teacher = None
-            if self._has_teacher:
-                channels = [trunk.channels[tap] for tap in trunk.taps]
-                teacher = load_teacher(self.teacher, load_state(sources[1]), good, channels, run.device)
-            streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
-            streams = streams.to(run.device).eval()
-            most = math.ceil(self.passes * len(images.train) / self.batch)
-            run = dataclasses.replace(run, most=most)
-            reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
-            network, out_of_fold = _with_statistics(streams, good, assign_folds(images.count))
-            network = network.to(run.device).eval()
-            distilled: dict[str, Any] = {}
-            if self.head:
-                network.head = SegmentationHead(network.stacked.channels).to(run.device)
-                rest = self._second_part(run, reports[0].steps)
-                if run.distill_from is None:
-                    reports.append(self._teach_head(network, network.head, images, rest))
-                else:
-                    with MapTeacher(run.distill_from, threads=run.threads) as large:
-                        reports.append(self._distil_head(network, network.head, large, images, rest))
-                        distilled = {"distilled_from": large.card()}
-                out_of_fold |= {"head": _head_logits(network, good)}
-            fusion = self._fusion(out_of_fold, images.size, self.head * trust(images.count))
-        height, width = images.size
+            network, reports, maps, card = self._teach(trunk, sources, images, run)
+            fusion = self._fusion(maps, images.size, self.head * trust(images.count))
+            joined = add_memory(network, trunk, fusion, maps, images, run, self)
         return Trained(
-            network=network.cpu(),
-            input=InputSpec(height=height, width=width, scale=(SCALE,) * 3, offset=(OFFSET,) * 3),
-            fusion=fusion,
-            out_of_fold=out_of_fold,
-            report=_card(reports, sources) | distilled,
+            network=joined.network.cpu(),
+            input=input_spec(images.size),
+            fusion=joined.fusion,
+            out_of_fold=joined.out_of_fold,
+            report=_card(reports, sources) | card | joined.card,
         )
+
+    def _teach(
+        self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
+    ) -> tuple[Disagreement, list[TrainReport], dict[str, NDArray[np.float32]], dict[str, Any]]:
+        """Streams, their statistics and the head, good images' maps out of fold, and what the card says of a bundle
+        that was distilled from."""
+        good = lite_batches(images, run.device)
+        teacher = None
+        if self._has_teacher:
+            channels = [trunk.channels[tap] for tap in trunk.taps]
+            teacher = load_teacher(self.teacher, load_state(sources[1]), good, channels, run.device)
+        streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
+        streams = streams.to(run.device).eval()
+        run = dataclasses.replace(run, most=math.ceil(self.passes * len(images.train) / self.batch))
+        reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
+        network, maps = _with_statistics(streams, good, assign_folds(images.count))
+        network = network.to(run.device).eval()
+        card: dict[str, Any] = {}
+        if self.head:
+            network.head = SegmentationHead(network.stacked.channels).to(run.device)
+            rest = self._second_part(run, reports[0].steps)
+            if run.distill_from is None:
+                reports.append(self._teach_head(network, network.head, images, rest))
+            else:
+                with MapTeacher(run.distill_from, threads=run.threads) as large:
+                    reports.append(self._distil_head(network, network.head, large, images, rest))
+                    card = {"distilled_from": large.card()}
+            maps |= {"head": _head_logits(network, good)}
+        return network, reports, maps, card
 
     def _teach_streams(
         self, streams: TwoStreams, teacher: Teacher | None, images: TrainingImages, run: Run

@@ -10,6 +10,7 @@ from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.denoising import DenoisingStream
 from edgead_tools.layers.residual_map import ResidualMap, stack_levels
 from edgead_tools.layers.standardized import Pair, standardize
+from edgead_tools.methods.memory import Students
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead
 from edgead_tools.methods.stlm.student_stream import PlainStream
 
@@ -31,7 +32,7 @@ class TwoStreams(nn.Module):
         """`trunk` has two taps, at 1/8 and 1/16; features are standardized over good `images`."""
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
-        self.standard, means = standardize(lambda: (self._raw(batch) for batch in images()))
+        self.standard, means = standardize(lambda: (tuple(trunk(batch).values()) for batch in images()))
         self.target = self.standard  # how targets are standardized
         self.student: PlainStream | None = None
         taps = [mean.shape[1] for mean in means]
@@ -41,28 +42,27 @@ class TwoStreams(nn.Module):
             self.student = PlainStream(taps, [mean.shape[1] for mean in means], width=width)
         self.denoising = DenoisingStream(taps, means, width=width, code=code)
 
-    def _raw(self, image: Tensor) -> Pair:
-        fine, coarse = self.trunk(image).values()
-        return fine, coarse
-
     def taps(self, image: Tensor) -> Pair:
         """The trunk's taps of an image (B, 3, H, W), standardized per channel."""
-        fine, coarse = self.standard(self._raw(image))
+        fine, coarse = self.standard(self.trunk(image).values())
         return fine, coarse
 
     def residuals(self, image: Tensor) -> Pair:
         """What the plain stream sees less what the denoising stream expects: both levels stacked at 1/8, and the
         coarse one alone."""
-        taps = self.taps(image)
+        return self.compare(*self.taps(image))
+
+    def compare(self, *taps: Tensor) -> Pair:
+        """`residuals` of an image's standardized taps."""
         fine, coarse = taps if self.student is None else self.student(*taps)
         fine_expected, coarse_expected = self.denoising(*taps)
         fine, coarse = fine - fine_expected, coarse - coarse_expected
         return stack_levels(fine, coarse), coarse
 
 
-class Disagreement(nn.Module):
+class Disagreement(Students):
     """The exported graph: maps `stacked` (B, H/8, W/8), `coarse` (B, H/16, W/16) and, with a head, `head`, of the
-    shape of `stacked`."""
+    shape of `stacked`; with a memory its maps too."""
 
     def __init__(self, streams: TwoStreams, stacked: ResidualMap, coarse: ResidualMap) -> None:
         super().__init__()
@@ -74,7 +74,10 @@ class Disagreement(nn.Module):
         return self.stacked.whiten(self.streams.residuals(image)[0])
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        stacked, coarse = self.streams.residuals(image)
+        taps = self.streams.trunk(image)
+        stacked, coarse = self.streams.compare(*self.streams.standard(taps.values()))
         whitened = self.stacked.whiten(stacked)
-        maps = {"stacked": self.stacked.rate(whitened), "coarse": self.coarse(coarse)}
-        return maps if self.head is None else maps | {"head": self.head(whitened)}
+        maps: dict[str, Tensor] = {"stacked": self.stacked.rate(whitened), "coarse": self.coarse(coarse)}
+        if self.head is not None:
+            maps["head"] = self.head(whitened)
+        return maps | self.remembered(taps)

@@ -1,0 +1,81 @@
+"""Statistics of the whole picture against plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edgead_tools.layers.image_statistics import VARIANCE, describe, fit_image_statistics, shrinkage
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def levels(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    shared = torch.randn(count, 1, 1, 1, generator=random)  # pictures differ as a whole
+    fine, coarse = (
+        torch.randn(count, channels, side, side, generator=random) + 0.5 * shared for channels, side in ((3, 8), (4, 4))
+    )
+    return fine, coarse
+
+
+def thirds(count: int) -> list[Tensor]:
+    return [torch.arange(start, count, 3) for start in range(3)]
+
+
+def test_a_picture_is_described_by_means_and_deviations() -> None:
+    fine, coarse = levels(5)
+    expected = [
+        part
+        for level in (fine.double().numpy(), coarse.double().numpy())
+        for part in (level.mean((2, 3)), np.sqrt(level.var((2, 3)) + VARIANCE))
+    ]
+    assert np.allclose(describe(fine, coarse).numpy(), np.concatenate(expected, 1), atol=1e-5)
+
+
+def test_distances_are_mahalanobis_of_the_shrunk_covariance() -> None:
+    vectors = describe(*levels(30))
+    fitted = fit_image_statistics(vectors, thirds(30))
+    known = vectors.double().numpy()
+    mean, deviation = known.mean(0), known.std(0)
+    standard = (known - mean) / deviation
+    covariance = standard.T @ standard / 30
+    share = shrinkage(torch.from_numpy(covariance), 30)
+    shrunk = (1 - share) * covariance + share * np.eye(len(covariance))
+    new = levels(4, seed=3)
+    away = (describe(*new).double().numpy() - mean) / deviation
+    distance = np.sqrt(np.einsum("ni,ij,nj->n", away, np.linalg.inv(shrunk), away) / len(mean))
+    expected = (distance - fitted.statistics.usual) / fitted.statistics.spread
+    found = fitted.statistics(*new)
+    assert found.shape == (4, 1, 1)
+    assert np.allclose(found[:, 0, 0].numpy(), expected, atol=1e-3)
+
+
+def test_the_shrinkage_falls_with_the_number_of_pictures() -> None:
+    covariance = torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.1], dtype=torch.float64))
+    shares = [shrinkage(covariance, count) for count in (2, 20, 2000)]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < shares[-1] < 0.01
+    assert shrinkage(torch.eye(4, dtype=torch.float64), 20) == 1  # it is a multiple of the identity already
+
+
+def test_what_is_usual_is_learned_from_other_folds() -> None:
+    vectors = describe(*levels(24))
+    fitted = fit_image_statistics(vectors, thirds(24))
+    assert float(fitted.left_out.median()) == pytest.approx(0, abs=1e-5)
+    inside = fitted.statistics(*levels(24))[:, 0, 0]
+    assert inside.mean() < fitted.left_out.mean()  # pictures are nearer to statistics that were fitted to them
+
+
+def test_another_look_of_the_whole_picture_stands_out() -> None:
+    fitted = fit_image_statistics(describe(*levels(40)), thirds(40))
+    fine, coarse = levels(6, seed=8)
+    assert fitted.statistics(1.5 * fine, coarse).min() > fitted.statistics(fine, coarse).max()
+
+
+def test_pictures_that_are_all_alike_give_finite_numbers() -> None:
+    fine, coarse = (level[:1].repeat(9, 1, 1, 1) for level in levels(1))
+    fitted = fit_image_statistics(describe(fine, coarse), thirds(9))
+    assert torch.isfinite(fitted.statistics(*levels(2, seed=4))).all()

@@ -1,0 +1,178 @@
+"""Students and memory together: what is learned from good images, what weights follow, a build without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boards
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
+from edgead.errors import UsageError
+from edgead.ops.fuse import fuse, image_score
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.methods import TrainingImages, create_method
+from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.memory import (
+    Joined,
+    Maps,
+    MemoryOptions,
+    Remembered,
+    Students,
+    add_memory,
+    make_folds,
+    memory_taps,
+    read_maps,
+    remember,
+)
+from edgead_tools.methods.stlm.edge import load_trunk
+from edgead_tools.training.loop import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = 64
+TRAIN, CALIBRATION = 14, 6
+OPTIONS = MemoryOptions(memory=32, students=0.05)
+OWN = FusionSpec(maps=(MapSpec(name="brightness"),), height=8, width=8, score=ScoreSpec(top=2))
+
+
+def contrast(image: Tensor) -> Tensor:
+    pooled = torch.nn.functional.avg_pool2d(image.mean(1), 8)
+    return (pooled - pooled.mean((1, 2), keepdim=True)).abs()
+
+
+def brightness(images: TrainingImages) -> Maps:
+    """What the students say of good images."""
+    return read_maps(lambda batch: {"brightness": contrast(batch)}, lite_batches(images, "cpu")())
+
+
+class Brightness(Students):
+    """Students that see what is brighter or darker than the picture, or nothing but noise."""
+
+    def __init__(self, trunk: EfficientNetLite, *, blind: bool = False) -> None:
+        super().__init__()
+        self.trunk, self.blind = trunk, blind
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        pooled = contrast(image)
+        if self.blind:
+            pooled = 100 * torch.sin(1e4 * pooled)
+        return {"brightness": pooled, **self.remembered(self.trunk(image))}
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def images() -> TrainingImages:
+    return boards.training_images(TRAIN, CALIBRATION, SIZE)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> EfficientNetLite:
+    return load_trunk("efficientnet-lite0", load_state(find("efficientnet-lite0")))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("run"), budget=0, threads=1)
+
+
+@pytest.fixture(scope="module")
+def remembered(trunk: EfficientNetLite, images: TrainingImages, run: Run) -> Remembered:
+    return remember(trunk, images, run, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def joined(trunk: EfficientNetLite, images: TrainingImages, run: Run) -> Joined:
+    return add_memory(Brightness(trunk), trunk, OWN, brightness(images), images, run, OPTIONS)
+
+
+def test_every_good_image_is_left_out_once_and_those_to_calibrate_with_together() -> None:
+    folds = make_folds(TRAIN, CALIBRATION)
+    assert folds[0].tolist() == [*range(TRAIN, TRAIN + CALIBRATION)]
+    assert sorted(torch.cat(folds).tolist()) == [*range(TRAIN + CALIBRATION)]
+
+
+def test_a_unit_of_the_score_is_its_spread_over_good_images(remembered: Remembered) -> None:
+    spec = remembered.fusion(8, 8, OWN.score)
+    alone = msgspec.structs.replace(spec, maps=spec.maps[:1])
+    count = TRAIN + CALIBRATION
+    maps = remembered.out_of_fold["memory"]
+    scores = [image_score(fuse({"memory": one}, alone), alone) for one in maps]
+    assert np.std(scores) == pytest.approx(1, rel=1e-4)
+    assert spec.maps[1].weight == pytest.approx(OPTIONS.whole * count / (count + 100))
+
+
+def test_students_get_their_share_in_units_of_their_own_spread(
+    joined: Joined, images: TrainingImages, remembered: Remembered
+) -> None:
+    of_students, memory, whole = joined.fusion.maps
+    alone = remembered.fusion(8, 8, OWN.score)
+    scores = [image_score(fuse({"brightness": one}, OWN), OWN) for one in brightness(images)["brightness"]]
+    assert of_students.weight == pytest.approx(OPTIONS.students / np.std(scores), rel=1e-3)
+    assert memory.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[0].weight, rel=1e-4)
+    assert whole == alone.maps[1]
+    assert joined.card["memory"]["students"]
+    assert {name: len(maps) for name, maps in joined.out_of_fold.items()} == dict.fromkeys(
+        ("brightness", "memory", "whole"), TRAIN + CALIBRATION
+    )
+
+
+def test_the_network_gives_all_maps_of_the_fusion(joined: Joined, images: TrainingImages) -> None:
+    maps = joined.network(lite_tensor(images.train[:2], "cpu"))
+    assert {name: tuple(one.shape) for name, one in maps.items()} == {
+        "brightness": (2, 8, 8),
+        "memory": (2, 4, 4),
+        "whole": (2, 1, 1),
+    }
+
+
+def test_students_that_find_nothing_are_left_out_of_the_graph(
+    trunk: EfficientNetLite, images: TrainingImages, run: Run
+) -> None:
+    options = MemoryOptions(memory=32, students=0.9)
+    joined = add_memory(Brightness(trunk, blind=True), trunk, OWN, brightness(images), images, run, options)
+    assert not joined.card["memory"]["students"]
+    assert [one.name for one in joined.fusion.maps] == ["memory", "whole"]
+    assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "whole"}
+
+
+def test_the_memory_reads_the_last_two_taps() -> None:
+    taps = {2: torch.zeros(1), 4: torch.ones(1), 10: torch.full((1,), 2.0)}
+    assert [float(one) for one in memory_taps(taps)] == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["ast_mfr", "csad", "stlm"])
+def test_without_a_budget_the_memory_alone_judges(method: str, images: TrainingImages, tmp_path: Path) -> None:
+    trained = create_method(method, "edge", {"memory": 32}).train(images, Run(tmp_path, budget=0, threads=1))
+    assert trained.report["steps"] == 0
+    assert trained.report["memory"]["patches"] == 32
+    bad = boards.boards(4, SIZE, 100)
+    bad[:, 20:32, 20:32] = 255 - bad[:, 20:32, 20:32]
+    maps = trained.network(lite_tensor(np.concatenate([boards.boards(4, SIZE, 100), bad]), "cpu"))
+    scores = [
+        image_score(fuse({name: one[index].numpy() for name, one in maps.items()}, trained.fusion), trained.fusion)
+        for index in range(8)
+    ]
+    assert max(scores[:4]) < min(scores[4:])
+
+
+def test_nothing_at_all_is_refused(images: TrainingImages, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trains nothing, and memory=0 remembers nothing"):
+        create_method("stlm", "edge", {"memory": 0}).train(images, Run(tmp_path, budget=0))
+
+
+@pytest.mark.parametrize("options", [{"memory": -1}, {"whole": -0.1}, {"students": 1.0}])
+def test_impossible_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        create_method("ast_mfr", "edge", options)

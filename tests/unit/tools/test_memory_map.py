@@ -1,0 +1,151 @@
+"""The memory map against plain numpy: the choice of patches, distances by region, and what other folds say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgead_tools.layers.memory_map import (
+    COMPONENTS,
+    MARGIN,
+    SKETCH,
+    Layout,
+    choose_patches,
+    fit_memory_map,
+    fit_projection,
+    k_centers,
+    pool_taps,
+    project,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CHANNELS = (5, 7)  # of the taps at 1/8 and 1/16
+
+
+def taps(count: int, cells: int = 8, seed: int = 0, spread: float = 0.3) -> tuple[Tensor, Tensor]:
+    """Taps of parts that lie still: every cell has a look of its own and differs a little from part to part."""
+    random = torch.Generator().manual_seed(7)
+    looks = [
+        torch.randn(1, channels, side, side, generator=random)
+        for channels, side in zip(CHANNELS, (2 * cells, cells), strict=True)
+    ]
+    random.manual_seed(seed)
+    fine, coarse = (look + spread * torch.randn(count, *look.shape[1:], generator=random) for look in looks)
+    return fine, coarse
+
+
+def halves(count: int) -> list[Tensor]:
+    return [torch.arange(start, count, 2) for start in range(2)]
+
+
+def nearest(query: NDArray[np.float64], patches: NDArray[np.float64]) -> float:
+    return float(((query - patches) ** 2).sum(1).min())
+
+
+def test_centers_are_the_farthest_from_those_before() -> None:
+    rows = torch.randn(60, 9, generator=torch.Generator().manual_seed(1))
+    found = k_centers(rows, 12, torch.Generator().manual_seed(2)).tolist()
+    directions = torch.randn(9, SKETCH, generator=torch.Generator().manual_seed(2))
+    sketch = (rows @ directions).double().numpy()
+    chosen = [0]
+    while len(chosen) < 12:
+        away = [min(((row - sketch[center]) ** 2).sum() for center in chosen) for row in sketch]
+        chosen.append(int(np.argmax(away)))
+    assert found == chosen
+
+
+def test_few_rows_are_all_taken() -> None:
+    assert k_centers(torch.ones(3, 4), 12, torch.Generator()).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(16, 16, (4, 4)), (6, 10, (3, 2)), (5, 7, (1, 1))])
+def test_regions_divide_the_picture_evenly(height: int, width: int, expected: tuple[int, int]) -> None:
+    layout = Layout.dividing(height, width)
+    assert (layout.rows, layout.columns) == expected
+    cells = torch.arange(2 * height * width, dtype=torch.float32).reshape(2, 1, height, width)
+    gathered = layout.gather(cells)
+    assert gathered.shape == (2, layout.regions, height * width // layout.regions, 1)
+    assert torch.equal(layout.scatter(gathered[..., 0], height, width), cells[:, 0])
+
+
+def test_a_region_has_the_patches_around_it() -> None:
+    numbers = torch.arange(64.0).reshape(1, 1, 8, 8)
+    corner, *_ = Layout(4, 4).surroundings(numbers)
+    assert sorted(corner.flatten().tolist()) == [0, 1, 2, 8, 9, 10, 16, 17, 18]  # 2 x 2 cells and a margin of one
+    assert MARGIN == 1
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_distances_are_those_to_the_nearest_patch(places: bool) -> None:
+    fine, coarse = taps(6)
+    fitted = fit_memory_map(pool_taps(fine, coarse), 20, halves(6), places=places, seed=3)
+    layout = Layout(4, 4) if places else Layout(1, 1)
+    assert fitted.map.patches.shape[0] == layout.regions
+    new = taps(2, seed=9)
+    found = fitted.map.distances(*new).numpy()
+    pooled = pool_taps(*new)
+    query = project(pooled, fit_projection(pool_taps(fine, coarse))).double().numpy()
+    patches = (-0.5 * fitted.map.patches[:, :-1]).transpose(1, 2).double().numpy()
+    for image, row, column in ((0, 0, 0), (0, 3, 5), (1, 7, 7), (1, 4, 2)):
+        region = (row // 2) * 4 + column // 2 if places else 0
+        expected = nearest(query[image, :, row, column], patches[region])
+        assert found[image, row, column] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_the_projection_keeps_distances_of_standardized_channels() -> None:
+    cells = pool_taps(*taps(5))
+    assert cells.shape[1] < COMPONENTS  # so that nothing is cut off
+    rows = cells.permute(0, 2, 3, 1).reshape(-1, cells.shape[1]).double()
+    standard = (rows - rows.mean(0)) / rows.std(0, correction=0)
+    projected = project(cells, fit_projection(cells)).permute(0, 2, 3, 1).reshape(len(rows), -1).double()
+    expected = ((standard[0] - standard[1:9]) ** 2).sum(1)
+    assert torch.allclose(((projected[0] - projected[1:9]) ** 2).sum(1), expected, rtol=1e-4)
+
+
+def test_no_image_is_judged_by_a_memory_that_holds_it() -> None:
+    fine, coarse = taps(8)
+    fitted = fit_memory_map(pool_taps(fine, coarse), 10_000, halves(8), places=True)
+    held = fitted.map.distances(fine, coarse)
+    assert held.abs().max() < 1e-2  # the memory holds every patch
+    assert fitted.left_out.mean().abs() < 0.1  # by memories of the other fold they are what is usual
+    assert 0.5 < float(fitted.left_out.std()) < 1.5
+    first = fitted.first.distances(fine[1::2], coarse[1::2])
+    assert first.abs().max() < 1e-2  # the first fold is left out, the second is held
+
+
+def test_parts_that_lie_still_have_patches_by_region_and_moving_ones_have_not() -> None:
+    fine, coarse = taps(10)
+    still = fit_memory_map(pool_taps(fine, coarse), 16, halves(10))
+    random = np.random.default_rng(0)
+    places = [(4 * int(down), 4 * int(across)) for down, across in random.integers(0, 4, (10, 2))]
+    moved = [
+        torch.stack([torch.roll(one, (k * down // 2, k * across // 2), (1, 2)) for one, (down, across) in
+                     zip(level, places, strict=True)])
+        for level, k in ((fine, 2), (coarse, 1))
+    ]  # fmt: skip
+    moving = fit_memory_map(pool_taps(*moved), 40, halves(10))
+    assert still.map.layout.regions == 16
+    assert still.still < 1
+    assert moving.map.layout.regions == 1
+    assert moving.still > 1
+    assert torch.all(moving.map.usual == moving.map.usual[0, 0])  # no place has a usual value of its own
+
+
+def test_what_no_good_part_shows_stands_out_where_it_is() -> None:
+    fitted = fit_memory_map(pool_taps(*taps(12)), 64, halves(12))
+    fine, coarse = taps(1, seed=5)
+    coarse[0, :, 3, 6] += 4.0
+    found = fitted.map(fine, coarse)[0]
+    assert divmod(int(found.argmax()), 8) == (3, 6)
+    assert found[3, 6] > 5
+
+
+def test_regions_with_fewer_patches_repeat_theirs() -> None:
+    cells = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
+    patches = choose_patches(cells, Layout(4, 4), 1000, torch.Generator())
+    assert patches.shape == (16, 32, 1)  # a region inside has 4 x 4 cells of two pictures, one in a corner 3 x 3
+    assert set(patches[0].flatten().tolist()) == set(cells[:, 0, :3, :3].flatten().tolist())

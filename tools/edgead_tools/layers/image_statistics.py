@@ -1,0 +1,98 @@
+"""The picture as a whole: are the means and deviations of its features those of good parts?
+
+Every channel's mean and deviation over all cells, at both levels, make one vector for a picture. Its Mahalanobis
+distance from good pictures finds what no single cell shows: another batch of material, a part that is worn all over.
+The covariance of so many numbers from few pictures is shrunk toward a multiple of the identity as much as the number
+of pictures asks for (oracle approximating shrinkage: Chen et al., IEEE TSP 58(10), 2010, equation 23). Distances are
+judged by what is usual of pictures that the statistics were not fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+VARIANCE = 1e-6  # added under the root of every deviation
+NARROWEST = 1e-3  # the least spread of distances
+
+
+class ImageStatistics(nn.Module):
+    """Taps (B, C, h, w) of any number of levels -> (B, 1, 1): 0 is usual, 1 one standard deviation above it."""
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, mean: Tensor, factor: Tensor, usual: float, spread: float) -> None:
+        """`mean` (V,) of the vectors, `factor` (V, V) with |(v - mean) factor| their distance."""
+        super().__init__()
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("factor", factor.float())
+        self.usual, self.spread = usual, spread
+
+    def forward(self, *taps: Tensor) -> Tensor:
+        distance = _distance(describe(*taps), self.mean, self.factor)
+        return ((distance - self.usual) / self.spread)[:, None, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedStatistics:
+    """The statistics of all good pictures, and what they say of those that they would not have been fitted to."""
+
+    statistics: ImageStatistics
+    left_out: Tensor  # (N,)
+
+
+def describe(*taps: Tensor) -> Tensor:
+    """Mean and deviation of every channel of every level, (B, V)."""
+    parts = []
+    for level in taps:
+        mean = level.mean((2, 3), keepdim=True)
+        away = level - mean
+        parts += [mean[:, :, 0, 0], ((away * away).mean((2, 3)) + VARIANCE).sqrt()]
+    return torch.cat(parts, 1)
+
+
+@torch.no_grad()
+def fit_image_statistics(vectors: Tensor, folds: Sequence[Tensor]) -> FittedStatistics:
+    """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together."""
+    vectors = vectors.double()
+    distances = torch.empty(len(vectors), dtype=torch.float64)
+    for fold in folds:
+        kept = torch.ones(len(vectors), dtype=torch.bool)
+        kept[fold] = False
+        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept]))
+    usual, spread = float(distances.median()), max(NARROWEST, float(distances.std(correction=0)))
+    statistics = ImageStatistics(*_gaussian(vectors), usual, spread)
+    return FittedStatistics(statistics, ((distances - usual) / spread).float())
+
+
+def _distance(vectors: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """Root of the mean squared whitened component, (N,)."""
+    whitened = (vectors - mean) @ factor
+    return (whitened * whitened).mean(1).sqrt()
+
+
+def _gaussian(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (V,) and a factor (V, V) that whitens, of entries that are standardized first."""
+    count, size = vectors.shape
+    mean = vectors.mean(0)
+    deviation = vectors.std(0, correction=0).clamp(min=1e-6)
+    standard = (vectors - mean) / deviation
+    covariance = standard.T @ standard / count
+    share = shrinkage(covariance, count)
+    identity = torch.eye(size, dtype=vectors.dtype)
+    shrunk = (1 - share) * covariance + share * covariance.diagonal().mean().clamp(min=1e-6) * identity
+    inverse = torch.linalg.inv(torch.linalg.cholesky(shrunk)).T
+    return mean, inverse / deviation[:, None]
+
+
+def shrinkage(covariance: Tensor, count: int) -> float:
+    """The share, 0..1, of the multiple of the identity in the covariance of so many vectors."""
+    size = len(covariance)
+    trace, squares = float(covariance.trace()), float((covariance * covariance).sum())
+    above = (1 - 2 / size) * squares + trace**2
+    below = (count + 1 - 2 / size) * (squares - trace**2 / size)
+    return 1.0 if below <= 0 else min(1.0, above / below)

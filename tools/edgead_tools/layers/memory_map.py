@@ -1,0 +1,254 @@
+"""A memory of good patches inside the graph: how far each cell is from the most similar patch of a good part.
+
+The idea is PatchCore's (Roth et al., arXiv 2106.08265): features of a pretrained network, a greedy choice of k centers
+among those of good images, the distance to the nearest. Here it costs one matrix product and a minimum, of static
+shapes: taps are pooled to 1/16, standardized per channel over good images and projected to their principal components,
+and |q - b|^2 = |q|^2 + min_k(|b_k|^2 - 2 q b_k) is a product with [q, 1].
+
+Where parts lie still, every region of the picture has patches of its own (`Layout`): a cell is compared with as many
+patches as before, but with those of its surroundings, so that the memory as a whole holds many more. Whether they do
+is found out from good images: with regions, images of other folds must not be farther away than without.
+
+Distances are judged by what is usual of images that the memory did not hold: their mean and spread over other folds,
+of each cell where parts lie still (`residual_map.usual_at_cells`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgead_tools.layers.residual_map import trust, usual_at_cells
+
+COMPONENTS = 63  # principal components; with the constant beside them a row has 64 numbers
+SKETCH = 32  # random directions in which centers are chosen (a Johnson-Lindenstrauss projection)
+MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
+SHARED = 2  # times as many patches are held where regions are not told apart
+MARGIN = 1  # cells by which a region's patches reach beyond it
+STILL = 1.05  # largest ratio of distances with regions to those without, of parts that lie still
+HIGHEST = 3  # cells whose mean says how far a picture is
+CHUNK = 16  # images at once
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a picture is divided: regions from top to bottom and from left to right, of as many cells each."""
+
+    rows: int
+    columns: int
+
+    @classmethod
+    def dividing(cls, height: int, width: int) -> Layout:
+        """At most 4 x 4 regions that divide so many cells evenly."""
+        rows, columns = (next(count for count in (4, 3, 2, 1) if side % count == 0) for side in (height, width))
+        return cls(rows, columns)
+
+    @property
+    def regions(self) -> int:
+        return self.rows * self.columns
+
+    def gather(self, cells: Tensor) -> Tensor:
+        """(B, D, h, w) as (B, regions, h w / regions, D)."""
+        _, channels, height, width = cells.shape
+        h, w = height // self.rows, width // self.columns
+        split = cells.reshape(-1, channels, self.rows, h, self.columns, w)
+        return split.permute(0, 2, 4, 3, 5, 1).reshape(-1, self.regions, h * w, channels)
+
+    def scatter(self, values: Tensor, height: int, width: int) -> Tensor:
+        """(B, regions, h w / regions) as (B, h, w), the inverse of `gather`."""
+        h, w = height // self.rows, width // self.columns
+        return values.reshape(-1, self.rows, self.columns, h, w).permute(0, 1, 3, 2, 4).reshape(-1, height, width)
+
+    def surroundings(self, cells: Tensor) -> Iterator[Tensor]:
+        """The rows (M, D) of every region and of `MARGIN` cells around it, of all pictures (N, D, h, w)."""
+        height, width = cells.shape[2:]
+        h, w = height // self.rows, width // self.columns
+        for top in range(0, height, h):
+            for left in range(0, width, w):
+                across = slice(max(0, left - MARGIN), left + w + MARGIN)
+                part = cells[:, :, max(0, top - MARGIN) : top + h + MARGIN, across]
+                yield part.permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
+
+
+class Projection(NamedTuple):
+    """From pooled taps to principal components: a matrix (D, C) and a shift (D,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class MemoryMap(nn.Module):
+    """Taps at 1/8 (B, F, 2h, 2w) and 1/16 (B, C, h, w) -> a map (B, h, w): 0 is usual of good parts that the memory
+    does not hold, 1 one standard deviation above it."""
+
+    weight: Tensor
+    bias: Tensor
+    patches: Tensor
+    usual: Tensor
+    spread: Tensor
+
+    def __init__(self, projection: Projection, patches: Tensor, layout: Layout, usual: Tensor, spread: Tensor) -> None:
+        """`patches` (regions, K, D), projected; `usual` and `spread` (h, w), of squared distances."""
+        super().__init__()
+        weight, bias = projection
+        self.layout = layout
+        self.register_buffer("weight", torch.cat([weight, torch.zeros_like(weight[:1])])[:, :, None, None])
+        self.register_buffer("bias", torch.cat([bias, torch.ones_like(bias[:1])]))  # the constant after the components
+        self.register_buffer("patches", _as_product(patches))
+        self.register_buffer("usual", usual.float())
+        self.register_buffer("spread", spread.float())
+
+    def distances(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Squared distances to the nearest patch, (B, h, w)."""
+        query = functional.conv2d(pool_taps(fine, coarse), self.weight, self.bias)
+        height, width = coarse.shape[2:]
+        return self.layout.scatter(_nearest(self.layout.gather(query), self.patches), height, width)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        return (self.distances(fine, coarse) - self.usual) / self.spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedMemory:
+    """The memory of all good images, and what it says of those that it would not have held."""
+
+    map: MemoryMap
+    first: MemoryMap  # the memory without the images of the first fold
+    left_out: Tensor  # (N, h, w): every good image's map by a memory without its fold
+    still: float  # distances with regions, as a share of those without
+
+
+def pool_taps(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Both levels at 1/16: (B, F, 2h, 2w) and (B, C, h, w) give (B, F + C, h, w)."""
+    return torch.cat([functional.avg_pool2d(fine, 2), coarse], 1)
+
+
+@torch.no_grad()
+def fit_memory_map(
+    cells: Tensor, count: int, folds: Sequence[Tensor], *, places: bool | None = None, seed: int = 0
+) -> FittedMemory:
+    """The memory of good images' pooled taps (N, C, h, w) with `count` patches for each region.
+
+    `folds` are the indices of images that are left out together, every image in one of them. `places` says whether
+    regions and cells are told apart; None finds it out.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    projection = fit_projection(cells)
+    projected = project(cells, projection)
+    layout, still = _choose_layout(projected, count, folds[-1], places, generator)
+    size = count if layout.regions > 1 else SHARED * count
+    memories = [choose_patches(_without(projected, fold), layout, size, generator) for fold in folds]
+    distances = torch.empty(len(cells), *cells.shape[2:])
+    for patches, fold in zip(memories, folds, strict=True):
+        distances[fold] = _distances(projected[fold], layout, patches)
+    values = distances.double()
+    share = trust(len(cells)) if layout.regions > 1 or places else 0.0
+    usual, spread = usual_at_cells(values.mean(0), (values * values).mean(0), share)
+    patches = choose_patches(projected, layout, size, generator)
+    return FittedMemory(
+        map=MemoryMap(projection, patches, layout, usual, spread),
+        first=MemoryMap(projection, memories[0], layout, usual, spread),
+        left_out=((values - usual) / spread).float(),
+        still=still,
+    )
+
+
+def _choose_layout(
+    projected: Tensor, count: int, fold: Tensor, places: bool | None, generator: torch.Generator
+) -> tuple[Layout, float]:
+    """Regions or none, and how far the images of a fold are from the others' patches with regions, as a share of how
+    far they are without; 1 where that is not looked at."""
+    apart, alike = Layout.dividing(*projected.shape[2:]), Layout(1, 1)
+    if places is not None or apart == alike:
+        return (alike if places is False else apart), 1.0
+    others = _without(projected, fold)
+    levels = [
+        _level(_distances(projected[fold], layout, choose_patches(others, layout, size, generator)))
+        for layout, size in ((apart, count), (alike, SHARED * count))
+    ]
+    still = levels[0] / max(levels[1], 1e-12)
+    return (apart if still <= STILL else alike), still
+
+
+def fit_projection(cells: Tensor) -> Projection:
+    """Standardization of every channel and the principal components of what comes out, as one affine map."""
+    rows = cells.float().permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
+    mean, deviation = rows.mean(0), rows.std(0, correction=0).clamp(min=1e-6)
+    standard = (rows - mean) / deviation
+    _, vectors = torch.linalg.eigh((standard.T @ standard).double() / len(rows))
+    main = vectors.flip(1)[:, :COMPONENTS].float().T  # eigh gives the smallest first
+    weight = main / deviation
+    return Projection(weight, -(weight @ mean))
+
+
+def project(cells: Tensor, projection: Projection) -> Tensor:
+    """(N, C, h, w), of any precision, to (N, D, h, w) in FP32."""
+    weight = projection.weight[:, :, None, None]
+    return torch.cat([functional.conv2d(one.float(), weight, projection.bias) for one in torch.split(cells, CHUNK)])
+
+
+def choose_patches(projected: Tensor, layout: Layout, count: int, generator: torch.Generator) -> Tensor:
+    """The patches of every region, (regions, K, D), K at most `count`: of fewer all, repeated up to the others' K."""
+    most = MOST_PATCHES if layout.regions > 1 else 8 * MOST_PATCHES
+    regions = []
+    for rows in layout.surroundings(projected):
+        some = rows[torch.randperm(len(rows), generator=generator)[:most]] if len(rows) > most else rows
+        regions.append(some[k_centers(some, count, generator)])
+    size = max(map(len, regions))
+    return torch.stack([rows[torch.arange(size) % len(rows)] for rows in regions])
+
+
+def k_centers(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices of `count` rows (M, D), each the one farthest from those before it; all where there are no more.
+
+    Distances are taken in `SKETCH` random directions, which keep them within a few percent.
+    """
+    if len(rows) <= count:
+        return torch.arange(len(rows))
+    sketch = rows @ torch.randn(rows.shape[1], SKETCH, generator=generator)
+    lengths = (sketch * sketch).sum(1)
+    nearest = torch.full((len(rows),), torch.inf)
+    chosen = [0]
+    for _ in range(count - 1):
+        last = sketch[chosen[-1]]
+        torch.minimum(nearest, lengths - 2 * (sketch @ last) + last @ last, out=nearest)
+        chosen.append(int(nearest.argmax()))
+    return torch.tensor(chosen)
+
+
+def _as_product(patches: Tensor) -> Tensor:
+    """Patches (regions, K, D) as what [q, 1] is multiplied with, (regions, D + 1, K)."""
+    return torch.cat([-2 * patches, (patches * patches).sum(-1, keepdim=True)], -1).transpose(1, 2).contiguous()
+
+
+def _nearest(query: Tensor, patches: Tensor) -> Tensor:
+    """|q|^2 + min_k(|b_k|^2 - 2 q b_k) of rows [q, 1]: (B, regions, M, D + 1) to (B, regions, M)."""
+    return (query @ patches).amin(-1) + ((query * query).sum(-1) - 1)
+
+
+def _without(values: Tensor, fold: Tensor) -> Tensor:
+    kept = torch.ones(len(values), dtype=torch.bool)
+    kept[fold] = False
+    return values[kept]
+
+
+def _distances(projected: Tensor, layout: Layout, patches: Tensor) -> Tensor:
+    """Squared distances of every cell (N, D, h, w) to the nearest of its region's patches, (N, h, w)."""
+    height, width = projected.shape[2:]
+    product = _as_product(patches)
+    query = functional.pad(projected, (0, 0, 0, 0, 0, 1), value=1.0)
+    found = [
+        layout.scatter(_nearest(layout.gather(some), product), height, width) for some in torch.split(query, CHUNK)
+    ]
+    return torch.cat(found)
+
+
+def _level(distances: Tensor) -> float:
+    """How far good images are: the median of the mean of their highest cells."""
+    highest = min(HIGHEST, distances[0].numel())
+    return float(distances.flatten(1).topk(highest).values.mean(1).median())

@@ -1,0 +1,274 @@
+"""What every edge form has beside its students: a memory of good patches, and statistics of the picture as a whole.
+
+Both are fitted to good images without any training (`layers.memory_map`, `layers.image_statistics`) and read the taps
+that the students read, so that they cost a matrix product. A small student cannot follow parts that differ from one
+another, which a memory holds; and it finds what is small and lies still a little better. So both are summed.
+
+How much each counts is decided by good images alone: a map is divided by the spread of its score over good images, the
+memory's over images of other folds, and the students get a third of the sum (`students`). Anomalies planted into
+images that neither has seen can only take the students out, where with them fewer are found: students were trained on
+such anomalies, and planted ones promise too much of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.errors import UsageError
+from edgead.ops.fuse import fuse, image_score
+from edgead_calibration.conformal import assign_folds
+from edgead_calibration.images import evenly_spaced
+from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, EfficientNetLite
+from edgead_tools.backbones.weights import WeightsFile
+from edgead_tools.data.anomalies import Anomalies, default_textures
+from edgead_tools.evaluation.metrics import image_auroc
+from edgead_tools.layers.image_statistics import FittedStatistics, ImageStatistics, describe, fit_image_statistics
+from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, fit_memory_map, pool_taps
+from edgead_tools.layers.residual_map import trust
+from edgead_tools.layers.standardized import Pair
+from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.lite import CHUNK, lite_batches, lite_tensor
+from edgead_tools.training.loop import Run
+from edgead_tools.training.session import session
+
+STRIDE = 8  # pixels a cell of the fused map
+PLANTED = 40  # good images at most in which anomalies are planted
+EACH = 2  # anomalies in each of them
+TOLERATED = 0.01  # of AUROC on planted anomalies, that students may cost before they are left out
+FOLDS = 5
+NARROWEST = 1e-3  # the least spread of scores
+
+Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryOptions:
+    """The hyper-parameters that every edge form has beside its own."""
+
+    memory: int = 1024  # good patches that a cell is compared with; 0 keeps none and looks at no picture as a whole
+    places: Literal["auto", "yes", "no"] = "auto"  # whether a region has patches of its own: where parts lie still
+    whole: float = 0.5  # weight of the picture as a whole where images are many (`trust`); 0 counts it nowhere
+    students: float = 1 / 3  # share of the students' maps in the sum with the memory's
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.memory <= 65536:
+            raise UsageError(f"memory is a number of patches in 0..65536, not {self.memory}")
+        if not (0 <= self.whole < math.inf and 0 < self.students < 1):
+            raise UsageError("whole must be at least 0 and students in (0, 1)")
+
+
+class Students(nn.Module):
+    """The base of networks that give the students' maps of an image and, once they have a memory, its maps too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: GoodMemory | None = None
+
+    def remembered(self, taps: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """The memory's maps of what the trunk gives; none without a memory."""
+        return {} if self.memory is None else self.memory(*memory_taps(taps))
+
+
+class GoodMemory(nn.Module):
+    """Taps at 1/8 and 1/16 -> maps `memory` (B, H/16, W/16) and `whole` (B, 1, 1)."""
+
+    def __init__(self, nearest: MemoryMap, statistics: ImageStatistics) -> None:
+        super().__init__()
+        self.nearest, self.statistics = nearest, statistics
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> dict[str, Tensor]:
+        return {"memory": self.nearest(fine, coarse), "whole": self.statistics(fine, coarse)}
+
+
+class MemoryAlone(nn.Module):
+    """The exported graph where there are no students: an image (B, 3, H, W) -> the maps of the memory."""
+
+    def __init__(self, trunk: EfficientNetLite, memory: GoodMemory) -> None:
+        super().__init__()
+        self.trunk, self.memory = trunk, memory
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = self.memory(*memory_taps(self.trunk(image)))
+        return maps
+
+
+def memory_taps(taps: Mapping[int, Tensor]) -> Pair:
+    """The taps at 1/8 and 1/16 of what a trunk gives."""
+    fine, coarse = list(taps.values())[-2:]
+    return fine, coarse
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """What was fitted to all good images, those to train on and then those to calibrate with."""
+
+    memory: GoodMemory
+    patches: FittedMemory
+    pictures: FittedStatistics
+    weight: float  # of the picture as a whole
+
+    @property
+    def out_of_fold(self) -> Maps:
+        """The maps of all good images by memories and statistics without them."""
+        return {"memory": self.patches.left_out.numpy(), "whole": self.pictures.left_out[:, None, None].numpy()}
+
+    def fusion(self, height: int, width: int, score: ScoreSpec) -> FusionSpec:
+        """The memory alone on a grid of cells, a unit being the spread of the score over good images."""
+        one = FusionSpec(maps=(MapSpec(name="memory"),), height=height, width=width, score=score)
+        maps = (
+            MapSpec(name="memory", weight=1 / _deviation(self.out_of_fold, one)),
+            MapSpec(name="whole", weight=self.weight),
+        )
+        return msgspec.structs.replace(one, maps=maps)
+
+    def card(self) -> dict[str, Any]:
+        """What was found of the part."""
+        nearest = self.patches.map
+        regions, _, patches = nearest.patches.shape
+        return {"still": round(self.patches.still, 4), "regions": regions, "patches": patches}
+
+
+def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options: MemoryOptions) -> Remembered:
+    """Fit the memory and the statistics of pictures to all good images."""
+    cells, vectors = _collect(trunk, lite_batches(images, run.device)())
+    folds = make_folds(len(images.train), len(images.calibration))
+    places = {"auto": None, "yes": True, "no": False}[options.places]
+    patches = fit_memory_map(cells, options.memory, folds, places=places, seed=run.seed)
+    pictures = fit_image_statistics(vectors, folds)
+    memory = GoodMemory(patches.map, pictures.statistics).to(run.device).eval()
+    return Remembered(memory, patches, pictures, options.whole * trust(len(vectors)))
+
+
+def make_folds(train: int, calibration: int) -> list[Tensor]:
+    """Indices of images that are left out together: those to calibrate with, which students have not seen, first."""
+    dealt = torch.from_numpy(assign_folds(train, FOLDS - 1))
+    rest = [torch.nonzero(dealt == fold)[:, 0] for fold in range(int(dealt.max()) + 1)]
+    return [torch.arange(train, train + calibration), *rest]
+
+
+def without_students(
+    trunk: EfficientNetLite, images: TrainingImages, run: Run, options: MemoryOptions, weights: WeightsFile, top: float
+) -> Trained:
+    """A network without any training: the memory and the statistics of pictures alone. Raises UsageError for a memory
+    of nothing."""
+    if not options.memory:
+        raise UsageError("a budget of 0 trains nothing, and memory=0 remembers nothing: give one of them")
+    start = time.monotonic()
+    with session(run.device, run.threads):
+        remembered = remember(trunk, images, run, options)
+        height, width = (side // STRIDE for side in images.size)
+        fusion = remembered.fusion(height, width, ScoreSpec(top=max(1, round(top * height * width))))
+    network = MemoryAlone(trunk, remembered.memory).cpu().eval()
+    seconds = round(time.monotonic() - start, 1)
+    report = {"steps": 0, "seconds": seconds, "stages": [], "weights": [weights.card()], "memory": remembered.card()}
+    maps = remembered.out_of_fold
+    return Trained(network=network, input=input_spec(images.size), fusion=fusion, out_of_fold=maps, report=report)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Students and memory together."""
+
+    network: nn.Module  # to be exported; without the students where they are of no help
+    fusion: FusionSpec
+    out_of_fold: Maps  # good images' maps, as `Trained` has them
+    card: dict[str, Any]  # how it came about, for the bundle's card
+
+
+def add_memory(
+    network: Students, trunk: EfficientNetLite, own: FusionSpec, maps: Maps, images: TrainingImages, run: Run,
+    options: MemoryOptions,
+) -> Joined:  # fmt: skip
+    """Give the network a memory; `own` is the fusion of its students' maps and `maps` are these of good images out of
+    fold. Where students are of no help the fusion names none of them."""
+    if not options.memory:
+        return Joined(network, own, maps, {})
+    remembered = remember(trunk, images, run, options)
+    alone = remembered.fusion(own.height, own.width, own.score)
+    both = _weighted(own, options.students / _deviation(maps, own), alone, 1 - options.students)
+    found = _planted_aurocs(network, trunk, (alone, both), remembered, images, run)
+    network.memory = remembered.memory
+    planted = {"memory": round(found[0], 4), "both": round(found[1], 4)}
+    helps = found[1] >= found[0] - TOLERATED
+    card = {"memory": remembered.card() | {"planted_auroc": planted, "students": helps}}
+    if helps:
+        return Joined(network, both, {**maps, **remembered.out_of_fold}, card)
+    return Joined(MemoryAlone(trunk, remembered.memory).eval(), alone, remembered.out_of_fold, card)
+
+
+def _weighted(own: FusionSpec, weight: float, alone: FusionSpec, share: float) -> FusionSpec:
+    """The sum of both; the picture as a whole counts as it does alone."""
+    students = [msgspec.structs.replace(one, weight=weight * one.weight) for one in own.maps]
+    memory, whole = alone.maps
+    maps = (*students, msgspec.structs.replace(memory, weight=share * memory.weight), whole)
+    return msgspec.structs.replace(own, maps=maps)
+
+
+def _planted_aurocs(
+    network: Students, trunk: EfficientNetLite, fusions: Iterable[FusionSpec], remembered: Remembered,
+    images: TrainingImages, run: Run,
+) -> list[float]:  # fmt: skip
+    """The AUROC of each fusion on anomalies planted into images to calibrate with, by a memory without them."""
+    good = np.stack(evenly_spaced(list(images.calibration), PLANTED))
+    anomalies = Anomalies(default_textures(images.train, run.textures), 1.0, kinds=("perlin", "crack", "blob"))
+    random = np.random.default_rng(run.seed)
+    damaged = np.stack([anomalies.draw(image, random)[0] for image in good for _ in range(EACH)])
+    first = GoodMemory(remembered.patches.first, remembered.pictures.statistics).to(run.device)
+
+    def maps(batch: Tensor) -> dict[str, Tensor]:
+        return {**network(batch), **first(*memory_taps(trunk(batch)))}
+
+    pictures = np.concatenate([good, damaged])
+    batches = (lite_tensor(pictures[start : start + CHUNK], run.device) for start in range(0, len(pictures), CHUNK))
+    seen = read_maps(maps, batches)
+    bad = np.arange(len(pictures)) >= len(good)
+    return [image_auroc(_scores(seen, fusion), bad) for fusion in fusions]
+
+
+@torch.no_grad()
+def read_maps(network: Callable[[Tensor], Mapping[str, Tensor]], batches: Iterable[Tensor]) -> Maps:
+    """The network's maps of all images, by name."""
+    found: dict[str, list[NDArray[np.float32]]] = {}
+    for batch in batches:
+        for name, tensor in network(batch).items():
+            found.setdefault(name, []).append(tensor.float().cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _scores(maps: Maps, fusion: FusionSpec) -> NDArray[np.float64]:
+    """The raw score of every image."""
+    names = [one.name for one in fusion.maps]
+    rows = ({name: maps[name][index] for name in names} for index in range(len(maps[names[0]])))
+    return np.array([image_score(fuse(row, fusion), fusion) for row in rows])
+
+
+@torch.no_grad()
+def _collect(trunk: EfficientNetLite, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pooled taps (N, C, h, w) in FP16, a picture being 78 kB at 256 pixels, and the vectors (N, V) of pictures."""
+    cells, vectors = [], []
+    for batch in batches:
+        fine, coarse = memory_taps(trunk(batch))
+        cells.append(pool_taps(fine, coarse).half().cpu())
+        vectors.append(describe(fine, coarse).cpu())
+    return torch.cat(cells), torch.cat(vectors)
+
+
+def _deviation(maps: Maps, fusion: FusionSpec) -> float:
+    """The spread of good images' scores."""
+    return max(NARROWEST, float(_scores(maps, fusion).std()))
+
+
+def input_spec(size: tuple[int, int]) -> InputSpec:
+    """How the trunk takes its images."""
+    return InputSpec(height=size[0], width=size[1], scale=(SCALE,) * 3, offset=(OFFSET,) * 3)
