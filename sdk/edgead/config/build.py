@@ -36,7 +36,8 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         option("Folder of good images, or of a data set (MVTec AD, MVTec LOCO, anomalib's folders)."),
     ] = ""
     budget: Annotated[
-        str, option("Training time, such as 5m, 90s or 1h30m.", group="limits", shown_default=DEFAULT_BUDGET)
+        str,
+        option("Training time, such as 5m; 0 trains nothing.", group="limits", shown_default=DEFAULT_BUDGET),
     ] = ""
     epochs: Annotated[Positive | None, option("Train for so many passes over the images instead.", group="limits")] = (
         None
@@ -94,9 +95,10 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"device must be cpu, cuda or cuda:N, not '{self.device}'")
         exclusive(budget=self.budget, epochs=self.epochs, steps=self.steps)
-        for name, value in (("epochs", self.epochs), ("budget", self.budget_seconds)):
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} must be above 0, not {value:g}")
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise UsageError(f"epochs must be above 0, not {self.epochs:g}")
+        if self.budget_seconds == math.inf:
+            raise UsageError("a budget must end: write it like 90s, 5m or 1h30m, or 0 for no training")
 
     @property
     def budget_seconds(self) -> float | None:
@@ -115,7 +117,9 @@ class BuildConfig(Config, frozen=True, kw_only=True):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration such as `90s`, `5m` or `1h30m`; raises UsageError, for a number without a unit too."""
+    """Seconds in a duration such as `90s`, `5m`, `1h30m` or 0; raises UsageError, for other bare numbers too."""
+    if text.strip() == "0":
+        return 0.0
     if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         raise UsageError(f"'{text}' has no unit: write {text.strip()}m for minutes or {text.strip()}s for seconds")
     match = _DURATION.fullmatch(text.strip())

@@ -31,6 +31,7 @@ def test_command_line_over_environment_over_file(monkeypatch: pytest.MonkeyPatch
 def test_the_command_line_says_when_to_stop() -> None:
     Path("edgead.yaml").write_text("data: parts\nbudget: 2h\n")
     assert load_build().config.budget_seconds == 7200
+    assert load_build(None, {"budget": "0"}).config.budget_seconds == 0
     config = load_build(None, {"steps": 10}).config
     assert config.budget_seconds is None
     assert config.steps == 10
@@ -64,7 +65,7 @@ def test_folder_keys_are_data() -> None:
         ("data: parts\nepochs: .nan\n", "a number above 0"),
         ("data: parts\nepochs: .inf\n", "a number above 0 and of at most"),
         ("data: parts\nseed: 1\nseed: 2\n", r"the key 'seed' is there twice \(line 3\)"),
-        ("data: parts\nbudget: 0s\n", "budget must be above 0"),
+        ("data: parts\nepochs: 0\n", "must be a number above 0"),
         ("data: parts\nout: yes\n", "in edgead.yaml cannot be used"),
         ("data: [unclosed\n", "not valid YAML"),
         ("- data\n", "must hold keys and values"),
