@@ -161,6 +161,11 @@ class HealthCheck:
         self._since = 0.0
         self._stats: ImageStats | None = None
 
+    @property
+    def stats(self) -> ImageStats | None:
+        """What was measured of the frame that was checked last."""
+        return self._stats
+
     def causes(self, profile: HealthProfile | None) -> list[str]:
         """What may have made the frame that was checked last NG, beside its part."""
         return likely_causes(self._stats, profile) if self._stats is not None and profile is not None else []

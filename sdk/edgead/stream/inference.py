@@ -12,11 +12,14 @@ from edgead.bundle import HealthProfile
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
 from edgead.stream.audit import AuditLog
-from edgead.stream.health import HealthCheck
+from edgead.stream.drift import CameraDrift
+from edgead.stream.health import HealthCheck, ImageStats
 from edgead.stream.roi import RoiMask
 from edgead.types import Frame, MapF32, Result
 
 LOADER_S = 2.0  # what a line that ends waits for a bundle that is being loaded
+
+Health = tuple[list[str], list[str], ImageStats | None]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class InferenceWorker:
         self._asked_by = ""  # who asked for the bundle that comes next
         self.detector = detector
         self._checks = checks
+        self.drift = CameraDrift(max(1, len(checks), len(views)))
         self._views = views
         self.fault = ""  # why the last change of the bundle failed
         self._given = detector
@@ -58,21 +62,26 @@ class InferenceWorker:
         self._exchange()
         profile = self.detector.bundle.manifest.health
         checked = [self._health(number, frame, profile) for number, frame in taken]
-        sound = [one for one, (issues, _) in zip(taken, checked, strict=True) if not issues]
+        sound = [one for one, (issues, *_) in zip(taken, checked, strict=True) if not issues]
         results = iter(self._detect(sound) if sound else [])
         return [
-            self.detector.invalid(frame, *issues) if issues else _explained(next(results), causes)
-            for (_, frame), (issues, causes) in zip(taken, checked, strict=True)
+            self.detector.invalid(frame, *issues) if issues else self._watched(number, next(results), causes, stats)
+            for (number, frame), (issues, causes, stats) in zip(taken, checked, strict=True)
         ]
 
-    def _health(self, number: int, frame: Frame, profile: HealthProfile | None) -> tuple[list[str], list[str]]:
-        """Why a frame cannot be judged, nothing where it can; and what beside its part may make it NG."""
+    def _watched(self, number: int, result: Result, causes: Sequence[str], stats: ImageStats | None) -> Result:
+        """The result with what beside its part may be the cause, and with the drift of its camera's parts."""
+        return self.drift.update(number, self.detector, _explained(result, causes), stats)
+
+    def _health(self, number: int, frame: Frame, profile: HealthProfile | None) -> Health:
+        """Why a frame cannot be judged, nothing where it can; what beside its part may make it NG; what it shows."""
         if not self._checks:
-            return [], []
+            return [], [], None
+        check = self._checks[number]
         try:
-            return self._checks[number].check(frame, profile), self._checks[number].causes(profile)
+            return check.check(frame, profile), check.causes(profile), check.stats
         except Exception as error:  # a frame of a kind that the check cannot take
-            return [f"the camera's health could not be checked: {type(error).__name__}: {error}"], []
+            return [f"the camera's health could not be checked: {type(error).__name__}: {error}"], [], None
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         try:

@@ -251,12 +251,14 @@ class Pipeline(Closing):
         uptime = time.monotonic() - self._started
         names = [camera.name for camera in self._cameras]
         read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
+        drifts = dict(zip(names, self._inference.drift.drifts(), strict=True))
         cameras = {
             name: replace(
                 capture.status(),
                 frames=read[name].frames,
                 fps=rate(read[name].samples, uptime),
                 judged_share=read[name].judged_share,
+                drift=drifts[name],
             )
             for name, capture in zip(names, self._grabber.captures, strict=True)
         }

@@ -43,6 +43,7 @@ class CameraStatus:
     reconnects: int = 0
     fps: float = 0.0  # frames judged a second, lately
     judged_share: float | None = None  # of the last minute's frames, those that were not INVALID; None: there were none
+    drift: str = ""  # how its good parts differ from those of build time, and why; empty: they do not
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,3 +183,13 @@ def test_a_health_check_that_fails_costs_one_frame(tiny_bundle: Path, monkeypatc
         (result,) = InferenceWorker(detector, [health]).judge([(0, Frame(tiny.good()))])
     assert result.verdict is Verdict.INVALID
     assert result.reasons == ("the camera's health could not be checked: ValueError: an odd frame",)
+
+
+def test_drift_is_among_the_reasons_of_results_and_in_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with Detector(tiny.write_tiny(tmp_path / "tiny.edgead")) as detector:
+        worker = InferenceWorker(detector, [HealthCheck()])
+        results = [worker.judge([(0, Frame(tiny.bad(index)))])[0] for index in range(60)]
+        assert worker.drift.drifts()[0].startswith("DRIFT: most parts are NG; ")
+    assert not any("DRIFT" in reason for reason in results[0].reasons)
+    assert any("DRIFT" in reason for reason in results[-1].reasons)
+    assert sum("DRIFT" in record.message for record in caplog.records) == 1

@@ -69,6 +69,7 @@ class Tally:
 def _of_line(line: PipelineStatus) -> Iterator[str]:
     about = {"engine": line.engine, "precision": line.precision, "model": line.model}
     shares = {name: camera.judged_share for name, camera in line.cameras.items() if camera.judged_share is not None}
+    drifts = {name: float(bool(camera.drift)) for name, camera in line.cameras.items()}
     connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
@@ -80,6 +81,7 @@ def _of_line(line: PipelineStatus) -> Iterator[str]:
         ("edgead_unreadable_frames_total", "counter", "Frames that could not be read.", [({}, line.unreadable)]),
         ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, line.reconnects)]),
         ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", line.unwritten)),
+        ("edgead_drift", "gauge", "1 while good parts differ from build time's, else 0.", _by("camera", drifts)),
         ("edgead_camera_connected", "gauge", "1 while the camera delivers, else 0.", _by("camera", connected)),
     ]
     for family in families:

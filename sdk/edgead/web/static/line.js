@@ -134,6 +134,10 @@ function showHealth() {
     row.classList.toggle("bad", bad);
     row.append(make("span", bad ? `lost since ${clock(camera.since)}` : camera.state));
     if (bad && camera.error) row.append(make("em", camera.error));
+    if (camera.drift) {
+      row.classList.add("bad");
+      row.append(make("em", camera.drift));
+    }
     return row;
   });
   if (state.line.fault) {
