@@ -265,20 +265,15 @@ def demo(
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:
-    """The whole job on real solar-cell images: train, judge unseen cells, write a page."""
-    from edgead_tools.pipeline.demo import run_demo
+    """The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page."""
+    from edgead_tools.pipeline.demo import describe, run_demo
     from edgead_tools.training.progress import ConsoleReporter
 
-    built, page = run_demo(
-        out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish
-    )
-    figures = built.evaluation
-    assert figures is not None  # run_demo sees to it
-    typer.echo(f"page: {page}")
-    typer.echo(
-        f"image AUROC {figures.image_auroc:.3f}, false alarms {figures.false_alarm_rate:.1%}, "
-        f"misses {figures.miss_rate:.1%}, {figures.latency_ms:.1f} ms an image on {figures.engine}"
-    )
+    shown = run_demo(out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish)
+    typer.echo(f"page: {shown.page}")
+    typer.echo(f"without training: {describe(shown.memory)}")
+    if shown.built is not shown.memory:
+        typer.echo(f"trained: {describe(shown.built)}")
 
 
 weights = typer.Typer(

@@ -8,7 +8,7 @@ import pytest
 
 from edgead.config import BuildConfig
 from edgead.errors import UsageError
-from edgead_tools.pipeline.runs import open_run, pin_images
+from edgead_tools.pipeline.runs import open_run, pin_images, unfinished_budget
 
 
 def config(tmp_path: Path, seed: int = 0) -> BuildConfig:
@@ -68,3 +68,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="holds something else"), open_run(config(tmp_path), fresh=fresh):
             pass
     assert mine.exists()
+
+
+def test_an_unfinished_training_tells_its_budget(tmp_path: Path) -> None:
+    bundle = tmp_path / "b.edgead"
+    assert unfinished_budget(bundle) == ""
+    with open_run(BuildConfig(data="parts", out=str(bundle), budget="70s"), fresh=False) as folder:
+        assert unfinished_budget(bundle) == ""  # nothing was trained yet
+        (folder / "denoising.pt").touch()
+    assert unfinished_budget(bundle) == "70s"

@@ -12,7 +12,11 @@ import csv
 import importlib.util
 import random
 import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from edgead import Detector
 from edgead.config import BuildConfig
@@ -22,10 +26,22 @@ from edgead_tools.evaluation.entries import ROW, BenchmarkEntry
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.evaluation.report.galleries import pick
 from edgead_tools.pipeline.build import Built, build
+from edgead_tools.pipeline.runs import unfinished_budget
 from edgead_tools.training.progress import Reporter
 
 LICENSE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
 TRAIN_SHARE = 0.8
+TOTAL = 120  # seconds from the start to the page
+WORTHWHILE = 10  # seconds of training
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demonstration:
+    """What the demonstration gives; both evaluations are there."""
+
+    memory: Built  # without any training
+    built: Built  # with the students trained; `memory` where no time was left
+    page: Path
 
 
 def run_demo(
@@ -37,31 +53,67 @@ def run_demo(
     seed: int = 0,
     fresh: bool = False,
     finish: bool = False,
-) -> tuple[Built, Path]:
-    """Lay out the images in `folder`, build a bundle there, judge the images kept aside, write the page.
+) -> Demonstration:
+    """Lay out the images in `folder`, build a bundle there without training and one with, write the page of the latter.
 
-    Returns what the build gives, its evaluation always among it, and the page. The options are those of a build.
-    Raises DataError where the package with the images is missing or an image of it cannot be judged.
+    The options are those of a build; where neither budget nor steps are given the training takes what is left of
+    `TOTAL` seconds. Raises DataError where the package with the images is missing or an image of it cannot be judged.
     """
+    start = time.monotonic()
     reporter.say(LICENSE)
     config = BuildConfig(
         data=str(lay_out(folder / "data")),
-        out=str(folder / "solar-cells.edgead"),
-        budget=budget,
-        steps=steps,
+        out=str(folder / "solar-cells-memory.edgead"),
+        budget="0",
         seed=seed,
         options={"flips": True},  # a mirrored cell is a cell
     )
-    built = build(config, reporter, fresh=fresh, finish=finish)
+    memory = _judged(build(config, reporter, fresh=True))
+    reporter.say(f"without training: {describe(memory)}")
+    out = str(folder / "solar-cells.edgead")
+    if not budget and steps is None:
+        budget = unfinished_budget(Path(out)) or _what_is_left(time.monotonic() - start)
+    if not budget and steps is None:
+        reporter.say(f"no time was left to train in {TOTAL} s: give a --budget, such as 5m")
+        built = memory
+    else:
+        config = msgspec.structs.replace(config, out=out, budget=budget, steps=steps)
+        built = _judged(build(config, reporter, fresh=fresh, finish=finish))
+        reporter.say(f"trained: {describe(built)}")
+    return Demonstration(memory, built, _write_page(folder / "report.html", built, config))
+
+
+def describe(built: Built) -> str:
+    """A bundle's figures as one line."""
+    figures = built.evaluation
+    assert figures is not None  # `_judged` sees to it
+    return (
+        f"image AUROC {figures.image_auroc:.3f}, false alarms {figures.false_alarm_rate:.1%}, "
+        f"misses {figures.miss_rate:.1%}, {figures.latency_ms:.1f} ms an image on {figures.engine}"
+    )
+
+
+def _what_is_left(spent: float) -> str:
+    """The training time that leaves as much again as was spent for reading, fitting and judging; none where that is
+    less than `WORTHWHILE` seconds."""
+    left = int(TOTAL - 2 * spent)
+    return f"{left}s" if left >= WORTHWHILE else ""
+
+
+def _judged(built: Built) -> Built:
     if built.evaluation is None:
-        raise DataError(f"the images in {config.data} cannot be judged: delete the folder and run the demo again")
-    page = folder / "report.html"
+        raise DataError("the demonstration's images cannot be judged: delete its folder and run the demo again")
+    return built
+
+
+def _write_page(page: Path, built: Built, config: BuildConfig) -> Path:
+    assert built.evaluation is not None  # `_judged` sees to it
     with Detector(built.bundle) as detector:
         galleries = pick(detector, open_dataset(config.data), built.evaluation, ROW)
         subject = BenchmarkEntry("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
     title = "Solar cells, judged from good cells alone"
     write_report(page, [subject], averages={}, title=title, notes=[LICENSE, "No defective cell was used to train."])
-    return built, page
+    return page
 
 
 def lay_out(folder: Path) -> Path:

@@ -49,6 +49,18 @@ def open_run(config: BuildConfig, *, fresh: bool) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def unfinished_budget(bundle: Path) -> str:
+    """The budget of the unfinished training for that bundle; empty where there is none, or none that a budget ends."""
+    folder = bundle.with_name(bundle.name + ".run")
+    if not has_training(folder):
+        return ""
+    try:
+        budget = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["budget"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return budget if isinstance(budget, str) else ""
+
+
 def pin_images(folder: Path, digest: str) -> None:
     """Tie the run to its images; raises UsageError where its training was begun with others."""
     _claim(folder, IMAGES, {"digest": digest}, "other images")
