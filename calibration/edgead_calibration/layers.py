@@ -154,6 +154,19 @@ def _searches(graph: GraphProto, makers: dict[str, NodeProto]) -> set[str]:
     return found
 
 
+def is_searched(graph: GraphProto, tensor: str) -> bool:
+    """Whether a tensor is the distance to the nearest patch, brought into the shape of a map."""
+    makers = {output: node for node in graph.node for output in node.output}
+    names = [tensor]
+    while names:
+        node = makers.get(names.pop())
+        if node is not None and node.op_type == "ReduceMin":
+            return True
+        if node is not None and node.op_type in ("Add", "Reshape", "Transpose"):
+            names.extend(node.input)
+    return False
+
+
 def _sums_of_squares(graph: GraphProto) -> set[str]:
     """The squares of activations that are summed at once."""
     readers = _readers(graph)

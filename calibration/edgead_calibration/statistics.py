@@ -9,7 +9,8 @@ quantized network:
   what it gave before and after quantization, T = C1^-1/2 (C1^1/2 C0 C1^1/2)^1/2 C1^-1/2 (Olkin and Pukelsheim 1982),
   folded into its weights;
 - a standardization (`(x - usual) / spread` at an output) is moved by the mean difference in each cell, and scaled by
-  the ratio of spreads, one number a map.
+  the ratio of spreads, one number a map; of a distance to the nearest patch it is moved alone: the memory may hold the
+  very images, whose distances then have no spread.
 
 Differences are paired, image by image, so that few images are enough.
 """
@@ -25,7 +26,7 @@ from onnx import GraphProto, NodeProto, numpy_helper
 
 from edgead_calibration.activations import Inputs, collect_activations
 from edgead_calibration.fp16 import in_fp32
-from edgead_calibration.layers import after_comparison
+from edgead_calibration.layers import after_comparison, is_searched
 
 SAMPLES = 10  # cells times images for each dimension of a covariance; with fewer it is left alone
 Array = NDArray[np.float64]
@@ -65,7 +66,8 @@ class FeatureStatistics:
         whitened = model.SerializeToString()
         for (usual, spread), after in zip(self._ends, self._values(whitened, self._distances()), strict=True):
             before = self._before[usual.input[0]]
-            ratio = _ratio(after.std(axis=0).mean(), before.std(axis=0).mean())
+            searched = is_searched(model.graph, usual.input[0])
+            ratio = 1.0 if searched else _ratio(after.std(axis=0).mean(), before.std(axis=0).mean())
             change(usual.input[1], after.mean(axis=0) + ratio * (value(usual.input[1]) - before.mean(axis=0)))
             change(spread.input[1], ratio * value(spread.input[1]))
         return bytes(model.SerializeToString(deterministic=True))

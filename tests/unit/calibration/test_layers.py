@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgead_calibration.layers import after_comparison, blocks, named
+from edgead_calibration.statistics import FeatureStatistics
 
 
 def constant(name: str, *shape: int) -> TensorProto:
@@ -60,3 +61,25 @@ def test_squares_are_kept_where_they_are_summed(summed: bool) -> None:
     nodes = SQUARES if summed else (helper.make_node("Mul", ["features", "features"], ["map"], name="square"),)
     kept = after_comparison(named(network(*nodes)).graph)
     assert kept == ({"square", "mean", "whiten"} if summed else set())
+
+
+def judged(scale: float) -> bytes:
+    """A search whose map is standardized; the features of the trunk are `scale` as large."""
+    model = onnx.load_from_string(network(*SEARCH))
+    model.graph.node[-1].output[0] = "distance"
+    model.graph.node.append(helper.make_node("Sub", ["distance", "usual"], ["above"], name="usual"))
+    model.graph.node.append(helper.make_node("Div", ["above", "spread"], ["map"], name="spread"))
+    model.graph.initializer.extend([constant("usual", 1), constant("spread", 1)])
+    weight = next(one for one in model.graph.initializer if one.name == "trunk.weight")
+    weight.CopyFrom(numpy_helper.from_array(np.full((4, 3, 1, 1), scale, np.float32), "trunk.weight"))
+    return bytes(model.SerializeToString())
+
+
+def test_a_memory_is_moved_by_what_quantization_adds_and_keeps_its_spread() -> None:
+    inputs = [np.random.default_rng(seed).random((1, 3, 8, 8)).astype(np.float32) for seed in range(3)]
+    before, after = judged(1.0), judged(1.5)
+    refitted = onnx.load_from_string(FeatureStatistics(before, inputs, unoptimized=False).refit(after))
+    values = {one.name: numpy_helper.to_array(one) for one in refitted.graph.initializer}
+    mean = np.mean([4 * 5 * one.sum(1) for one in inputs])  # all weights are ones
+    assert values["usual"].mean() == pytest.approx(1 + 0.5 * mean, rel=1e-4)
+    assert values["spread"] == pytest.approx(1.0)
