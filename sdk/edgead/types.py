@@ -48,6 +48,7 @@ class Frame:
     time: float = 0.0  # seconds since the epoch at capture; 0 where unknown
     camera: str = ""  # which camera of the station took it
     clock: float = 0.0  # time.monotonic() at capture, so that setting the clock ages no frame; 0 where unknown
+    clocked_by: str = ""  # what `clock` is by: driver, pts, header, request or backlog; "" where that is not known
     opening: int = 0  # how often its source had been opened anew before
 
 
@@ -148,6 +149,7 @@ class Result:
     late: bool = False  # judged past the deadline
     judged: Verdict | None = None  # what was found, where the verdict says something else; None: the verdict
     age: float = 0.0  # milliseconds from capture to judgment; 0 where the time of capture is unknown
+    age_by: str = ""  # the clock that `age` is by: `Frame.clocked_by`
     reasons: tuple[str, ...] = ()  # why it is INVALID or late, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
     extra: dict[str, Any] = field(default_factory=dict)
@@ -242,6 +244,7 @@ class Result:
             "time": self.time,
             "camera": self.camera,
             "age_ms": round(self.age, 3),
+            "age_by": self.age_by,
             "verdict": self.verdict.value,
             "judged": (self.judged or self.verdict).value,
             "late": self.late,

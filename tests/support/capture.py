@@ -49,7 +49,7 @@ class FakeCapture:
         return image is not None, image
 
     def get(self, propId: int, /) -> float:
-        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: self._count}[propId]
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: self._count}.get(propId, 0.0)
 
     def interrupt(self) -> None:
         pass  # OpenCV's cannot be woken either

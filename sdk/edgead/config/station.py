@@ -65,7 +65,9 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
     bits: Annotated[
         Bits | None, option("Full scale of 16-bit frames: 10, 12, 14 or 16.", shown_default="the bundle's")
     ] = None
-    deadline: Annotated[Milliseconds | None, option("Judged later after capture is LATE.", metavar="MS")] = None
+    deadline: Annotated[
+        Milliseconds | None, option("Judged later after capture is LATE, or NG and late.", metavar="MS")
+    ] = None
     threshold: Annotated[Factor, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
     review: Annotated[Share | None, option("REVIEW from this share of the threshold on.", metavar="SHARE")] = None
     min_area: Annotated[Pixels, option("Smaller defects take no part in the score.", metavar="PIXELS")] = 0.0

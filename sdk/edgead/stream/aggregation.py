@@ -106,9 +106,10 @@ class Aggregator:
         elif found is Verdict.INVALID and result.verdict is not Verdict.INVALID:
             unseen = [words for _, one in frames if one.verdict is Verdict.INVALID for words in one.reasons]
             reasons = (*reasons, *dict.fromkeys(unseen))
-        age = frames[-1][1].age
+        newest = frames[-1][1]
         judged = found if found is not verdict else None
-        return frame, replace(result, verdict=verdict, judged=judged, age=age, reasons=reasons, extra=extra)
+        result = replace(result, age=newest.age, age_by=newest.age_by, reasons=reasons, extra=extra)
+        return frame, replace(result, verdict=verdict, judged=judged)
 
 
 def _badness(result: Result) -> tuple[bool, bool, float]:

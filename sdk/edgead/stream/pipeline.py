@@ -195,7 +195,7 @@ class Pipeline(Closing):
         """Take a judged frame, and hand on the parts that it completes."""
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total, judged=result.verdict is not Verdict.INVALID)
-        result = replace(result, age=age)
+        result = replace(result, age=age, age_by=frame.clocked_by)
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
         for shown, one in parts:
             self._deliver(number, shown, self._in_time(one))

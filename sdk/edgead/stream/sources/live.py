@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import cv2
 
@@ -13,8 +14,10 @@ from edgead.closing import Closing
 from edgead.errors import DataError, EdgeadError, SourceError
 from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
-from edgead.stream.sources.mjpeg import open_http
+from edgead.stream.sources.clock import BacklogClock, FrameClock, RequestClock, Stamp, StampClock
+from edgead.stream.sources.mjpeg import MjpegCapture, PartClock, open_http
 from edgead.stream.sources.settings import apply_settings, parse_settings
+from edgead.stream.sources.snapshots import SnapshotCapture
 from edgead.stream.sources.verified import ffmpeg_verifies, verification
 from edgead.types import Frame, ImageU8
 
@@ -30,13 +33,22 @@ class LiveSource(Closing):
 
     live = True
 
-    def __init__(self, capture: Capture, name: str, bits: int = 16, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        name: str,
+        bits: int = 16,
+        timeout: float = TIMEOUT_S,
+        clock: FrameClock | None = None,
+    ) -> None:
+        """`clock` says when frames were captured; where None, by what lay waiting."""
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
         self.timeout = timeout
         self.unreadable = 0
         self._capture = capture
         self._name = name
         self._bits = bits
+        self._clock = clock or BacklogClock()
         self._index = 0
         self._closing = threading.Event()
         self._released = False
@@ -65,15 +77,17 @@ class LiveSource(Closing):
     def _read(self) -> Frame | None:
         start = time.monotonic()
         while not self._closing.is_set():
+            asked = time.monotonic()
             there = self._capture.grab()
-            taken, clock = time.time(), time.monotonic()  # before the decoding, which takes its time
-            late = 0 < 0.9 * self.timeout <= clock - start  # a device's own deadline may be a little early
+            now, arrived = time.time(), time.monotonic()  # before the decoding, which takes its time
+            late = 0 < 0.9 * self.timeout <= arrived - start  # a device's own deadline may be a little early
             if not there:
                 break
+            clock, by = self._clock.captured(asked, arrived)
             image, index = self._decoded(), self._index
             self._index += 1
             if image is not None and not self._closing.is_set():
-                return Frame(image, index, self._name, taken, clock=clock)
+                return Frame(image, index, self._name, now - (arrived - clock), clock=clock, clocked_by=by)
             if late:
                 break
         else:
@@ -129,10 +143,11 @@ def open_camera(name: str, bits: int, timeout: float, opener: Callable[..., Capt
         raise SourceError(f"'{device}' is no camera: write camera:0 or /dev/video0 (`edgead cameras` lists them)")
     target = int(device) if device.isdecimal() else device
     if not query:
-        return LiveSource(opener(target, timeout), redacted(target), bits, timeout)
+        capture = opener(target, timeout)
+        return LiveSource(capture, redacted(target), bits, timeout, _driver_clock(capture))
     settings = parse_settings(query)
     prepared = opener(target, timeout, lambda capture: apply_settings(capture, settings, redacted(target)))
-    return LiveSource(prepared, redacted(target), bits, timeout)
+    return LiveSource(prepared, redacted(target), bits, timeout, _driver_clock(prepared))
 
 
 def open_stream(
@@ -142,11 +157,28 @@ def open_stream(
     url, verify = verification(name)
     with ffmpeg_verifies(url, verify):
         capture = opener(url, timeout)
-    return LiveSource(capture, redacted(url), bits, timeout)
+    return LiveSource(capture, redacted(url), bits, timeout, StampClock(partial(_position, capture), "pts"))
 
 
 def open_web(
     name: str, bits: int, timeout: float, opener: Callable[[int | str, float], Capture] = open_http
 ) -> LiveSource:
     """A stream by its HTTP address."""
-    return LiveSource(opener(name, timeout), redacted(name), bits, timeout)
+    capture = opener(name, timeout)
+    clock: FrameClock | None = None
+    if isinstance(capture, MjpegCapture):
+        clock = PartClock(capture)
+    elif isinstance(capture, SnapshotCapture):
+        clock = RequestClock()
+    return LiveSource(capture, redacted(name), bits, timeout, clock)
+
+
+def _driver_clock(capture: Capture) -> StampClock:
+    """V4L2 stamps frames by the clock that time.monotonic() is."""
+    return StampClock(partial(_position, capture), "driver", shared=True)
+
+
+def _position(capture: Capture) -> Stamp | None:
+    """OpenCV's time of the grabbed frame: a driver's stamp, or the presentation time of a stream."""
+    milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
+    return Stamp(milliseconds / 1e3) if milliseconds > 0 else None

@@ -15,6 +15,7 @@ import ssl
 import time
 from contextlib import suppress
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -33,11 +34,13 @@ from urllib.request import (
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
 from edgead.stream.sources.capture import Capture, open_capture, redacted
+from edgead.stream.sources.clock import Stamp, StampClock
 from edgead.stream.sources.opening import OpeningDeadline
 from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
 from edgead.stream.sources.verified import UNVERIFIED, verification
 
 LARGEST = 64 << 20  # bytes of one picture
+_AT_ONCE = 1e-3  # seconds: what a read takes of a picture that lies there
 _LINE = 1 << 16  # bytes of one line, of a header or of a picture
 
 
@@ -141,8 +144,13 @@ class MjpegCapture:
         self._ends = 0.0  # time.monotonic() at which the part at hand is late
         self._raw = b""
         self._line = b""  # the boundary, where the part before ended at it
+        self.stamp: Stamp | None = None  # of the part at hand, by its header
+        self.arrived = 0.0  # time.monotonic() at which its header was there
+        self.waited = 0.0  # seconds that it was waited for, maybe by the grab before
+        self._boundary_waited = self._boundary_arrived = 0.0  # of the next part, where its boundary ended this one
 
     def grab(self) -> bool:
+        self.waited, self._boundary_waited = self._boundary_waited, 0.0
         self._ends = time.monotonic() + self._timeout if self._timeout else math.inf
         try:
             raw = self._part()
@@ -153,19 +161,23 @@ class MjpegCapture:
 
     def _part(self) -> bytes | None:
         """The bytes of the next part, or None at the end."""
+        self.arrived = self._boundary_arrived if self.waited else time.monotonic()
         while not self._is_boundary(self._line):
-            self._line = self._next_line()
+            self._line = self._head_line()
             if not self._line:
                 return None
-        length = -1
-        while header := self._next_line().strip():
+        length, self.stamp = -1, None
+        while header := self._head_line().strip():
             name, _, value = header.partition(b":")
             if name.strip().lower() == b"content-length" and value.strip().isdigit():
                 length = int(value)
+            self.stamp = read_stamp(name.strip().lower(), value.strip()) or self.stamp
         self._line = b""
         if length < 0:
             return self._until_boundary()
-        raw = self._bytes(length) if length <= LARGEST else b""
+        if length > LARGEST:
+            return None
+        raw = self._bytes(length)
         return raw if len(raw) == length else None
 
     def _is_boundary(self, line: bytes) -> bool:
@@ -174,6 +186,16 @@ class MjpegCapture:
         if not self._boundary and bare.startswith(b"--") and len(bare) > 2:
             self._boundary = bare.strip(b"-")
         return bool(self._boundary) and bare.strip(b"-") == self._boundary
+
+    def _head_line(self) -> bytes:
+        """The next line of a part's head, which is what is waited for where no picture lies there."""
+        asked = time.monotonic()
+        line = self._next_line()
+        now = time.monotonic()
+        if now - asked > _AT_ONCE:
+            self.waited += now - asked
+            self.arrived = now
+        return line
 
     def _next_line(self) -> bytes:
         """The next line; nothing at the end, or where the part is late."""
@@ -193,17 +215,26 @@ class MjpegCapture:
         """The bytes up to the next boundary, for servers that do not say a part's length."""
         raw = bytearray()
         while len(raw) <= LARGEST:
+            asked = time.monotonic()
             self._line = self._next_line()
             if not self._line:
                 return None
             if self._is_boundary(self._line):
+                self._note_boundary(asked)
                 return bytes(raw.removesuffix(b"\n").removesuffix(b"\r"))
             bare, end = self._line.rstrip().rstrip(b"-"), b"--" + self._boundary
             if bare.endswith(end):  # a server that begins no line for it
                 self._line = end
+                self._note_boundary(asked)
                 return bytes(raw + bare.removesuffix(end).rstrip(b"-"))
             raw += self._line
         return None
+
+    def _note_boundary(self, asked: float) -> None:
+        """Remember when the next part began, where it was waited for; the part at hand has come before."""
+        now = time.monotonic()
+        if now - asked > _AT_ONCE:
+            self._boundary_waited, self._boundary_arrived = now - asked, now
 
     def retrieve(self) -> tuple[bool, Any]:
         try:
@@ -222,3 +253,26 @@ class MjpegCapture:
 
     def release(self) -> None:
         self._response.close()
+
+
+class PartClock(StampClock):
+    """By the stamp in each part's header, X-Timestamp or Date; else by the backlog."""
+
+    def __init__(self, capture: MjpegCapture) -> None:
+        super().__init__(lambda: capture.stamp, "header")
+        self._capture = capture
+
+    def captured(self, asked: float, arrived: float) -> tuple[float, str]:
+        """A part is there with its header: its picture may take a while, and its boundary may have come before."""
+        return super().captured(self._capture.arrived - self._capture.waited, self._capture.arrived)
+
+
+def read_stamp(name: bytes, value: bytes) -> Stamp | None:
+    """What a line of a part's header, its name in small letters, says of the time of capture; None: nothing."""
+    with suppress(ValueError, OverflowError, TypeError):
+        if name == b"x-timestamp":  # as mjpg-streamer and its like have it, seconds since the epoch
+            seconds = float(value)
+            return Stamp(seconds, 0.0 if b"." in value else 1.0) if 0 < seconds < 1e11 else None
+        if name == b"date":
+            return Stamp(parsedate_to_datetime(value.decode("ascii", "replace")).timestamp(), 1.0)
+    return None
