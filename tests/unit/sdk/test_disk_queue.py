@@ -218,7 +218,9 @@ def test_a_damaged_record_costs_itself_alone(tmp_path: Path, caplog: pytest.LogC
         assert queue.peek(99)[-1].data == b"new"
         queue.close()
         queue = DiskQueue(tmp_path)
-        assert len(queue) == 8
+        assert len(queue.peek(99)) == 8
+        queue.acknowledge(9)
+        assert len(queue) == 0
         queue.close()
         (tmp_path / "acknowledged").unlink()
 
@@ -239,6 +241,38 @@ def test_several_damaged_places_are_passed_over(tmp_path: Path) -> None:
     queue.acknowledge(100)
     assert len(queue) == 0
     assert queue.append(b"new") == 101
+    queue.close()
+
+
+def test_a_damaged_record_is_taken_out_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = DiskQueue(tmp_path)
+    for index in range(9):
+        queue.append(b"number %d of them" % index)
+    queue.close()
+    (segment,) = tmp_path.glob("*.segment")
+    damaged = bytearray(segment.read_bytes())
+    damaged[3 * 24] ^= 0x40  # a length
+    damaged[5 * 24 + 20] ^= 1
+    segment.write_bytes(damaged)
+    before = segment.stat().st_size
+
+    real = Path.open
+
+    def without_room(self: Path, mode: str = "r", *more: object, **options: object) -> object:
+        assert mode in ("rb", "r+b") or self.name == ".lock", f"{self} would need room"
+        return real(self, mode, *more, **options)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", without_room)
+        queue = DiskQueue(tmp_path)
+    assert [record.number for record in queue.peek(99)] == [1, 2, 3, 5, 7, 8, 9]
+    assert queue.damaged == 2
+    assert segment.stat().st_size == before
+    queue.acknowledge(5)
+    queue.close()
+    queue = DiskQueue(tmp_path)
+    assert [record.number for record in queue.peek(99)] == [7, 8, 9]
+    assert queue.damaged == 0  # it was counted then
     queue.close()
 
 

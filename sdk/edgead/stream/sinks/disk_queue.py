@@ -24,6 +24,7 @@ import os
 import struct
 import time
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from threading import Condition
 from edgead.errors import DataError
 from edgead.files import sync_folder
 from edgead.stream.sinks.folders import own_folder
-from edgead.stream.sinks.segments import HEAD, Segment, crc, open_segments, packed, repair, segment_path
+from edgead.stream.sinks.segments import HEAD, Segment, crc, gap, open_segments, packed, repair, segment_path
 
 _log = logging.getLogger(__name__)
 
@@ -67,10 +68,10 @@ class DiskQueue:
             opened = open_segments(folder)
         except OSError as error:
             self._lock_file.close()
-            raise DataError(f"the queue in {folder} cannot be opened: {error.strerror}") from error
+            raise DataError(f"the queue in {folder} cannot be opened: {error.strerror or error}") from error
         self._segments = deque(opened.segments)
         self._last = max(self._acknowledged, opened.last)
-        self.damaged = opened.damaged  # records that the disk has not kept
+        self.damaged = self._unacknowledged(opened.damaged)  # records that the disk has not kept
         self._cursor = (0, 0)  # number and offset in its segment of a record that was read, to go on from
         self._mark_refused = False
         self._unmarked = True  # the mark is yet to be written: with the first record, while the disk has room
@@ -82,7 +83,7 @@ class DiskQueue:
         return self._last + 1
 
     def __len__(self) -> int:
-        """How many records wait."""
+        """How many records wait, damaged ones among them."""
         with self._changed:
             return sum(self._waiting(segment) for segment in self._segments)
 
@@ -224,26 +225,28 @@ class DiskQueue:
                 head = file.read(HEAD.size)
                 length, checksum = HEAD.unpack(head) if len(head) == HEAD.size else (segment.bytes + 1, 0)
                 data = file.read(min(length, segment.bytes))
-                if len(data) < length or crc(number, data) != checksum:
+                if len(data) < length or checksum not in (crc(number, data), gap(number, data)):
                     return None
-                if number >= start:
+                if number >= start and checksum != gap(number, data):
                     found.append(Record(number, data))
                 number += 1
         return found
 
     def _take_out_damaged(self, segment: Segment) -> None:
-        """Put the segments that `segment` falls into in its place; raises OSError."""
+        """Put what is left of a segment in its place; raises OSError."""
         if segment is self._segments[-1]:
             self._close_active()
             self._unsynced_since = None
-        repaired = repair(segment.path)
-        expected = {number for number in range(segment.first, segment.end) if number > self._acknowledged}
-        expected -= {number for one in repaired.segments for number in range(one.first, one.end)}
-        self.damaged += len(expected)
-        place = self._segments.index(segment)
+        left = repair(segment.path)
+        end = left.segments[0].end if left.segments else segment.first
+        self.damaged += self._unacknowledged({*left.damaged, *range(end, segment.end)})
         others = list(self._segments)
-        self._segments = deque([*others[:place], *repaired.segments, *others[place + 1 :]])
+        place = others.index(segment)
+        self._segments = deque([*others[:place], *left.segments, *others[place + 1 :]])
         self._cursor = (0, 0)
+
+    def _unacknowledged(self, numbers: Collection[int]) -> int:
+        return sum(number > self._acknowledged for number in numbers)
 
     def _drop_acknowledged(self) -> None:
         while self._segments and not self._waiting(self._segments[0]):

@@ -1,8 +1,8 @@
 """Reads and writes the files of a disk queue: records in segments, and what is done about damaged ones.
 
 A segment is named by the number of its first record. Each record is a length, a CRC-32 over its number and its data,
-and the data; numbers rise by one within a segment. A damaged record is taken out by splitting its segment around it,
-so that every other record keeps its number.
+and the data; numbers rise by one within a segment. What is damaged becomes a gap, a record whose checksum is inverted,
+so that every other record keeps its place and its number, and no room is needed on a disk that may be full.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import logging
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from edgead.errors import EdgeadError
-from edgead.files import write_file
 
 HEAD = struct.Struct(">II")  # length of the data, CRC-32 of number and data
 SUFFIX = ".segment"
@@ -46,7 +44,7 @@ class Opened:
 
     segments: list[Segment]
     last: int  # the highest number that was given, also to a record that is damaged
-    damaged: int  # records that could not be saved
+    damaged: list[int]  # numbers of records that could not be saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,19 @@ class _Run:
     count: int
     start: int
     stop: int
+
+    @property
+    def end(self) -> int:
+        """The number after its last record."""
+        return self.number + self.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a record should stand."""
+
+    number: int
+    at: int
 
 
 def crc(number: int, data: bytes = b"") -> int:
@@ -69,6 +80,11 @@ def packed(number: int, data: bytes) -> bytes:
     return HEAD.pack(len(data), crc(number, data)) + data
 
 
+def gap(number: int, data: bytes) -> int:
+    """The checksum of a gap in the place of record `number`."""
+    return crc(number, data) ^ 0xFFFFFFFF
+
+
 def segment_path(folder: Path, number: int) -> Path:
     """The segment whose first record is `number`."""
     return folder / f"{number:020d}{SUFFIX}"
@@ -78,48 +94,59 @@ def open_segments(folder: Path) -> Opened:
     """The segments of a folder in order, damaged records taken out; raises OSError."""
     paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal())
     opened = [repair(path) for path in paths]
-    segments = {segment.first: segment for one in opened for segment in one.segments}
     return Opened(
-        [segments[first] for first in sorted(segments)],
+        [segment for one in opened for segment in one.segments],
         max((one.last for one in opened), default=0),
-        sum(one.damaged for one in opened),
+        [number for one in opened for number in one.damaged],
     )
 
 
 def repair(path: Path) -> Opened:
-    """Split a segment around its damaged records and cut off what follows the last whole one; raises OSError.
+    """Make gaps of damaged records and cut off what follows the last whole one; raises OSError.
 
-    What is damaged is said in the log. A segment that is whole is only read.
+    What is damaged is said in the log. A segment that is whole is only read, one without a whole record is deleted.
     """
     raw, first = (path.read_bytes() if path.exists() else b""), int(path.stem)
     runs = _whole_runs(raw, first)
-    found = [
-        Segment(segment_path(path.parent, run.number), run.number, run.count, run.stop - run.start) for run in runs
-    ]
-    stop, end = (runs[-1].stop, found[-1].end) if found else (0, first)
-    torn = stop < len(raw)
-    whole = torn and _data(raw, stop) is not None  # all of its bytes are there, but they are not what was written
-    lost = end - first - sum(segment.count for segment in found) + whole
+    last = runs[-1] if runs else _Run(first, 0, 0, 0)
+    torn = last.stop < len(raw)
+    lost = [number for start, run in _spans(first, runs) for number in range(start.number, run.number)]
+    if torn and _data(raw, last.stop) is not None:  # all of its bytes are there, but they are not what was written
+        lost.append(last.end)
     if lost:
-        _log.error("%s: %d damaged records are taken out, %d are kept", path, lost, sum(one.count for one in found))
+        kept = sum(run.count for run in runs)
+        _log.error("%s: %d damaged records are taken out, %d are kept", path, len(lost), kept)
     elif torn:
-        _log.warning("%s: %d bytes after its last whole record are cut off", path, len(raw) - stop)
-    for run, segment in zip(runs, found, strict=True):
-        if run.start:
-            _write(segment.path, raw[run.start : run.stop])
-    kept = runs[0].stop if runs and runs[0].start == 0 else 0
-    if not kept:
+        _log.warning("%s: %d bytes after its last whole record are cut off", path, len(raw) - last.stop)
+    if not runs:
         path.unlink(missing_ok=True)
-    elif kept < len(raw):
-        os.truncate(path, kept)
-    return Opened(found, end - 1 + torn, lost)
+        return Opened([], first - 1 + torn, lost)
+    with path.open("r+b") as file:
+        for start, run in _spans(first, runs):
+            _write_gaps(file.fileno(), raw, start, run)
+        os.ftruncate(file.fileno(), last.stop)
+        if lost:
+            os.fsync(file.fileno())
+    return Opened([Segment(path, first, last.end - first, last.stop)], last.end - 1 + torn, lost)
 
 
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_file(path, data)
-    except EdgeadError as error:
-        raise OSError(str(error)) from error
+def _spans(first: int, runs: list[_Run]) -> Iterator[tuple[_Place, _Run]]:
+    """Each damaged span: its first number and where it begins, and the run of whole records that follows it."""
+    place = _Place(first, 0)
+    for run in runs:
+        if run.start > place.at:
+            yield place, run
+        place = _Place(run.end, run.stop)
+
+
+def _write_gaps(handle: int, raw: bytes, start: _Place, run: _Run) -> None:
+    """Put a gap in the place of each damaged record of a span: all but the last of them empty."""
+    at = start.at
+    for number in range(start.number, run.number):
+        length = 0 if number < run.number - 1 else run.start - at - HEAD.size
+        data = raw[at + HEAD.size : at + HEAD.size + length]
+        os.pwrite(handle, HEAD.pack(length, gap(number, data)), at)
+        at += HEAD.size + length
 
 
 def _whole_runs(raw: bytes, number: int) -> list[_Run]:
@@ -139,9 +166,14 @@ def _whole_runs(raw: bytes, number: int) -> list[_Run]:
 def _run(raw: bytes, offset: int, number: int) -> _Run:
     """The whole records from `offset` on, the first of which should be `number`."""
     count, stop = 0, offset
-    while (data := _data(raw, stop)) is not None and _checksum(raw, stop) == crc(number + count, data):
+    while (data := _data(raw, stop)) is not None and _checksum(raw, stop) in _sums(number + count, data):
         count, stop = count + 1, stop + HEAD.size + len(data)
     return _Run(number, count, offset, stop)
+
+
+def _sums(number: int, data: bytes) -> tuple[int, int]:
+    """The checksums of a whole record and of a gap."""
+    return crc(number, data), gap(number, data)
 
 
 def _next_record(raw: bytes, damaged: int, number: int) -> tuple[int, int] | None:
@@ -150,12 +182,12 @@ def _next_record(raw: bytes, damaged: int, number: int) -> tuple[int, int] | Non
     The checksum covers the number, so a whole record is told from other bytes wherever it begins.
     """
     empty = {crc(candidate): candidate for candidate in range(number + 1, number + _REACH)}
-    for offset in range(damaged + 1, len(raw) - HEAD.size + 1):
+    for offset in range(damaged + HEAD.size, len(raw) - HEAD.size + 1):
         data = _data(raw, offset)
         if data is None:
             continue
         checksum = _checksum(raw, offset)
-        most = number + min(_REACH, 2 + (offset - damaged) // HEAD.size)
+        most = number + min(_REACH, 1 + (offset - damaged) // HEAD.size)  # each record has a head at least
         if not data:
             found = empty.get(checksum)
         else:
