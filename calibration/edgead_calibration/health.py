@@ -11,7 +11,7 @@ import numpy as np
 from edgead.bundle import HealthProfile
 from edgead.bundle.manifest import Range
 from edgead.errors import DataError
-from edgead.stream.health import measure, offset, red_over_blue
+from edgead.stream.health import ImageStats, measure, offset, red_over_blue
 from edgead.types import ImageU8
 
 ENOUGH = 100  # images: more say little more
@@ -21,7 +21,16 @@ SIZES = 8  # different sizes beyond which any size is taken
 
 def fit_health(images: Iterable[ImageU8]) -> HealthProfile:
     """The profile of good images, (H, W, 3) BGR uint8 as the camera gives them; raises DataError without any."""
-    signs = [replace(measure(image), sample=_NONE) for image in images]  # there may be thousands
+    return fit_profile([measure_good(image) for image in images])
+
+
+def measure_good(image: ImageU8) -> ImageStats:
+    """What a profile is fitted to, of one image; small, for there may be thousands."""
+    return replace(measure(image), sample=_NONE)
+
+
+def fit_profile(signs: Sequence[ImageStats]) -> HealthProfile:
+    """The profile of good images that were measured; raises DataError without any."""
     if not signs:
         raise DataError("a health profile needs at least one good image: give some")
     pictures = np.stack([one.thumbnail for one in signs])

@@ -15,6 +15,7 @@ from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest
 from edgead.engines import ENGINES, load_engine
 from edgead.errors import EngineError
+from edgead.reader import Reader
 from edgead.types import ImageU8
 from edgead.wording import printable
 from edgead_calibration.detection import with_detection
@@ -28,12 +29,12 @@ OF_THE_THRESHOLD = frozenset({"false_alarm_rate", "false_alarm_interval", "miss_
 
 
 def read_good(
-    detector: Detector, images: Iterable[ImageU8], on_image: Callable[[], None] = lambda: None
+    reader: Reader, images: Iterable[ImageU8], on_image: Callable[[], None] = lambda: None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The raw scores and the largest raw map values of good images, through the detector that will judge."""
+    """The raw scores and the largest raw map values of good images, through the engine that will judge."""
     scores, maxima = [], []
     for image in images:
-        reading = detector.read(image)
+        reading = reader.read(image)
         scores.append(reading.score)
         maxima.append(float(reading.anomaly_map.max()))
         on_image()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import pytest
 from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
+from edgead.images import read_file
 from edgead.verify import verify
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.entries import means, measure
@@ -56,8 +58,30 @@ def config(data: Path, out: Path, **changes: object) -> BuildConfig:
 
 
 @pytest.fixture(scope="module")
-def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return build(config(data, tmp_path_factory.mktemp("built") / "washer.edgead"), Reporter()).bundle
+def reads() -> Counter[Path]:
+    """How often each image file was read by the build of `built`."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def built(data: Path, reads: Counter[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    def counted(path: Path) -> bytes:
+        reads[Path(path)] += 1
+        return read_file(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgead.images.read_file", counted)
+        patch.setattr(sys.modules["edgead_tools.data.check"], "read_file", counted)
+        return build(config(data, tmp_path_factory.mktemp("built") / "washer.edgead"), Reporter()).bundle
+
+
+def test_images_are_read_once_but_for_those_that_frames_are_made_of(
+    built: Bundle, data: Path, reads: Counter[Path]
+) -> None:
+    held_out = built.manifest.provenance["data"]["held_out"]
+    often = [path for path in (data / "train/good").iterdir() if reads[path] != 1]
+    assert len(often) == held_out < 40 / 5  # golden frames, and those that defects are planted in
+    assert max(reads.values()) <= 3
 
 
 def test_the_bundle_finds_the_planted_defect(built: Bundle, data: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from edgead.bundle.detection import Detection
 from edgead.bundle.manifest import (
     SCHEMA,
     Artifact,
@@ -76,6 +77,7 @@ class DraftSpec:
     input: InputSpec
     fusion: FusionSpec
     network: DraftNetwork
+    mm_per_pixel: float = 0.0
 
     def artifact(self, precision: str = "auto", engine: str = "") -> DraftNetwork:
         self.check_precision(precision)
@@ -94,6 +96,7 @@ class BundleDraft:
     members: dict[str, bytes]
     provenance: dict[str, Any]
     health: HealthProfile | None = None
+    detection: Detection | None = None
     _fitted: dict[str, Any] = field(default_factory=dict)  # fields of the artifact
     _golden: dict[str, Any] = field(default_factory=dict)  # fields of the manifest
 
@@ -147,6 +150,8 @@ class BundleDraft:
             members=list_members(self.members),
             provenance=self.provenance,
             health=self.health,
+            detection=self.detection,
+            mm_per_pixel=self.manifest.mm_per_pixel,
             **self._golden,
         )
         return Bundle(manifest, self.members)

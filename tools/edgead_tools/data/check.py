@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,10 @@ from edgead.errors import DataError
 from edgead.images import decode, read_file, to_bgr
 from edgead.listing import LeftOut
 from edgead.ops import resize
+from edgead.stream.health import ImageStats
 from edgead.types import ImageU8
 from edgead_calibration.good_images import Thumbnail, part_numbers, thumbnail
+from edgead_calibration.health import measure_good
 from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
 from edgead_tools.data.samples import Sample
 
@@ -55,6 +58,8 @@ class Checked:
     rejected: tuple[LeftOut, ...]
     digest: str  # SHA-256 over the names and contents of the kept files, in whatever order
     images: Rows | None = None  # row i is kept[i] at the cache's size, read-only; None without a cache
+    large: Rows | None = None  # the same at the size of the second cache
+    stats: tuple[ImageStats, ...] = ()  # of kept[i], for the profile of the camera's health
     parts: tuple[int, ...] = ()  # the number of the part that kept[i] shows: frames that hardly differ have the same
 
     def rows(self, samples: Iterable[Sample]) -> NDArray[np.intp]:
@@ -77,6 +82,7 @@ class _Look:
     pixels: str = ""  # digest of the decoded image
     size: tuple[int, int] = (1, 1)  # (H, W)
     thumbnail: Thumbnail | None = None
+    stats: ImageStats | None = None
 
 
 def check(
@@ -84,40 +90,43 @@ def check(
     bits: int = 16,
     *,
     cache: Cache | None = None,
+    large: Cache | None = None,
     on_progress: Progress | None = None,
 ) -> Checked:
     """Read every image once and keep those to learn from; `bits` is the full scale of 16-bit files.
 
-    With a `cache` the same reading also resizes the images into it, so that nothing is decoded twice.
-    Raises DataError when the cache cannot be written.
+    The same reading also resizes the images into `cache` and `large` where they are given, so that nothing is decoded
+    twice. Raises DataError when a cache cannot be written.
     """
-    if cache is None:
-        looks = list(in_parallel(lambda sample: _look(sample, bits), samples, on_progress))
-        return _conclude(samples, looks)
     if not samples:
-        return _conclude(samples, [])
+        return _conclude(samples, [], None, None)
+    with ExitStack() as stack:
+        targets = [
+            stack.enter_context(new_rows(one.path, len(samples), one.height, one.width))
+            for one in (cache, large)
+            if one is not None
+        ]
 
-    def look_and_keep(index: int) -> _Look:
-        return _look(samples[index], bits, rows[index])
+        def look_and_keep(index: int) -> _Look:
+            return _look(samples[index], bits, [rows[index] for rows in targets])
 
-    with new_rows(cache.path, len(samples), cache.height, cache.width) as rows:
         looks = list(in_parallel(look_and_keep, range(len(samples)), on_progress))
-    return _conclude(samples, looks, cache)
+    return _conclude(samples, looks, cache, large)
 
 
-def _look(sample: Sample, bits: int, row: ImageU8 | None = None) -> _Look:
-    """Read one image, and write it at the row's size into `row` if given."""
+def _look(sample: Sample, bits: int, rows: Sequence[ImageU8]) -> _Look:
+    """Read one image, and write it into each of `rows` at its size."""
     try:
         raw = read_file(sample.path)
         pixels = decode(raw, sample.path)
         image = to_bgr(pixels, sample.path, bits=bits)
     except DataError as error:
         return _Look(str(error).removeprefix(f"{sample.path} "))
-    if row is not None:
+    for row in rows:
         row[:] = resize(image, row.shape[0], row.shape[1])
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
     contents = hashlib.sha256(raw).hexdigest()
-    return _Look(_fault(image, pixels, bits), contents, digest, image.shape[:2], thumbnail(image))
+    return _Look(_fault(image, pixels, bits), contents, digest, image.shape[:2], thumbnail(image), measure_good(image))
 
 
 def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
@@ -135,7 +144,7 @@ def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
     return ""
 
 
-def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | None = None) -> Checked:
+def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | None, large: Cache | None) -> Checked:
     """Judge the images by themselves, then against each other."""
     problems = [look.problem for look in looks]
     first: dict[tuple[str, tuple[int, int]], Sample] = {}
@@ -149,12 +158,14 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
         if is_odd:
             problems[index] = _odd(looks[index].size, sizes)
     kept = [index for index in sound if not problems[index]]
-    images = _drop_rows(cache, kept, len(samples)) if cache and kept else None
+    images, larger = (_drop_rows(one, kept, len(samples)) if one and kept else None for one in (cache, large))
     return Checked(
         tuple(samples[index] for index in kept),
         tuple(LeftOut(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
         _digest((samples[index].name, looks[index].contents) for index in kept),
         images,
+        larger,
+        tuple(stats for index in kept if (stats := looks[index].stats) is not None),
         tuple(part_numbers(one for index in kept if (one := looks[index].thumbnail) is not None)),
     )
 

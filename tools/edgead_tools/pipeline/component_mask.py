@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -11,12 +11,33 @@ import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.bundle import FusionSpec
+from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
+from edgead.images import read_image
 from edgead.types import ImageU8
-from edgead_tools.data.foreground import Foreground, shrink_foreground
+from edgead_calibration.images import evenly_spaced
+from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
+from edgead_tools.pipeline.images import BuildImages
+from edgead_tools.training.progress import Reporter
 
 MASK = "mask.png"  # the member that holds what is judged
+SEGMENTED = 64  # good images at most in which a bundle with components looks for the part
 SEEN = 0.02  # of the good images: where a component lies more often than this it may lie
+
+
+def read_foreground_of(config: BuildConfig, images: BuildImages, reporter: Reporter) -> Foreground:
+    """What the build's mask says is judged; a bundle with components looks for the part in some of the good images."""
+    if Path(config.mask).suffix != ".edgead":
+        return read_foreground(Path(config.mask), images.frame_size())
+    samples = evenly_spaced(images.parts.train, SEGMENTED)
+    with reporter.stage("looking where the part is") as on_progress:
+
+        def frames() -> Iterator[ImageU8]:
+            for count, sample in enumerate(samples, start=1):
+                yield read_image(sample.path, bits=config.bits)
+                on_progress(count, len(samples))
+
+        return foreground_from_components(open_segmentation(Path(config.mask)), frames())
 
 
 def masked_fusion(fusion: FusionSpec, foreground: Foreground) -> tuple[FusionSpec, bytes]:

@@ -1,4 +1,4 @@
-"""What size of defect a bundle finds: defects planted in held-out good images, through the detector the line runs."""
+"""Measures what size of defect a bundle finds, by defects planted in held-out good images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import get_args
 import cv2
 import numpy as np
 
-from edgead import Detector
 from edgead.bundle import Detection, PlantedDefect
 from edgead.images import read_image
 from edgead.ops import load_mask
+from edgead.reader import Reader
 from edgead.types import Mask
 from edgead_calibration.detection import detection_at
 from edgead_calibration.images import evenly_spaced
@@ -26,7 +26,7 @@ KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 
 
 def measure_detection(
-    detector: Detector, samples: Sequence[Sample], threshold: float, seed: int, on_progress: Callable[[int, int], None]
+    reader: Reader, samples: Sequence[Sample], threshold: float, seed: int, on_progress: Callable[[int, int], None]
 ) -> Detection:
     """The probability of detection at a raw threshold, by defects planted in good images that nothing learned from.
 
@@ -37,16 +37,16 @@ def measure_detection(
     random = np.random.default_rng(seed)
     planted: list[PlantedDefect] = []
     frame = (0, 0)
-    mask = load_mask(detector.bundle)
+    mask = load_mask(reader.source)
     for sample in chosen:
-        image = read_image(sample.path, bits=detector.bundle.manifest.input.bits)
+        image = read_image(sample.path, bits=reader.source.manifest.input.bits)
         frame = image.shape[0], image.shape[1]
         judged = None if mask is None else _at_size(mask > 0.5, frame)
         for _ in range(EACH):
             kind = KINDS[len(planted) % len(KINDS)]
             size, contrast = (float(np.exp(random.uniform(*np.log(ends)))) for ends in (SIZES, CONTRASTS))
             spoiled, change = plant_defect(image, kind, size * min(frame), contrast, random, judged)
-            score = detector.read(spoiled).score
+            score = reader.read(spoiled).score
             planted.append(PlantedDefect(kind=kind, size=round(size, 5), contrast=round(change, 1), score=score))
             on_progress(len(planted), EACH * len(chosen))
     return detection_at(planted, frame, threshold)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from edgead import Detector
 from edgead.bundle import Thresholds
 from edgead.errors import GateError
 from edgead.images import read_image
 from edgead.ops import calibrate, resize
+from edgead.reader import Reader
 from edgead.types import ImageU8
 from edgead_calibration.golden import TOLERANCE, Golden, encode_map
 from edgead_tools.data import Sample
@@ -25,20 +25,18 @@ ANOMALY = "golden/anomaly.png"
 CLEAR = 1.5  # calibrated score from which a planted anomaly will be NG in every precision, and after a refit
 
 
-def make_golden(
-    detector: Detector, samples: Sequence[Sample], thresholds: Thresholds
-) -> tuple[dict[str, bytes], Golden]:
-    """PNG frames by member name, `ANOMALY` the last, and what the detector reads from them.
+def make_golden(reader: Reader, samples: Sequence[Sample], thresholds: Thresholds) -> tuple[dict[str, bytes], Golden]:
+    """PNG frames by member name, `ANOMALY` the last, and what the engine reads from them.
 
     Raises GateError where no planted anomaly is NG by the thresholds.
     """
-    bits = detector.bundle.manifest.input.bits
+    bits = reader.source.manifest.input.bits
     images = [_small(read_image(sample.path, bits=bits)) for sample in samples[:FRAMES]]
     pictures = {f"golden/{index:02d}.png": _barred(image) if index % 2 else image for index, image in enumerate(images)}
-    pictures[ANOMALY] = _planted(detector, images[0], thresholds)
+    pictures[ANOMALY] = _planted(reader, images[0], thresholds)
     frames, maps, scores, largest = {}, {}, [], 1.0
     for name, picture in pictures.items():
-        reading = detector.read(picture)
+        reading = reader.read(picture)
         frames[name] = _png(picture)
         maps[f"{name.removesuffix('.png')}.npy"] = encode_map(reading.anomaly_map)
         scores.append(reading.score)
@@ -46,12 +44,12 @@ def make_golden(
     return frames, Golden(maps, tuple(scores), TOLERANCE * largest)
 
 
-def _planted(detector: Detector, image: ImageU8, thresholds: Thresholds) -> ImageU8:
+def _planted(reader: Reader, image: ImageU8, thresholds: Thresholds) -> ImageU8:
     """The image with the least of `PLANTS` that is clearly NG, or with the one that is so the most."""
     best, found = thresholds.image, None
     for plant in PLANTS:
         picture = plant(image)
-        score = detector.read(picture).score
+        score = reader.read(picture).score
         if calibrate(score, thresholds.image_center, thresholds.image) >= CLEAR:
             return picture
         if score > best:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead import Detector
-from edgead.images import read_image
+from edgead.bundle.draft import Model
 from edgead.ops import fuse, image_score, load_mask
+from edgead.reader import Reader
 from edgead_calibration.conformal import Corrected, correct_optimism
 from edgead_calibration.refit import read_good
-from edgead_tools.data import Sample, Split
+from edgead_tools.data import Sample
+from edgead_tools.pipeline.images import BuildImages
 
 OutOfFold = Mapping[str, NDArray[np.float32]]  # see `edgead_tools.methods.Trained.out_of_fold`
 
@@ -29,18 +30,17 @@ class GoodScores:
 
 
 def collect_good_scores(
-    detector: Detector, out_of_fold: OutOfFold, parts: Split, on_progress: Callable[[int, int], None]
+    reader: Reader, out_of_fold: OutOfFold, images: BuildImages, on_progress: Callable[[int, int], None]
 ) -> GoodScores:
-    """Of the held-out images through the detector that the line runs; of all others from their maps out of fold, those
+    """Of the held-out images through the engine; of all others from their maps out of fold, those
     trained on corrected by what the rest shows. Where a method gives no such maps, the held-out images alone count."""
-    held_out = parts.held_out
+    parts, held_out = images.parts, images.parts.held_out
     count = iter(range(1, len(held_out) + 1))
-    frames = (read_image(sample.path, bits=detector.bundle.manifest.input.bits) for sample in held_out)
-    scores, maxima = read_good(detector, frames, lambda: on_progress(next(count), len(held_out)))
-    fusion = detector.bundle.manifest.fusion
+    scores, maxima = read_good(reader, images.rows(held_out), lambda: on_progress(next(count), len(held_out)))
+    fusion = reader.source.manifest.fusion
     if fusion.components is not None or not {part.name for part in fusion.maps} <= out_of_fold.keys():
         return GoodScores(held_out, scores, maxima)
-    others = _fused(detector, out_of_fold)
+    others = _fused(reader.source, out_of_fold)
     samples = (*parts.train, *parts.calibration, *held_out)
     seen = np.arange(len(samples)) < len(parts.train)
     image, largest = (
@@ -50,9 +50,9 @@ def collect_good_scores(
     return GoodScores(samples, _plain(image), _plain(largest), (image.margin, largest.margin))
 
 
-def _fused(detector: Detector, maps: OutOfFold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Score and largest value of each image's maps, fused as the detector fuses them."""
-    fusion, mask = detector.bundle.manifest.fusion, load_mask(detector.bundle)
+def _fused(model: Model, maps: OutOfFold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score and largest value of each image's maps, fused as a detector fuses them."""
+    fusion, mask = model.manifest.fusion, load_mask(model)
     count = len(next(iter(maps.values())))
     scores, maxima = np.empty(count), np.empty(count)
     for index in range(count):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,20 @@ def fill(
     *,
     precisions: Sequence[str] = (),
     seed: int = 0,
+    cached: Callable[[Sequence[Sample]], Sequence[ImageU8]] | None = None,
 ) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
     """The bundle's manifest and members with the precisions of a recipe, and the record of their trials.
 
     Ranges are set by a coreset of the images for calibration and training. Precisions are compared on those held out,
-    on as many with planted anomalies, and on the data set's defective ones where it has any. Raises UsageError for an
-    unknown recipe.
+    on as many with planted anomalies, and on the data set's defective ones where it has any. `cached` gives good images
+    at network size; they are read from their files where there is none. Raises UsageError for an unknown recipe.
     """
     chosen = load_recipe(recipe)
     with reporter.stage("reading for INT8"):
-        calibration = _read(bundle, (*parts.calibration, *parts.train), RANGES)
-        held = _read(bundle, parts.held_out, GOOD)
-        bad = _read(bundle, [sample for sample in dataset.test if not sample.is_good], ANOMALOUS)
+        good = cached or partial(_read, bundle)
+        calibration = good(evenly_spaced((*parts.calibration, *parts.train), RANGES))
+        held = good(evenly_spaced(parts.held_out, GOOD))
+        bad = _read(bundle, evenly_spaced([sample for sample in dataset.test if not sample.is_good], ANOMALOUS))
     frames = ProbeFrames(calibration, held, [*planted(evenly_spaced(held, ANOMALOUS), seed), *bad])
     return add_precisions(bundle, frames, chosen, reporter, precisions=precisions, seed=seed)
 
@@ -64,10 +67,7 @@ def planted(images: Sequence[ImageU8], seed: int) -> list[NDArray[np.uint8]]:
     return made
 
 
-def _read(bundle: Bundle, samples: Sequence[Sample], most: int) -> list[ImageU8]:
-    """At most so many of the samples, evenly spread, at network size."""
+def _read(bundle: Bundle, samples: Sequence[Sample]) -> list[ImageU8]:
+    """The samples at network size."""
     spec = bundle.manifest.input
-    return [
-        np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width))
-        for one in evenly_spaced(samples, most)
-    ]
+    return [np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width)) for one in samples]

@@ -1,0 +1,37 @@
+"""Fits to good images what needs the network: thresholds, golden frames, the size of defect that is found, health."""
+
+from __future__ import annotations
+
+from edgead.bundle.draft import BundleDraft
+from edgead.config import BuildConfig
+from edgead.reader import Reader
+from edgead_calibration.health import fit_profile, spread_out
+from edgead_calibration.thresholds import fit_thresholds
+from edgead_tools.pipeline.detection import measure_detection
+from edgead_tools.pipeline.golden import ANOMALY, make_golden
+from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
+from edgead_tools.pipeline.images import BuildImages
+from edgead_tools.pipeline.outliers import outlier_records
+from edgead_tools.training.progress import Reporter
+
+REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
+
+
+def calibrate(
+    config: BuildConfig, draft: BundleDraft, images: BuildImages, out_of_fold: OutOfFold, reporter: Reporter
+) -> None:
+    """Give the draft its thresholds, golden frames and probability of detection, all read through the engine, and its
+    health profile."""
+    with Reader(draft, REFERENCE) as reader:
+        with reporter.stage("fitting thresholds") as on_progress:
+            good = collect_good_scores(reader, out_of_fold, images, on_progress)
+        thresholds = fit_thresholds(good.scores, good.maxima, config.false_alarm_rate, good.margin)
+        frames, golden = make_golden(reader, images.parts.held_out, thresholds)
+        with reporter.stage("planting defects") as on_progress:
+            draft.detection = measure_detection(
+                reader, images.parts.held_out, thresholds.image, config.seed, on_progress
+            )
+    draft.fit(thresholds, good.scores, good.maxima, good.margin)
+    draft.add_golden(frames, golden.maps, golden.scores, golden.tolerance, (ANOMALY,))
+    draft.health = fit_profile(images.stats([images.good[index] for index in spread_out(len(images.good))]))
+    draft.provenance["outliers"] = outlier_records(good)

@@ -1,0 +1,85 @@
+"""Holds the images of one build: each is decoded once, by the check, and read from its cache from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.config import BuildConfig
+from edgead.stream.health import ImageStats
+from edgead_calibration.good_images import parts_in_words
+from edgead_tools.components import Drawn
+from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, split
+from edgead_tools.methods import TrainingImages
+from edgead_tools.pipeline.runs import check_space
+from edgead_tools.training.distillation import MapTeacher
+from edgead_tools.training.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuildImages:
+    """The data set, what the check let through, and who learns from what."""
+
+    dataset: Dataset
+    checked: Checked
+    parts: Split
+
+    def training(self, drawn: Drawn | None = None) -> TrainingImages:
+        """What a method learns from, in memory; `drawn` are the label maps or masks of training images."""
+        train, calibration = self.rows(self.parts.train), self.rows(self.parts.calibration)
+        large = None if self.checked.large is None else self.checked.large[self.checked.rows(self.parts.train)]
+        if drawn is None:
+            return TrainingImages(train, calibration, large)
+        return TrainingImages(train, calibration, large, drawn.names, drawn.labels, drawn.masks)
+
+    def rows(self, samples: Sequence[Sample]) -> NDArray[np.uint8]:
+        """The samples at network size, (N, H, W, 3) BGR uint8: what the network is given of a frame."""
+        assert self.checked.images is not None  # the check was given a cache
+        return np.asarray(self.checked.images[self.checked.rows(samples)])
+
+    def stats(self, samples: Sequence[Sample]) -> list[ImageStats]:
+        """What the camera's health is judged by, of each sample."""
+        return [self.checked.stats[row] for row in self.checked.rows(samples)]
+
+    @property
+    def good(self) -> tuple[Sample, ...]:
+        """Every good image that is used."""
+        return (*self.parts.train, *self.parts.calibration, *self.parts.held_out)
+
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the first image as it is on disk."""
+        width, height = self.stats(self.parts.train[:1])[0].size
+        return height, width
+
+
+def check_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path, reporter: Reporter) -> Checked:
+    """Read every good image: at `side` pixels, and at the size of the bundle that is distilled from, if one is."""
+    samples = (*dataset.train, *dataset.validation)
+    cache, large = Cache(folder / "images.npy", side, side), None
+    if config.distill_from:
+        with MapTeacher(Path(config.distill_from)) as teacher:
+            large = Cache(folder / "teacher-images.npy", *teacher.size)
+    pixels = sum(one.height * one.width for one in (cache, large) if one is not None)
+    check_space(folder, 3 * len(samples) * pixels)
+    with reporter.stage("checking images") as on_progress:
+        checked = check(samples, config.bits, cache=cache, large=large, on_progress=on_progress)
+    for one in (*dataset.left, *checked.rejected):
+        reporter.say(f"left out {one}")
+    if sentence := parts_in_words(checked.parts):
+        reporter.say(sentence)
+    return checked
+
+
+def split_images(config: BuildConfig, dataset: Dataset, checked: Checked, reporter: Reporter) -> BuildImages:
+    """Who learns, who sets the ranges of INT8, who sets the threshold."""
+    numbers = dict(zip(checked.kept, checked.parts, strict=True))
+    parts = split(checked.kept, config.seed, validation=dataset.validation, parts=numbers)
+    reporter.say(
+        f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
+        f"{len(parts.held_out)} kept aside for thresholds"
+    )
+    return BuildImages(dataset, checked, parts)
