@@ -17,7 +17,7 @@ from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.training.progress import Reporter
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
 
 
 class Lines(Reporter):
@@ -29,7 +29,7 @@ class Lines(Reporter):
 
 
 def make(folder: Path, out: Path, **changes: object) -> tuple[Bundle, str]:
-    values = {"data": str(folder), "out": str(out), "size": 64, "steps": 2, "threads": 1} | changes
+    values = {"method": "tiny", "data": str(folder), "out": str(out), "steps": 2, "threads": 1} | changes
     lines = Lines()
     return build(BuildConfig(**values), lines).bundle, "\n".join(lines.said)  # type: ignore[arg-type]
 
