@@ -128,6 +128,16 @@ def test_students_get_their_share_in_units_of_their_own_spread(
     )
 
 
+def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
+    memory = joined.card["memory"]
+    part, images, students = joined.card["findings"]
+    assert part["found"] == "the part lies still"
+    assert f"{memory['still']:.2f} times as far" in part["figures"]
+    assert part["overrule"] == "--set places=no"
+    assert images["found"] == "20 good images"
+    assert f"{memory['planted_auroc']['both']:.3f} with them" in students["figures"]
+
+
 def test_the_network_gives_all_maps_of_the_fusion(joined: Joined, images: TrainingImages) -> None:
     maps = joined.network(lite_tensor(images.train[:2], "cpu"))
     assert {name: tuple(one.shape) for name, one in maps.items()} == {

@@ -138,6 +138,27 @@ class Remembered:
         regions, _, patches = nearest.patches.shape
         return {"still": round(self.patches.still, 4), "regions": regions, "patches": patches}
 
+    def findings(self) -> list[dict[str, str]]:
+        """What the good images say of the part, from which figures, what was chosen, and how to overrule it."""
+        card, count = self.card(), len(self.patches.left_out)
+        still = card["regions"] > 1
+        nearer = f"images left out are {card['still']:.2f} times as far from the others' patches by region as from all"
+        kept = "are held for each" if still else "are held for all"
+        return [
+            {
+                "found": "the part lies still" if still else "the part moves or turns, or is a texture",
+                "figures": nearer if self.patches.still != 1 else "not looked at, since options or the size decide",
+                "chosen": f"{card['patches']} patches {kept} of {card['regions']} regions",
+                "overrule": "--set places=no" if still else "--set places=yes",
+            },
+            {
+                "found": f"{count} good images",
+                "figures": f"trusted by {trust(count):.0%} against what is assumed without them",
+                "chosen": f"the picture as a whole has the weight {self.weight:.2f}",
+                "overrule": "--set whole=0",
+            },
+        ]
+
 
 def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options: MemoryOptions) -> Remembered:
     """Fit the memory and the statistics of pictures to all good images."""
@@ -172,6 +193,7 @@ def without_students(
     network = MemoryAlone(trunk, remembered.memory).cpu().eval()
     seconds = round(time.monotonic() - start, 1)
     report = {"steps": 0, "seconds": seconds, "stages": [], "weights": [weights.card()], "memory": remembered.card()}
+    report["findings"] = remembered.findings()
     maps = remembered.out_of_fold
     return Trained(network=network, input=input_spec(images.size), fusion=fusion, out_of_fold=maps, report=report)
 
@@ -201,10 +223,20 @@ def add_memory(
     network.memory = remembered.memory
     planted = {"memory": round(found[0], 4), "both": round(found[1], 4)}
     helps = found[1] >= found[0] - TOLERATED
-    card = {"memory": remembered.card() | {"planted_auroc": planted, "students": helps}}
+    card: dict[str, Any] = {"memory": remembered.card() | {"planted_auroc": planted, "students": helps}}
+    card["findings"] = [*remembered.findings(), _of_students(planted, options.students, helps=helps)]
     if helps:
         return Joined(network, both, {**maps, **remembered.out_of_fold}, card)
     return Joined(MemoryAlone(trunk, remembered.memory).eval(), alone, remembered.out_of_fold, card)
+
+
+def _of_students(planted: Mapping[str, float], share: float, *, helps: bool) -> dict[str, str]:
+    return {
+        "found": f"students are of {'help' if helps else 'no help'} beside the memory",
+        "figures": f"AUROC of planted anomalies {planted['both']:.3f} with them, {planted['memory']:.3f} without",
+        "chosen": f"their share of the score is {share:.2f}" if helps else "they are left out",
+        "overrule": "--set students=SHARE" if helps else "--set memory=0 for students alone",
+    }
 
 
 def _weighted(own: FusionSpec, weight: float, alone: FusionSpec, share: float) -> FusionSpec:

@@ -123,6 +123,8 @@ def _build(
     training = images.training(drawn)
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
+    for one in trained.report.get("findings", ()):
+        reporter.say(f"{one['found']} ({one['figures']}): {one['chosen']}; {one['overrule']} overrules it")
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     program = ExportedProgramFile.of(trained) if config.program else None
