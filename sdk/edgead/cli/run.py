@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -124,7 +124,13 @@ def _raise_on_failures(line: Pipeline, config: StationConfig) -> None:
             f"none of the {status.unreadable} images of {described(named(config.specs)[0][1])} could be read"
         )
     if lost := {name: count for name, count in status.unwritten.items() if count}:
+        places = ", ".join(_with_reasons(name, status.lost.get(name, {})) for name in lost)
         raise DataError(
-            f"{sum(lost.values())} results could not be written ({', '.join(lost)}): free the disk, or give a place "
+            f"{sum(lost.values())} results could not be written ({places}): free the disk, or give a place "
             "that keeps up"
         )
+
+
+def _with_reasons(sink: str, reasons: Mapping[str, int]) -> str:
+    """A sink, and why it has given up results where it says so."""
+    return ": ".join([sink, *filter(None, [", ".join(f"{why}, {count}" for why, count in reasons.items())])])

@@ -274,6 +274,7 @@ class Pipeline(Closing):
             unreadable=sum(camera.unreadable for camera in cameras.values()),
             reconnects=sum(camera.reconnects for camera in cameras.values()),
             unwritten={worker.name: worker.unwritten for worker in self._sink_workers},
+            lost={worker.name: worker.lost() for worker in self._sink_workers},
             fps=rate(samples, uptime),
             age_ms=percentiles(sample.age for sample in samples if sample.age),
             latency_ms=percentiles(sample.latency for sample in samples),

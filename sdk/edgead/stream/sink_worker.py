@@ -58,7 +58,11 @@ class SinkWorker:
     @property
     def unwritten(self) -> int:
         """Results that the sink could not take, or has taken and given up."""
-        return self._unwritten + sum(self._sink.lost().values())
+        return self._unwritten + sum(self.lost().values())
+
+    def lost(self) -> dict[str, int]:
+        """Results that the sink has taken and given up, by reason."""
+        return dict(self._sink.lost())
 
     def emit(self, frame: Frame, result: Result, keep_waiting: Callable[[], bool] | None = None) -> None:
         """Queue a result. Without room it is counted as unwritten, or waited for as long as `keep_waiting` says so."""

@@ -59,6 +59,7 @@ class PipelineStatus:
     unreadable: int = 0
     reconnects: int = 0
     unwritten: dict[str, int] = field(default_factory=dict)  # results that a sink could not take, by its name
+    lost: dict[str, dict[str, int]] = field(default_factory=dict)  # of these, what a sink had taken: by sink and reason
     fps: float = 0.0
     age_ms: Spread = Spread()  # from capture to judgment, of live frames
     latency_ms: Spread = Spread()  # spent on a frame by the detector

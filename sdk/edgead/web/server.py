@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from threading import Thread
@@ -13,6 +14,7 @@ from edgead.errors import EdgeadError
 from edgead.web.auth import App
 from edgead.web.connections import LimitedProtocol
 
+_log = logging.getLogger(__name__)
 _START_S = 10.0
 _STOP_S = 5.0
 
@@ -36,13 +38,19 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         self._server, self._socket = uvicorn.Server(config), listening
-        self._thread = Thread(target=lambda: asyncio.run(self._serve()), name="edgead web", daemon=True)
+        self._thread = Thread(target=self._run, name="edgead web", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + _START_S
         while not self._server.started:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise EdgeadError("the page's server did not start")
             time.sleep(0.01)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # of a library: the line goes on without its page
+            _log.error("the page has ended: %s: %s; start the line again to have it back", type(error).__name__, error)
 
     async def _serve(self) -> None:
         await self._server.serve([self._socket])

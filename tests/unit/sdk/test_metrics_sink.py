@@ -33,6 +33,7 @@ STATUS = PipelineStatus(
     unreadable=1,
     reconnects=5,
     unwritten={"mqtt": 6},
+    lost={"mqtt": {'it answered "400"': 2}},
     fps=29.5,
     engine="onnx",
     precision="int8",
@@ -94,6 +95,7 @@ def test_what_the_line_tells(metrics: Metrics) -> None:
     assert found["edgead_camera_connected", frozenset({("camera", "right")})] == 0
     assert found["edgead_camera_connected", frozenset({("camera", "new")})] == 0
     assert found["edgead_unwritten_results_total", frozenset({("sink", "mqtt")})] == 6
+    assert found["edgead_lost_results_total", frozenset({("sink", "mqtt"), ("reason", 'it answered "400"')})] == 2
     assert found["edgead_info", frozenset({("engine", "onnx"), ("precision", "int8"), ("model", "abc")})] == 1
     for name, value in {
         "dropped_frames_total": 7,

@@ -71,6 +71,7 @@ def _of_line(line: PipelineStatus) -> Iterator[str]:
     shares = {name: camera.judged_share for name, camera in line.cameras.items() if camera.judged_share is not None}
     drifts = {name: float(bool(camera.drift)) for name, camera in line.cameras.items()}
     connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
+    lost = [({"sink": sink, "reason": why}, n) for sink, by in line.lost.items() for why, n in by.items()]
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
         ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),
@@ -82,6 +83,7 @@ def _of_line(line: PipelineStatus) -> Iterator[str]:
         ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, line.reconnects)]),
         ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", line.unwritten)),
         ("edgead_drift", "gauge", "1 while good parts differ from build time's, else 0.", _by("camera", drifts)),
+        ("edgead_lost_results_total", "counter", "Results a sink has taken and given up.", lost),
         ("edgead_camera_connected", "gauge", "1 while the camera delivers, else 0.", _by("camera", connected)),
     ]
     for family in families:

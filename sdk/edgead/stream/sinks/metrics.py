@@ -83,7 +83,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is nobody's trouble."""
+        """A client that leaves is no fault."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ const tiles = new Map(); // camera's name -> what is known of it
 let state = null;
 let chosen = null; // name of the camera in the verdict panel
 let heard = performance.now();
-let wished = null; // threshold on the slider that is not applied yet
+let pending = null; // threshold on the slider that is not applied yet
 let opened = null; // number of the anomaly in the dialog
 
 // ---- state ----
@@ -169,7 +169,7 @@ function beat() {
   const tile = tiles.get(chosen);
   const count = tile?.points.length ?? 0;
   $("history-of").textContent = count ? `${tiles.size > 1 ? `${tile.name}, ` : ""}last ${count} results` : "";
-  drawHistory($("chart"), tile?.points ?? [], HISTORY, state?.threshold ?? 1, wished);
+  drawHistory($("chart"), tile?.points ?? [], HISTORY, state?.threshold ?? 1, pending);
 }
 
 /** The word to show for a camera, and what is amiss. Never a verdict that is no longer true. */
@@ -268,19 +268,19 @@ async function put(picture, data) {
 function showThreshold() {
   const slider = $("slider");
   slider.disabled = !state.can_set;
-  if (wished === null) slider.value = state.threshold;
+  if (pending === null) slider.value = state.threshold;
   showFactor();
 }
 
 function showFactor() {
-  const value = wished ?? state.threshold, same = Math.abs(value - state.threshold) < 0.005;
+  const value = pending ?? state.threshold, same = Math.abs(value - state.threshold) < 0.005;
   $("factor").textContent = `× ${value.toFixed(2)}`;
   $("apply").disabled = same;
-  $("reset").disabled = wished === null;
+  $("reset").disabled = pending === null;
 }
 
 async function apply() {
-  const factor = wished;
+  const factor = pending;
   $("answer").textContent = "";
   try {
     const answer = await fetch("/api/threshold", {
@@ -292,7 +292,7 @@ async function apply() {
     const said = await answer.json();
     if (!answer.ok) throw new Error(said.error);
     state.threshold = said.threshold;
-    wished = null;
+    pending = null;
     $("answer").textContent = `${said.threshold.toFixed(2)} since ${clock(Date.now() / 1000)}`;
   } catch (error) {
     $("answer").textContent = `not set: ${error.message}`;
@@ -373,9 +373,9 @@ $("heatmap").addEventListener("click", (event) => {
   const button = event.currentTarget;
   button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
 });
-$("slider").addEventListener("input", (event) => { wished = Number(event.target.value); showFactor(); });
+$("slider").addEventListener("input", (event) => { pending = Number(event.target.value); showFactor(); });
 $("apply").addEventListener("click", apply);
-$("reset").addEventListener("click", () => { wished = null; showThreshold(); });
+$("reset").addEventListener("click", () => { pending = null; showThreshold(); });
 $("older").addEventListener("click", () => turn(1));
 $("newer").addEventListener("click", () => turn(-1));
 $("closer").addEventListener("keydown", (event) => {
