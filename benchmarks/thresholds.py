@@ -1,6 +1,7 @@
 """Whether a shipped threshold keeps its promise: false alarms and misses on labeled images, for several seeds.
 
-    python benchmarks/thresholds.py DATA_SET ... --keep FOLDER --out FILE [--method stlm] [--steps 100] [--seeds 0 1 2]
+    python benchmarks/thresholds.py DATA_SET ... --keep FOLDER --out FILE [--method stlm] [--budget 5m | --steps N]
+                                    [--seeds 0 1 2]
 
 For every build: the false alarms observed at the threshold asked for 1 %, beside the stated interval; the misses there,
 at the threshold that would have given the same false alarms in hindsight, and at 1 % of the test side's good images;
@@ -94,17 +95,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--method", default="stlm")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--budget", default="")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--keep", type=Path, required=True, help="folder for the bundles")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {"device": describe_device(), "method": given.method, "steps": given.steps, "runs": []}
+    result: dict[str, Any] = {
+        "device": describe_device(),
+        "method": given.method,
+        "training": given.budget or f"{given.steps} steps",
+        "runs": [],
+    }
     for data in given.data:
         for seed in given.seeds:
             out = str(given.keep / f"{data.name}-{seed}.edgead")
-            config = BuildConfig(method=given.method, data=str(data), steps=given.steps, seed=seed, out=out, threads=1)
+            limits = {"budget": given.budget, "steps": given.steps}
+            config = BuildConfig(method=given.method, data=str(data), seed=seed, out=out, threads=1, **limits)
             result["runs"].append({"set": data.name, "seed": seed} | figures(make(config), data))
             print(json.dumps(result["runs"][-1]), flush=True)
             given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -6,13 +6,17 @@ import getpass
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgead.bundle import Manifest
 from edgead.cli.options import BundlePath, finite, shown
 from edgead.types import Frame
+
+if TYPE_CHECKING:
+    from edgead import Bundle
+    from edgead_calibration.operating_point import Costs
 
 Rate = Annotated[
     float | None,
@@ -22,24 +26,81 @@ Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as i
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 
 
-def threshold(bundle: BundlePath, false_alarm_rate: Rate = None, out: Out = None, by: By = "") -> None:
-    """Show a bundle's thresholds, or set them for another false-alarm rate from the scores kept in it.
+def threshold(
+    bundle: BundlePath,
+    false_alarm_rate: Rate = None,
+    score: Annotated[
+        float | None, typer.Option(callback=finite, help="Set the image threshold to this raw score instead.")
+    ] = None,
+    pixel: Annotated[
+        float | None, typer.Option(callback=finite, help="With --score: the pixel threshold, that of regions.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="Why it is set, for the bundle's history.")] = "",
+    page: Annotated[
+        Path | None, typer.Option(help="Write an HTML page on which the threshold is chosen by costs.")
+    ] = None,
+    cost_miss: Annotated[float, typer.Option(min=0, help="Of a defective part that passes.")] = 200.0,
+    cost_alarm: Annotated[float, typer.Option(min=0, help="Of a good part that is refused.")] = 1.0,
+    defect_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of parts that are defective.")] = 0.002,
+    defects: Annotated[
+        Path | None, typer.Option(help="Images of known defects, for the page; they never change the false alarms.")
+    ] = None,
+    out: Out = None,
+    by: By = "",
+) -> None:
+    """Show a bundle's thresholds, or set them: for another false-alarm rate from the scores kept in it, or to a score.
 
-    `edgead calibrate` fits them to new images. A change is written to BUNDLE itself where no --out is given.
+    `edgead calibrate` fits them to new images. A change is written to BUNDLE itself where no --out is given, with who,
+    when and why in its history.
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
     from edgead.errors import UsageError
-    from edgead_calibration.refit import refit_rate
+    from edgead_calibration.operating_point import Costs
+    from edgead_calibration.refit import choose_score, refit_rate
 
+    if score is not None and false_alarm_rate is not None:
+        raise UsageError("give --score or --false-alarm-rate, not both")
+    if score is None and (pixel is not None or why):
+        raise UsageError("--pixel and --why belong to --score: say which score to set")
     opened, old = Bundle.open(bundle), None
-    if false_alarm_rate is not None:
+    if false_alarm_rate is not None or score is not None:
         check_target(out or bundle)
-        manifest, old = refit_rate(opened, false_alarm_rate, by or _login()), opened.manifest
+        old = opened.manifest
+        if score is not None:
+            manifest = choose_score(opened, score, pixel, by or _login(), why)
+        else:
+            manifest = refit_rate(opened, false_alarm_rate or 0.0, by or _login())
         opened = write_bundle(out or bundle, manifest, opened.members())
     elif out is not None:
         raise UsageError(f"nothing to write to {out}: say which rate to set with --false-alarm-rate")
+    if page is not None:
+        _write_page(page, opened, Costs(cost_miss, cost_alarm, defect_rate), defects)
     _show(opened.manifest, old)
+
+
+def _write_page(page: Path, bundle: Bundle, costs: Costs, defects: Path | None) -> None:
+    """The page of the operating points; known defects are read through the FP32 network."""
+    from edgead import Detector
+    from edgead.errors import UsageError
+    from edgead.files import write_file
+    from edgead_calibration.operating_point import operating_points
+    from edgead_calibration.threshold_page import threshold_page
+
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{page} would be overwritten: give the page a name that ends in .html")
+    labeled: list[float] = []
+    if defects is not None:
+        with Detector(bundle, precision="fp32") as detector:
+            frames = _frames(str(defects), bundle.manifest.input.bits, None)
+            labeled = [detector.read(frame.image).score for frame in frames]
+    points = operating_points(bundle.manifest, costs, labeled)
+    write_file(page, threshold_page(bundle.manifest, bundle.path.name if bundle.path else "BUNDLE", points).encode())
+    best = points.cheapest
+    typer.echo(
+        f"page: {page}; least cost at a score of {best.score:.6g}: "
+        f"{best.false_alarms:.2%} false alarms expected, {best.cost:.3g} a part"
+    )
 
 
 def calibrate(

@@ -15,12 +15,14 @@ from edgead import Bundle, Detector
 from edgead.bundle import Artifact, Manifest
 from edgead.engines import ENGINES, load_engine
 from edgead.errors import EngineError
+from edgead.ops import calibrate
 from edgead.reader import Reader
 from edgead.types import ImageU8
 from edgead.wording import printable
 from edgead_calibration.detection import with_detection
 from edgead_calibration.good_images import GoodImages, one_each
 from edgead_calibration.health import fit_health
+from edgead_calibration.operating_point import chosen_thresholds
 from edgead_calibration.tails import MINIMUM
 from edgead_calibration.thresholds import fit_thresholds, without_outliers
 
@@ -50,6 +52,29 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "") -> Manife
 
     artifacts = tuple(refit(artifact) for artifact in bundle.manifest.artifacts)
     return _replaced(bundle.manifest, artifacts, {"what": f"rate set to {false_alarm_rate:g}", "who": who})
+
+
+def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: str = "", why: str = "") -> Manifest:
+    """The bundle's manifest with thresholds that a person chose: raw ones of the FP32 network, and for every other the
+    same distances between a typical good part and the threshold that was fitted. Raises UsageError for one that does
+    not lie above a typical good part."""
+    exact = bundle.manifest.artifact("fp32").thresholds
+    factor = calibrate(score, exact.image_center, exact.image)
+    pixel_factor = None if pixel is None else calibrate(pixel, exact.pixel_center, exact.pixel)
+
+    def chosen(artifact: Artifact) -> Artifact:
+        known = artifact.thresholds
+        good, _, _ = without_outliers(artifact.good_scores, artifact.good_maxima)
+        image = known.image_center + factor * (known.image - known.image_center)
+        cells = known.pixel_center + (pixel_factor or 0) * (known.pixel - known.pixel_center)
+        thresholds = chosen_thresholds(
+            known, good.tolist(), artifact.good_margin[0], image, None if pixel_factor is None else cells
+        )
+        return msgspec.structs.replace(artifact, thresholds=thresholds)
+
+    artifacts = tuple(chosen(artifact) for artifact in bundle.manifest.artifacts)
+    what = f"image threshold set to {score:g}" + ("" if pixel is None else f", pixel threshold to {pixel:g}")
+    return _replaced(bundle.manifest, artifacts, {"what": what, "who": who, "why": why})
 
 
 def refit_images(

@@ -101,7 +101,9 @@ def threshold_summary(thresholds: Thresholds) -> str:
     """What the thresholds promise, as one plain sentence."""
     asked, (low, high) = thresholds.false_alarm_rate, thresholds.interval
     expect = f"expect between {low:.1%} and {high:.1%} of good parts refused (95 % interval)"
-    if thresholds.promised:
+    if thresholds.chosen:
+        text = f"the threshold was chosen by a person; by {thresholds.images} good images {expect}"
+    elif thresholds.promised:
         text = f"the threshold is set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
     else:
         needed, best = math.ceil(1 / asked - 1e-9) - 1, 1 / (thresholds.images + 1)

@@ -171,6 +171,7 @@ class Thresholds(Struct, frozen=True):
     promised: bool  # whether that many images can promise the rate by counting alone
     pixel_interval: tuple[float, float] | None = None  # the same interval of good parts that show a region
     tail_interval: tuple[float, float] | None = None  # by the fitted tail, where the image threshold is extrapolated
+    chosen: bool = False  # by a person, not fitted; the rate is then what good images let expect
     outliers: int = 0  # good images whose scores do not belong to the tail of the others', not among `images`
 
     def __post_init__(self) -> None:

@@ -55,7 +55,8 @@ def threshold_in_words(artifact: Artifact) -> str:
     text = f"NG above a raw score of {fitted.image:.4g} (a typical good part: {fitted.image_center:.4g}); "
     text += f"fitted to {fitted.images} good images for {100 * fitted.false_alarm_rate:.3g} % false alarms, "
     text += f"expect {low} to {high} %"
-    text += "" if fitted.promised else "; too few images to promise that rate"
+    text += "; chosen by a person" if fitted.chosen else ""
+    text += "" if fitted.promised or fitted.chosen else "; too few images to promise that rate"
     return text + (f"; {fitted.outliers} images with outlying scores are not counted" if fitted.outliers else "")
 
 

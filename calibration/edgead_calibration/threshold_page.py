@@ -1,0 +1,113 @@
+"""The page on which an operating point is chosen. It carries everything in itself and makes no network request."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import asdict
+from string import Template
+
+from edgead.bundle import Manifest
+from edgead_calibration.operating_point import OperatingPoints
+
+
+def threshold_page(manifest: Manifest, bundle: str, points: OperatingPoints) -> str:
+    """The page for a bundle's file name."""
+    side = min(manifest.detection.frame) if manifest.detection is not None else 1
+    unit, factor = ("mm", side * manifest.mm_per_pixel) if manifest.mm_per_pixel > 0 else ("pixels", float(side))
+    known = {
+        "bundle": bundle,
+        "unit": unit,
+        "edges": [edge * factor for edge in points.edges],
+        "points": [asdict(point) for point in points.points],
+        "good": sorted(points.good.tolist()),
+        "planted": sorted(one.score for one in points.planted),
+        "labeled": sorted(points.labeled),
+        "current": manifest.artifact("fp32").thresholds.image,
+        "cheapest": points.cheapest.score,
+        "costs": asdict(points.costs),
+    }
+    data = json.dumps(known).replace("<", "\\u003c")
+    return _PAGE.substitute(title=html.escape(f"{manifest.name}: threshold"), data=data)
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>$title</title><style>
+:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #5d6976; --line: #d9dee4; }
+@media (prefers-color-scheme: dark) {
+  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #9aa7b5; --line: #2c343e; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
+  max-width: 900px; padding: 32px 24px; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 16px; margin: 12px 0; }
+input[type=range] { width: 100%; } svg { width: 100%; height: 130px; } label { margin-right: 16px; }
+table { border-collapse: collapse; } td, th { padding: 4px 14px 4px 0; text-align: left; }
+th { color: var(--dim); font-weight: 500; } code { overflow-wrap: anywhere; }
+svg text { font-size: 11px; fill: var(--dim); }
+</style></head><body>
+<h1>$title</h1>
+<section><svg id="plot" viewBox="0 0 800 130" preserveAspectRatio="none" role="img" aria-label="scores"></svg>
+<input type="range" id="at" min="0" step="1" aria-label="threshold">
+<p>Image threshold <b id="score"></b>
+<button id="now">as it is</button> <button id="best">least cost</button></p></section>
+<section><table><tbody id="facts"></tbody></table></section>
+<section><p><label>a miss costs <input id="miss" type="number" min="0" step="any" size="6"></label>
+<label>a false alarm costs <input id="alarm" type="number" min="0" step="any" size="6"></label>
+<label>defective parts <input id="rate" type="number" min="0" max="1" step="any" size="7"></label></p>
+<p>Expected cost a part: <b id="cost"></b></p></section>
+<section><p>Write it into the bundle:</p><code id="command"></code></section>
+<script>
+const known = $data;
+const byId = (id) => document.getElementById(id), points = known.points;
+const percent = (value) => (100 * value).toFixed(value < 0.1 ? 2 : 1) + " %";
+const low = points[0].score, high = points[points.length - 1].score;
+const across = (score) => Math.max(0, Math.min(800, 800 * (score - low) / (high - low)));
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+function cost(point) {
+  const rates = [];
+  if (point.found.length) rates.push(mean(point.found));
+  if (point.labeled !== null) rates.push(point.labeled);
+  const rate = Number(byId("rate").value), found = rates.length ? mean(rates) : 1;
+  return (1 - rate) * point.false_alarms * byId("alarm").value + rate * (1 - found) * byId("miss").value;
+}
+function ticks(scores, y, color) {
+  const rest = `y="$${y}" width="1.5" height="26" fill="$${color}" opacity="0.6"/>`;
+  return scores.map((score) => `<rect x="$${across(score)}" ` + rest).join("");
+}
+function row(name, value) {
+  const line = document.createElement("tr"), head = document.createElement("th"), cell = document.createElement("td");
+  head.textContent = name; cell.textContent = value; line.append(head, cell); return line;
+}
+function show() {
+  const point = points[byId("at").value], x = across(point.score), text = point.score.toPrecision(6);
+  byId("score").textContent = text;
+  byId("plot").innerHTML = ticks(known.good, 4, "#009e73") + ticks(known.planted, 44, "#d55e00")
+    + ticks(known.labeled, 84, "#cc79a7") + `<line x1="$${x}" x2="$${x}" y1="0" y2="116" stroke="currentColor"/>`
+    + `<text x="2" y="128">good parts above, planted defects below`
+    + (known.labeled.length ? ", labeled defects last" : "") + `</text>`;
+  const rows = [row("false alarms expected", percent(point.false_alarms)),
+    row("95 % interval, from good images", point.interval.map(percent).join(" to "))];
+  point.found.forEach((share, index) => rows.push(row(`found of $${known.edges[index].toPrecision(3)} to `
+    + `$${known.edges[index + 1].toPrecision(3)} $${known.unit}`, percent(share))));
+  if (point.labeled !== null) rows.push(row("found of the labeled defects", percent(point.labeled)));
+  byId("facts").replaceChildren(...rows);
+  byId("cost").textContent = cost(point).toPrecision(3);
+  byId("command").textContent = `edgead threshold $${known.bundle} --score $${text} --by NAME --why "REASON"`;
+}
+function go(score) {
+  const gaps = points.map((point) => Math.abs(point.score - score));
+  byId("at").value = gaps.indexOf(Math.min(...gaps)); show();
+}
+byId("at").max = points.length - 1;
+byId("miss").value = known.costs.miss;
+byId("alarm").value = known.costs.alarm;
+byId("rate").value = known.costs.defect_rate;
+for (const id of ["at", "miss", "alarm", "rate"]) byId(id).addEventListener("input", show);
+byId("now").addEventListener("click", () => go(known.current));
+const cheaper = (best, point) => cost(point) < cost(best) ? point : best;
+byId("best").addEventListener("click", () => go([...points].reverse().reduce(cheaper).score));
+go(known.current);
+</script></body></html>
+""")
