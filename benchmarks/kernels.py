@@ -38,8 +38,8 @@ from edgead.cuda.resize import Resize
 from edgead.errors import EngineError
 from edgead.ops.components import Components, ComponentStatistics, count_components, distance, label_cells
 from edgead.overlay import tint
+from edgead.result import Result
 from edgead.system.device import describe_device
-from edgead.types import Result
 
 LAUNCHES = 20  # of one graph
 COPIES = 4  # of the inputs

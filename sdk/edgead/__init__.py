@@ -19,8 +19,9 @@ from edgead.errors import (
     WeightsError,
 )
 from edgead.ops import Rules
+from edgead.result import Result
 from edgead.telemetry import disable_telemetry
-from edgead.types import Branches, Frame, Region, Result, Timings, Verdict
+from edgead.types import Branches, Frame, Region, Timings, Verdict
 
 if TYPE_CHECKING:
     from edgead.config import BuildConfig, StationConfig

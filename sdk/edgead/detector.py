@@ -20,7 +20,8 @@ from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
 from edgead.images import EXTENSIONS, read_image
 from edgead.reader import Reader
-from edgead.types import Frame, ImageU8, MapF32, Reading, Result, Timings, Verdict
+from edgead.result import Result
+from edgead.types import Frame, ImageU8, MapF32, Reading, Timings, Verdict
 
 Picture = Any  # (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16; a path; a picture of PIL's
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 from edgead.ops.resize import as_image
-from edgead.types import ImageU8, Labels, Result, Verdict
+from edgead.types import Branches, ImageU8, Labels, MapF32, Region, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest color; 1.0, the pixel threshold, is mid-scale
 OPACITY = 0.55  # of the hottest color
@@ -23,6 +23,31 @@ _COLORS = {  # BGR; told apart by the color-blind too (Okabe and Ito, 2008)
 }
 
 
+class Drawable(Protocol):
+    """What is drawn of a result."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def regions(self) -> tuple[Region, ...]: ...
+
+    @property
+    def grid_map(self) -> MapF32: ...
+
+    @property
+    def frame_size(self) -> tuple[int, int]: ...
+
+    @property
+    def branches(self) -> Branches | None: ...
+
+    @property
+    def bits(self) -> int: ...
+
+
 def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
     """A calibrated map as a color picture (height, width, 3) BGR: black at 0 and below, hottest at FULL_SCALE."""
     shown = np.clip(np.nan_to_num(grid_map, nan=FULL_SCALE), 0, FULL_SCALE) * np.float32(255.0 / FULL_SCALE)
@@ -30,7 +55,7 @@ def heatmap(grid_map: np.ndarray, height: int, width: int) -> ImageU8:
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)
 
 
-def draw(pixels: NDArray[Any], result: Result, *, components: bool = False, color: str = "bgr") -> ImageU8:
+def draw(pixels: NDArray[Any], result: Drawable, *, components: bool = False, color: str = "bgr") -> ImageU8:
     """The judged image with the heatmap blended in, the regions boxed and the verdict written: new, (H, W, 3) BGR.
 
     See `Result.overlay`.
@@ -45,7 +70,7 @@ def draw(pixels: NDArray[Any], result: Result, *, components: bool = False, colo
     return canvas
 
 
-def tint(image: ImageU8, result: Result) -> ImageU8:
+def tint(image: ImageU8, result: Drawable) -> ImageU8:
     """`image` (H, W, 3) BGR, the judged frame in any size, with heatmap and boxes but no words, as a new image."""
     height, width = image.shape[:2]
     grid = np.nan_to_num(result.grid_map, nan=FULL_SCALE)

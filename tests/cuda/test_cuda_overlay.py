@@ -21,7 +21,7 @@ from edgead.cuda.overlay import Overlay
 from edgead.cuda.resize import Resize
 from edgead.ops import resize
 from edgead.overlay import OPACITY, tint
-from edgead.types import Result
+from edgead.result import Result
 
 PALETTE = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, np.newaxis], cv2.COLORMAP_INFERNO)[:, 0].astype(int)
 NEXT_COLOR = int(np.ceil(OPACITY * np.abs(np.diff(PALETTE, axis=0)).max()))

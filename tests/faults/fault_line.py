@@ -14,9 +14,10 @@ import fault_parts
 
 from edgead import cli
 from edgead.files import LineFile
+from edgead.result import Result
 from edgead.stream.sinks import SINKS, SinkEntry
 from edgead.stream.sinks.base import Sink
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 
 class Ledger(Sink):

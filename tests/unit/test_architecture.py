@@ -1,11 +1,12 @@
-"""The rules of the house that a tool can check."""
+"""The rules of the architecture that a tool can check: who imports whom, how long and how branched code may be."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,18 +80,21 @@ def test_inside_the_device_arrows_point_one_way() -> None:
         "config",
         "bundle",
         "ops",
+        "overlay",
+        "result",
         "images",
         "verify",
         "cuda",
         "tensorrt",
         "engines",
+        "reader",
         "detector",
         "web",
         "stream",
         "bench",
         "cli",
     ]
-    exceptions = {("types", "overlay"), ("detector", "stream")}  # inside functions: drawing, and Detector.stream
+    exceptions = {("detector", "stream")}  # inside a function: Detector.stream
     for rank, room in enumerate(order):
         folder = ROOT / "sdk/edgead" / room
         for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]:
@@ -104,7 +108,7 @@ def test_inside_the_device_arrows_point_one_way() -> None:
 def test_sources_and_sinks_know_nobody() -> None:
     known = {
         f"edgead.{name}"
-        for name in ("closing", "errors", "files", "images", "listing", "ops", "registry", "types", "wording")
+        for name in ("closing", "errors", "files", "images", "listing", "ops", "registry", "result", "types", "wording")
     }
     rooms = {
         "sources": "edgead.stream.sources",
@@ -129,6 +133,51 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in files(*ROOMS.values(), "tests")}
     assert {str(path): length for path, length in lengths.items() if length > 350} == {}
+
+
+def modules() -> dict[str, Path]:
+    """The modules of the three packages by name."""
+    found = {}
+    for room in ROOMS.values():
+        for path in files(room):
+            parts = path.relative_to(ROOT / room).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports inside functions count too."""
+    known = modules()
+    graph = {name: set(_imports(path, known)) - {name} for name, path in known.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a cycle
+
+
+def _imports(path: Path, known: Collection[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield from (name for name in (full if full in known else str(node.module),) if name in known)
+
+
+def test_functions_are_short() -> None:
+    lengths = {
+        f"{path}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in files(*ROOMS.values())
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    }
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+def test_functions_branch_little() -> None:
+    command = ["ruff", "check", "--isolated", "--select", "C901", "--config", "lint.mccabe.max-complexity = 15"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *ROOMS.values()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_table_names_what_exists() -> None:

@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 
 from edgead.errors import DataError
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 COLUMNS = ("time", "camera", "index", "name", "verdict", "score")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,30 +50,12 @@ def bench(
     settings = BenchSettings(runs=runs, seconds=seconds, threads=threads, frame=_size(frame))
     opened = Bundle.open(bundle)
     paths = list(find_images(images)) if images else []
-    engines = list(ENGINES) if engine == "auto" else [engine]
-    precisions = (
-        list(dict.fromkeys(one.precision for one in opened.manifest.artifacts))
-        if precision is Precision.auto
-        else [precision.value]
-    )
     found: dict[str, Any] = {
         "bundle": {"name": opened.manifest.name, "method": opened.manifest.method, "digest": opened.digest},
         "device": describe_device(),
         "settings": describe_settings(settings),
-        "runs": [],
+        "runs": _measure(opened, engine, precision, lambda name, kind: measure(bundle, name, kind, settings, paths)),
     }
-    reasons = []
-    for name in engines:
-        for kind in precisions:
-            print(f"edgead: measuring {name} {kind}", file=sys.stderr)
-            try:
-                found["runs"].append(measure(bundle, name, kind, settings, paths))
-            except EngineError as error:
-                reasons.append(str(error))
-                absent = isinstance(error, AbsentError) and engine == "auto"
-                print(f"edgead: {'not here' if absent else error}", file=sys.stderr)
-    if not found["runs"]:
-        raise EngineError("; ".join(reasons))
     for run in found["runs"]:
         for words in warnings(run):
             print(f"edgead: {words}", file=sys.stderr)
@@ -81,6 +64,26 @@ def bench(
     print(json.dumps(found) if as_json else _table(found))
     if other is not None:
         _compare(found, other)
+
+
+def _measure(
+    opened: Bundle, engine: str, precision: Precision, measure: Callable[[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The figures of every engine and precision that is asked for and runs here; raises EngineError where none does."""
+    have = dict.fromkeys(one.precision for one in opened.manifest.artifacts)
+    found, reasons = [], []
+    for name in ENGINES if engine == "auto" else [engine]:
+        for kind in have if precision is Precision.auto else [precision.value]:
+            print(f"edgead: measuring {name} {kind}", file=sys.stderr)
+            try:
+                found.append(measure(name, kind))
+            except EngineError as error:
+                reasons.append(str(error))
+                absent = isinstance(error, AbsentError) and engine == "auto"
+                print(f"edgead: {'not here' if absent else error}", file=sys.stderr)
+    if not found:
+        raise EngineError("; ".join(reasons))
+    return found
 
 
 def read_figures(path: Path) -> dict[str, Any]:

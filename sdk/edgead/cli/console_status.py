@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from edgead.cli.streams import say
 from edgead.config import StationConfig
+from edgead.result import Result
 from edgead.stream.pipeline import Pipeline
 from edgead.stream.sources.capture import redacted
 from edgead.stream.status import LOST, PipelineStatus
-from edgead.types import Result, Verdict
+from edgead.types import Verdict
 from edgead.wording import plural, printable
 
 

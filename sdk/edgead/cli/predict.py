@@ -12,9 +12,10 @@ from edgead.bundle import HealthProfile
 from edgead.cli.console_status import Reasons
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.errors import DataError
+from edgead.result import Result
 from edgead.stream.health import health_issues, likely_causes, measure
 from edgead.stream.sinks.base import Sink
-from edgead.types import Frame, Result, Verdict
+from edgead.types import Frame, Verdict
 from edgead.wording import plural
 
 ANOMALY_FOUND = 10

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from edgead.errors import UsageError
+from edgead.result import Result
 from edgead.stream.parts import PartCounter
-from edgead.types import Frame, Result, Verdict
+from edgead.types import Frame, Verdict
 
 RULES = ("any", "majority")
 _ORDER = (Verdict.OK, Verdict.REVIEW, Verdict.NG)  # from good to bad

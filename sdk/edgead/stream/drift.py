@@ -20,8 +20,8 @@ import numpy as np
 
 from edgead.bundle.manifest import HealthProfile
 from edgead.detector import Detector
+from edgead.result import Result
 from edgead.stream.health import ImageStats, offset, reference_of
-from edgead.types import Result
 
 _log = logging.getLogger(__name__)
 

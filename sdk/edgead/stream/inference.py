@@ -11,11 +11,12 @@ from dataclasses import replace
 from edgead.bundle import HealthProfile
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
+from edgead.result import Result
 from edgead.stream.audit import AuditLog
 from edgead.stream.drift import CameraDrift
 from edgead.stream.health import HealthCheck, ImageStats
 from edgead.stream.roi import RoiMask
-from edgead.types import Frame, MapF32, Result
+from edgead.types import Frame, MapF32
 
 LOADER_S = 2.0  # what a line that ends waits for a bundle that is being loaded
 

@@ -17,6 +17,7 @@ from edgead.closing import Closing
 from edgead.config import StationConfig, load_station
 from edgead.config.loader import validated
 from edgead.detector import Detector
+from edgead.result import Result
 from edgead.stream.aggregation import Aggregator, VerdictAggregation
 from edgead.stream.assembly import open_parts
 from edgead.stream.audit import AuditLog
@@ -27,7 +28,7 @@ from edgead.stream.sink_worker import DRAIN_S, TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus, percentiles, rate
-from edgead.types import Frame, Result, Verdict
+from edgead.types import Frame, Verdict
 
 ONE_FRAME = VerdictAggregation()
 SINK_BACKOFF = Backoff(first=0.1, longest=30.0)

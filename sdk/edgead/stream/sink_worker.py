@@ -21,10 +21,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgead.result import Result
 from edgead.stream.capture import Backoff
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import SinkGone
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 RESULTS = 1000
 PIXELS = 256 << 20

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgead.types import Result
+from edgead.result import Result
 
 WINDOW = 1000  # results that the percentiles are taken over
 HEALTH_S = 60.0  # seconds over which it is said what could be judged

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from edgead.overlay import tint
-from edgead.types import Frame, ImageU8, Result, Verdict
+from edgead.result import Result
+from edgead.types import Frame, ImageU8, Verdict
 
 HISTORY = 600  # results of each camera
 RECENT = 1000  # results that percentiles are taken of

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from edgead.closing import Closing
+from edgead.result import Result
 from edgead.stream.status import PipelineStatus
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 
 class PipelineControl(Protocol):

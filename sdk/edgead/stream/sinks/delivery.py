@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from edgead.errors import UsageError
 from edgead.files import state_folder
+from edgead.result import Result
 from edgead.stream.sinks.dead_letters import DeadLetters
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
-from edgead.types import Result
 
 LONGEST_PAUSE_S = 60.0
 _IDLE_S = 0.25

@@ -13,11 +13,12 @@ from pathlib import Path
 import cv2
 
 from edgead.errors import UsageError, nearest
+from edgead.result import Result
 from edgead.stream.sinks.archive import Archive
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.images import QUALITY, name_of
 from edgead.stream.sinks.options import Size, Verdicts, checked
-from edgead.types import Frame, ImageU8, Result, Verdict
+from edgead.types import Frame, ImageU8, Verdict
 
 FORMATS = ("png", "jpg")
 _JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)  # their score says something about the part

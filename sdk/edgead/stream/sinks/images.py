@@ -14,8 +14,9 @@ import cv2
 
 from edgead.errors import DataError
 from edgead.files import write_synced
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 QUALITY = 90  # of 100, JPEG
 _WRITING = ".writing-"

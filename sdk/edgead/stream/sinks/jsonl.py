@@ -13,9 +13,10 @@ from threading import Event, Lock, Thread
 
 from edgead.errors import DataError
 from edgead.files import LineFile
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.options import checked
-from edgead.types import Frame, Result
+from edgead.types import Frame
 
 _log = logging.getLogger(__name__)
 

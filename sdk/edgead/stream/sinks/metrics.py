@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
+from edgead.result import Result
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import CONTENT_TYPE, Tally
-from edgead.types import Frame, Result
+from edgead.types import Frame
 from edgead.web.address import ThisMachine, read_address, split_names
 
 _TIMEOUT_S = 5.0  # for a client that says nothing

@@ -29,12 +29,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.dead_letters import DeadLetters
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder, read_url
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts, checked
-from edgead.types import Frame, Result, Verdict
+from edgead.types import Frame, Verdict
 
 FIELDS = ("station", "camera", "verdict")
 _EXAMPLE = "mqtt://broker.local/edgead/{camera}"

@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError, UsageError
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.options import checked
-from edgead.types import Frame, ImageU8, Result
+from edgead.types import Frame, ImageU8
 
 CODECS = {".mkv": "mp4v", ".webm": "VP80", ".avi": "mp4v", ".mp4": "mp4v", ".mov": "mp4v"}
 _CLOSED = (".mp4", ".mov")  # readable once they are closed

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 
 from edgead.errors import UsageError
+from edgead.result import Result
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
-from edgead.types import Frame, Result
+from edgead.types import Frame
 from edgead.web.address import read_address, split_names
 from edgead.web.auth import AuthMiddleware
 from edgead.web.notifier import AsyncNotifier

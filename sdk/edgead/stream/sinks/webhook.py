@@ -19,13 +19,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edgead.errors import UsageError
+from edgead.result import Result
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.dead_letters import DeadLetters
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder, read_url
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.exchange import Exchange
 from edgead.stream.sinks.options import Size, Verdicts, checked
-from edgead.types import Frame, Result, Verdict
+from edgead.types import Frame, Verdict
 
 _EXAMPLE = "https://mes.local/parts"
 _PORTS = {"http": 80, "https": 443}
