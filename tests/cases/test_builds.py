@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from painted import save, texture
@@ -14,6 +15,7 @@ from edgead import Bundle
 from edgead.config import BuildConfig
 from edgead.errors import DataError
 from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.build_page import BuildSummary, limits
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.training.progress import Reporter
 
@@ -44,6 +46,7 @@ def test_eight_images_are_enough_and_names_may_be_any_bytes(tmp_path: Path) -> N
     data = bundle.manifest.provenance["data"]
     assert data["left_out"] == [{"name": "caf\\udce9.png", "reason": "is a duplicate: it has the same pixels as 2.png"}]
     assert bundle.manifest.provenance["training"]["threads"] == 1  # which the network depends on
+    assert "caf\\udce9.png" in (tmp_path / "out" / os.fsdecode(b"teil\xe9.html")).read_text()
     assert bundle.manifest.name == "teil\\udce9"
 
 
@@ -62,6 +65,12 @@ def test_frames_of_a_still_part_are_said_and_give_a_bundle(tmp_path: Path) -> No
     bundle, said = make(tmp_path / "still", tmp_path / "a.edgead", steps=6)
     assert "20 images show 1 different part: they hardly differ" in said
     assert bundle.manifest.provenance["data"]["parts"] == 1
+    page = (tmp_path / "a.html").read_text()
+    for words in ("Scores of the good images", "Strangest good images", "data:image/jpeg", "What limits this bundle",
+                  "show 1 different part", "Nothing was left out", "edgead run --bundle"):  # fmt: skip
+        assert words in page, words
+    assert "limit: 20 images show 1 different part" in said
+    assert f"page: {tmp_path / 'a.html'}" in said
 
 
 def test_a_disk_without_room_is_found_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +78,17 @@ def test_a_disk_without_room_is_found_out_at_once(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=8 << 20))
     with pytest.raises(DataError, match=r"needs about 68 MB beside its bundle and the disk of .* has 8 MB free"):
         check_space(tmp_path, 1_000_000)
+
+
+def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    short = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 19, "seconds": 794.0}})
+    few = BuildSummary(Bundle(short, bundle.members(), "", None), [], range(40), (), (1800, 2400), True, None)
+    said = "\n".join(limits(few))
+    assert "training took 19 steps in 794 s" in said
+    assert "images of 2400 x 1800 are shrunk 75-fold to 32 x 32: defects below about 225 pixels are lost" in said
+    assert "can promise no such false-alarm rate" in said
+    assert "without defective images" in said
+    long = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 900, "seconds": 300.0}})
+    enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None)
+    assert not {"training took", "are shrunk"} & {line[:13] for line in limits(enough)}

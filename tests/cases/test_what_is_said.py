@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +114,42 @@ def test_pictures_of_pil_are_taken(detector: Detector) -> None:
         detector(tiny.bad()).verdict,
         detector(tiny.good()).verdict,
     ]
+
+
+def test_info_and_verify_take_the_newest_bundle_and_info_is_a_card(
+    edgead: Command, lit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "has no .edgead file" in edgead("info")[2] or lit.exists()
+    made = {"edgead": "0.1.0", "created": "2026-11-28T03:00:00", "config": {"seed": 7}, "data": {
+        "train": 30, "calibration": 4, "held_out": 5, "parts": 39, "left_out": [{}]},
+        "training": {"steps": 19, "seconds": 794.0}, "licenses": {"lite0": "Apache-2.0"},
+        "measured": {"image_auroc": 0.5, "miss_rate": 0.25, "good": 6, "defective": 8}}  # fmt: skip
+    tiny.write_tiny(tmp_path / "newest.edgead", provenance=made)
+    code, out, _ = edgead("info")
+    assert (code, out.splitlines()[0].split()[0]) == (0, "tiny")
+    assert "newest.edgead" in out
+    for words in ("edgead 0.1.0, 2026-11-28, seed 7", "30 images to train, 4 to calibrate, 5 kept aside, 39 different",
+                  "1 left out", "19 steps in 794 s", "image AUROC 0.500, misses 25.0% on 6 good"):  # fmt: skip
+        assert words in out, words
+    assert len(out.splitlines()) < 20
+    assert "made from   config.seed: 7" in edgead("info", "--all")[1]
+    assert edgead("verify", "--engine", "onnx")[0] == 0
+
+
+def test_jsonl_may_be_standard_output_and_colors_may_be_off(
+    edgead: Command, tiny_bundle: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, said = edgead("run", "--bundle", tiny_bundle, "--source", parts, "--jsonl", "-")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "results go to standard output (JSON)" in said
+    assert not (tmp_path / "-").exists()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in edgead("predict", tiny_bundle, parts)[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tiny_bundle: Path, parts: Path) -> None:
+    for index in range(200):
+        cv2.imwrite(str(parts / f"more_{index}.png"), tiny.good(index))
+    command = f"{sys.executable} -m edgead info {tiny_bundle} --all | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

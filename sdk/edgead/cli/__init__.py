@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from edgead.cli.app import Session, make_app
-from edgead.cli.streams import flush_stdout, say
+from edgead.cli.streams import discard, flush_stdout, say
 from edgead.errors import EdgeadError
 
 INTERRUPTED = 130
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INTERRUPTED)
     except EdgeadError as error:
         _fail(str(error), error, error.exit_code, session.debug)
+    except BrokenPipeError:  # `| head` has seen enough
+        discard(sys.stdout)
+        sys.exit(0)
     except OSError as error:
         _fail(_refused(error), error, 1, session.debug)
     except Exception as error:

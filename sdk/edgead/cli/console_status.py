@@ -60,7 +60,9 @@ class ConsoleStatus:
 
 def sink_words(config: StationConfig) -> list[str]:
     """Where results go, without anything secret."""
-    places = [*(["standard output (JSON)"] if config.json else []), config.jsonl, config.save, config.video]
+    printed = config.json or config.jsonl == "-"
+    files = [None if config.jsonl == "-" else config.jsonl, config.save, config.video]
+    places = [*(["standard output (JSON)"] if printed else []), *files]
     return [str(place) for place in places if place] + [redacted(spec).partition("?")[0] for spec in config.sinks]
 
 

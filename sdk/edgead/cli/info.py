@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from edgead.bundle import Artifact, Bundle
-from edgead.cli.options import BundlePath, Json, shown
+from edgead.cli.options import Json, SomeBundle, shown
 from edgead.ops import load_mask
+from edgead.stream.assembly import newest_bundle
+from edgead.wording import plural
+
+Everything = Annotated[bool, typer.Option("--all", help="Every recorded setting, version and figure, a line each.")]
 
 
-def info(bundle: BundlePath, as_json: Json = False) -> None:
-    """Show a bundle's method, input, precisions, thresholds, provenance and licenses, after checking its digests."""
+def info(bundle: SomeBundle = None, as_json: Json = False, everything: Everything = False) -> None:
+    """Show a bundle as a card: what it was made from, what it finds, its threshold, networks and licenses.
+
+    Its digests are checked. Where none is named it is the newest in this folder, as `edgead run` takes it.
+
+    \b
+    edgead info
+    edgead info part.edgead --all
+    edgead info part.edgead --json
+    """
+    bundle = bundle or newest_bundle()
     opened = Bundle.open(bundle)
     if as_json:
         manifest = msgspec.to_builtins(opened.manifest)
         print(json.dumps({"file": str(bundle), "digest": opened.digest, "manifest": manifest}))
         return
     print(f"{shown(opened.manifest.name)}  ({shown(bundle)}, {opened.digest[:12]})")
-    for label, text in _rows(opened):
+    for label, text in _rows(opened, everything=everything):
         print(f"  {label:<11} {text}")
 
 
-def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _rows(bundle: Bundle, *, everything: bool = False) -> Iterator[tuple[str, str]]:
     manifest, mask = bundle.manifest, load_mask(bundle)
     spec = manifest.input
     yield "method", shown(manifest.method)
@@ -45,7 +59,42 @@ def _rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
     for trial in manifest.provenance.get("precisions", {}).get("trials", []):
         if trial["reason"]:
             yield "left out", shown(f"{trial['precision']} on {trial['engine']}: {trial['reason']}")
-    yield from _provenance({k: v for k, v in manifest.provenance.items() if k != "precisions"})  # a page of figures
+    yield from _history(manifest.provenance)
+    if everything:
+        yield from _everything({k: v for k, v in manifest.provenance.items() if k != "precisions"})  # a page of figures
+        return
+    licenses = manifest.provenance.get("licenses", manifest.provenance.get("licences")) or {}
+    yield "licenses", shown("; ".join(f"{name}: {terms}" for name, terms in licenses.items()) or "none stated")
+    yield "more", "--all shows every recorded value, --json the whole manifest"
+
+
+def _history(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the bundle was made from and by, and what was measured, in words; nothing of what is not recorded."""
+    made = [
+        f"edgead {provenance['edgead']}" if "edgead" in provenance else "",
+        str(provenance.get("created", ""))[:10],
+        f"seed {provenance['config']['seed']}" if "seed" in provenance.get("config", {}) else "",
+    ]
+    if any(made):
+        yield "built", shown(", ".join(filter(None, made)))
+    data, training = provenance.get("data", {}), provenance.get("training", {})
+    if "train" in data:
+        sides = f"{plural(data['train'], 'image')} to train, {data.get('calibration', 0)} to calibrate, "
+        sides += f"{data.get('held_out', 0)} kept aside"
+        left = len(data.get("left_out", ()))
+        parts = f", {plural(data['parts'], 'different part')}" if "parts" in data else ""
+        yield "good images", f"{sides}{parts}" + (f"; {left} left out" if left else "")
+    if "steps" in training:
+        yield "training", f"{plural(training['steps'], 'step')} in {training.get('seconds', 0):.0f} s"
+    measured = provenance.get("measured") or {}
+    names = {"image_auroc": "image AUROC {:.3f}", "aupro": "AUPRO {:.3f}", "false_alarm_rate": "false alarms {:.1%}",
+             "miss_rate": "misses {:.1%}"}  # fmt: skip
+    figures = [form.format(measured[name]) for name, form in names.items() if measured.get(name) is not None]
+    if figures:
+        good, bad = measured.get("good", 0), measured.get("defective", 0)
+        yield "measured", f"{', '.join(figures)} on {good} good and {bad} defective images"
+    for entry in provenance.get("thresholds", [])[-3:]:
+        yield "threshold", shown(", ".join(str(entry[key]) for key in ("what", "who", "when") if entry.get(key)))
 
 
 def threshold_in_words(artifact: Artifact) -> str:
@@ -57,10 +106,10 @@ def threshold_in_words(artifact: Artifact) -> str:
     text += f"expect {low} to {high} %"
     text += "; chosen by a person" if fitted.chosen else ""
     text += "" if fitted.promised or fitted.chosen else "; too few images to promise that rate"
-    return text + (f"; {fitted.outliers} images with outlying scores are not counted" if fitted.outliers else "")
+    return text + (f"; {plural(fitted.outliers, 'outlier')} not counted" if fitted.outliers else "")
 
 
-def _provenance(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _everything(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
     licenses = provenance.get("licenses", provenance.get("licences"))
     for line in _lines({k: v for k, v in provenance.items() if k not in ("licenses", "licences")}):
         yield "made from", line

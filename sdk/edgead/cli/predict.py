@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -86,7 +87,9 @@ class Lines(Sink):
 
     def emit(self, frame: Frame, result: Result) -> None:
         color = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
-        verdict = typer.style(f"{result.verdict:<2}", fg=color, bold=True)
+        verdict = f"{result.verdict:<2}"
+        if "NO_COLOR" not in os.environ:
+            verdict = typer.style(verdict, fg=color, bold=True)
         regions = plural(len(result.regions), "region")
         typer.echo(f"{verdict}  {result.score:8.3f}  {regions:<11}  {shown(frame.name)}")
 

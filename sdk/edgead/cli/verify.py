@@ -6,18 +6,20 @@ import json
 import sys
 
 from edgead.bundle import Bundle
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, shown
+from edgead.cli.options import EngineName, Json, Precision, PrecisionName, SomeBundle, shown
 from edgead.engines import is_here, load_engine
 from edgead.errors import GateError
+from edgead.stream.assembly import newest_bundle
 
 
 def verify(
-    bundle: BundlePath,
+    bundle: SomeBundle = None,
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     as_json: Json = False,
 ) -> None:
     """Check every digest, then every golden frame on this machine's engine in every precision (or the one named)."""
+    bundle = bundle or newest_bundle()
     opened = Bundle.open(bundle)
     have = dict.fromkeys(artifact.precision for artifact in opened.manifest.artifacts)
     print(f"edgead: {bundle}: {len(opened.members())} members match their digests", file=sys.stderr)

@@ -64,8 +64,11 @@ def open_detector(config: StationConfig) -> Detector:
 
 def find_bundle(config: StationConfig) -> Path:
     """The bundle that is named, or the newest in the current folder; raises UsageError where there is none."""
-    if config.bundle:
-        return Path(config.bundle)
+    return Path(config.bundle) if config.bundle else newest_bundle()
+
+
+def newest_bundle() -> Path:
+    """The newest bundle in the current folder; raises UsageError where there is none."""
     found = [path for path in Path.cwd().glob("*.edgead") if path.is_file()]
     if not found:
         raise UsageError(f"which bundle? give --bundle FILE or set EDGEAD_MODEL: {Path.cwd()} has no .edgead file")
@@ -116,8 +119,9 @@ def _open_sinks(config: StationConfig, cameras: Sequence[Camera], stack: ExitSta
     """The sinks asked for; each is on the stack as soon as it is open."""
     from edgead.stream.sinks.video import VideoFile
 
-    sinks: list[Sink] = [JsonLines()] if config.json else []
-    asked = [(kind, Path(path)) for kind, path in (("jsonl", config.jsonl), ("images", config.save)) if path]
+    sinks: list[Sink] = [JsonLines()] if config.json or config.jsonl == "-" else []
+    places = (("jsonl", None if config.jsonl == "-" else config.jsonl), ("images", config.save))
+    asked = [(kind, Path(path)) for kind, path in places if path]
     for spec, path in (*asked, *((spec, None) for spec in config.sinks)):
         sinks.append(open_sink(spec, path))
         stack.callback(sinks[-1].close)

@@ -95,7 +95,7 @@ def test_one_outlier_moves_no_threshold_and_is_said(images: int) -> None:
     alone, among = (fit_thresholds(values, values, 0.01) for values in (good, [*good, 100.0]))
     assert (among.image, among.pixel, among.images) == (alone.image, alone.pixel, images)
     assert among.outliers == 1
-    assert "1 images with outlying scores are not counted" in threshold_summary(among)
+    assert "1 image with an outlying score is not counted" in threshold_summary(among)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_debug_shows_the_traceback(edgead, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_fault_of_ours_is_named_so(edgead, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgead.cli.info._rows", lambda manifest: 1 / 0)
+    monkeypatch.setattr("edgead.cli.info._rows", lambda *_, **__: 1 / 0)
     code, _, err = edgead("info", tiny_bundle)
     assert code == 1
     assert "unexpected ZeroDivisionError" in err
@@ -301,7 +301,7 @@ def test_doctor_names_what_a_gpu_lacks(
 
 
 def test_an_interrupt_says_how_to_go_on(edgead, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(manifest: object) -> object:
+    def interrupted(*_: object, **__: object) -> object:
         raise KeyboardInterrupt("stopped after step 7")
 
     monkeypatch.setattr("edgead.cli.info._rows", interrupted)

@@ -23,7 +23,6 @@ from edgead.errors import DataError, UsageError
 from edgead.images import read_area
 from edgead.wording import printable
 from edgead_calibration.recipe import load_recipe
-from edgead_calibration.thresholds import threshold_summary
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import read_drawn
 from edgead_tools.data import Dataset, open_dataset
@@ -33,6 +32,7 @@ from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, Trained, create_method
+from edgead_tools.pipeline.build_page import BuildSummary, report_build, scored_images
 from edgead_tools.pipeline.calibrate import calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
@@ -55,6 +55,7 @@ class Built:
 
     bundle: Bundle
     evaluation: Evaluation | None
+    page: Path | None = None  # what there is to look at
 
 
 def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Built:
@@ -140,8 +141,11 @@ def _build(
     bundle = write_bundle(config.bundle_path, bundle.manifest, bundle.members())
     shutil.rmtree(folder)
     report_outliers(bundle, images.good, reporter)
-    reporter.say(f"{bundle.path}: {threshold_summary(bundle.manifest.artifacts[0].thresholds)}")
-    return Built(bundle, measured)
+    scored = scored_images(bundle, images.good, images.parts.held_out)
+    left = (*left, *(() if measured is None else measured.left_out))
+    timed = config.budget_seconds is not None
+    summary = BuildSummary(bundle, scored, checked.parts, left, images.frame_size(), timed, measured)
+    return Built(bundle, measured, report_build(summary, reporter))
 
 
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:

@@ -33,4 +33,4 @@ def write_report(
         sections.provenance(subjects),
         sections.notes(subjects, notes),
     ]
-    write_file(path, page(title, [part for part in parts if part is not None]).encode())
+    write_file(path, page(title, [part for part in parts if part is not None]).encode("utf-8", "backslashreplace"))

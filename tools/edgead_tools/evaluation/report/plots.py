@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead_tools.evaluation.evaluate import Evaluation, Judged
+from edgead_tools.evaluation.evaluate import Evaluation
 
 GOOD, DEFECTIVE = "#0072b2", "#d55e00"  # told apart by the color-blind (Okabe and Ito, 2008)
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -25,8 +25,13 @@ def color(index: int) -> str:
 
 def histogram(evaluation: Evaluation) -> str:
     """Scores of good and defective images over each other; what lies outside the plot stands at its edges."""
-    good, bad = ([one for one in evaluation.judged if one.is_good is side] for side in (True, False))
-    scores = np.array([one.score for one in evaluation.judged])
+    good, bad = ([one.score for one in evaluation.judged if one.is_good is side] for side in (True, False))
+    return score_histogram(good, bad)
+
+
+def score_histogram(good: Sequence[float], bad: Sequence[float]) -> str:
+    """The same of calibrated scores; there may be none of one kind."""
+    scores = np.array([*good, *bad])
     low, high = min(max(float(scores.min()), -3.0), 0.0), min(max(float(scores.max()), 1.5), 4.0)
     width, height = 460, 220
     line = width * (1.0 - low) / (high - low)
@@ -41,8 +46,8 @@ def histogram(evaluation: Evaluation) -> str:
     )
 
 
-def _bars(ones: Sequence[Judged], fill: str, low: float, high: float, width: int, height: int) -> str:
-    counts, _ = np.histogram(np.clip([one.score for one in ones], low, high), np.linspace(low, high, BINS + 1))
+def _bars(scores: Sequence[float], fill: str, low: float, high: float, width: int, height: int) -> str:
+    counts, _ = np.histogram(np.clip(scores, low, high), np.linspace(low, high, BINS + 1))
     step = width / BINS
     return "".join(
         f'<rect x="{index * step:.1f}" y="{height * (1 - bar):.1f}" width="{step:.1f}" '
