@@ -14,6 +14,7 @@ import tiny
 
 from edgead import Bundle, Detector, ops
 from edgead.bundle.store import write_bundle
+from edgead.cli.commands import COMMANDS
 from edgead.errors import DataError
 from edgead_calibration.health import fit_health
 
@@ -153,3 +154,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(tiny_bundle: Path, parts: Pat
     command = f"{sys.executable} -m edgead info {tiny_bundle} --all | head -n 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_is_grouped_with_a_line_for_each_command(edgead: Command) -> None:
+    code, out, _ = edgead("-h")
+    assert code == 0
+    lines = out.splitlines()
+    groups = [lines.index(title) for title in ("Build a bundle:", "Judge:", "Look:", "Prepare for a device:")]
+    assert groups == sorted(groups)
+    for name in COMMANDS:
+        assert sum(line.startswith(f"  {name} ") for line in lines) == 1, name
+    assert "\n".join(lines[groups[1] :]).index("  run ") < out.index("  info ")
+    assert edgead("info", "-h")[0] == 0
+
+
+def test_quiet_says_nothing_but_results_and_errors(edgead: Command, tiny_bundle: Path, parts: Path) -> None:
+    code, out, said = edgead("-q", "run", "--bundle", tiny_bundle, "--source", parts, "--json")
+    assert (code, len(out.splitlines()), said) == (0, 3, "")
+    code, _, said = edgead("-q", "info", "none.edgead")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "edgead: 3 frames" in edgead("run", "--bundle", tiny_bundle, "--source", parts)[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,7 +11,8 @@ import cv2
 import typer
 
 import edgead
-from edgead.cli.commands import Commands
+from edgead.cli import streams
+from edgead.cli.commands import HELP, Commands
 from edgead.images import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
 from edgead.opencv import check_opencv, fault
 
@@ -28,7 +30,7 @@ def make_app() -> typer.Typer:
         name="edgead",
         cls=Commands,
         no_args_is_help=True,
-        add_completion=False,
+        context_settings=HELP,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -41,6 +43,8 @@ def _before(
     debug: Annotated[
         bool, typer.Option("--debug", envvar="EDGEAD_DEBUG", help="Show tracebacks and what OpenCV has to say.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and results.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is done.")] = False,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -62,6 +66,9 @@ def _before(
     """
     if isinstance(ctx.obj, Session):
         ctx.obj.debug = debug
+    streams.quiet = quiet
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.getLogger().setLevel(level)
     if max_pixels is not None:
         os.environ[PIXEL_VARIABLE] = str(max_pixels)  # for the processes that a command starts, too
     if ctx.invoked_subcommand == "doctor" and fault():

@@ -36,6 +36,13 @@ COMMANDS = {
     "threshold": Lazy("edgead_calibration.commands:threshold"),
     "weights": Lazy("edgead_tools.commands:weights", extra="build"),
 }
+GROUPS = {
+    "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
+    "Judge": ("run", "predict", "eval", "bench"),
+    "Look": ("info", "verify", "cameras", "doctor"),
+    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile"),
+}
+HELP = {"help_option_names": ["-h", "--help"]}
 _ANYTHING: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -49,6 +56,16 @@ class Commands(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands by what they are for, an unbroken line each."""
+        others = tuple(name for name in COMMANDS if not any(name in names for names in GROUPS.values()))
+        for title, names in {**GROUPS, "More": others}.items():
+            rows = [(name, first_sentence(self.get_command(ctx, name))) for name in names if name in COMMANDS]
+            if rows:
+                with formatter.section(title):
+                    for name, words in rows:
+                        formatter.write(f"{'':<{formatter.current_indent}}{name:<11}{words}\n")
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _make(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
@@ -59,6 +76,12 @@ class Commands(typer.core.TyperGroup):
             if interrupt.args:  # what was saved, and how to go on
                 typer.echo(f"edgead: {interrupt}", err=True)
             raise typer.Exit(130) from None
+
+
+def first_sentence(command: Any) -> str:
+    """What a command does, as its help begins, without the full stop."""
+    text = " ".join((command.help or "").split("\n\n")[0].split())
+    return text.split(". ")[0].rstrip(".")
 
 
 def _make(name: str, entry: Lazy) -> Any:
@@ -72,9 +95,9 @@ def _make(name: str, entry: Lazy) -> Any:
         app.command(name, help=summary, context_settings=_ANYTHING)(_raising(error))
     else:
         if isinstance(command, typer.Typer):  # a command with commands of its own
-            app.add_typer(command, name=name, no_args_is_help=True)
+            app.add_typer(command, name=name, no_args_is_help=True, context_settings=HELP)
         else:
-            app.command(name)(_explaining(name, entry, command))
+            app.command(name, context_settings=HELP)(_explaining(name, entry, command))
     return typer.main.get_group(app).commands[name]
 
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from edgead.cli import streams
 from edgead.cli.streams import say
 from edgead.config import StationConfig
 from edgead.result import Result
@@ -55,7 +56,7 @@ class ConsoleStatus:
             self._write(f"edgead: {printable(sentence)}\n")
 
     def _write(self, text: str) -> None:
-        self._watched = say(text) and self._watched
+        self._watched = not streams.quiet and say(text) and self._watched
 
 
 def sink_words(config: StationConfig) -> list[str]:

@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+quiet = False  # whether nothing but errors and results is asked for (`edgead -q`)
+
 
 def say(text: str) -> bool:
     """Write to standard error, and say whether somebody may see it: what is only shown never ends a command."""

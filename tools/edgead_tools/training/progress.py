@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgead.cli import streams
 from edgead.wording import printable
 
 OnProgress = Callable[[int, int], None]  # done, total
@@ -29,7 +30,7 @@ class ConsoleReporter(Reporter):
     """Lines and bars on stderr."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, quiet=streams.quiet)
 
     def say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, soft_wrap=True)
