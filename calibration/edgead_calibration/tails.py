@@ -4,7 +4,8 @@ Peaks over threshold (Coles, An Introduction to Statistical Modeling of Extreme 
 score u the excess x follows P(X > u + x | X > u) = (1 + shape x / scale)^(-1 / shape), whatever the law below u. Few
 good images leave shape and scale uncertain, so neither is chosen: their posterior on a grid is kept, under a prior of
 the shape that holds light to heavy tails and a scale-free prior of the scale, with a likelihood of bounded excesses.
-The rate at a score is the posterior's mean, which accounts for the uncertainty, and its quantiles are the interval.
+The expected rate at a score is the posterior's mean, its quantiles are the interval, and a threshold for a rate is
+where the rate's median lies.
 """
 
 from __future__ import annotations
@@ -52,22 +53,30 @@ class Tail:
 
     def interval(self, score: float, confidence: float = 0.95) -> tuple[float, float]:
         """The central interval of the rate above a score that is at least `start`."""
-        rates = self.share * _survival((score - self.start) / self.unit).ravel()
-        order = np.argsort(rates)
-        mass = np.cumsum(self.weights.ravel()[order])
-        ends = np.searchsorted(mass, [(1 - confidence) / 2, (1 + confidence) / 2]).clip(max=len(mass) - 1)
-        low, high = rates[order][ends]
-        return float(low), float(high)
+        low, high = self._rates(score, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return low, high
 
     def quantile(self, rate: float) -> float:
-        """The score that so few good parts exceed; `start` where `rate` is no smaller than `share`."""
+        """The score above which the rate is as likely larger as smaller than `rate`; `start` where that is no smaller
+        than `share`. The median and not the mean: of few scores the mean is ruled by the heaviest tails that they do
+        not exclude, and good parts whose tail is light would hide defects behind it."""
         low, high = 0.0, 1.0
-        while self.rate(self.start + high * self.unit) > rate and high < 1e6:
+        while self._median(high) > rate and high < 1e6:
             low, high = high, 2 * high
-        for _ in range(50):
+        for _ in range(40):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.rate(self.start + middle * self.unit) > rate else (low, middle)
+            low, high = (middle, high) if self._median(middle) > rate else (low, middle)
         return self.start + high * self.unit
+
+    def _median(self, excess: float) -> float:
+        return self._rates(self.start + excess * self.unit, [0.5])[0]
+
+    def _rates(self, score: float, shares: Sequence[float]) -> list[float]:
+        """The posterior's quantiles of the rate above a score."""
+        rates = self.share * _survival((score - self.start) / self.unit).ravel()
+        order = np.argsort(rates)
+        ends = np.searchsorted(np.cumsum(self.weights.ravel()[order]), shares).clip(max=len(rates) - 1)
+        return [float(rate) for rate in rates[order][ends]]
 
 
 def fit_tail(scores: Sequence[float] | Array) -> Tail:
