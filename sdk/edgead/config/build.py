@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from edgead.config.fields import Bits, Config, Count, Natural, Positive, Side, Threads, exclusive, option
+from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
 from edgead.errors import UsageError
 
@@ -50,8 +50,13 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         ),
     ] = None
     size: Annotated[
-        Side, option("Side of the network's input in pixels, a multiple of 32.", shown_default="the preset's")
-    ] = 0
+        int | str | tuple[int, int],
+        option(
+            "Network's input in pixels: a side, or WIDTHxHEIGHT; multiples of 32.",
+            shown_default="as large as the preset's, in the images' shape",
+            hint="a side such as 256, or WIDTHxHEIGHT such as 384x160, in multiples of 32",
+        ),
+    ] = ""
     seed: Annotated[Natural, option("The same seed, steps, images and threads give the same network.")] = 0
     false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01
     bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
@@ -88,8 +93,9 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.size and (self.size % 32 or not 64 <= self.size <= 2048):
-            raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {self.size}")
+        for side in self.input_size or ():
+            if side % 32 or not 64 <= side <= 2048:
+                raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {side}")
         if self.program and not self.program.endswith(".pt2"):
             raise UsageError(f"program must be a file name that ends in .pt2, not '{self.program}'")
         if not _DEVICE.fullmatch(self.device):
@@ -106,6 +112,16 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         if self.epochs is not None or self.steps is not None:
             return None
         return parse_duration(self.budget or DEFAULT_BUDGET)
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width of the network's input in pixels; None: the preset's size, in the images' shape."""
+        if self.size in ("", 0):
+            return None
+        sides = str(self.size).lower().split("x") if isinstance(self.size, (str, int)) else [*map(str, self.size)]
+        if not all(side.strip().isdecimal() for side in sides) or len(sides) > 2:
+            raise UsageError(f"size must be a side such as 256, or WIDTHxHEIGHT such as 384x160, not '{self.size}'")
+        return int(sides[-1]), int(sides[0])
 
     @property
     def bundle_path(self) -> Path:

@@ -18,7 +18,6 @@ Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024)]  # of the CPU
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
-Side = Annotated[int, msgspec.Meta(ge=0, le=2048)]  # of a network's input, in pixels; 0: the network's own
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Factor = Annotated[float, msgspec.Meta(gt=0, le=1000)]  # of the bundle's threshold, as `ops.Rules` takes it

@@ -25,7 +25,7 @@ def test_command_line_over_environment_over_file(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EDGEAD_SEED", "2")
     monkeypatch.setenv("EDGEAD_SIZE", "192")
     config = load_build(None, {"size": 320, "data": None}).config
-    assert (config.data, config.seed, config.size, config.false_alarm_rate) == ("from-file", 2, 320, 0.05)
+    assert (config.data, config.seed, config.input_size, config.false_alarm_rate) == ("from-file", 2, (320, 320), 0.05)
 
 
 def test_the_command_line_says_when_to_stop() -> None:
@@ -52,7 +52,7 @@ def test_folder_keys_are_data() -> None:
     ("text", "says"),
     [
         ("dat: parts\n", "unknown key 'dat'.*did you mean 'data'"),
-        ("data: parts\nsize: big\n", "'size' in edgead.yaml cannot be used: it must be a whole number .*, not 'big'"),
+        ("data: parts\nsize: big\n", "'size' in edgead.yaml cannot be used: size must be a side such as 256"),
         ("data: parts\nsize: 100\n", "multiple of 32"),
         ("data: parts\nbudget: soon\n", "not a duration"),
         ("data: parts\nbudget: 5m\nsteps: 5\n", "one of budget, epochs and steps"),
@@ -118,7 +118,7 @@ def test_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {"DATA": "no: [parts", "SEED": "3", "SIZE": "", "OPTIONS": "{flips: true}"}.items():
         monkeypatch.setenv(f"EDGEAD_{name}", text)
     config = load_build().config
-    assert (config.data, config.seed, config.size, config.options) == ("no: [parts", 3, 0, {"flips": True})
+    assert (config.data, config.seed, config.size, config.options) == ("no: [parts", 3, "", {"flips": True})
     monkeypatch.setenv("EDGEAD_DATA", "{root: parts/screw, normal_dir: ok}")
     assert load_build().config.bundle_path == Path("screw.edgead")
     for name, text in {"SEED": "[", "OPTIONS": "["}.items():

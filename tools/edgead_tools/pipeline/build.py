@@ -28,6 +28,7 @@ from edgead_tools.components import read_drawn
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.foreground import Foreground
+from edgead_tools.data.input_size import check_square, choose_size
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
@@ -115,12 +116,13 @@ def _build(
     config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
 ) -> Built:
     """The eight steps: check, split, train, export, calibrate, quantize, measure, write."""
-    side = config.size or method.size
-    checked = check_images(config, side, dataset, folder, reporter)
+    height, width = size = choose_size(config.input_size, method.size, dataset.train)
+    check_square(size, config.preset)
+    checked = check_images(config, size, dataset, folder, reporter)
     pin_images(folder, checked.digest)
     images = split_images(config, dataset, checked, reporter)
     foreground = read_foreground_of(config, images, reporter) if config.mask else None
-    drawn = read_drawn(dataset.root, images.parts.train, side, side) if method.segments else None
+    drawn = read_drawn(dataset.root, images.parts.train, height, width) if method.segments else None
     training = images.training(drawn)
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))

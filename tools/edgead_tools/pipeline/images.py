@@ -56,10 +56,12 @@ class BuildImages:
         return height, width
 
 
-def check_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path, reporter: Reporter) -> Checked:
-    """Read every good image: at `side` pixels, and at the size of the bundle that is distilled from, if one is."""
+def check_images(
+    config: BuildConfig, size: tuple[int, int], dataset: Dataset, folder: Path, reporter: Reporter
+) -> Checked:
+    """Read every good image: at `size` (height, width), and at that of the bundle that is distilled from, if any."""
     samples = (*dataset.train, *dataset.validation)
-    cache, large = Cache(folder / "images.npy", side, side), None
+    cache, large = Cache(folder / "images.npy", *size), None
     if config.distill_from:
         with MapTeacher(Path(config.distill_from)) as teacher:
             large = Cache(folder / "teacher-images.npy", *teacher.size)
@@ -67,6 +69,8 @@ def check_images(config: BuildConfig, side: int, dataset: Dataset, folder: Path,
     check_space(folder, 3 * len(samples) * pixels)
     with reporter.stage("checking images") as on_progress:
         checked = check(samples, config.bits, cache=cache, large=large, on_progress=on_progress)
+    if size[0] != size[1]:
+        reporter.say(f"the network's input is {size[1]}x{size[0]} pixels")
     for one in (*dataset.left, *checked.rejected):
         reporter.say(f"left out {one}")
     if sentence := parts_in_words(checked.parts):

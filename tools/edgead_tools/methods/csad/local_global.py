@@ -9,6 +9,7 @@ about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -44,9 +45,10 @@ class GlobalStudent(nn.Module):
     """The tap at 1/16 -> one vector -> a guess of the teacher's features (B, C, H/8, W/8)."""
 
     def __init__(self, inputs: int, width: int, outputs: int, grid: tuple[int, int]) -> None:
-        """`grid` is the tap's height and width in cells, multiples of 4."""
+        """`grid` is the tap's height and width in cells."""
         super().__init__()
-        height, width_ = grid[0] // 4, grid[1] // 4
+        self.size = (2 * grid[0], 2 * grid[1])  # cells at 1/8
+        height, width_ = math.ceil(grid[0] / 4), math.ceil(grid[1] / 4)
         self.encode = nn.Sequential(
             conv(inputs, width, 3, 2), conv(width, width, 3, 2), nn.Conv2d(width, width, (height, width_))
         )
@@ -61,7 +63,8 @@ class GlobalStudent(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.drop(layer(x))
         guess: Tensor = self.head(x)
-        return guess
+        height, width = self.size
+        return guess if guess.shape[2:] == self.size else guess[:, :, :height, :width]
 
 
 class LocalGlobal(nn.Module):
