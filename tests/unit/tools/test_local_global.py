@@ -9,7 +9,7 @@ import torch
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.methods.csad.component_head import ComponentHead
-from edgead_tools.methods.csad.local_global import LocalGlobal, judge_students
+from edgead_tools.methods.csad.local_global import GlobalStudent, LocalGlobal, judge_students
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,3 +86,9 @@ def test_the_graph_gives_both_maps_and_the_logits(students: LocalGlobal) -> None
     assert maps.shape == (8, SIDE // 8, SIDE // 8)
     assert abs(float(maps.mean())) < 0.1  # what is usual is 0
     assert outputs[0]["components"].shape == (4, 3, SIDE // 4, SIDE // 4)
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (26, 10), (5, 7)])
+def test_the_global_student_takes_any_shape(grid: tuple[int, int]) -> None:
+    student = GlobalStudent(8, 6, 4, grid).eval()
+    assert student(torch.rand(2, 8, *grid)).shape == (2, 4, 2 * grid[0], 2 * grid[1])
