@@ -89,7 +89,9 @@ class Detector(Reader):
             again = partial(read_image, item, bits=self.bundle.manifest.input.bits)
             return Frame(again(), index, os.fspath(item)), again
         if callable(getattr(item, "convert", None)):  # PIL's, which need not be installed
-            image = ops.as_image(np.asarray(item.convert("RGB")), color="rgb")
+            deep = str(getattr(item, "mode", "")).startswith(("I", "F"))  # more than 8 bits, which converting clips
+            pixels = np.asarray(item if deep else item.convert("RGB"))
+            image = ops.as_image(pixels, color="rgb", bits=self.bundle.manifest.input.bits)
         else:
             image = self._image(item, color)
         return Frame(image, index), lambda: image
@@ -132,7 +134,7 @@ class Detector(Reader):
         """The result of a frame that cannot be judged: no score, an empty map, and the reasons."""
         fusion, center = self.bundle.manifest.fusion, self.artifact.thresholds.pixel_center
         nothing = Reading(np.full((fusion.height, fusion.width), center, np.float32), math.nan)
-        return replace(self._result(frame, nothing), verdict=Verdict.INVALID, reasons=reasons)
+        return replace(self._result(frame, nothing), verdict=Verdict.INVALID, reasons=reasons, regions=())
 
     def _result(self, frame: Frame, reading: Reading, mask: MapF32 | None = None) -> Result:
         start = time.perf_counter()

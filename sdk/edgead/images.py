@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgead.errors import DataError, UsageError
 from edgead.jpeg import jpeg_damage
 from edgead.ops import as_image
-from edgead.picture_size import picture_size
+from edgead.picture_size import page_count, picture_size
 from edgead.types import ImageU8
 
 EXTENSIONS = frozenset(
@@ -235,6 +235,8 @@ def damage(raw: bytes) -> str:
             f"has {width} x {height} pixels, more than the {max_pixels()} that are read: shrink it, or allow more with "
             f"{PIXEL_VARIABLE}"
         )
+    if (pages := page_count(raw)) > 1:
+        return f"holds {pages} pictures, of which only the first would be judged: save each as a file of its own"
     if raw.startswith(b"\xff\xd8"):
         return jpeg_damage(raw)
     if raw.startswith(b"\x89PNG\r\n\x1a\n") and not _png_ends(raw):

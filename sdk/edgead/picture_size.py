@@ -12,7 +12,8 @@ from itertools import islice
 Size = tuple[int, int]  # width and height in pixels
 
 _FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers SOF0 to SOF15
-_WIDTH, _HEIGHT = 256, 257  # TIFF's tags
+_KIND, _WIDTH, _HEIGHT = 254, 256, 257  # TIFF's tags
+_REDUCED = 1  # of the kind: a smaller copy of another picture
 _IFDS = 64  # directories of a TIFF that are looked at
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,12})(?:\s|#[^\n]*\n)+(\d{1,12})\s")
 _PAM = re.compile(rb"P7\n.{0,2000}?WIDTH (\d{1,12})\n.{0,2000}?HEIGHT (\d{1,12})\n", re.DOTALL)
@@ -24,6 +25,14 @@ def picture_size(raw: bytes) -> Size | None:
         if raw.startswith(mark):
             return read(raw)
     return None
+
+
+def page_count(raw: bytes) -> int:
+    """How many whole pictures a TIFF holds, smaller copies not counted; 1 for every other file."""
+    if not raw.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return 1
+    read = _little if raw[0:1] == b"I" else _big
+    return max(1, sum(not tags.get(_KIND, 0) & _REDUCED for tags in islice(_pages(raw, read), _IFDS)))
 
 
 def _png(raw: bytes) -> Size | None:
@@ -61,11 +70,12 @@ def _webp(raw: bytes) -> Size | None:
 def _tiff(raw: bytes) -> Size | None:
     """The largest of its pages."""
     read = _little if raw[0:1] == b"I" else _big
-    sizes = islice(_pages(raw, read), _IFDS)
+    sizes = [(tags[_WIDTH], tags[_HEIGHT]) for tags in islice(_pages(raw, read), _IFDS)]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
-def _pages(raw: bytes, read: Callable[..., int]) -> Iterator[Size]:
+def _pages(raw: bytes, read: Callable[..., int]) -> Iterator[dict[int, int]]:
+    """The tags of each picture in a TIFF."""
     large = read(raw, 2, 2) == 43  # BigTIFF: 64-bit places
     word, entry, count_bytes = (8, 20, 8) if large else (4, 12, 2)
     at = read(raw, 8 if large else 4, word)
@@ -77,7 +87,7 @@ def _pages(raw: bytes, read: Callable[..., int]) -> Iterator[Size]:
             size = {3: 2, 4: 4, 16: 8}.get(read(raw, place + 2, 2), 4)  # of a SHORT, a LONG, a LONG8
             tags[read(raw, place, 2)] = read(raw, place + entry - word, size)
         if _WIDTH in tags and _HEIGHT in tags:
-            yield tags[_WIDTH], tags[_HEIGHT]
+            yield tags
         at = read(raw, first + entry * count, word)
 
 

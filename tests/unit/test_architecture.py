@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -203,3 +204,10 @@ def test_every_file_says_what_it_is() -> None:
         str(path) for path in files(*ROOMS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert missing == []
+
+
+def test_one_reader_reads_all_yaml() -> None:
+    """It is safe, and refuses keys that stand twice: a camera named twice was dropped without a word."""
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files(*ROOMS.values())}
+    readers = [name for name, text in sources.items() if re.search(r"\byaml\.(safe_)?load|\byaml\.\w*parse", text)]
+    assert readers == ["sdk/edgead/config/reading.py"]

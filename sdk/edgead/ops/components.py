@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.draft import Model
 from edgead.bundle.manifest import ComponentSpec, HistogramSpec
-from edgead.errors import BundleError
+from edgead.errors import BundleError, EngineError
 from edgead.types import Branches, Deviation, Labels, MapF32
 
 COMPONENTS = "components"  # the output of the graph that has the logits
@@ -56,7 +56,12 @@ def load_components(bundle: Model) -> Components | None:
 
 
 def judge_components(logits: MapF32, map_score: float, components: Components) -> tuple[float, Branches]:
-    """The raw image score and its branches, from one frame's logits (K, h, w) and the score of its fused map."""
+    """The raw image score and its branches, from one frame's logits (K, h, w) and the score of its fused map.
+
+    Raises EngineError for a logit that is no number: it would count as some class, and the part as whole.
+    """
+    if np.isnan(logits.max()):
+        raise EngineError("a class logit is no number: the network fails on this frame")
     spec = components.spec
     labels = label_cells(logits, spec.height, spec.width)
     histograms = [count_components(labels, len(spec.names), one.rows, one.columns) for one in spec.histograms]

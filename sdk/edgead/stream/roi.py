@@ -131,4 +131,22 @@ def read_roi(text: str) -> Roi:
         numbers = [[x, y], [right, y], [right, bottom], [x, bottom]]
     elif len(numbers) < 3 or any(len(corner) != 2 for corner in numbers):
         raise UsageError(f"'{text}' is no area: give X,Y,WIDTH,HEIGHT, or three corners and more as 'X,Y X,Y X,Y'")
+    elif _crosses_itself(numbers):  # what is filled then has holes that nobody meant
+        raise UsageError(f"the sides of the area '{text}' cross: give its corners in the order around it")
     return Roi(corners=np.array(numbers, np.int32), text=text)
+
+
+def _crosses_itself(corners: Sequence[Sequence[int]]) -> bool:
+    """Whether two sides of a polygon that are no neighbors cross."""
+    sides = [(corners[at], corners[(at + 1) % len(corners)]) for at in range(len(corners))]
+    pairs = ((one, other) for at, one in enumerate(sides) for other in sides[at + 2 : len(sides) - (at == 0)])
+    return any(_cross(*one, *other) for one, other in pairs)
+
+
+def _cross(a: Sequence[int], b: Sequence[int], c: Sequence[int], d: Sequence[int]) -> bool:
+    """Whether the lines from a to b and from c to d cross, not only touch."""
+    return _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0
+
+
+def _turn(a: Sequence[int], b: Sequence[int], c: Sequence[int]) -> int:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

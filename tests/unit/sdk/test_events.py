@@ -81,17 +81,6 @@ def test_what_is_kept(detector: Detector, tmp_path: Path, verdict: Verdict, scor
     assert kept == ([why] if why else [])
 
 
-@pytest.mark.parametrize("found", [Verdict.NG, Verdict.REVIEW])
-def test_what_is_late_is_kept_for_what_it_was_found_to_be(detector: Detector, tmp_path: Path, found: Verdict) -> None:
-    verdict = found if found is Verdict.NG else Verdict.LATE
-    frame, result = judged(detector, verdict, 9.0)
-    sink = open_sink(f"keep:{tmp_path}?format=jpg")
-    sink.emit(frame, dataclasses.replace(result, judged=found, late=True))
-    sink.close()
-    (event,) = events(tmp_path)
-    assert json.loads((event / "result.json").read_text())["kept_for"] == f"verdict {found}"
-
-
 def test_the_band_follows_the_threshold(detector: Detector, tmp_path: Path) -> None:
     class Pipeline:
         def status(self) -> PipelineStatus:

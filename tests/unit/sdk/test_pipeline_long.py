@@ -16,11 +16,10 @@ from capture import FakeCapture, gray
 from lines import QUICK, Memory, Scripted, background, fake_detector, flapping, images, paced, threads
 from programs import until
 
-from edgead import Detector, Frame, Verdict
+from edgead import Detector, Frame
 from edgead.errors import SourceError
 from edgead.stream import capture
 from edgead.stream import sink_worker as outlets
-from edgead.stream.aggregation import VerdictAggregation
 from edgead.stream.capture import Backoff, Camera, FrameGrabber
 from edgead.stream.pipeline import Pipeline, run
 from edgead.stream.sources.live import LiveSource
@@ -168,51 +167,6 @@ def test_a_slow_engine_judges_fresh_frames(tiny_bundle: Path) -> None:
     assert np.median(ages[6:]) < 2 * engine_time  # and does not grow; one frame alone may suffer a busy machine
     assert status.dropped >= 12
     assert 100 <= status.age_ms.p50 <= status.age_ms.p95 <= status.age_ms.p99
-
-
-def test_a_result_past_the_deadline_is_late(tiny_bundle: Path) -> None:
-    sink = Memory()
-    with fake_detector(tiny_bundle, seconds=0.02) as detector:
-        Pipeline([Camera("", Scripted(images(2)))], detector, [sink], replace(QUICK, deadline=5.0)).run()
-    assert [result.verdict for result in sink.results] == [Verdict.LATE] * len(sink.results)
-    assert sink.results[0].reasons[0].startswith("OK, but judged ")
-    assert sink.results[0].reasons[0].endswith("past the deadline of 5 ms")
-
-
-def test_what_is_bad_and_late_is_ng_and_both_are_said(tiny_bundle: Path) -> None:
-    """Twelve bad parts, judged too late: all were LATE, and what acts on NG never heard of them."""
-    sink = Memory()
-    with fake_detector(tiny_bundle, seconds=0.02) as detector:
-        line = Pipeline([Camera("", Scripted(images(2, level=250)))], detector, [sink], replace(QUICK, deadline=5.0))
-        status = line.run()
-    for result in sink.results:
-        assert (result.verdict, result.judged, result.late) == (Verdict.NG, Verdict.NG, True)
-        assert result.is_anomalous
-        assert result.to_dict()["verdict"] == result.to_dict()["judged"] == "NG"
-        assert result.to_dict()["late"] is True
-    assert status.late == status.verdicts["NG"] == len(sink.results) > 0
-    good = replace(sink.results[0], verdict=Verdict.LATE, judged=Verdict.OK)
-    assert (good.to_dict()["verdict"], good.to_dict()["judged"]) == ("LATE", "OK")
-    asked = ({Verdict.NG}, {Verdict.OK}, {Verdict.LATE}, {Verdict.REVIEW, Verdict.INVALID})
-    assert [sink.results[0].is_any(one) for one in asked] == [True, False, True, False]
-    assert [good.is_any(one) for one in asked] == [False, True, True, False]
-
-
-def test_a_late_part_is_late_as_a_whole(tiny_bundle: Path) -> None:
-    sink = Memory()
-    settings = replace(QUICK, deadline=5.0, vote=VerdictAggregation(2))
-    camera = Camera("", Scripted(images(4)), policy="every")
-    with fake_detector(tiny_bundle, seconds=0.02) as detector:
-        Pipeline([camera], detector, [sink], settings).run()
-    assert [(one.verdict, one.judged, one.late) for one in sink.results] == [(Verdict.LATE, Verdict.OK, True)] * 2
-
-
-def test_files_have_no_age_and_are_never_late(quick: Detector, parts: Path) -> None:
-    from edgead.stream.sources import open_source
-
-    sink = Memory()
-    Pipeline([Camera("", open_source(str(parts)))], quick, [sink], replace(QUICK, deadline=1e-6)).run()
-    assert [(result.age, result.verdict) for result in sink.results[:2]] == [(0.0, Verdict.OK)] * 2
 
 
 @pytest.fixture
