@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 from lines import QUICK, Memory, Scripted, fake_detector, images
 
-from edgead import Detector, Verdict
+from edgead import Detector, Frame, Verdict
 from edgead.stream.aggregation import VerdictAggregation
 from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline
