@@ -16,10 +16,10 @@ from typing import Any
 
 from edgead import Bundle
 from edgead.config import BuildConfig
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.sweep import latencies
-from edgead_tools.training.progress import ConsoleReporter
 
 
 def make(config: BuildConfig) -> Bundle:

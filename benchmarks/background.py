@@ -21,11 +21,11 @@ import numpy as np
 from edgead import Detector
 from edgead.config import BuildConfig
 from edgead.images import read_image
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import ConsoleReporter
 
 CONTRAST = 40  # gray levels from the ground, in any channel
 SHARE = 0.05  # of the good images that must differ from the ground at a pixel of the part

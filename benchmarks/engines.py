@@ -16,9 +16,9 @@ from typing import Any
 from edgead import Bundle
 from edgead.system.device import describe_device
 from edgead.tensorrt.cache import Cache
+from edgead.tensorrt.compile import parse_target
 from edgead.tensorrt.library import RTX, open_library
 from edgead.tensorrt.prepare import key_of, prepare
-from edgead_tools.pipeline.compile import parse_target
 
 
 def main() -> None:

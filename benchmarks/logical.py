@@ -25,13 +25,13 @@ from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.images import read_image
 from edgead.ops import resize
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite, tensor_from
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data import Dataset, open_dataset
 from edgead_tools.evaluation.metrics import image_auroc
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import ConsoleReporter
 
 KEPT = 0.05  # of the good patches
 SIZE = 256

@@ -19,12 +19,12 @@ from typing import Any
 from edgead import Bundle, Detector
 from edgead.bundle import Artifact
 from edgead.bundle.store import write_bundle
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_calibration.probe import open_probe
 from edgead_tools.data import Dataset, open_dataset, split
 from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.pipeline.precisions import fill
-from edgead_tools.training.progress import ConsoleReporter
 
 RECIPES = ("cpu", "rtx")  # the first on the engines that are here, the second simulated
 FIGURES = ("image_auroc", "aupro", "false_alarm_rate", "miss_rate")

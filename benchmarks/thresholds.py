@@ -24,11 +24,11 @@ from scipy import stats
 from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.images import read_image
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_calibration.thresholds import rate_interval
 from edgead_tools.data import open_dataset
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import ConsoleReporter
 
 Scores = NDArray[np.float64]
 RATE = 0.01

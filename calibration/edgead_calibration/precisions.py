@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +14,7 @@ from edgead.bundle.judging import passed
 from edgead.bundle.manifest import Precision
 from edgead.bundle.store import list_members
 from edgead.ops import to_input
+from edgead.progress import Reporter
 from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
 from edgead_calibration.conformal import carry_over
@@ -29,14 +29,6 @@ from edgead_calibration.thresholds import fit_thresholds
 LEAST = 0.1  # of the weights; a network with fewer in its precision is not worth its name
 FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take another precision
 PROBES = 4  # good and anomalous images each, on which the effect of every block is measured
-
-
-class Reporter(Protocol):
-    """Receives progress."""
-
-    def say(self, text: str) -> None: ...
-
-    def stage(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]: ...
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ from edgead.config import BuildConfig, load_build
 from edgead.registry import Lazy
 
 _BUILD = Lazy("edgead_tools.pipeline.build:build", extra="build")
-_REPORTER = Lazy("edgead_tools.training.progress:Reporter", extra="build")
-_CONSOLE = Lazy("edgead_tools.training.progress:ConsoleReporter", extra="build")
+_REPORTER = Lazy("edgead.progress:Reporter", extra="build")
+_CONSOLE = Lazy("edgead.progress:ConsoleReporter", extra="build")
 
 
 def build(

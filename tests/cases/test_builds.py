@@ -14,10 +14,10 @@ from painted import save, texture
 from edgead import Bundle
 from edgead.config import BuildConfig
 from edgead.errors import DataError
+from edgead.progress import Reporter
 from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.build_page import BuildSummary, limits
 from edgead_tools.pipeline.runs import check_space
-from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
 

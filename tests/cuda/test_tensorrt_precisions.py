@@ -9,10 +9,10 @@ import pytest
 import twins
 
 from edgead import Bundle, Detector
+from edgead.progress import Reporter
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import add_precisions
 from edgead_calibration.recipe import load_recipe
-from edgead_tools.training.progress import Reporter
 
 LOOSE = Tolerances(map_largest=3.0, spearman=0.95, auroc=0.02)  # for random weights on few cells
 

@@ -18,6 +18,7 @@ from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.images import read_file
+from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.entries import means, measure
@@ -25,7 +26,6 @@ from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.export.program import load_program, output_names
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import Reporter
 
 STEPS = 30  # the log of the first stage is written at step 20
 

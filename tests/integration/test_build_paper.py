@@ -11,9 +11,9 @@ import pytest
 
 from edgead import Bundle, Detector
 from edgead.config import BuildConfig
+from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,13 +13,13 @@ import pytest
 from edgead import Bundle, Detector
 from edgead.bundle.store import write_bundle
 from edgead.config import BuildConfig
+from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.precisions import Trial
 from edgead_calibration.probe import open_probe
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

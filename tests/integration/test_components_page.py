@@ -12,10 +12,10 @@ import trays
 from edgead import Detector
 from edgead.config import BuildConfig
 from edgead.errors import UsageError
+from edgead.progress import ConsoleReporter
 from edgead_tools.commands import components
 from edgead_tools.methods import create_method
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import ConsoleReporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgead.bundle.store import Bundle
+from edgead.progress import Reporter
 from edgead_tools.data import open_dataset
 from edgead_tools.pipeline.demo import _what_is_left, lay_out, run_demo
-from edgead_tools.training.progress import Reporter
 
 
 def test_the_solar_cells_are_split_as_the_peers_were_measured(tmp_path: Path) -> None:

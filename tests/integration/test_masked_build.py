@@ -14,9 +14,9 @@ from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.ops import load_mask
+from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import Reporter
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
 

@@ -10,9 +10,9 @@ import pytest
 import tiny
 from browser import Browser
 
+from edgead.progress import Reporter
 from edgead_tools.evaluation.entries import means, measure
 from edgead_tools.evaluation.report import write_report
-from edgead_tools.training.progress import Reporter
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def build(
         for line in resolved_lines(settings):
             typer.echo(line)
         return
+    from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.build import build as run_build
-    from edgead_tools.training.progress import ConsoleReporter
 
     built = run_build(settings.config, ConsoleReporter(), fresh=fresh, finish=finish)
     typer.echo(built.bundle.path)
@@ -75,10 +75,10 @@ def evaluate(
     """
     from edgead.cli.table import aligned
     from edgead.errors import UsageError
+    from edgead.progress import ConsoleReporter
     from edgead_tools.evaluation.entries import means, measure, split_paths
     from edgead_tools.evaluation.report import write_report
     from edgead_tools.evaluation.report.text import comparison, details, kinds
-    from edgead_tools.training.progress import ConsoleReporter
 
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
@@ -123,9 +123,9 @@ def sweep(
     """
     from edgead.cli.table import aligned
     from edgead.config.build import parse_duration
+    from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
     from edgead_tools.pipeline.sweep import sweep as run_sweep
-    from edgead_tools.training.progress import ConsoleReporter
 
     folder = out or Path(f"{data.resolve().name}.sweep")
     candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
@@ -156,8 +156,8 @@ def components(
     them there too. For SAM's masks give it `--set masks=mobile-sam`.
     """
     from edgead.errors import UsageError
+    from edgead.progress import ConsoleReporter
     from edgead_tools.components.stage import write_components
-    from edgead_tools.training.progress import ConsoleReporter
 
     if out.exists() and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
@@ -185,10 +185,10 @@ def quantize(
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
     from edgead.errors import UsageError
+    from edgead.progress import ConsoleReporter
     from edgead_calibration.precisions import table
     from edgead_tools.data import open_dataset, split
     from edgead_tools.pipeline.precisions import fill
-    from edgead_tools.training.progress import ConsoleReporter
 
     wanted = [one.value for one in precision or ()]
     if {"auto", "fp32"} & set(wanted):
@@ -201,56 +201,6 @@ def quantize(
     write_bundle(out or bundle, manifest, members)
     for line in table(trials, as_json=as_json):
         typer.echo(line)
-
-
-def compile_(
-    bundle: BundlePath,
-    precision: Annotated[
-        list[Precision] | None,
-        typer.Option(help="Only this one; repeatable.  [default: all that the bundle has for TensorRT]"),
-    ] = None,
-    target: Annotated[
-        str, typer.Option(help="The GPU here, or one like sm_89, ahead of time by TensorRT for RTX.")
-    ] = "auto",
-    batch: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=32, help="Frames judged at once; repeatable.  [default: the bundle's]"),
-    ] = None,
-    dla: Annotated[bool, typer.Option("--dla", help="On the deep-learning accelerator of a Jetson Orin.")] = False,
-    via: Annotated[str, typer.Option(help="How the engine is built: onnx, or torch-tensorrt.")] = "onnx",
-    program: Annotated[
-        Path | None, typer.Option(help="For torch-tensorrt: what `edgead build --program FILE` wrote.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for engines of another machine.  [default: engines]")] = None,
-    as_json: Json = False,
-) -> None:
-    """Build a bundle's TensorRT engines, prove them, and keep them for `edgead run`.
-
-    A run builds what it lacks by itself; this does it beforehand, in every precision, and what is chosen here (--batch,
-    --dla, --via) a run takes too. Engines for another machine (--target) are copied into edgead/engines of its cache.
-    """
-    from edgead.errors import EngineError, UsageError
-    from edgead.tensorrt.cache import engine_summary
-    from edgead.tensorrt.metadata import BuildOptions
-    from edgead_tools.pipeline.compile import VIA, Wanted, compile_bundle
-    from edgead_tools.training.progress import ConsoleReporter
-
-    precisions = tuple(one.value for one in precision or () if one is not Precision.auto)
-    if via not in VIA or (program is None) != (via == VIA[0]):
-        raise UsageError("--via is onnx, or torch-tensorrt together with --program FILE")
-    choice = BuildOptions(tuple(sorted(set(batch or ()))), dla, via)
-    faults = []
-    for one in compile_bundle(bundle, Wanted(precisions, target, choice, program, out), ConsoleReporter()):
-        if as_json:
-            products = {} if one.metadata is None else one.metadata.products
-            typer.echo(json.dumps({
-                "precision": one.precision, "engine": str(one.path or ""), "products": products, "fault": one.fault,
-            }))  # fmt: skip
-        elif one.metadata is not None:
-            typer.echo(f"{one.path}: {engine_summary(one.metadata)}")
-        faults += [f"{one.precision}: {one.fault}"] if one.fault else []
-    if faults:
-        raise EngineError("; ".join(faults))
 
 
 def demo(
@@ -266,8 +216,8 @@ def demo(
     finish: Finish = False,
 ) -> None:
     """The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page."""
+    from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.demo import describe, run_demo
-    from edgead_tools.training.progress import ConsoleReporter
 
     shown = run_demo(out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish)
     typer.echo(f"page: {shown.page}")
@@ -295,8 +245,8 @@ def list_weights() -> None:
 @weights.command("get")
 def get_weights(name: Annotated[str, typer.Argument(help="A name from `edgead weights list`.")]) -> None:
     """Download a set of weights into the cache, checked by digest; a broken download is resumed."""
+    from edgead.progress import ConsoleReporter
     from edgead_tools.backbones.weights import download
-    from edgead_tools.training.progress import ConsoleReporter
 
     with ConsoleReporter().stage(f"downloading {name}") as on_progress:
         file = download(name, on_progress=on_progress)

@@ -27,7 +27,7 @@ COMMANDS = {
     "doctor": Lazy("edgead.cli.doctor:doctor"),
     "build": Lazy("edgead_tools.commands:build", extra="build"),
     "calibrate": Lazy("edgead_calibration.commands:calibrate"),
-    "compile": Lazy("edgead_tools.commands:compile_", extra="tensorrt"),
+    "compile": Lazy("edgead.cli.compile:compile_", extra="tensorrt"),
     "components": Lazy("edgead_tools.commands:components", extra="build"),
     "demo": Lazy("edgead_tools.commands:demo", extra="demo"),
     "eval": Lazy("edgead_tools.commands:evaluate", extra="build"),

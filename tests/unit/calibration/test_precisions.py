@@ -15,6 +15,7 @@ from edgead import Bundle, Detector
 from edgead.bundle.store import write_bundle
 from edgead.errors import UsageError
 from edgead.ops import to_input
+from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_calibration import networks
 from edgead_calibration.fp16 import fp32_nodes, in_fp32, to_fp16
@@ -25,7 +26,6 @@ from edgead_calibration.ranges import METHODS, Method, observe, quantize
 from edgead_calibration.recipe import Int8, Recipe, load_recipe, names
 from edgead_calibration.rules import violations
 from edgead_calibration.statistics import FeatureStatistics, gaussian_map
-from edgead_tools.training.progress import Reporter
 
 HOSTILE = 2000.0  # how much larger one channel is than the others
 LOOSE = Tolerances(map_largest=3.0, spearman=0.95, auroc=0.02)  # for random weights on few cells

@@ -16,12 +16,12 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from edgead import Detector
 from edgead.errors import DataError, UsageError
 from edgead.ops import upsample
+from edgead.progress import Reporter
 from edgead_tools.data import open_dataset, read_mask
 from edgead_tools.data.loco import Saturation, read_saturations
 from edgead_tools.evaluation.entries import means, measure
 from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.evaluation.metrics import PixelScores, rate_interval
-from edgead_tools.training.progress import Reporter
 
 HEIGHT, WIDTH = 48, 64
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from edgead.config import BuildConfig
 from edgead.errors import DataError, EngineError, UsageError, WeightsError
+from edgead.progress import ConsoleReporter
 from edgead_tools.backbones.sam import PromptedSam, load_prompted_sam
 from edgead_tools.backbones.sam_vit import SamVit
 from edgead_tools.backbones.weights import WEIGHTS, load_state
@@ -38,7 +39,6 @@ from edgead_tools.components.sam_masks import (
 from edgead_tools.data import Sample
 from edgead_tools.methods import create_method
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import ConsoleReporter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

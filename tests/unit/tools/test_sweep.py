@@ -11,11 +11,11 @@ import tiny
 
 from edgead.config import BuildConfig
 from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.progress import Reporter
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.pipeline import sweep as module
 from edgead_tools.pipeline.build import Built
 from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, list_candidates, sweep
-from edgead_tools.training.progress import Reporter
 
 AUROC = {("stlm", 64): 0.9, ("stlm", 128): 0.95, ("ast_mfr", 64): 0.8, ("ast_mfr", 128): 0.97}
 

@@ -10,13 +10,13 @@ import numpy as np
 from edgead.config import BuildConfig
 from edgead.config.loader import validated
 from edgead.errors import UsageError
+from edgead.progress import Reporter
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, from_drawn
 from edgead_tools.components.drawn import Drawn, read_drawn
 from edgead_tools.components.find import choose_proposals, find_components, source_named
 from edgead_tools.components.page import write_page
 from edgead_tools.data import Cache, check, open_dataset, split
-from edgead_tools.training.progress import Reporter
 from edgead_tools.training.session import check_device, session
 
 

@@ -11,13 +11,13 @@ from edgead import Bundle, Detector
 from edgead.bundle import Artifact
 from edgead.engines import ENGINES, is_here
 from edgead.errors import UsageError, nearest
+from edgead.progress import Reporter
 from edgead.wording import are, plural
 from edgead_tools.data import Dataset, open_labeled
 from edgead_tools.data.files import folders_in
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.evaluation.metrics import mean_of
 from edgead_tools.evaluation.report.galleries import Gallery, pick
-from edgead_tools.training.progress import Reporter
 
 PICTURES = 240  # in a page at the most
 ROW = 8  # pictures a row, where there are few subjects

@@ -10,19 +10,35 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
+from edgead.bundle import Artifact, Bundle
 from edgead.errors import AbsentError, EngineError, UsageError
+from edgead.tensorrt.build import Built, OnProgress, Options
+from edgead.tensorrt.prepare import EngineBuilder
 from edgead_tools.export.network import quiet
-from edgead_tools.export.program import image_size, in_half, output_names
+from edgead_tools.export.program import image_size, in_half, load_program, output_names
 
 PRECISIONS = ("fp32", "fp16")
 IMAGE = "image"  # the input's name in the engine
 LEAST = "2.14"
 INSTALL = "pip install 'edgead[torch-tensorrt]'"
+
+
+def engine_builder(program: Path, bundle: Bundle, artifact: Artifact) -> EngineBuilder:
+    """Builds a bundle's engines by torch-tensorrt, from the program that was kept when it was built; raises UsageError
+    where the program is another bundle's."""
+    loaded = load_program(program, bundle)
+
+    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
+        engine = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
+        return Built(engine, [], [], [], [], b"")
+
+    return make
 
 
 def serialize(

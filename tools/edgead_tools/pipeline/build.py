@@ -21,6 +21,7 @@ from edgead.config import BuildConfig
 from edgead.config.loader import validated
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area
+from edgead.progress import OnProgress, Reporter
 from edgead.wording import printable
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.backbones.weights import find
@@ -43,7 +44,6 @@ from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import has_training, open_run, pin_images
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.loop import Run
-from edgead_tools.training.progress import OnProgress, Reporter
 from edgead_tools.training.session import check_device
 
 NETWORK = "model.fp32.onnx"

@@ -12,6 +12,7 @@ from edgead.files import write_file
 from edgead.images import read_image
 from edgead.listing import LeftOut
 from edgead.ops import calibrate
+from edgead.progress import Reporter
 from edgead.wording import plural, printable
 from edgead_calibration.good_images import parts_in_words
 from edgead_calibration.thresholds import threshold_summary
@@ -20,7 +21,6 @@ from edgead_tools.evaluation.evaluate import Evaluation
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
 from edgead_tools.evaluation.report.page import Section, gallery, key, page, plots, table, tiles
 from edgead_tools.evaluation.report.plots import DEFECTIVE, GOOD, score_histogram
-from edgead_tools.training.progress import Reporter
 
 STRANGEST = 12  # good images shown
 FEW_STEPS = 150  # of training: with 19 steps on the solar cells 45 % of the defects were missed, with 196 steps 28 %

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgead.bundle.draft import BundleDraft
 from edgead.config import BuildConfig
+from edgead.progress import Reporter
 from edgead.reader import Reader
 from edgead_calibration.health import fit_profile, spread_out
 from edgead_calibration.thresholds import fit_thresholds
@@ -12,7 +13,6 @@ from edgead_tools.pipeline.golden import ANOMALY, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
 from edgead_tools.pipeline.images import BuildImages
 from edgead_tools.pipeline.outliers import outlier_records
-from edgead_tools.training.progress import Reporter
 
 REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read through, whatever else is installed
 

@@ -14,11 +14,11 @@ from edgead.bundle import FusionSpec
 from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
+from edgead.progress import Reporter
 from edgead.types import ImageU8
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.data.foreground import Foreground, read_foreground, shrink_foreground
 from edgead_tools.pipeline.images import BuildImages
-from edgead_tools.training.progress import Reporter
 
 MASK = "mask.png"  # the member that holds what is judged
 SEGMENTED = 64  # good images at most in which a bundle with components looks for the part

@@ -21,13 +21,13 @@ import msgspec
 from edgead import Detector
 from edgead.config import BuildConfig
 from edgead.errors import DataError
+from edgead.progress import Reporter
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.entries import ROW, BenchmarkEntry
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.evaluation.report.galleries import pick
 from edgead_tools.pipeline.build import Built, build
 from edgead_tools.pipeline.runs import unfinished_budget
-from edgead_tools.training.progress import Reporter
 
 LICENSE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
 TRAIN_SHARE = 0.8

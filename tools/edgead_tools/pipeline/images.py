@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.config import BuildConfig
+from edgead.progress import Reporter
 from edgead.stream.health import ImageStats
 from edgead_calibration.good_images import parts_in_words
 from edgead_tools.components import Drawn
@@ -17,7 +18,6 @@ from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, spl
 from edgead_tools.methods import TrainingImages
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.progress import Reporter
 
 
 @dataclass(frozen=True, slots=True, eq=False)

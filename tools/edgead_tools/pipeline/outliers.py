@@ -12,12 +12,12 @@ from edgead.errors import UsageError
 from edgead.files import write_file
 from edgead.images import read_image
 from edgead.listing import LeftOut
+from edgead.progress import Reporter
 from edgead_calibration.thresholds import without_outliers
 from edgead_tools.data import Dataset, Sample
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
 from edgead_tools.evaluation.report.page import Section, gallery, page
 from edgead_tools.pipeline.good_scores import GoodScores
-from edgead_tools.training.progress import Reporter
 
 MOST = 60  # pictures on a page
 

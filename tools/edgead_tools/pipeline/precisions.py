@@ -12,6 +12,7 @@ from edgead import Bundle
 from edgead.bundle import Manifest
 from edgead.images import read_image
 from edgead.ops import resize
+from edgead.progress import Reporter
 from edgead.types import ImageU8
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.precisions import Trial, add_precisions
@@ -19,7 +20,6 @@ from edgead_calibration.probe import ProbeFrames
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.data import Dataset, Sample, Split
 from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
-from edgead_tools.training.progress import Reporter
 
 RANGES = 200  # good images at most, of which a coreset sets the ranges
 GOOD = 256  # held-out images at most, to which thresholds are fitted and on which precisions are compared

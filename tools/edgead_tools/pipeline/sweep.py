@@ -20,13 +20,13 @@ from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.files import write_file
+from edgead.progress import Reporter
 from edgead.system.device import OtherWork, describe_device, describe_state
 from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.report.page import Section, page, table
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.methods import create_method, presets_by_method
 from edgead_tools.pipeline.build import build
-from edgead_tools.training.progress import Reporter
 
 SIZES = (128, 192, 256)
 LEAST_S = 5.0  # of training of one candidate, below which nothing is learned

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from edgead.errors import GateError, UsageError
 from edgead.files import replace_file, write_file
-from edgead_tools.training.progress import OnProgress
+from edgead.progress import OnProgress
 from edgead_tools.training.session import Interrupts, session
 
 WARM_UP = 20  # steps of rising rate; a budget is planned within them, so that they cannot depend on the plan

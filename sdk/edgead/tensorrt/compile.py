@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,18 +11,19 @@ import msgspec
 
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext
-from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError, UsageError
-from edgead.tensorrt.build import Built, OnProgress, Options, check_capability
+from edgead.progress import Reporter
+from edgead.tensorrt.build import check_capability
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.library import RTX, Library, open_library
 from edgead.tensorrt.metadata import BuildOptions, EngineMetadata
 from edgead.tensorrt.prepare import EngineBuilder, key_of, prepare
-from edgead_tools.training.progress import Reporter
 
 ENGINE = "tensorrt"
 ENGINES_FOLDER = Path("engines")  # where engines for other machines are written by default
 VIA = ("onnx", "torch-tensorrt")
+Maker = Callable[[Bundle, Artifact], EngineBuilder]
+Prove = Callable[[Bundle, str], None]  # loads the engine of a precision as a run does; raises EngineError
 _TARGET = re.compile(r"(?:sm_?)?(\d{2,3})")
 
 
@@ -33,8 +34,8 @@ class Wanted:
     precisions: tuple[str, ...] = ()  # none: every one that the bundle has for TensorRT
     target: str = "auto"
     options: BuildOptions = field(default_factory=BuildOptions)
-    program: Path | None = None
     out: Path | None = None
+    make: Maker | None = None  # another builder than TensorRT's parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ class Compiled:
     fault: str = ""
 
 
-def compile_bundle(path: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Compiled]:
+def compile_bundle(path: Path, wanted: Wanted, prove: Prove, reporter: Reporter) -> Iterator[Compiled]:
     """Every engine asked for, one by one; one that cannot be built does not keep the others.
 
-    For this machine (`auto`) engines go into the cache, where a run finds them, and are held to the golden frames; for
-    others into `wanted.out`. Raises UsageError, BundleError, and AbsentError where what is needed is not here.
+    For this machine (`auto`) engines go into the cache, where a run finds them, and `prove` holds them to the golden
+    frames; for others they go into `wanted.out`. Raises UsageError, BundleError, and AbsentError where what is needed
+    is not here.
     """
     bundle = Bundle.open(path)
     capability = parse_target(wanted.target)
@@ -63,7 +65,7 @@ def compile_bundle(path: Path, wanted: Wanted, reporter: Reporter) -> Iterator[C
         return
     if wanted.out is not None:
         raise UsageError("--out is for engines of other machines: give it with --target, such as sm_89")
-    yield from _here(open_library(), bundle, artifacts, wanted, reporter)
+    yield from _here(open_library(), bundle, artifacts, wanted, prove, reporter)
 
 
 def parse_target(text: str) -> int:
@@ -114,7 +116,7 @@ def _ahead(
 
 
 def _here(
-    library: Library, bundle: Bundle, artifacts: Sequence[Artifact], wanted: Wanted, reporter: Reporter
+    library: Library, bundle: Bundle, artifacts: Sequence[Artifact], wanted: Wanted, prove: Prove, reporter: Reporter
 ) -> Iterator[Compiled]:
     """Built as a run builds it, and then loaded as a run loads it, which holds it to the golden frames."""
     cache, options = Cache(), wanted.options
@@ -124,7 +126,7 @@ def _here(
         gpu = CudaContext()
         try:
             key = key_of(library, bundle, artifact, gpu, batches=options.batches, dla=options.dla, via=options.via)
-            make = None if options.via == VIA[0] else _torch_tensorrt_builder(bundle, artifact, wanted.program)
+            make = None if wanted.make is None else wanted.make(bundle, artifact)
             with reporter.stage(f"{artifact.precision} on {gpu.name}") as on_progress:
                 metadata = prepare(
                     library, bundle, artifact, key, gpu, cache=cache, make=make, on_progress=on_progress
@@ -138,24 +140,9 @@ def _here(
         finally:
             gpu.close()
         try:
-            load_engine(bundle, ENGINE, artifact.precision).close()
+            prove(bundle, artifact.precision)
         except EngineError as error:
             cache.set_options(key.network, key.precision, BuildOptions())
             yield Compiled(artifact.precision, None, None, str(error))
         else:
             yield Compiled(artifact.precision, cache.path(key), metadata)
-
-
-def _torch_tensorrt_builder(bundle: Bundle, artifact: Artifact, program: Path | None) -> EngineBuilder:
-    """Builds by torch-tensorrt, from the program that was kept when the bundle was built. Raises UsageError."""
-    from edgead_tools.export.program import load_program  # with torch, which a device has not
-    from edgead_tools.export.serialize import serialize
-
-    assert program is not None
-    loaded = load_program(program, bundle)
-
-    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
-        engine = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
-        return Built(engine, [], [], [], [], b"")
-
-    return make
