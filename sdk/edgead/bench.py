@@ -7,12 +7,12 @@ are the bundle's golden frames, real pictures of the part.
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from edgead.system.device import OtherWork, describe_state, resident_mib
 from edgead.types import Frame, ImageU8
 from edgead.verify import golden_frame
 
+LEAVING_S = 10.0  # seconds a process has to end after its answer
 LEAST = 10  # runs of anything, however slow
 BUSY = 0.1  # share of all cores; with more of it taken by others, figures are not this machine's
 CHANGED = 0.05  # of a figure, from which on it is worth a word
@@ -57,11 +58,40 @@ def measure(
     `images` are judged instead of the golden frames. Raises what opening a Detector raises, and EngineError where the
     process did not survive it.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure_here, bundle, engine, precision, settings, images).result()
-        except BrokenProcessPool as error:
-            raise EngineError(f"{engine} {precision} took its process with it: try it with `edgead verify`") from error
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_answer,
+        args=(theirs, measure_here, bundle, engine, precision, settings, images),
+        name="edgead bench",
+        daemon=True,
+    )
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+        process.join(LEAVING_S)
+    except EOFError as error:
+        raise EngineError(f"{engine} {precision} took its process with it: try it with `edgead verify`") from error
+    finally:  # an interrupt, too, waits for no figures
+        process.kill()
+        process.join()
+        ours.close()
+    if isinstance(answer, Exception):
+        raise answer
+    found: dict[str, Any] = answer
+    return found
+
+
+def _answer(pipe: Connection, work: Callable[..., dict[str, Any]], *arguments: object) -> None:
+    """In the process of its own: the figures, or what was raised, into the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+    try:
+        answer: object = work(*arguments)
+    except Exception as error:
+        answer = error
+    pipe.send(answer)
+    pipe.close()
 
 
 def measure_here(
