@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import re
+import runpy
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -49,6 +52,30 @@ def test_every_benchmark_is_a_step_and_in_the_index(tmp_path: Path, monkeypatch:
     assert programs == {line[0] for line in load("reproduce").steps(tmp_path, tmp_path)} - {"../tests/support/trays.py"}
     index = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in BENCHMARKS.glob("*.py") if f"`{path.name}`" not in index] == []
+
+
+@pytest.mark.parametrize("effort", ["FULL", "QUICK"])
+def test_every_step_is_understood_by_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: str) -> None:
+    class Understood(Exception):
+        """The command line was parsed; nothing is measured here."""
+
+    def parsed(parser: argparse.ArgumentParser, *_: object) -> None:
+        parse_known(parser)
+        raise Understood
+
+    parse_known = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU
+    monkeypatch.setattr("sys.path", [str(BENCHMARKS), *sys.path])
+    reproduce = load("reproduce")
+    for name in reproduce.SETS:
+        (tmp_path / name).mkdir()
+    for program, *arguments in reproduce.steps(tmp_path, tmp_path / "keep", "machine", getattr(reproduce, effort)):
+        if program.endswith("trays.py"):
+            continue
+        monkeypatch.setattr("sys.argv", [program, *arguments])
+        with pytest.raises(Understood):
+            runpy.run_path(str(BENCHMARKS / program), run_name="__main__")
 
 
 def test_a_step_that_fails_does_not_stop_the_others(capfd: pytest.CaptureFixture[str]) -> None:
