@@ -32,7 +32,7 @@ class GoldenCheck:
     passed: bool
 
 
-class Reader(Protocol):
+class FrameReader(Protocol):
     """What measures frames with one network of a bundle: a Detector, as a rule."""
 
     artifact: Artifact
@@ -42,7 +42,7 @@ class Reader(Protocol):
         ...
 
 
-def verify(bundle: Bundle, detector: Reader) -> list[GoldenCheck]:
+def verify(bundle: Bundle, detector: FrameReader) -> list[GoldenCheck]:
     """`compare` of what `detector` reads."""
     return compare(bundle, detector.artifact, detector.read)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -35,3 +36,64 @@ def test_words_are_the_fields_own(folder: str) -> None:
         if (odd := set(WORDS.findall((ROOT / page).read_text(encoding="utf-8"))) - ALLOWED.get(page, set()))
     }
     assert found == {}
+
+
+CLASSES = frozenset(
+    [
+        "Ballot",
+        "Bell",
+        "Board",
+        "Courier",
+        "Feed",
+        "Gpu",
+        "Guard",
+        "Inbox",
+        "Judge",
+        "Keep",
+        "Kept",
+        "Line",
+        "Mark",
+        "Maker",
+        "Mirror",
+        "Outlet",
+        "Painted",
+        "Show",
+        "Signs",
+        "Statistics",
+        "Subject",
+        "Tray",
+        "View",
+        "Vote",
+        "Watcher",
+        "Wish",
+    ]
+)
+FUNCTIONS = frozenset(
+    [
+        "as_written",
+        "certify",
+        "complain",
+        "gaps",
+        "islands",
+        "overtakes",
+        "put_back",
+        "run_until_told",
+        "segmented",
+        "shake",
+        "tapped",
+        "troubles",
+        "unmet",
+    ]
+)
+
+
+@pytest.mark.parametrize("package", ["sdk", "calibration", "tools"])
+def test_nothing_is_defined_by_a_name_that_has_a_standard_one(package: str) -> None:
+    odd = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ClassDef) and node.name.strip("_") in CLASSES)
+        or (isinstance(node, ast.FunctionDef) and node.name.strip("_") in FUNCTIONS)
+    ]
+    assert odd == []

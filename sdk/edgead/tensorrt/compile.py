@@ -22,7 +22,7 @@ from edgead.tensorrt.prepare import EngineBuilder, key_of, prepare
 ENGINE = "tensorrt"
 ENGINES_FOLDER = Path("engines")  # where engines for other machines are written by default
 VIA = ("onnx", "torch-tensorrt")
-Maker = Callable[[Bundle, Artifact], EngineBuilder]
+BuilderOf = Callable[[Bundle, Artifact], EngineBuilder]
 Prove = Callable[[Bundle, str], None]  # loads the engine of a precision as a run does; raises EngineError
 _TARGET = re.compile(r"(?:sm_?)?(\d{2,3})")
 
@@ -35,7 +35,7 @@ class Wanted:
     target: str = "auto"
     options: BuildOptions = field(default_factory=BuildOptions)
     out: Path | None = None
-    make: Maker | None = None  # another builder than TensorRT's parser
+    make: BuilderOf | None = None  # another builder than TensorRT's parser
 
 
 @dataclass(frozen=True, slots=True)
