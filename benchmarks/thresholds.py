@@ -26,7 +26,7 @@ from edgead.config import BuildConfig
 from edgead.images import read_image
 from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
-from edgead_calibration.thresholds import rate_interval
+from edgead_calibration.thresholds import fit_thresholds, rate_interval
 from edgead_tools.data import open_dataset
 from edgead_tools.pipeline.build import build
 
@@ -74,7 +74,7 @@ def at(threshold: float, good: Scores, bad: Scores) -> dict[str, float]:
 def figures(bundle: Bundle, data: Path) -> dict[str, Any]:
     """The figures of one build."""
     artifact, (good, bad) = bundle.manifest.artifact("fp32"), test_scores(bundle, data)
-    fitted = artifact.thresholds
+    fitted = fit_thresholds(artifact.good_scores, artifact.good_maxima, RATE, artifact.good_margin)
     held_out = np.asarray(artifact.good_scores)[-bundle.manifest.provenance["data"]["held_out"] :]
     shipped = at(fitted.image, good, bad)
     seen = rate_interval(len(good), round(shipped["false_alarms"] * len(good)))
