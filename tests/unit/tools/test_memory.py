@@ -30,6 +30,7 @@ from edgead_tools.methods.memory import (
     memory_taps,
     read_maps,
     remember,
+    where_it_shows,
 )
 from edgead_tools.methods.stlm.edge import load_trunk
 from edgead_tools.training.loop import Run
@@ -143,7 +144,7 @@ def test_the_network_gives_all_maps_of_the_fusion(joined: Joined, images: Traini
     assert {name: tuple(one.shape) for name, one in maps.items()} == {
         "brightness": (2, 8, 8),
         "memory": (2, 4, 4),
-        "whole": (2, 1, 1),
+        "whole": (2, 4, 4),
     }
 
 
@@ -155,6 +156,14 @@ def test_students_that_find_nothing_are_left_out_of_the_graph(
     assert not joined.card["memory"]["students"]
     assert [one.name for one in joined.fusion.maps] == ["memory", "whole"]
     assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "whole"}
+
+
+def test_a_strange_picture_counts_where_the_memory_shows_it() -> None:
+    memory = torch.tensor([[[-1.0, 0.5], [2.0, 4.0]]]).repeat(3, 1, 1)
+    found = where_it_shows(torch.tensor([-2.0, 1.5, 100.0])[:, None, None], memory, 2.0)
+    assert found[0].abs().max() == 0  # it is no better than usual
+    assert found[1].tolist() == [[0.0, 0.375], [1.5, 3.0]]
+    assert found[2].tolist() == [[0.0, 2.0], [8.0, 16.0]]
 
 
 def test_the_memory_reads_the_last_two_taps() -> None:

@@ -168,7 +168,7 @@ def _choose_layout(
         return (alike if places is False else apart), 1.0
     others = _without(projected, fold)
     levels = [
-        _level(_distances(projected[fold], layout, choose_patches(others, layout, size, generator)))
+        level(_distances(projected[fold], layout, choose_patches(others, layout, size, generator)))
         for layout, size in ((apart, count), (alike, SHARED * count))
     ]
     still = levels[0] / max(levels[1], 1e-12)
@@ -248,7 +248,7 @@ def _distances(projected: Tensor, layout: Layout, patches: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _level(distances: Tensor) -> float:
-    """How far good images are: the median of the mean of their highest cells."""
-    highest = min(HIGHEST, distances[0].numel())
-    return float(distances.flatten(1).topk(highest).values.mean(1).median())
+def level(maps: Tensor) -> float:
+    """How high maps (N, h, w) usually reach: the median of the mean of their highest cells."""
+    highest = min(HIGHEST, maps[0].numel())
+    return float(maps.flatten(1).topk(highest).values.mean(1).median())

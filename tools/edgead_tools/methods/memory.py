@@ -34,7 +34,7 @@ from edgead_tools.backbones.weights import WeightsFile
 from edgead_tools.data.anomalies import Anomalies, default_textures
 from edgead_tools.evaluation.metrics import image_auroc
 from edgead_tools.layers.image_statistics import FittedStatistics, ImageStatistics, describe, fit_image_statistics
-from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, fit_memory_map, pool_taps
+from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, fit_memory_map, level, pool_taps
 from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
@@ -47,6 +47,7 @@ PLANTED = 40  # good images at most in which anomalies are planted
 EACH = 2  # anomalies in each of them
 TOLERATED = 0.01  # of AUROC on planted anomalies, that students may cost before they are left out
 FOLDS = 5
+MOST = 8.0  # spreads from what is usual beyond which a picture is no stranger
 NARROWEST = 1e-3  # the least spread of scores
 
 Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
@@ -81,14 +82,23 @@ class Students(nn.Module):
 
 
 class GoodMemory(nn.Module):
-    """Taps at 1/8 and 1/16 -> maps `memory` (B, H/16, W/16) and `whole` (B, 1, 1)."""
+    """Taps at 1/8 and 1/16 -> maps `memory` and `whole`, (B, H/16, W/16) both."""
 
-    def __init__(self, nearest: MemoryMap, statistics: ImageStatistics) -> None:
+    def __init__(self, nearest: MemoryMap, statistics: ImageStatistics, highest: float) -> None:
+        """`highest` is how high the memory's map of a good picture usually reaches."""
         super().__init__()
-        self.nearest, self.statistics = nearest, statistics
+        self.nearest, self.statistics, self.highest = nearest, statistics, highest
 
     def forward(self, fine: Tensor, coarse: Tensor) -> dict[str, Tensor]:
-        return {"memory": self.nearest(fine, coarse), "whole": self.statistics(fine, coarse)}
+        memory = self.nearest(fine, coarse)
+        return {"memory": memory, "whole": where_it_shows(self.statistics(fine, coarse), memory, self.highest)}
+
+
+def where_it_shows(whole: Tensor, memory: Tensor, highest: float) -> Tensor:
+    """How strange pictures are as a whole, (B, 1, 1), laid where the memory's map (B, h, w) is high: as much as it is
+    where that reaches what is usual of good pictures. A constant for all of a picture would drown what it shows of
+    the defect's place."""
+    return whole.clamp(0, MOST) * memory.clamp(min=0) / highest
 
 
 class MemoryAlone(nn.Module):
@@ -121,7 +131,9 @@ class Remembered:
     @property
     def out_of_fold(self) -> Maps:
         """The maps of all good images by memories and statistics without them."""
-        return {"memory": self.patches.left_out.numpy(), "whole": self.pictures.left_out[:, None, None].numpy()}
+        memory = self.patches.left_out
+        whole = where_it_shows(self.pictures.left_out[:, None, None], memory, self.memory.highest)
+        return {"memory": memory.numpy(), "whole": whole.numpy()}
 
     def fusion(self, height: int, width: int, score: ScoreSpec) -> FusionSpec:
         """The memory alone on a grid of cells, a unit being the spread of the score over good images."""
@@ -167,7 +179,8 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     places = {"auto": None, "yes": True, "no": False}[options.places]
     patches = fit_memory_map(cells, options.memory, folds, places=places, seed=run.seed)
     pictures = fit_image_statistics(vectors, folds)
-    memory = GoodMemory(patches.map, pictures.statistics).to(run.device).eval()
+    highest = max(NARROWEST, level(patches.left_out))
+    memory = GoodMemory(patches.map, pictures.statistics, highest).to(run.device).eval()
     return Remembered(memory, patches, pictures, options.whole * trust(len(vectors)))
 
 
@@ -256,7 +269,8 @@ def _planted_aurocs(
     anomalies = Anomalies(default_textures(images.train, run.textures), 1.0, kinds=("perlin", "crack", "blob"))
     random = np.random.default_rng(run.seed)
     damaged = np.stack([anomalies.draw(image, random)[0] for image in good for _ in range(EACH)])
-    first = GoodMemory(remembered.patches.first, remembered.pictures.statistics).to(run.device)
+    memory = remembered.memory
+    first = GoodMemory(remembered.patches.first, memory.statistics, memory.highest).to(run.device)
 
     def maps(batch: Tensor) -> dict[str, Tensor]:
         return {**network(batch), **first(*memory_taps(trunk(batch)))}
