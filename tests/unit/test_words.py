@@ -45,7 +45,6 @@ CLASSES = frozenset(
         "Board",
         "Courier",
         "Feed",
-        "Gpu",
         "Guard",
         "Inbox",
         "Judge",
