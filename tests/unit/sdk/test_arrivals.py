@@ -133,3 +133,18 @@ def test_an_event_that_cannot_be_deleted_stops_nothing(
     with pytest.raises(OSError, match=r"1 events in .* cannot be deleted: make room there"):
         clock.keep(archive, 1, 1.0)
     archive.close()
+
+
+def test_the_file_of_arrivals_does_not_grow_without_end(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgead.stream.sinks.arrivals._SPARE", 5)
+    archive = Archive(tmp_path, 3 * BLOCK, 30, 0)
+    clock.keep(archive, 40, 0.01)
+    assert len((tmp_path / ".arrivals").read_text().splitlines()) <= 3 + 5 + 3
+    kept = events(tmp_path)
+    archive.close()
+    archive = Archive(tmp_path, 3 * BLOCK, 30, 0)
+    clock.keep(archive, 1, 0.01)
+    assert events(tmp_path)[:2] == kept[1:]
+    archive.close()

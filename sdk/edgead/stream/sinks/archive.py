@@ -124,6 +124,7 @@ class Archive:
                 _log.error("%s cannot be deleted: %s; the next one goes instead", event.path, error.strerror)
             self._stuck += 1
             return 0
+        self._arrivals.forget(_key(event.path))
         self.bytes -= event.bytes
         return event.bytes
 

@@ -22,6 +22,7 @@ from edgead.errors import EdgeadError
 from edgead.files import LineFile, write_file
 
 NAME = ".arrivals"
+_SPARE = 1000  # lines about deleted events that the file may have
 _NEVER_SET = 1_700_000_000.0  # seconds since the epoch; a clock before that (November 2023) was never set
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Arrivals(Closing):
         self._start = max(self._at.values(), default=wall()) + _gap(newest, wall(), longest_gap)
         self._started = steady()
         self._file: LineFile | None = None
+        self._appended = 0  # lines since the file was rewritten
         self._rewrite()
 
     def __getitem__(self, path: str) -> float:
@@ -62,11 +64,18 @@ class Arrivals(Closing):
 
     def add(self, path: str) -> float:
         """Note the arrival of an event; where the disk does not take it, its date tells after a restart."""
-        arrived = self.now()
+        arrived = self._at[path] = self.now()
         with suppress(OSError):
             self._file = self._file or LineFile(self._path)
             self._file.append(_line(path, arrived))
+        self._appended += 1
+        if self._appended > _SPARE + len(self._at):  # more of it is about what was deleted than about what is there
+            self._rewrite()
         return arrived
+
+    def forget(self, path: str) -> None:
+        """An event was deleted."""
+        self._at.pop(path, None)
 
     def close(self) -> None:
         if self._file is not None:
@@ -76,6 +85,7 @@ class Arrivals(Closing):
 
     def _rewrite(self) -> None:
         """Leave out what was deleted; without events there is no file."""
+        self._appended = 0
         lines = [_line(path, arrived) + b"\n" for path, arrived in sorted(self._at.items(), key=lambda item: item[1])]
         try:
             if lines or self._path.exists():
