@@ -71,6 +71,10 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
     threshold: Annotated[Factor, option("NG from this factor of the bundle's threshold on.", metavar="FACTOR")] = 1.0
     review: Annotated[Share | None, option("REVIEW from this share of the threshold on.", metavar="SHARE")] = None
     min_area: Annotated[Pixels, option("Smaller defects take no part in the score.", metavar="PIXELS")] = 0.0
+    min_area_mm2: Annotated[
+        Pixels, option("The same in square millimeters, by the scale of the frames.", metavar="MM2")
+    ] = 0.0
+    mm_per_pixel: Annotated[Pixels, option("Scale of the frames.", metavar="MM", shown_default="the bundle's")] = 0.0
     judge: Annotated[
         list[str],
         option(

@@ -56,10 +56,22 @@ def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
 
 def open_detector(config: StationConfig) -> Detector:
     """The detector that judges; raises BundleError, EngineError or UsageError."""
-    rules = ops.Rules(config.threshold, config.review, config.min_area)
-    return Detector(
-        find_bundle(config), engine=config.engine, precision=config.precision, threads=config.threads, rules=rules
-    )
+    bundle = Bundle.open(find_bundle(config))
+    rules = ops.Rules(config.threshold, config.review, smallest_area(config, bundle.manifest.mm_per_pixel))
+    return Detector(bundle, engine=config.engine, precision=config.precision, threads=config.threads, rules=rules)
+
+
+def smallest_area(config: StationConfig, mm_per_pixel: float) -> float:
+    """The smallest area that counts, in pixels of the frame; `mm_per_pixel` is the bundle's scale, 0 where it knows
+    none. Raises UsageError where square millimeters are asked for without a scale, or pixels as well."""
+    if not config.min_area_mm2:
+        return config.min_area
+    scale = config.mm_per_pixel or mm_per_pixel
+    if config.min_area:
+        raise UsageError("give min_area in pixels or min_area_mm2 in square millimeters, not both")
+    if not scale:
+        raise UsageError("min_area_mm2 needs the scale of the frames: give mm_per_pixel here, or to the build")
+    return config.min_area_mm2 / scale**2
 
 
 def find_bundle(config: StationConfig) -> Path:
@@ -102,7 +114,7 @@ def _open_audit(config: StationConfig, cameras: Sequence[Camera], detector: Dete
     audit = AuditLog(path, ", ".join(camera.label or camera.name for camera in cameras))
     asked = {"judge": config.judge, "ignore": config.ignore}
     areas = {kind: [_identified(area) for area in given] for kind, given in asked.items()}
-    own = ("threshold", "review", "min_area", "vote", "vote_rule", "deadline", "health", "policy")
+    own = ("threshold", "review", "min_area", "min_area_mm2", "vote", "vote_rule", "deadline", "health", "policy")
     audit.begin({"bundle": detector.model, **{name: getattr(config, name) for name in own}, **areas})
     return audit
 
