@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 from edgead.errors import EngineError
 
@@ -13,6 +12,8 @@ NEEDED = ("imdecode", "VideoCapture", "utils")  # one of each part that a broken
 
 def installed() -> dict[str, str]:
     """The packages of OpenCV that are installed, with their versions."""
+    from importlib.metadata import PackageNotFoundError, version  # with a mail parser and more: where it is asked for
+
     found = {}
     for name in PACKAGES:
         try:

@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgead.errors import MissingPackageError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 OWN = ("edgead", "edgead_calibration", "edgead_tools")  # packages
 GROUPS = ("edgead.engines", "edgead.methods", "edgead.sinks", "edgead.sources")
@@ -100,6 +102,8 @@ def _is_installed(package: str) -> bool:
 @lru_cache(maxsize=1)
 def _points(paths: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:
     """The entry points of each group in the packages on sys.path, which takes some milliseconds to read."""
+    from importlib.metadata import entry_points  # with a mail parser and more: where there is something to read
+
     found = entry_points()
     return {group: tuple(sorted(found.select(group=group))) for group in GROUPS}
 
