@@ -3,9 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edgead.bundle import Bundle
-from edgead.detector import Detector
-from edgead.engines.base import Engine
 from edgead.errors import (
     AbsentError,
     BundleError,
@@ -18,16 +15,19 @@ from edgead.errors import (
     UsageError,
     WeightsError,
 )
-from edgead.ops import Rules
-from edgead.result import Result
 from edgead.telemetry import disable_telemetry
-from edgead.types import Branches, Frame, Region, Timings, Verdict
 
 if TYPE_CHECKING:
+    from edgead.bundle import Bundle
     from edgead.config import BuildConfig, StationConfig
+    from edgead.detector import Detector
+    from edgead.engines.base import Engine
+    from edgead.ops import Rules
+    from edgead.result import Result
     from edgead.stream.pipeline import Pipeline
     from edgead.stream.sinks.base import Sink
     from edgead.stream.sources import Source
+    from edgead.types import Branches, Frame, Region, Timings, Verdict
     from edgead.workstation import build
 
 __all__ = [
@@ -60,12 +60,17 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_LATER = {  # imported when they are asked for: judging images needs none of them
-    "BuildConfig": "edgead.config",
+_MODULES = {  # of the names that are imported when they are asked for: numpy and OpenCV come with most
+    **dict.fromkeys(("Branches", "Frame", "Region", "Timings", "Verdict"), "edgead.types"),
+    **dict.fromkeys(("BuildConfig", "StationConfig"), "edgead.config"),
+    "Bundle": "edgead.bundle",
+    "Detector": "edgead.detector",
+    "Engine": "edgead.engines.base",
     "Pipeline": "edgead.stream.pipeline",
+    "Result": "edgead.result",
+    "Rules": "edgead.ops",
     "Sink": "edgead.stream.sinks.base",
     "Source": "edgead.stream.sources",
-    "StationConfig": "edgead.config",
     "build": "edgead.workstation",
 }
 
@@ -73,9 +78,9 @@ disable_telemetry()  # before any engine is imported
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _MODULES:
         raise AttributeError(f"module 'edgead' has no attribute '{name}'")
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
     return value
 
 
