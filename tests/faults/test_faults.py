@@ -18,6 +18,8 @@ from fault_checks import Checks
 from fault_table import FAULTS, WORST, End
 from fault_world import World
 
+from edgead.system.device import describe_device
+
 ORDERLY = (143, 1)  # ended by SIGTERM; and 1 where it says how many results could not be written
 STOP_S = 10.0  # from SIGTERM to the exit, in the worst case
 
@@ -149,4 +151,5 @@ def _report(path: str | None, figures: dict[str, object]) -> None:
     file = Path(path)
     runs = json.loads(file.read_text())["runs"] if file.exists() else []
     runs = [run for run in runs if run["seed"] != figures["seed"]] + [figures]
-    file.write_text(json.dumps({"runs": sorted(runs, key=lambda run: run["seed"])}, indent=1) + "\n")
+    runs.sort(key=lambda run: run["seed"])
+    file.write_text(json.dumps({"runs": runs, "device": describe_device()}, indent=1) + "\n")
