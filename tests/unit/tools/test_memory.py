@@ -17,6 +17,7 @@ from edgead.errors import UsageError
 from edgead.ops.fuse import fuse, image_score
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.export.network import export
 from edgead_tools.methods import TrainingImages, create_method
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import (
@@ -184,6 +185,15 @@ def test_without_a_budget_the_memory_alone_judges(method: str, images: TrainingI
         for index in range(8)
     ]
     assert max(scores[:4]) < min(scores[4:])
+
+
+def test_the_exported_graph_gives_torchs_maps(images: TrainingImages, tmp_path: Path) -> None:
+    trained = create_method("stlm", "edge", {"memory": 32}).train(images, Run(tmp_path, budget=0, threads=1))
+    strange = 255 - boards.boards(3, SIZE, 100)
+    with torch.enable_grad():  # as a build exports
+        report = export(trained, tmp_path / "model.onnx", strange)  # raises where a map differs
+    assert report.outputs == {"memory": (4, 4), "whole": (4, 4)}
+    assert trained.network(lite_tensor(strange, "cpu"))["whole"].max() > 1
 
 
 def test_nothing_at_all_is_refused(images: TrainingImages, tmp_path: Path) -> None:

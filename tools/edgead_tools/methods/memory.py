@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
@@ -98,7 +99,7 @@ def where_it_shows(whole: Tensor, memory: Tensor, highest: float) -> Tensor:
     """How strange pictures are as a whole, (B, 1, 1), laid where the memory's map (B, h, w) is high: as much as it is
     where that reaches what is usual of good pictures. A constant for all of a picture would drown what it shows of
     the defect's place."""
-    return whole.clamp(0, MOST) * memory.clamp(min=0) / highest
+    return functional.hardtanh(whole, 0.0, MOST) * functional.relu(memory) / highest
 
 
 class MemoryAlone(nn.Module):
