@@ -10,7 +10,6 @@ import typer
 
 from edgead.cli.derive import options_of, typer_option
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, ShowResolved
-from edgead.cli.resolved import resolved_lines
 from edgead.config import BuildConfig, load_build
 from edgead.config.fields import fields_of
 
@@ -32,6 +31,8 @@ def build(
     """Learn what good parts look like and write one verified file, the bundle."""
     settings = load_build(config, given)
     if resolved:
+        from edgead.cli.resolved import resolved_lines
+
         for line in resolved_lines(settings):
             typer.echo(line)
         return

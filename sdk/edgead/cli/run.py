@@ -15,7 +15,6 @@ import typer
 from edgead.cli.console_status import ConsoleStatus, counts, sink_words
 from edgead.cli.derive import options_of
 from edgead.cli.options import WORDS, ShowResolved
-from edgead.cli.resolved import resolved_lines
 from edgead.config import StationConfig, load_station
 from edgead.errors import DataError, EdgeadError
 from edgead.stream.assembly import find_bundle, with_bundle
@@ -55,6 +54,8 @@ def run(
     """
     settings = load_station(station, given)
     if resolved:
+        from edgead.cli.resolved import resolved_lines
+
         for line in resolved_lines(with_bundle(settings)):
             typer.echo(line)
         return
