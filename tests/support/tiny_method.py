@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.registry import Lazy
+from edgead_calibration.conformal import assign_folds
 from edgead_tools.methods import METHODS, Trained, TrainingImages
 from edgead_tools.training.loop import Run
 
@@ -30,9 +32,16 @@ class _Network(nn.Module):
         self.register_buffer("usual", torch.zeros(WIDTH, 1, 1))
         self.register_buffer("spread", torch.ones(WIDTH, 1, 1))
 
+    def fit(self, projected: Tensor) -> None:
+        """Set both moments to those of projected good images (N, WIDTH, h, w)."""
+        self.usual[:] = projected.mean((0, 2, 3))[:, None, None]
+        self.spread[:] = projected.std((0, 2, 3))[:, None, None]
+
+    def distance(self, projected: Tensor) -> Tensor:
+        return ((projected - self.usual) / self.spread).square().mean(1).sqrt()
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        unusual = (self.project(image) - self.usual) / self.spread
-        return {"distance": unusual.square().mean(1).sqrt()}
+        return {"distance": self.distance(self.project(image))}
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,16 @@ class TinyMethod:
     def train(self, images: TrainingImages, run: Run) -> Trained:
         torch.manual_seed(run.seed)
         network = _Network().eval().requires_grad_(False)
-        pixels = torch.from_numpy(images.train[..., ::-1].copy()).permute(0, 3, 1, 2) * SCALE
-        projected = network.project(pixels)
-        network.usual[:] = projected.mean((0, 2, 3))[:, None, None]
-        network.spread[:] = projected.std((0, 2, 3))[:, None, None]
+        good = np.concatenate([images.train, images.calibration])
+        with torch.no_grad():
+            pixels = torch.from_numpy(good[..., ::-1].copy()).permute(0, 3, 1, 2) * SCALE
+            projected = network.project(pixels)
+            folds = assign_folds(len(good))
+            maps = np.empty((len(good), *projected.shape[2:]), np.float32)
+            for fold in range(folds.max() + 1):
+                network.fit(projected[folds != fold])
+                maps[folds == fold] = network.distance(projected[folds == fold])
+            network.fit(projected)
         height, width = images.size
         rows, columns = height // CELL, width // CELL
         return Trained(
@@ -62,6 +77,7 @@ class TinyMethod:
                 maps=(MapSpec(name="distance"),), height=rows, width=columns,
                 score=ScoreSpec(top=max(1, round(0.01 * rows * columns))),
             ),
+            out_of_fold={"distance": maps},
             report={"steps": run.steps or 0, "seconds": 0.1, "weights": []},
         )  # fmt: skip
 
