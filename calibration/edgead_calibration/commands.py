@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgead import Bundle
     from edgead_calibration.operating_point import Costs
 
+LARGEST = 1e30  # of a score, as a bundle may have it
 Rate = Annotated[
     float | None,
     typer.Option(min=0, max=0.5, callback=finite, help="Share of good parts that may be refused, such as 0.01."),
@@ -30,18 +31,26 @@ def threshold(
     bundle: BundlePath,
     false_alarm_rate: Rate = None,
     score: Annotated[
-        float | None, typer.Option(callback=finite, help="Set the image threshold to this raw score instead.")
+        float | None,
+        typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="Set the image threshold to this raw score."),
     ] = None,
     pixel: Annotated[
-        float | None, typer.Option(callback=finite, help="With --score: the pixel threshold, that of regions.")
+        float | None,
+        typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="With --score: the pixel threshold."),
     ] = None,
     why: Annotated[str, typer.Option(help="Why it is set, for the bundle's history.")] = "",
     page: Annotated[
         Path | None, typer.Option(help="Write an HTML page on which the threshold is chosen by costs.")
     ] = None,
-    cost_miss: Annotated[float, typer.Option(min=0, help="Of a defective part that passes.")] = 200.0,
-    cost_alarm: Annotated[float, typer.Option(min=0, help="Of a good part that is refused.")] = 1.0,
-    defect_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of parts that are defective.")] = 0.002,
+    cost_miss: Annotated[
+        float, typer.Option(min=0, max=1e12, callback=finite, help="Of a defective part that passes.")
+    ] = 200.0,
+    cost_alarm: Annotated[
+        float, typer.Option(min=0, max=1e12, callback=finite, help="Of a good part that is refused.")
+    ] = 1.0,
+    defect_rate: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Share of parts that are defective.")
+    ] = 0.002,
     defects: Annotated[
         Path | None, typer.Option(help="Images of known defects, for the page; they never change the false alarms.")
     ] = None,
