@@ -7,6 +7,7 @@ its own error, but only where it is called: a fault in the workstation's code mu
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import typer
 import typer.core
 import typer.main
 
+from edgead.cli.streams import discard
 from edgead.errors import MissingPackageError
 from edgead.registry import Lazy
 
@@ -72,6 +74,10 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has seen enough; typer would call it an error
+            if sys.stdout is not None:
+                discard(sys.stdout)
+            raise typer.Exit(0) from None
         except KeyboardInterrupt as interrupt:
             if interrupt.args:  # what was saved, and how to go on
                 typer.echo(f"edgead: {interrupt}", err=True)
