@@ -32,8 +32,8 @@ from edgead_tools.methods import Trained
 OPSET = 18  # the lowest with one LayerNormalization node and antialias-free Resize that torch.export writes
 BATCHES = (1, 2, 5)
 # Largest difference of a map from torch, times the map's largest value where that exceeds 1. Another graph differs by
-# tenths; maps in units of the spread of images that hardly differ magnify rounding to 3e-4.
-TOLERANCE = 1e-3
+# tenths; maps in units of the spread of images that hardly differ magnify rounding to 1.3e-3.
+TOLERANCE = 3e-3
 
 Maps = dict[str, NDArray[np.float32]]
 
