@@ -103,6 +103,8 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
         ["logical.py", *sets(*KITS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
         ["thresholds.py", *sets(*SMALL), *effort.fixed(100), "--keep", str(keep / "thresholds"), *out("thresholds")],
+        ["threshold_simulation.py", *out("threshold-simulation")],
+        ["drift.py", stlm, *sets("bottle"), *out("drift")],
         ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
         ["engines.py", *quantized, *out("engines-rtx")],
         ["soak.py", stlm, *effort.soak, *out("soak")],
