@@ -52,6 +52,7 @@ class TinyMethod:
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 64
     distils: ClassVar[bool] = False
+    memory: ClassVar[int] = 0
     segments: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ()
 

@@ -32,6 +32,7 @@ class Tiny:
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 64
     distils: ClassVar[bool] = False
+    memory: ClassVar[int] = 0
     weights: ClassVar[tuple[str, ...]] = ()
     sigma: float = 1.0
     taps: tuple[int, ...] = (2, 4)

@@ -104,6 +104,10 @@ class Method(Protocol):
         """Whether it can learn the maps of another bundle (`Run.distill_from`)."""
 
     @property
+    def memory(self) -> int:
+        """Good patches that it remembers without training; 0: none, so that it must be trained."""
+
+    @property
     def segments(self) -> bool:
         """Whether it learns the components of a part, and takes label maps of them (`TrainingImages.labels`)."""
 

@@ -86,7 +86,7 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
 def _check_needs(config: BuildConfig, method: Method) -> None:
     """Find out before the first image is read what would stop the build after the last."""
     check_target(config.bundle_path)
-    if config.budget_seconds == 0 and not getattr(method, "memory", 0):
+    if config.budget_seconds == 0 and not method.memory:
         raise UsageError(
             f"method '{config.method}', preset '{config.preset}', has no memory here and must be trained: "
             "give a budget above 0"

@@ -42,6 +42,7 @@ class AstMfrPaper:
     preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
+    memory: ClassVar[int] = 0
     segments: ClassVar[bool] = False
 
     mask_rate: float = 0.3  # share of cells masked in training; 0.5 is as good in the paper

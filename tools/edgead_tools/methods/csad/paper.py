@@ -72,6 +72,7 @@ class CsadPaper:
     preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 256
     distils: ClassVar[bool] = False
+    memory: ClassVar[int] = 0
     segments: ClassVar[bool] = True
 
     batch: int = 2  # of the students; the segmentation has twice as many, labeled and unlabeled each

@@ -48,6 +48,7 @@ class StlmPaper:
     preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 1024
     distils: ClassVar[bool] = False
+    memory: ClassVar[int] = 0
     segments: ClassVar[bool] = False
 
     teacher: Literal["mobile-sam", "sam-vit-h"] = "mobile-sam"
