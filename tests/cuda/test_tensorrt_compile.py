@@ -70,7 +70,7 @@ class Road:
 @pytest.fixture
 def road(monkeypatch: pytest.MonkeyPatch) -> Road:
     road = Road()
-    monkeypatch.setattr("edgead_tools.export.program.load_program", road.load)
+    monkeypatch.setattr("edgead_tools.export.serialize.load_program", road.load)
     monkeypatch.setattr("edgead_tools.export.serialize.serialize", road.serialize)
     return road
 

@@ -26,6 +26,7 @@ from edgead_tools.evaluation.evaluate import evaluate
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.export.program import load_program, output_names
 from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.build_page import STRANGEST
 
 STEPS = 30  # the log of the first stage is written at step 20
 
@@ -80,8 +81,9 @@ def test_images_are_read_once_but_for_those_that_frames_are_made_of(
 ) -> None:
     held_out = built.manifest.provenance["data"]["held_out"]
     often = [path for path in (data / "train/good").iterdir() if reads[path] != 1]
-    assert len(often) == held_out < 40 / 5  # golden frames, and those that defects are planted in
-    assert max(reads.values()) <= 3
+    assert held_out < 40 / 5  # golden frames, and those that defects are planted in
+    assert len(often) <= held_out + STRANGEST  # those that the page shows
+    assert max(reads.values()) <= 4
 
 
 def test_the_bundle_finds_the_planted_defect(built: Bundle, data: Path) -> None:
@@ -112,7 +114,7 @@ def test_the_bundle_verifies_and_says_where_it_comes_from(built: Bundle) -> None
 
 def test_nothing_but_the_bundle_is_left(built: Bundle) -> None:
     assert built.path is not None
-    assert [path.name for path in built.path.parent.iterdir()] == ["washer.edgead"]
+    assert sorted(path.name for path in built.path.parent.iterdir()) == ["washer.edgead", "washer.html"]
 
 
 def test_a_program_is_kept_where_one_is_asked_for(data: Path, tmp_path: Path, tiny_method: str) -> None:

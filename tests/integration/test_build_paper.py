@@ -32,7 +32,7 @@ def test_a_build_writes_a_bundle_that_judges(tmp_path: Path, monkeypatch: pytest
         preset="paper",
         data=str(data),
         out=str(tmp_path / "parts.edgead"),
-        steps=2,
+        steps=12,
         size=SIZE,
         threads=1,
         options={"head": False, "anomaly_rate": 1.0},  # tests/contract exports one with a head

@@ -95,7 +95,7 @@ def test_unknown_teachers_and_trunks_are_refused() -> None:
 @pytest.mark.parametrize("teacher", [name for name in TEACHERS if name in LAYOUTS])
 def test_a_published_teacher_is_taught_at_an_eighth_and_a_sixteenth(teacher: str, tmp_path: Path) -> None:
     write_weights(tmp_path, [teacher])
-    method = replace(TAUGHT, teacher=teacher, head=0.0)
+    method = replace(TAUGHT, teacher=teacher, head=0.0, memory=0)
     trained = method.train(boards.training_images(3, 1), Run(tmp_path, steps=1, threads=1, weights=tmp_path))
     with torch.inference_mode():
         maps = trained.network(torch.zeros(1, 3, 64, 64))

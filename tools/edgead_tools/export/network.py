@@ -31,9 +31,10 @@ from edgead_tools.methods import Trained
 
 OPSET = 18  # the lowest with one LayerNormalization node and antialias-free Resize that torch.export writes
 BATCHES = (1, 2, 5)
-# Largest difference of a map from torch, times the map's largest value where that exceeds 1. Another graph differs by
-# tenths; maps in units of the spread of images that hardly differ magnify rounding to 1.3e-3.
-TOLERANCE = 3e-3
+TOLERANCE = 1e-4  # largest difference of a map from torch, times the map's largest value where that exceeds 1
+# Maps of squared distances in units of their spread over good images that hardly differ, which magnifies rounding:
+# 1.3e-3 was seen. Another graph differs by tenths.
+MAGNIFIED = {"memory": 3e-3, "whole": 3e-3}
 
 Maps = dict[str, NDArray[np.float32]]
 
@@ -184,11 +185,16 @@ def _compare(content: bytes, network: _Named, images: NDArray[np.float32], names
     return errors
 
 
+def largest_difference(name: str, expected: NDArray[np.float32]) -> float:
+    """By how much a map may differ from this one of the same network elsewhere."""
+    return MAGNIFIED.get(name, TOLERANCE) * max(1.0, float(np.abs(expected).max()))
+
+
 def _difference(name: str, batch: int, found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     if found.shape != expected.shape:
         raise GateError(f"ONNX gives '{name}' the shape {found.shape} in a batch of {batch}, torch {expected.shape}")
     error = float(np.abs(found - expected).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    allowed = largest_difference(name, expected)
     if not error <= allowed:
         raise GateError(
             f"ONNX and torch differ on '{name}' by {error:.2e} in a batch of {batch} (at most {allowed:.2e}): "

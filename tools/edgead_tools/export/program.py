@@ -24,7 +24,7 @@ from edgead.errors import EngineError, UsageError
 from edgead.files import write_file
 from edgead.ops.resize import to_input
 from edgead.verify import golden_frame
-from edgead_tools.export.network import TOLERANCE
+from edgead_tools.export.network import largest_difference
 from edgead_tools.methods import Trained
 
 RECORD = "program"  # its digest, in `export` of the bundle's provenance
@@ -102,7 +102,7 @@ def load_program(path: Path, bundle: Bundle) -> ExportedProgram:
 def check_program(program: ExportedProgram, bundle: Bundle) -> None:
     """Compare the program's maps with those of the bundle's FP32 network, in ONNX Runtime, on every golden frame.
 
-    Raises UsageError where they differ by more than TOLERANCE, or have other names or shapes.
+    Raises UsageError where they differ by more than rounding, or have other names or shapes.
     """
     spec, artifact = bundle.manifest.input, bundle.manifest.artifact("fp32", "onnx")
     options = ort.SessionOptions()
@@ -121,7 +121,7 @@ def check_program(program: ExportedProgram, bundle: Bundle) -> None:
         with torch.inference_mode():
             found = {name: tensor.numpy() for name, tensor in network(torch.from_numpy(image)).items()}
         for name, expected in zip(names, session.run(names, {"image": image}), strict=True):
-            allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+            allowed = largest_difference(name, expected)
             same_shape = found[name].shape == expected.shape
             if not same_shape or not float(np.abs(found[name] - expected).max()) <= allowed:
                 raise UsageError(
