@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -15,14 +15,17 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
+import tiny
 import typer.main
 import yaml
 from nbclient import NotebookClient
 
+from edgead import Bundle
 from edgead.cli.app import make_app
 from edgead.config import load_build
 from edgead.system.platforms import JETPACKS, dotted
 from edgead_tools.data import open_dataset, read_mask
+from edgead_tools.export.standalone import export_onnx
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -47,10 +50,19 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=True)
 
 
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """What `edgead export --onnx` writes of the bundle."""
+    path = tmp_path_factory.mktemp("export") / "bottle.onnx"
+    export_onnx(Bundle.open(tiny_bundle), path)
+    return path
+
+
 @pytest.fixture
-def station(tmp_path: Path, tiny_bundle: Path) -> Path:
-    """A folder with a bundle and two images, as a reader has it."""
+def station(tmp_path: Path, tiny_bundle: Path, graph: Path) -> Path:
+    """A folder with a bundle, the same as a graph, and two images, as a reader has it."""
     shutil.copyfile(tiny_bundle, tmp_path / "bottle.edgead")
+    shutil.copyfile(graph, tmp_path / "bottle.onnx")
     (tmp_path / "images").mkdir()
     for name, level in (("a.png", 0), ("b.png", 255)):
         cv2.imwrite(str(tmp_path / "images" / name), np.full((48, 64, 3), level, np.uint8))
@@ -185,3 +197,19 @@ def test_the_drawn_parts_are_a_data_set(tmp_path: Path) -> None:
     assert (dataset.layout, len(dataset.train), len(dataset.test)) == ("mvtec", 120, 60)
     assert dataset.has_masks
     assert all(read_mask(sample).any() for sample in dataset.test if not sample.is_good)
+
+
+def test_the_native_example_judges_as_the_bundle_does(tmp_path: Path, graph: Path) -> None:
+    wheel = Path(importlib.util.find_spec("openvino").origin).parent  # type: ignore[union-attr, arg-type]
+    (library,) = wheel.glob("libs/libopenvino.so.*")
+    source, program = ROOT / "examples/native/judge.cpp", tmp_path / "judge"
+    flags = ("-std=c++17", "-Wall", "-Werror", "-I", str(wheel / "include"), f"-Wl,-rpath,{wheel / 'libs'}")
+    subprocess.run(["g++", str(source), "-o", str(program), str(library), *flags], check=True, timeout=200)
+    for level, said, code in ((0, "OK", 0), (255, "NG", 1)):
+        picture = tmp_path / "picture.ppm"
+        cv2.imwrite(str(picture), np.full((tiny.SIZE, tiny.SIZE, 3), level, np.uint8))
+        done = subprocess.run([program, graph, picture], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout.split()[1:]) == (code, [said]), done.stderr
+    picture.write_bytes(picture.read_bytes()[:-10])
+    done = subprocess.run([program, graph, picture], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.endswith("is cut short\n")) == (2, True)

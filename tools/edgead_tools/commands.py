@@ -204,6 +204,34 @@ def quantize(
         typer.echo(line)
 
 
+def export(
+    bundle: BundlePath,
+    onnx: Annotated[
+        Path, typer.Option(metavar="FILE", help="Write one self-contained ONNX graph.", show_default=False)
+    ],
+    precision: PrecisionName = Precision.auto,
+    frame: Annotated[
+        str,
+        typer.Option(metavar="WxH", help="Size of the camera's frames.  [default: the network's input; you resize]"),
+    ] = "",
+) -> None:
+    """Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score.
+
+    \b
+    edgead export part.edgead --onnx part.onnx
+    edgead export part.edgead --onnx part.onnx --frame 1920x1080
+    """
+    from edgead import Bundle
+    from edgead.errors import UsageError
+    from edgead_tools.export.standalone import export_onnx, parse_frame
+
+    if onnx.exists() and onnx.suffix.lower() != ".onnx":
+        raise UsageError(f"{onnx} would be overwritten: end the name in .onnx")
+    size = parse_frame(frame) if frame else None
+    error = export_onnx(Bundle.open(bundle), onnx, precision=precision.value, frame_size=size)
+    typer.echo(f"{onnx}: differs from the bundle by at most {error:.2g} of the way to the threshold")
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,

@@ -33,6 +33,7 @@ COMMANDS = {
     "components": Lazy("edgead_tools.commands:components", extra="build"),
     "demo": Lazy("edgead_tools.commands:demo", extra="demo"),
     "eval": Lazy("edgead_tools.commands:evaluate", extra="build"),
+    "export": Lazy("edgead_tools.commands:export", extra="quantize"),
     "quantize": Lazy("edgead_tools.commands:quantize", extra="quantize"),
     "sweep": Lazy("edgead_tools.commands:sweep", extra="build"),
     "threshold": Lazy("edgead_calibration.commands:threshold"),
@@ -42,7 +43,7 @@ GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
     "Look": ("info", "verify", "cameras", "doctor"),
-    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile"),
+    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 _ANYTHING: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
