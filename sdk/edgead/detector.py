@@ -182,11 +182,12 @@ class Detector(Reader):
         return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
 
     def reopen(self, bundle: str | os.PathLike[str]) -> Detector:
-        """A detector for another bundle, with the same engine settings and the same rules.
+        """A detector for another bundle, with the same engine settings, rules and trusted keys.
 
         Raises what opening a Detector raises, and UsageError where this one was given an engine of its caller's.
         """
         engine, precision, threads = self._asked
         if not isinstance(engine, str):
             raise UsageError("a detector with an engine of your own cannot change its bundle: make a new Detector")
-        return Detector(bundle, engine=engine, precision=precision, threads=threads, rules=self.rules)
+        opened = Bundle.open(bundle, trust=self.bundle.trust)
+        return Detector(opened, engine=engine, precision=precision, threads=threads, rules=self.rules)

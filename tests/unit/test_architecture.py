@@ -23,6 +23,7 @@ ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
 GRAPH_FILES = ("activations", "fp16", "layers", "networks", "ranges", "rules", "statistics")
 ALLOWED = {  # what a file may import beyond the standard library and its room's packages
+    "sdk/edgead/bundle/signing.py": {"cryptography"},
     "sdk/edgead/images.py": {"simplejpeg"},
     "sdk/edgead/cuda/context.py": {"pycuda"},
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
@@ -39,6 +40,7 @@ HEAVY = (
     "onnxruntime",
     "openvino",
     "paho",
+    "cryptography",
     "starlette",
     "uvicorn",
     "tensorrt",

@@ -13,6 +13,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -28,6 +29,13 @@ _LABEL = b"edgead-sha256:"
 _TRAILER = len(_LABEL) + 64
 
 
+class Trust(Protocol):
+    """What decides whose bundles are used (`edgead.bundle.signing`)."""
+
+    def check(self, bundle: Bundle) -> object:
+        """Raise BundleError unless the bundle, read from a file, is signed with a key that is trusted."""
+
+
 class Bundle:
     """A verified bundle in memory: its manifest and its members."""
 
@@ -37,6 +45,7 @@ class Bundle:
         """`digest` is that of the file it was read from; of one that is not written yet it is found when asked for."""
         self.manifest = manifest
         self.path = path
+        self.trust: Trust | None = None  # that has accepted it, and has to accept what takes its place
         self._members = members
         self._digest = digest
 
@@ -48,8 +57,11 @@ class Bundle:
         return self._digest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Read and verify a bundle; raises BundleError for anything that is not exactly what was written."""
+    def open(cls, path: str | os.PathLike[str], *, trust: Trust | None = None) -> Bundle:
+        """Read and verify a bundle; raises BundleError for anything that is not exactly what was written.
+
+        With `trust` (`edgead.bundle.signing.read_trust`) also for one that is not signed with a trusted key.
+        """
         path = Path(path)
         try:
             size = path.stat().st_size
@@ -63,9 +75,13 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}") from error
         try:
-            return cls._parse(raw, path)
+            bundle = cls._parse(raw, path)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
+        if trust is not None:
+            trust.check(bundle)
+            bundle.trust = trust
+        return bundle
 
     @classmethod
     def _parse(cls, raw: bytes, path: Path | None) -> Bundle:

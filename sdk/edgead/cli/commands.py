@@ -35,6 +35,7 @@ COMMANDS = {
     "eval": Lazy("edgead_tools.commands:evaluate", extra="build"),
     "export": Lazy("edgead_tools.commands:export", extra="quantize"),
     "quantize": Lazy("edgead_tools.commands:quantize", extra="quantize"),
+    "sign": Lazy("edgead.cli.sign:sign", extra="signing"),
     "sweep": Lazy("edgead_tools.commands:sweep", extra="build"),
     "threshold": Lazy("edgead_calibration.commands:threshold"),
     "weights": Lazy("edgead_tools.commands:weights", extra="build"),
@@ -43,7 +44,7 @@ GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
     "Look": ("info", "verify", "cameras", "doctor"),
-    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
+    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export", "sign"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 _ANYTHING: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

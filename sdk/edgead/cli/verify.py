@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.options import EngineName, Json, Precision, PrecisionName, SomeBundle, shown
 from edgead.engines import is_here, load_engine
 from edgead.errors import GateError
+from edgead.registry import Lazy
 from edgead.stream.assembly import newest_bundle
 
 
@@ -16,11 +21,16 @@ def verify(
     bundle: SomeBundle = None,
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
+    key: Annotated[
+        list[Path] | None, typer.Option(help="Public key of which one must have signed it. Again for several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check every digest, then every golden frame on this machine's engine in every precision (or the one named)."""
     bundle = bundle or newest_bundle()
     opened = Bundle.open(bundle)
+    if key:
+        _check_signature(opened, key)
     have = dict.fromkeys(artifact.precision for artifact in opened.manifest.artifacts)
     print(f"edgead: {bundle}: {len(opened.members())} members match their digests", file=sys.stderr)
     if precision is Precision.auto:
@@ -37,6 +47,15 @@ def verify(
             f"{failed} golden frames differ by more than their tolerance: do not judge parts with this engine here; "
             "try another --precision or --engine, and report it with the output of `edgead doctor`"
         )
+
+
+def _check_signature(opened: Bundle, keys: list[Path]) -> None:
+    """Say who has signed the bundle; raises BundleError where none of the keys has."""
+    trust = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("--key")(keys)
+    found = trust.check(opened)
+    until = f", until {found.statement.expires:%Y-%m-%d}" if found.statement.expires else ""
+    signed = f"on {found.statement.signed:%Y-%m-%d}{until}"
+    print(f"edgead: {opened.path}: signed with the key {found.key_id[:12]} {signed}", file=sys.stderr)
 
 
 def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:

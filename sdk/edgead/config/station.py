@@ -35,6 +35,14 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         str | None,
         option("An .edgead file; else the newest in this folder.", metavar="FILE", variables=("EDGEAD_MODEL",)),
     ] = None
+    trust: Annotated[
+        list[str],
+        option(
+            "Public key: only bundles signed with one of these are used. Again for several.",
+            metavar="FILE.pem",
+            hint="keys are a list like '- release.pub.pem'",
+        ),
+    ] = msgspec.field(default_factory=list)
     source: Annotated[
         list[str] | str,
         option(

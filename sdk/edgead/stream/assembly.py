@@ -15,6 +15,7 @@ from edgead.config.loader import BUNDLE
 from edgead.detector import Detector
 from edgead.errors import UsageError
 from edgead.files import state_folder
+from edgead.registry import Lazy
 from edgead.stream.audit import AuditLog
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.capture import Camera
@@ -56,7 +57,7 @@ def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
 
 def open_detector(config: StationConfig) -> Detector:
     """The detector that judges; raises BundleError, EngineError or UsageError."""
-    bundle = Bundle.open(find_bundle(config))
+    bundle = open_bundle(config)
     rules = ops.Rules(config.threshold, config.review, smallest_area(config, bundle.manifest.mm_per_pixel))
     return Detector(bundle, engine=config.engine, precision=config.precision, threads=config.threads, rules=rules)
 
@@ -74,6 +75,17 @@ def smallest_area(config: StationConfig, mm_per_pixel: float) -> float:
     return config.min_area_mm2 / scale**2
 
 
+def open_bundle(config: StationConfig) -> Bundle:
+    """The station's bundle, signed with a trusted key where the station demands that.
+
+    Raises BundleError or UsageError.
+    """
+    trust = None
+    if config.trust:
+        trust = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("trust")(config.trust)
+    return Bundle.open(find_bundle(config), trust=trust)
+
+
 def find_bundle(config: StationConfig) -> Path:
     """The bundle that is named, or the newest in the current folder; raises UsageError where there is none."""
     return Path(config.bundle) if config.bundle else newest_bundle()
@@ -89,7 +101,7 @@ def newest_bundle() -> Path:
 
 def with_bundle(resolved: Resolved[StationConfig]) -> Resolved[StationConfig]:
     """The settings with what their bundle says where nothing else does; raises BundleError or UsageError."""
-    bundle = Bundle.open(find_bundle(resolved.config))
+    bundle = open_bundle(resolved.config)
     return resolved.below(BUNDLE, {"bundle": str(bundle.path), "bits": bundle.manifest.input.bits})
 
 
