@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -30,6 +31,7 @@ from edgead.types import Frame
 RESULTS = 1000
 PIXELS = 256 << 20
 DRAIN_S = 7.0  # what a stopped line waits for its cameras and sinks to finish: systemd and people wait for 10
+REPEAT_S = 60.0  # seconds in which a sink's trouble is said once, however often it comes and goes
 TICK = 0.2  # seconds after which a waiting line looks up
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _log = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class SinkWorker:
         self._backoff = backoff
         self._pauses: Iterator[float] | None = None  # while it fails
         self._rest_until = 0.0
+        self._said_until = -math.inf  # the trouble that was said last is not said again before
+        self._is_said = False  # whether the trouble of now was said
         self._thread = threading.Thread(target=self._work, name=f"edgead sink {name}", daemon=True)
         self._thread.start()
 
@@ -122,14 +126,18 @@ class SinkWorker:
             self._put_back_or_count(frame, result, error)
             return
         if self._pauses is not None:
-            _log.warning("%s writes again", self.name)
             self._pauses = None
+            if self._is_said:
+                _log.warning("%s writes again", self.name)
 
     def _fail(self, error: Exception) -> None:
-        """Say that the sink fails, once, and rest before the next trial."""
+        """Say that the sink fails, once in a while, and rest before the next trial."""
         if self._pauses is None:
-            words = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            _log.error("%s cannot write: %s; the line goes on", self.name, words)
+            self._is_said = time.monotonic() >= self._said_until
+            if self._is_said:
+                words = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                _log.error("%s cannot write: %s; the line goes on", self.name, words)
+                self._said_until = time.monotonic() + REPEAT_S
             self._pauses = iter(()) if self._backoff is None else self._backoff.pauses()
         self._rest_until = time.monotonic() + next(self._pauses, 0.0)
 

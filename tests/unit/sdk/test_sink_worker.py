@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from lines import QUICK, Memory, Scripted, background, flapping, paced
+from lines import QUICK, Memory, Scripted, background, flapping, images, paced
 from programs import until
 
 from edgead import Detector, Frame
@@ -27,6 +27,25 @@ def test_numbers_never_repeat_in_a_run_however_often_cameras_are_lost(quick: Det
     for name, count in (("a", 18), ("b", 12)):
         assert [result.index for result in sink.results if result.camera == name] == list(range(count))
     assert json.loads(sink.results[-1].to_json())["number"] == 30
+
+
+def test_trouble_that_comes_and_goes_is_said_once_in_a_while(
+    quick: Detector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(frame: Frame) -> None:
+        if frame.index % 2:
+            raise OSError(27, "one event takes 5 bytes, the quota is 4")
+
+    def messages() -> list[str]:
+        caplog.clear()
+        status = Pipeline([Camera("", Scripted(images(20)), policy="every")], quick, [Memory(act)], QUICK).run()
+        assert status.unwritten == {"Memory": 10}
+        return [message.split(":")[0] for message in caplog.messages]
+
+    caplog.set_level("WARNING", logger="edgead.stream.sink_worker")
+    assert messages() == ["Memory cannot write", "Memory writes again"]
+    monkeypatch.setattr("edgead.stream.sink_worker.REPEAT_S", 0.0)
+    assert len(messages()) > 10
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_live_result(quick: Detector) -> None:
