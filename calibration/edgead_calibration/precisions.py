@@ -181,7 +181,7 @@ class _Work:
             wrong = [f"only {trial.share:.0%} of its weights can be {trial.precision}"]
         if found is None or wrong:
             trial = msgspec.structs.replace(trial, reason="; ".join(wrong))
-            self.reporter.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
+            self.reporter.say(trial_in_words(trial))
             return None, {}, trial
         exact, _ = self.reference(trial.engine)
         tag = f"{trial.precision}-{trial.engine}"
@@ -204,9 +204,9 @@ class _Work:
         )
         if lost := passed(self.bundle.manifest, artifact, artifact.thresholds):
             trial = msgspec.structs.replace(trial, reason=f"{', '.join(lost)}, a planted anomaly, is not NG")
-            self.reporter.say(f"{trial.precision} on {trial.engine} is left out: {trial.reason}")
+            self.reporter.say(trial_in_words(trial))
             return None, {}, trial
-        self.reporter.say(f"{trial.precision} on {trial.engine}: {_sentence(trial)}")
+        self.reporter.say(trial_in_words(trial))
         return artifact, {artifact.member: network, **golden.maps}, trial
 
     def _fitted(self, found: Readings, engine: str) -> dict[str, Any]:
@@ -316,9 +316,11 @@ def _counted(fp32_nodes: dict[str, str]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def _sentence(trial: Trial) -> str:
-    """What a shipped precision costs and gains."""
-    text = f"{trial.size / 1e6:.1f} MB of {trial.size_fp32 / 1e6:.1f}"
+def trial_in_words(trial: Trial) -> str:
+    """What a precision costs and gains, or why it is left out."""
+    if not trial.shipped:
+        return f"{trial.precision} on {trial.engine} is left out: {trial.reason}"
+    text = f"{trial.precision} on {trial.engine}: {trial.size / 1e6:.1f} MB of {trial.size_fp32 / 1e6:.1f}"
     if trial.comparison is not None:
         text += f", maps differ by {trial.comparison.map_mean:.3f} on average"
         text += f", scores' rank correlation {trial.comparison.spearman:.4f}"
@@ -328,10 +330,3 @@ def _sentence(trial: Trial) -> str:
         text += f", {trial.milliseconds:.1f} ms where FP32 takes {trial.milliseconds_fp32:.1f}"
         text += "" if trial.is_faster else ": not faster here, so `auto` stays with FP32"
     return text
-
-
-def table(trials: Sequence[Trial], *, as_json: bool = False) -> list[str]:
-    """The trials as lines for a person, or as one JSON object a line."""
-    if as_json:
-        return [msgspec.json.encode(trial).decode() for trial in trials]
-    return [f"{t.precision:<5} {t.engine:<9} {_sentence(t) if t.shipped else f'left out: {t.reason}'}" for t in trials]

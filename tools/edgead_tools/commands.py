@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from edgead.cli.derive import options_of, typer_option
@@ -187,7 +188,6 @@ def quantize(
     from edgead.bundle.store import check_target, write_bundle
     from edgead.errors import UsageError
     from edgead.progress import ConsoleReporter
-    from edgead_calibration.precisions import table
     from edgead_tools.data import open_dataset, split
     from edgead_tools.pipeline.precisions import fill
 
@@ -200,7 +200,7 @@ def quantize(
     parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
     manifest, members, trials = fill(opened, recipe, dataset, parts, ConsoleReporter(), precisions=wanted, seed=seed)
     write_bundle(out or bundle, manifest, members)
-    for line in table(trials, as_json=as_json):
+    for line in [msgspec.json.encode(trial).decode() for trial in trials] if as_json else [str(out or bundle)]:
         typer.echo(line)
 
 

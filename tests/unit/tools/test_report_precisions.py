@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgead_calibration.gate import Comparison
-from edgead_calibration.precisions import Trial, table
+from edgead_calibration.precisions import Trial, trial_in_words
 from edgead_tools.evaluation.report.precisions import section
 
 FOUND = Comparison(
@@ -43,9 +43,8 @@ def test_the_page_has_a_row_for_each_trial_and_bars_for_each_block() -> None:
 
 
 def test_the_terminal_gets_the_same_in_a_line() -> None:
-    first, second = table([SHIPPED, REFUSED])
+    first, second = trial_in_words(SHIPPED), trial_in_words(REFUSED)
     assert "2.3 MB of 6.0" in first
     assert "1 blocks reverted to FP32" in first
     assert "stays with FP32" in first
     assert second.endswith("left out: its maps are not finite numbers")
-    assert msgspec.json.decode(table([SHIPPED], as_json=True)[0], type=Trial) == SHIPPED
