@@ -26,7 +26,8 @@ from edgead.errors import EngineError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.stream.capture import Camera
-from edgead.stream.pipeline import Pipeline, PipelineSettings
+from edgead.stream.pipeline import Pipeline
+from edgead.stream.pipeline_settings import PipelineSettings
 from edgead.system.device import OtherWork, describe_state, resident_mib
 from edgead.types import Frame, ImageU8
 from edgead.verify import golden_frame

@@ -1,4 +1,4 @@
-"""Names engines, sources, sinks and methods: a table of edgead's own, and what other packages add by entry points.
+"""Names engines, sources, sinks, triggers and methods: tables of edgead's own, and what others add by entry points.
 
 A package adds a sink `csv` with these lines of its pyproject.toml, and sources, engines and methods alike:
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OWN = ("edgead", "edgead_calibration", "edgead_tools")  # packages
-GROUPS = ("edgead.engines", "edgead.methods", "edgead.sinks", "edgead.sources")
+GROUPS = ("edgead.engines", "edgead.methods", "edgead.sinks", "edgead.sources", "edgead.triggers")
 
 
 @dataclass(frozen=True, slots=True)

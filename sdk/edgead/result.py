@@ -45,6 +45,9 @@ class Result:
     age_by: str = ""  # the clock that `age` is by: `Frame.clocked_by`
     reasons: tuple[str, ...] = ()  # why it is INVALID or late, or what of its components is unusual; in plain words
     branches: Branches | None = None  # of methods that know a part's components
+    trigger: int = 0  # number of the trigger that it answers; 0 where the line has no triggers
+    part: str = ""  # the part's id, as the trigger gave it
+    answer: float = 0.0  # milliseconds from the trigger to its answer
     extra: dict[str, Any] = field(default_factory=dict)
     bits: int = 16  # full scale of 16-bit pixels, as the bundle has it
     origin: Callable[[], ImageU8] | None = None  # gives the image again, where the detector was asked directly
@@ -157,8 +160,14 @@ class Result:
             "engine": self.engine,
             "precision": self.precision,
             "model": self.model,
+            **self._of_the_trigger(),
             **self.extra,
         }
+
+    def _of_the_trigger(self) -> dict[str, Any]:
+        if not self.trigger:
+            return {}
+        return {"trigger": self.trigger, "part": self.part, "answer_ms": round(self.answer, 3)}
 
     def to_json(self) -> str:
         """`to_dict` as one line; a number that is not finite becomes null, which JSON has instead."""

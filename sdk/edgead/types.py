@@ -42,6 +42,7 @@ class Frame:
     clock: float = 0.0  # time.monotonic() at capture, so that setting the clock ages no frame; 0 where unknown
     clocked_by: str = ""  # what `clock` is by: driver, pts, header, request or backlog; "" where that is not known
     opening: int = 0  # how often its source had been opened anew before
+    trigger: int = 0  # number of the trigger whose part it shows; 0 where the line has no triggers
 
 
 @dataclass(frozen=True, slots=True)

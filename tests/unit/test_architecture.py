@@ -16,6 +16,7 @@ import edgead.engines
 import edgead.stream.sinks
 import edgead.stream.sources
 from edgead.cli.commands import COMMANDS
+from edgead.stream.trigger import TRIGGERS
 from edgead_tools.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,9 @@ ALLOWED = {  # what a file may import beyond the standard library and its room's
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
     "sdk/edgead/engines/openvino.py": {"openvino"},
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
+    "sdk/edgead/stream/trigger/gpio.py": {"gpiod"},
+    "sdk/edgead/stream/trigger/modbus.py": {"pymodbus"},
+    "sdk/edgead/stream/trigger/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
     "sdk/edgead/web/connections.py": {"uvicorn"},
     "sdk/edgead/web/server.py": {"uvicorn"},
@@ -39,8 +43,11 @@ HEAVY = (
     "onnx",
     "onnxruntime",
     "openvino",
+    "asyncua",
+    "gpiod",
     "paho",
     "cryptography",
+    "pymodbus",
     "starlette",
     "uvicorn",
     "tensorrt",
@@ -184,7 +191,7 @@ def test_functions_branch_little() -> None:
 
 
 def test_every_table_names_what_exists() -> None:
-    tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS, METHODS]
+    tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS, TRIGGERS, METHODS]
     entries = [entry for table in tables for entry in table.own.values()] + list(COMMANDS.values())
     for target in [entry.target for entry in entries]:
         module, _, name = target.partition(":")

@@ -15,12 +15,14 @@ from edgead.config.fields import fields_of
 from edgead.engines import ENGINES
 from edgead.stream.sinks import SINKS
 from edgead.stream.sources import SOURCES
+from edgead.stream.trigger import TRIGGERS
 from edgead.wording import printable
 
 FIELDS = fields_of(StationConfig)
 WORDS = {  # what help texts of settings leave open
     "engines": ", ".join(ENGINES.own),
     "sinks": ", ".join(SINKS.own),
+    "triggers": ", ".join(TRIGGERS.own),
     "sources": "; ".join(entry.example for kind, entry in SOURCES.own.items() if kind != "https"),
 }
 

@@ -14,6 +14,7 @@ from edgead.errors import UsageError
 # Every number has both limits: a value beyond them ends in a sentence, not in the depths of some library.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # 11 days: in milliseconds it fits 32 bits
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Window = Annotated[float, msgspec.Meta(ge=0, le=600_000)]  # milliseconds around a trigger: ten minutes at most
 Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024)]  # of the CPU

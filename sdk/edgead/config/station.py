@@ -19,10 +19,12 @@ from edgead.config.fields import (
     Seconds,
     Share,
     Threads,
+    Window,
     exclusive,
     option,
 )
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
+from edgead.errors import UsageError
 
 
 class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
@@ -108,6 +110,23 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         ),
     ] = 1
     vote_rule: Annotated[Literal["any", "majority"], option("Which frames decide.")] = "any"
+    trigger: Annotated[
+        list[str],
+        option(
+            "Judge parts when told to: {triggers}. Again for several.",
+            metavar="KIND:PLACE",
+            secret=True,
+            hint="triggers are a list like '- http:8090'",
+        ),
+    ] = msgspec.field(default_factory=list)
+    trigger_window: Annotated[
+        Window, option("Frames captured so long after a trigger are its part's.", metavar="MS")
+    ] = 200.0
+    trigger_delay: Annotated[Window, option("Time from a trigger to its window.", metavar="MS")] = 0.0
+    trigger_before: Annotated[Window, option("Frames captured so long before it count, too.", metavar="MS")] = 0.0
+    answer_within: Annotated[Window, option("A trigger is answered after so long, come what may.", metavar="MS")] = (
+        1000.0
+    )
     health: Annotated[bool, option("Frames of a camera in trouble are INVALID.", flag="--health/--no-health")] = True
     frozen: Annotated[Seconds, option("Seconds without any change that make a camera frozen; 0: never.")] = 5.0
     limit: Annotated[Count | None, option("Stop after so many frames.")] = None
@@ -144,6 +163,10 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
 
     def __post_init__(self) -> None:
         exclusive(source=self.source, cameras=self.cameras, camera=self.camera)
+        if self.trigger and not self.trigger_window:
+            raise UsageError("trigger-window must be above 0 ms")
+        if self.trigger and self.answer_within < self.trigger_delay + self.trigger_window:
+            raise UsageError("answer-within must be at least trigger-delay and trigger-window together")
 
     @property
     def specs(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -92,25 +93,29 @@ class Aggregator:
             lacks = f"{len(frames)} of its {self._vote.frames} frames" if len(frames) < self._vote.frames else ""
         else:
             lacks = f"{len(frames)} frames, and one beside them could not be read" if missing or self._gap else ""
-        return [self._together(frames, lacks)]
+        return [together(frames, self._vote.rule, lacks)]
 
-    def _together(self, frames: list[tuple[Frame, Result]], lacks: str) -> tuple[Frame, Result]:
-        """One result for the frames of a part: that of the worst, as old as the newest. NG stays what it is."""
-        frame, result = max(frames, key=lambda one: _badness(one[1]))
-        verdicts = [one.verdict for _, one in frames]
-        found = decide(verdicts, self._vote.rule)
-        extra = {**result.extra, "votes": {name.value: count for name, count in Counter(verdicts).items()}}
-        verdict, reasons = found, result.reasons
-        if lacks:
-            verdict = Verdict.NG if Verdict.NG in verdicts else Verdict.INVALID
-            reasons = (*reasons, f"the part is incomplete: there are {lacks}")
-        elif found is Verdict.INVALID and result.verdict is not Verdict.INVALID:
-            unseen = [words for _, one in frames if one.verdict is Verdict.INVALID for words in one.reasons]
-            reasons = (*reasons, *dict.fromkeys(unseen))
-        newest = frames[-1][1]
-        judged = found if found is not verdict else None
-        result = replace(result, age=newest.age, age_by=newest.age_by, reasons=reasons, extra=extra)
-        return frame, replace(result, verdict=verdict, judged=judged)
+
+def together(frames: Sequence[tuple[Frame, Result]], rule: str, lacks: str = "") -> tuple[Frame, Result]:
+    """One result for the frames of a part, at least one: that of the worst, as old as the newest.
+
+    `lacks` says in words which frames are missing: the part is then NG, where one frame says so, or INVALID.
+    """
+    frame, result = max(frames, key=lambda one: _badness(one[1]))
+    verdicts = [one.verdict for _, one in frames]
+    found = decide(verdicts, rule)
+    extra = {**result.extra, "votes": {name.value: count for name, count in Counter(verdicts).items()}}
+    verdict, reasons = found, result.reasons
+    if lacks:
+        verdict = Verdict.NG if Verdict.NG in verdicts else Verdict.INVALID
+        reasons = (*reasons, f"the part is incomplete: there are {lacks}")
+    elif found is Verdict.INVALID and result.verdict is not Verdict.INVALID:
+        unseen = [words for _, one in frames if one.verdict is Verdict.INVALID for words in one.reasons]
+        reasons = (*reasons, *dict.fromkeys(unseen))
+    newest = frames[-1][1]
+    judged = found if found is not verdict else None
+    result = replace(result, age=newest.age, age_by=newest.age_by, reasons=reasons, extra=extra)
+    return frame, replace(result, verdict=verdict, judged=judged)
 
 
 def _badness(result: Result) -> tuple[bool, bool, float]:

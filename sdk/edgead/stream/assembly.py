@@ -24,6 +24,8 @@ from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sources import SOURCES, check_source, described
+from edgead.stream.trigger import open_trigger
+from edgead.stream.trigger.base import TriggerSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Parts:
     cameras: Sequence[Camera]
     detector: Detector
     sinks: Sequence[Sink]
+    triggers: Sequence[TriggerSource]
     audit: AuditLog
 
 
@@ -50,9 +53,15 @@ def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
     stack.callback(close_cameras, cameras)
     cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
     sinks = _open_sinks(config, cameras, stack)
+    triggers = [_opened(stack, open_trigger(spec)) for spec in config.trigger]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return Parts(cameras, detector, sinks, audit)
+    return Parts(cameras, detector, sinks, triggers, audit)
+
+
+def _opened(stack: ExitStack, source: TriggerSource) -> TriggerSource:
+    stack.callback(source.close)
+    return source
 
 
 def open_detector(config: StationConfig) -> Detector:
@@ -114,6 +123,8 @@ def checked_specs(config: StationConfig) -> list[str]:
         kind, name = check_source(spec)
         if config.vote == "name" and SOURCES[kind].live:
             raise UsageError(f"--vote name is for files; frames of {described(spec)} have one name: give a number")
+        if config.trigger and not SOURCES[kind].live:
+            raise UsageError(f"a trigger is for live sources: {described(spec)} is none")
         if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):
             raise UsageError(f"--video {video} would overwrite the source: give another file")
     return config.specs

@@ -253,8 +253,11 @@ class CaptureThread:
 class FrameGrabber(Closing):
     """Frames of several cameras as they come: a thread for each, and one queue for the thread that judges."""
 
-    def __init__(self, cameras: Sequence[Camera], backoff: Backoff = CAMERA_BACKOFF) -> None:
-        self._queue = FrameQueue([camera.queue_policy for camera in cameras])
+    def __init__(
+        self, cameras: Sequence[Camera], backoff: Backoff = CAMERA_BACKOFF, queue: FrameQueue | None = None
+    ) -> None:
+        """Queue frames under each camera's policy, or in a `queue` of the caller's."""
+        self._queue = queue or FrameQueue([camera.queue_policy for camera in cameras])
         self.captures = [CaptureThread(number, camera, self._queue, backoff) for number, camera in enumerate(cameras)]
 
     @property

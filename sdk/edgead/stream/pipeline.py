@@ -7,45 +7,34 @@ judges. Between them are queues that cannot grow, and a count of everything that
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgead.closing import Closing
 from edgead.config import StationConfig, load_station
 from edgead.config.loader import validated
 from edgead.detector import Detector
+from edgead.errors import UsageError
 from edgead.result import Result
-from edgead.stream.aggregation import Aggregator, VerdictAggregation
+from edgead.stream.aggregation import Aggregator
 from edgead.stream.assembly import open_parts
 from edgead.stream.audit import AuditLog
-from edgead.stream.capture import CAMERA_BACKOFF, Backoff, Camera, FrameGrabber
-from edgead.stream.health import FROZEN_S, HealthCheck
+from edgead.stream.capture import Camera, FrameGrabber
+from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
-from edgead.stream.sink_worker import DRAIN_S, TICK, SinkWorker
+from edgead.stream.pipeline_settings import DEFAULTS, PipelineSettings, settings_of
+from edgead.stream.sink_worker import TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus, percentiles, rate
+from edgead.stream.trigger.answers import Answer
+from edgead.stream.trigger.base import Ticket, TriggerSource
+from edgead.stream.trigger.line import TriggeredQueue
 from edgead.types import Frame, Verdict
-
-ONE_FRAME = VerdictAggregation()
-SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineSettings:
-    """What can be asked of a line."""
-
-    limit: int | None = None  # frames after which it ends
-    deadline: float | None = None  # milliseconds from capture after which a judgment is late
-    vote: VerdictAggregation = ONE_FRAME
-    health: bool = True  # whether frames of a camera in trouble are INVALID
-    frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
-    camera_backoff: Backoff = CAMERA_BACKOFF
-    sink_backoff: Backoff = SINK_BACKOFF
-    drain: float = DRAIN_S  # seconds that a stopped line gives its cameras and sinks to finish
 
 
 class Pipeline(Closing):
@@ -60,28 +49,32 @@ class Pipeline(Closing):
         cameras: Sequence[Camera],
         detector: Detector,
         sinks: Sequence[Sink],
-        settings: PipelineSettings = PipelineSettings(),
+        settings: PipelineSettings = DEFAULTS,
         *,
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
         audit: AuditLog | None = None,
+        triggers: Sequence[TriggerSource] = (),
     ) -> None:
         """Make a line that is yet to run; each sink is attached to it before the first frame.
 
-        `on_result` is called with each result, in the thread that judges; `on_alive` there several times a second,
-        as long as frames are judged or every camera is known to have none. `audit` is told of every change of what
-        the line does.
+        `on_result` is called with each result, in the thread that judges, or in one that answers triggers; `on_alive`
+        in the first several times a second, as long as frames are judged or every camera is known to have none.
+        `audit` is told of every change of what the line does. `triggers` are the line's own to close; they, and
+        `fire`, need `settings.triggers`.
         """
         self._settings = settings
         self._on_result = on_result
         self._on_alive = on_alive
         self._sinks = sinks
         self._cameras = cameras
-        self._grabber = FrameGrabber(cameras, settings.camera_backoff)
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
         self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras], audit)
         self._aggregators = [Aggregator(settings.vote) for _ in cameras] if settings.vote.frames != 1 else []
+        self._triggered = self._trigger_queue(triggers) if settings.triggers is not None else None
+        self._grabber = FrameGrabber(cameras, settings.camera_backoff, self._triggered)
+        self._delivering = threading.Lock()  # answers to triggers come from several threads
         self._sink_workers: list[SinkWorker] = []
         self._delivered = 0  # results
         self._stopping = False
@@ -115,6 +108,7 @@ class Pipeline(Closing):
                 on_result=on_result,
                 on_alive=on_alive,
                 audit=parts.audit,
+                triggers=parts.triggers,
             )
             line._owned = stack.pop_all()
         return line
@@ -133,6 +127,8 @@ class Pipeline(Closing):
             stack.callback(self._end)
             self._open_sinks()
             self._grabber.start()
+            if self._triggered is not None:
+                self._triggered.start()
             ended = self._judge_all()
             for number, aggregator in enumerate(self._aggregators):
                 for frame, result in aggregator.close():
@@ -162,9 +158,32 @@ class Pipeline(Closing):
         """
         self._inference.set_threshold(factor, who)
 
+    def fire(self, source: str, part: str = "", clock: float | None = None) -> Ticket:
+        """A part is before the cameras now; its verdict comes with the ticket, as with every other trigger.
+
+        Raises UsageError for a part's id that cannot be one, and where the line has no triggers.
+        """
+        if self._triggered is None:
+            raise UsageError("this line judges without triggers: give it one with --trigger, like http:8090")
+        return self._triggered.fire(source, part, clock)
+
     def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
         self._inference.replace_bundle(path, who)
+
+    def _trigger_queue(self, sources: Sequence[TriggerSource]) -> TriggeredQueue:
+        assert self._settings.triggers is not None  # the caller looked
+        if not all(camera.live for camera in self._cameras):
+            raise UsageError("triggers are for live sources: files have no time at which their part was there")
+        names = [camera.name for camera in self._cameras]
+        inference = self._inference
+        return TriggeredQueue(
+            sources,
+            names,
+            self._settings.triggers,
+            lambda frame, words: inference.detector.invalid(frame, words),
+            self._answer,
+        )
 
     def _open_sinks(self) -> None:
         names: dict[str, int] = {}
@@ -187,6 +206,9 @@ class Pipeline(Closing):
                 return True
             for (number, frame), result in zip(taken, self._inference.judge(taken), strict=True):
                 self._count(number, frame, result)
+            for worker in self._sink_workers:
+                if worker.fatal is not None:
+                    raise worker.fatal
             left = None if left is None else left - len(taken)
             if taken or self._grabber.waiting:
                 self._on_alive()
@@ -197,20 +219,29 @@ class Pipeline(Closing):
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total, judged=result.verdict is not Verdict.INVALID)
         result = replace(result, age=age, age_by=frame.clocked_by)
+        if self._triggered is not None:
+            self._triggered.judged(number, frame, result)
+            return
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
         for shown, one in parts:
             self._deliver(number, shown, self._in_time(one))
 
-    def _deliver(self, number: int, frame: Frame, result: Result) -> None:
+    def _answer(self, ticket: Ticket, answer: Answer) -> None:
+        """Deliver the answer to a trigger."""
+        number, frame, result = answer
+        ticket.answer.set_result(self._deliver(number, frame, self._in_time(result)))
+
+    def _deliver(self, number: int, frame: Frame, result: Result) -> Result:
+        """Hand a result on, and give it with its number."""
         camera = self._cameras[number]
-        self._delivered += 1
-        result = replace(result, number=self._delivered)
-        self._meters[number].result(result)
-        for worker in self._sink_workers:
-            worker.emit(frame, result, None if camera.live else self._may_wait)
-            if worker.fatal is not None:
-                raise worker.fatal
-        self._on_result(result)
+        with self._delivering:
+            self._delivered += 1
+            result = replace(result, number=self._delivered)
+            self._meters[number].result(result)
+            for worker in self._sink_workers:
+                worker.emit(frame, result, None if camera.live else self._may_wait)
+            self._on_result(result)
+        return result
 
     def _in_time(self, result: Result) -> Result:
         """The result, marked where it was judged past the deadline; what is late is NG or LATE, never OK."""
@@ -233,6 +264,8 @@ class Pipeline(Closing):
 
         What came from files is written however long it takes, unless the line is stopped.
         """
+        if self._triggered is not None:
+            self._triggered.end()
         in_step = self._finished and not all(camera.live for camera in self._cameras)
         ends = time.monotonic() + self._settings.drain
         for worker in self._sink_workers:
@@ -285,15 +318,10 @@ class Pipeline(Closing):
             digest=detector.model,
             threshold=detector.rules.threshold,
             fault=self._inference.fault,
+            triggers=None if self._triggered is None else self._triggered.counts(),
+            trigger_troubles=[] if self._triggered is None else self._triggered.silent_sources(),
             uptime=uptime,
         )
-
-
-def settings_of(config: StationConfig) -> PipelineSettings:
-    """What a configuration asks of a line."""
-    frames = 0 if config.vote == "name" else config.vote
-    vote = VerdictAggregation(frames, config.vote_rule)
-    return PipelineSettings(config.limit, config.deadline, vote, config.health, config.frozen)
 
 
 def run(

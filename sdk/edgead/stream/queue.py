@@ -94,6 +94,11 @@ class FrameQueue:
             self._changed.notify_all()
 
     @property
+    def closed(self) -> bool:
+        """Whether nobody wants frames any more."""
+        return self._closed
+
+    @property
     def over(self) -> bool:
         """Whether no frame will come any more: every camera is finished and every frame was taken, or it is closed."""
         with self._changed:

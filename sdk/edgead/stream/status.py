@@ -46,6 +46,19 @@ class CameraStatus:
     drift: str = ""  # how its good parts differ from those of build time, and why; empty: they do not
 
 
+@dataclass(slots=True)
+class TriggerCounts:
+    """Counts since the start of the line."""
+
+    triggers: int = 0
+    answered: int = 0
+    no_picture: int = 0  # triggers without any frame in time
+    late: int = 0  # triggers whose frames were not judged in time
+    close: int = 0  # triggers that came inside the window of the one before
+    unclaimed: int = 0  # frames that belong to no trigger, or are more than it asks for
+    overdue: int = 0  # judgments that came after their trigger was answered
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """The whole line. Counts are since its start and are sums over the cameras."""
@@ -69,6 +82,8 @@ class PipelineStatus:
     digest: str = ""  # the first 12 hex digits of the bundle's digest
     threshold: float = 1.0  # the calibrated score above which a part is NG; 1.0 is the bundle's
     fault: str = ""  # why the last change of the bundle failed
+    triggers: TriggerCounts | None = None  # None: the line has none
+    trigger_troubles: list[str] = field(default_factory=list)  # why triggers cannot come, in words
     uptime: float = 0.0  # seconds
 
     def to_dict(self) -> dict[str, Any]:

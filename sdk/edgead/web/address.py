@@ -63,7 +63,7 @@ def split_names(names: str) -> frozenset[str]:
     return frozenset(filter(None, (name.strip() for name in names.split(","))))
 
 
-def read_address(text: str, kind: str) -> Address:
+def read_address(text: str, kind: str, role: str = "sink") -> Address:
     """'8080' is that port on loopback, '0.0.0.0:8080' on every network of the machine.
 
     EDGEAD_TOKEN is asked for wherever it is set. Raises UsageError, also where it must be set and is not.
@@ -71,14 +71,14 @@ def read_address(text: str, kind: str) -> Address:
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"the sink '{kind}' needs a port up to 65535, like {kind}:8080, not '{port}'")
+        raise UsageError(f"the {role} '{kind}' needs a port up to 65535, like {kind}:8080, not '{port}'")
     token = os.environ.get("EDGEAD_TOKEN", "").strip()
     try:
         address = Address(host, int(port), token)
         beyond = not address.loopback
     except ValueError as error:
         raise UsageError(
-            f"the sink '{kind}' listens at an IP address, like {kind}:0.0.0.0:{port}, not '{host}'"
+            f"the {role} '{kind}' listens at an IP address, like {kind}:0.0.0.0:{port}, not '{host}'"
         ) from error
     if beyond and not token:
         made = secrets.token_urlsafe(18)

@@ -24,43 +24,46 @@ _LARGEST_SIZE = 10**15
 _SWITCHES = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 
-def split_spec(spec: str, marks: Mapping[str, str]) -> tuple[str, str, dict[str, str]]:
+def split_spec(spec: str, marks: Mapping[str, str], role: str = "sink") -> tuple[str, str, dict[str, str]]:
     """The kind (a key of `marks`), the place and the options of a spec; the place of a URL is the whole URL.
 
-    `marks` gives for each kind the sign with which its options begin. Raises UsageError.
+    `marks` gives for each kind the sign with which its options begin; `role` is what a kind is one of, in messages.
+    Raises UsageError.
     """
     kind, colon, place = spec.partition(":")
     kind = kind.lower()
     if kind not in marks:
         shown = kind if colon else spec
-        raise UsageError(f"'{shown}' is no kind of sink: {nearest(shown, marks)}")
+        raise UsageError(f"'{shown}' is no kind of {role}: {nearest(shown, marks)}")
     place, _, query = place.partition(marks[kind])
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f"the sink '{kind}' has the option '{name}' without a value: write {name}=VALUE")
+            raise UsageError(f"the {role} '{kind}' has the option '{name}' without a value: write {name}=VALUE")
         if name in options:
-            raise UsageError(f"the sink '{kind}' has the option '{name}' twice")
+            raise UsageError(f"the {role} '{kind}' has the option '{name}' twice")
         options[name] = unquote(value)
     return kind, f"{kind}:{place}" if place.startswith("//") else place, options
 
 
-def read_call(make: Callable[..., Any], kind: str, place: str, options: Mapping[str, str], example: str) -> Any:
+def read_call(
+    make: Callable[..., Any], kind: str, place: str, options: Mapping[str, str], example: str, role: str = "sink"
+) -> Any:
     """Call `make` with the place and the options, each read as its parameter wants it; raises UsageError."""
     parameters = inspect.signature(make).parameters
     first, *others = parameters
     hints = get_type_hints(make if inspect.isfunction(make) else make.__init__, include_extras=True)
     arguments = {}
     if place:
-        arguments[first] = _read(hints[first], place, f"the sink '{kind}': its place")
+        arguments[first] = _read(hints[first], place, f"the {role} '{kind}': its place")
     elif parameters[first].default is inspect.Parameter.empty:
-        raise UsageError(f"the sink '{kind}' needs a place, like {example}")
+        raise UsageError(f"the {role} '{kind}' needs a place, like {example}")
     for name, text in options.items():
         if name not in others:
             known = nearest(name, others) if others else "it has none"
-            raise UsageError(f"the sink '{kind}' has no option '{name}': {known}")
-        arguments[name] = _read(hints[name], text, f"the sink '{kind}': {name}")
+            raise UsageError(f"the {role} '{kind}' has no option '{name}': {known}")
+        arguments[name] = _read(hints[name], text, f"the {role} '{kind}': {name}")
     return make(**arguments)
 
 

@@ -1,0 +1,47 @@
+"""What can be asked of a line, and what a station's configuration asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgead.config import StationConfig
+from edgead.stream.aggregation import VerdictAggregation
+from edgead.stream.capture import CAMERA_BACKOFF, Backoff
+from edgead.stream.health import FROZEN_S
+from edgead.stream.sink_worker import DRAIN_S
+from edgead.stream.trigger.line import TriggerSettings
+from edgead.stream.trigger.matching import TriggerWindow
+
+ONE_FRAME = VerdictAggregation()
+SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """What can be asked of a line."""
+
+    limit: int | None = None  # frames after which it ends
+    deadline: float | None = None  # milliseconds from capture after which a judgment is late
+    vote: VerdictAggregation = ONE_FRAME
+    health: bool = True  # whether frames of a camera in trouble are INVALID
+    frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
+    camera_backoff: Backoff = CAMERA_BACKOFF
+    sink_backoff: Backoff = SINK_BACKOFF
+    drain: float = DRAIN_S  # seconds that a stopped line gives its cameras and sinks to finish
+    triggers: TriggerSettings | None = None  # what triggers ask of it; None: it judges without any
+
+
+DEFAULTS = PipelineSettings()
+
+
+def settings_of(config: StationConfig) -> PipelineSettings:
+    """What a configuration asks of a line."""
+    frames = 0 if config.vote == "name" else config.vote
+    vote = VerdictAggregation(frames, config.vote_rule)
+    triggers = None
+    if config.trigger:
+        window = TriggerWindow(
+            max(1, frames), config.trigger_delay / 1e3, config.trigger_window / 1e3, config.trigger_before / 1e3
+        )
+        triggers = TriggerSettings(window, config.answer_within / 1e3, config.vote_rule)
+    return PipelineSettings(config.limit, config.deadline, vote, config.health, config.frozen, triggers=triggers)
