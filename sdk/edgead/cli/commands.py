@@ -34,6 +34,8 @@ COMMANDS = {
     "demo": Lazy("edgead_tools.commands:demo", extra="demo"),
     "eval": Lazy("edgead_tools.commands:evaluate", extra="build"),
     "export": Lazy("edgead_tools.commands:export", extra="quantize"),
+    "publish": Lazy("edgead.cli.updates:publish", extra="updates"),
+    "pull": Lazy("edgead.cli.updates:pull", extra="updates"),
     "quantize": Lazy("edgead_tools.commands:quantize", extra="quantize"),
     "sign": Lazy("edgead.cli.sign:sign", extra="signing"),
     "sweep": Lazy("edgead_tools.commands:sweep", extra="build"),
@@ -44,7 +46,8 @@ GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
     "Look": ("info", "verify", "cameras", "doctor"),
-    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export", "sign"),
+    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
+    "Release": ("sign", "publish", "pull"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 _ANYTHING: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -96,7 +96,8 @@ def test_what_the_line_tells(metrics: Metrics) -> None:
     assert found["edgead_camera_connected", frozenset({("camera", "new")})] == 0
     assert found["edgead_unwritten_results_total", frozenset({("sink", "mqtt")})] == 6
     assert found["edgead_lost_results_total", frozenset({("sink", "mqtt"), ("reason", 'it answered "400"')})] == 2
-    assert found["edgead_info", frozenset({("engine", "onnx"), ("precision", "int8"), ("model", "abc")})] == 1
+    about = {("engine", "onnx"), ("precision", "int8"), ("model", "abc"), ("bundle", STATUS.digest)}
+    assert found["edgead_info", frozenset(about)] == 1
     for name, value in {
         "dropped_frames_total": 7,
         "unreadable_frames_total": 1,

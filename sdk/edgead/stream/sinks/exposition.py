@@ -67,7 +67,7 @@ class Tally:
 
 
 def _of_line(line: PipelineStatus) -> Iterator[str]:
-    about = {"engine": line.engine, "precision": line.precision, "model": line.model}
+    about = {"engine": line.engine, "precision": line.precision, "model": line.model, "bundle": line.digest}
     shares = {name: camera.judged_share for name, camera in line.cameras.items() if camera.judged_share is not None}
     drifts = {name: float(bool(camera.drift)) for name, camera in line.cameras.items()}
     connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
