@@ -1,6 +1,6 @@
 """Fetches the files of a repository of updates: from a folder, over HTTP, or as blobs of an OCI registry.
 
-How much may come is the caller's affair (`tuf` counts bytes and stops); here no transfer may take for ever: each file
+How much may come is the caller's affair (`tuf` counts bytes and stops); here no transfer goes on without end: each file
 has a time for its beginning and one for all of it.
 """
 
