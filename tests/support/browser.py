@@ -87,6 +87,30 @@ class Browser:
 
         until(fact, seconds)
 
+    def press(self, key: str) -> None:
+        """Press and release a key, as a person does: "g", "Delete", "ArrowRight"."""
+        text = {"text": key} if len(key) == 1 else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag the mouse from one place of the window to another, in pixels."""
+        held: dict[str, Any] = {"button": "left", "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], buttons=1, **held)
+        for share in (0.5, 1.0):
+            x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, buttons=1, button="left")
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], buttons=0, **held)
+
+    def click(self, at: tuple[float, float]) -> None:
+        """Click at a place of the window, in pixels."""
+        self.drag(at, at)
+
+    def resize(self, width: int, height: int) -> None:
+        """Show the page in a window of that size, in pixels."""
+        size = {"width": width, "height": height}
+        self.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+
     def screenshot(self, path: Path, **options: Any) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 

@@ -37,6 +37,8 @@ ALLOWED = {  # what a file may import beyond the standard library and its room's
     "sdk/edgead/stream/trigger/modbus.py": {"pymodbus"},
     "sdk/edgead/stream/trigger/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
+    "sdk/edgead/web/review_pages.py": {"starlette"},
+    "sdk/edgead/web/site.py": {"starlette"},
     "sdk/edgead/web/connections.py": {"uvicorn"},
     "sdk/edgead/web/server.py": {"uvicorn"},
     **{f"calibration/edgead_calibration/{name}.py": {"onnx", "onnxruntime"} for name in GRAPH_FILES},
@@ -99,6 +101,7 @@ def test_inside_the_device_arrows_point_one_way() -> None:
         "overlay",
         "result",
         "images",
+        "review",
         "verify",
         "cuda",
         "tensorrt",
@@ -128,7 +131,7 @@ def test_sources_and_sinks_know_nobody() -> None:
     }
     rooms = {
         "sources": "edgead.stream.sources",
-        "sinks": ("edgead.stream.sinks", "edgead.stream.status", "edgead.web"),
+        "sinks": ("edgead.review", "edgead.stream.sinks", "edgead.stream.status", "edgead.web"),
     }
     for kind in ("sources", "sinks"):
         for path in files(f"sdk/edgead/stream/{kind}"):

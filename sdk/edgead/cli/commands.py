@@ -22,6 +22,7 @@ from edgead.registry import Lazy
 COMMANDS = {
     "run": Lazy("edgead.cli.run:run"),
     "predict": Lazy("edgead.cli.predict:predict"),
+    "review": Lazy("edgead.cli.review:review", extra="web"),
     "info": Lazy("edgead.cli.info:info"),
     "verify": Lazy("edgead.cli.verify:verify"),
     "bench": Lazy("edgead.cli.bench:bench"),

@@ -64,27 +64,27 @@ def split_names(names: str) -> frozenset[str]:
 
 
 def read_address(text: str, kind: str, role: str = "sink") -> Address:
-    """'8080' is that port on loopback, '0.0.0.0:8080' on every network of the machine.
+    """'8080' is that port on loopback, '0.0.0.0:8080' on every network of the machine. Errors name it as the place of
+    a sink or trigger of that kind; with the role "option", as the value of the option `kind`.
 
     EDGEAD_TOKEN is asked for wherever it is set. Raises UsageError, also where it must be set and is not.
     """
+    said, mark = (kind, f"{kind} ") if role == "option" else (f"the {role} '{kind}'", f"{kind}:")
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"the {role} '{kind}' needs a port up to 65535, like {kind}:8080, not '{port}'")
+        raise UsageError(f"{said} needs a port up to 65535, like {mark}8080, not '{port}'")
     token = os.environ.get("EDGEAD_TOKEN", "").strip()
     try:
         address = Address(host, int(port), token)
         beyond = not address.loopback
     except ValueError as error:
-        raise UsageError(
-            f"the {role} '{kind}' listens at an IP address, like {kind}:0.0.0.0:{port}, not '{host}'"
-        ) from error
+        raise UsageError(f"{said} listens at an IP address, like {mark}0.0.0.0:{port}, not '{host}'") from error
     if beyond and not token:
         made = secrets.token_urlsafe(18)
         raise UsageError(
-            f"{kind}:{text} can be reached by others: set a token first, like export EDGEAD_TOKEN={made} "
-            f"(made just now), or keep to this machine with {kind}:{port}"
+            f"{mark}{text} can be reached by others: set a token first, like export EDGEAD_TOKEN={made} "
+            f"(made just now), or keep to this machine with {mark}{port}"
         )
     if token and len(token) < SHORTEST_TOKEN:
         raise UsageError(f"EDGEAD_TOKEN is too short to be safe: give it {SHORTEST_TOKEN} characters or more")

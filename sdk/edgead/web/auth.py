@@ -24,6 +24,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 COOKIE = "edgead"
 OPEN = ("/healthz", "/login", "/static/")  # nothing secret, and needed before the login
+PAGES = ("/", "/review")  # whoever has no token is led from them to the login
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -69,7 +70,7 @@ class AuthMiddleware:
         path: str = scope["path"]
         if path.startswith(OPEN) or self.may(headers):
             return None
-        return (303, "", "/login") if path == "/" else (401, "The token is missing or wrong.\n", "")
+        return (303, "", "/login") if path in PAGES else (401, "The token is missing or wrong.\n", "")
 
     def may(self, headers: dict[str, str]) -> bool:
         """Whether a request with these headers has the token, or needs none."""

@@ -7,31 +7,26 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from edgead.errors import EdgeadError
-from edgead.web.auth import COOKIE, same, session
 from edgead.web.notifier import AsyncNotifier
+from edgead.web.site import Site, asked_by, body_of
 from edgead.web.state import DashboardState, picture
 
 FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten", "fault")
 _PATIENCE_S = 5.0  # of a long poll for a picture
 _BEAT_S = 1.0  # the longest time without a word about the state
 _QUIET_S = 10.0  # without a result: not judging
-_GUESSES, _REFUSAL_S = 8, 0.5  # wrong tokens that wait for their answer, and how long
-_LARGEST = 4096  # bytes of a POST
 
 
 @dataclass(slots=True)
@@ -60,22 +55,23 @@ class Pages:
         hooks: Hooks,
         metrics: Callable[[], str],
         station: str,
-        token: str,
+        site: Site,
         fps: float,
+        others: Sequence[Route] = (),
     ) -> None:
+        """`others` are the paths of further pages."""
         self._dashboard, self._notifier, self._hooks, self._metrics = dashboard, notifier, hooks, metrics
-        self._station, self._token, self._period_s = station, token, 1.0 / fps
+        self._station, self._period_s = station, 1.0 / fps
         self._pictures: dict[tuple[str, bool], _Cached] = {}
-        self._static = {file.name: file.read_bytes() for file in files("edgead.web").joinpath("static").iterdir()}
-        self._refusing = 0  # wrong tokens that wait for their answer
+        self._site = site
+        self._others = others
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/", self._index),
-                Route("/login", self._login_page),
-                Route("/login", self._login, methods=["POST"]),
-                Route("/static/{name}", self._file),
+                *self._site.routes(),
+                *self._others,
                 Route("/healthz", self._health),
                 Route("/metrics", self._text),
                 Route("/api/state", self._state),
@@ -86,40 +82,7 @@ class Pages:
         )
 
     async def _index(self, request: Request) -> Response:
-        return self._page("index.html")
-
-    async def _file(self, request: Request) -> Response:
-        return self._page(request.path_params["name"])
-
-    def _page(self, name: str) -> Response:
-        if name not in self._static:
-            return PlainTextResponse("There is nothing here.\n", 404)
-        kind = _TYPES["." + name.rpartition(".")[2]]
-        return Response(self._static[name], media_type=kind)
-
-    async def _login_page(self, request: Request) -> Response:
-        return self._page("login.html") if self._token else RedirectResponse("/", 303)
-
-    async def _login(self, request: Request) -> Response:
-        form = parse_qs((await _body(request)).decode("utf-8", "replace"))
-        given = form.get("token", [""])[0].strip()
-        if not self._token or not same(given, self._token):
-            return await self._refused()
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, session(self._token), max_age=365 * 86400, httponly=True, samesite="strict")
-        return answer
-
-    async def _refused(self) -> Response:
-        """The answer to a wrong token, after a while; guesses wait beside each other and keep no right one waiting."""
-        if self._refusing >= _GUESSES:
-            return PlainTextResponse("Too many wrong tokens: try again in a moment.\n", 429)
-        self._refusing += 1
-        try:
-            await asyncio.sleep(_REFUSAL_S)
-        finally:
-            self._refusing -= 1
-        page = self._static["login.html"].replace(b' id="wrong" hidden', b' id="wrong"')
-        return Response(page, 401, media_type="text/html")
+        return self._site.page("index.html")
 
     async def _health(self, request: Request) -> Response:
         """Whether the line judges; of each camera, how much of the last minute could be judged."""
@@ -141,6 +104,7 @@ class Pages:
         await self._notifier.wait_until(lambda: self._dashboard.number > after, _BEAT_S)
         status, state = self._status(), self._dashboard.state(after)
         state |= {"station": self._station, "trouble": self._trouble(status), "now": time.time()}
+        state |= {"review": any(route.path == "/review" for route in self._others)}
         state |= {"can_set": self._hooks.set_threshold is not None, "threshold": status.get("threshold", 1.0)}
         state["line"] = {key: status[key] for key in _TOLD if status.get(key)}
         if status:  # the line's own figures; of times, 0 means that none was measured
@@ -190,11 +154,10 @@ class Pages:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"error": "send it as application/json"}, 415)
         try:
-            wanted = msgspec.json.decode(await _body(request), type=_Threshold)
+            wanted = msgspec.json.decode(await body_of(request), type=_Threshold)
             if not FACTORS[0] <= wanted.factor <= FACTORS[1]:
                 raise ValueError(f"the factor must lie between {FACTORS[0]} and {FACTORS[1]}")
-            who = f"the page, {request.client.host}" if request.client is not None else "the page"
-            await asyncio.to_thread(self._hooks.set_threshold, wanted.factor, who)
+            await asyncio.to_thread(self._hooks.set_threshold, wanted.factor, asked_by(request))
         except (ValueError, EdgeadError) as error:  # msgspec's are ValueErrors
             return JSONResponse({"error": str(error)}, 400)
         return JSONResponse({"threshold": wanted.factor, "persisted": False})
@@ -218,17 +181,6 @@ class Pages:
 
 class _Threshold(msgspec.Struct):
     factor: float
-
-
-async def _body(request: Request) -> bytes:
-    """What was posted; nothing where it is too long. It is read all the same: the sender is to hear the answer."""
-    body, length = b"", 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        body = body + chunk if length <= _LARGEST else b""
-        if length > 64 * _LARGEST:
-            break
-    return body
 
 
 def _integer(text: str | None) -> int:

@@ -77,6 +77,19 @@ def test_what_is_kept(detector: Detector, tmp_path: Path, verdict: Verdict, scor
     assert kept == ([why] if why else [])
 
 
+def test_some_good_parts_are_kept_at_random(detector: Detector, tmp_path: Path) -> None:
+    sink = open_sink(f"keep:{tmp_path}?band=0&good=0.3")
+    for _ in range(200):
+        sink.emit(*judged(detector, Verdict.OK, 0.1))
+    sink.emit(*judged(detector, Verdict.INVALID, float("nan")))
+    sink.close()
+    kept = [json.loads((event / "result.json").read_text())["kept_for"] for event in events(tmp_path)]
+    assert 25 < len(kept) < 100  # 60 are to be expected, and 8 standard deviations are 52
+    assert set(kept) == {"random sample"}
+    with pytest.raises(UsageError, match="good must be from 0 to 1"):
+        open_sink(f"keep:{tmp_path}?good=2")
+
+
 def test_the_band_follows_the_threshold(detector: Detector, tmp_path: Path) -> None:
     class Pipeline:
         def status(self) -> PipelineStatus:

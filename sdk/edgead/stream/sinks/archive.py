@@ -4,15 +4,15 @@
 
 The index is rebuilt by listing, so a restart forgets nothing. What is oldest, and how old, is told by the order in
 which events arrived (`arrivals`), not by their dates: a clock that is set deletes nothing. Only files that bear these
-names, in folders that bear such names, are ever deleted: what a person puts there stays. An event that cannot be
-deleted is set aside until the next start, and the next one is taken in its place.
+names, in folders that bear such names, are ever deleted: what a person puts there stays. An event that a person has
+labeled stays as a whole and no longer counts to the quota. One that cannot be deleted is set aside until the next
+start, and the next one is taken in its place.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import re
 import secrets
 import shutil
 from collections import deque
@@ -23,14 +23,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgead.files import sync_folder, write_synced
+from edgead.review.layout import DAY, EVENT, FILES, RESULT, is_labeled
 from edgead.stream.sinks.arrivals import Arrivals
 from edgead.stream.sinks.folders import own_folder
 
-FILES = ("frame.png", "frame.jpg", "heatmap.jpg", "result.json")
-LAST = "result.json"  # an event has it; an emptied folder has not
 _BLOCK = 4096  # bytes; what files take on a disk comes in such blocks
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_EVENT = re.compile(r"(\d{8}T\d{6}\.\d{6})_\d{6}.*")
 _WRITING = ".writing-"
 
 _log = logging.getLogger(__name__)
@@ -115,8 +112,11 @@ class Archive:
             freed += self._drop_oldest()
 
     def _drop_oldest(self) -> int:
-        """Delete the oldest event and return its bytes; 0 where it cannot be deleted, which is said once."""
+        """Delete the oldest event and return its bytes; 0 for one that is labeled, or cannot be deleted (said once)."""
         event = self._events.popleft()
+        if is_labeled(event.path):  # it is the person's now
+            self.bytes -= event.bytes
+            return 0
         try:
             _remove_files(event.path)
         except OSError as error:
@@ -135,14 +135,14 @@ def _key(event: Path) -> str:
 
 
 def _list(folder: Path) -> list[tuple[Path, float, int]]:
-    """The events in a folder: path, date in seconds since the epoch, and bytes on the disk."""
+    """The events in a folder that nobody has labeled: path, date in seconds since the epoch, and bytes on the disk."""
     found = []
     for day in folder.iterdir():
-        if not _DAY.fullmatch(day.name) or day.is_symlink() or not day.is_dir():
+        if not DAY.fullmatch(day.name) or day.is_symlink() or not day.is_dir():
             continue
         for path in day.iterdir():
-            match = _EVENT.fullmatch(path.name)
-            if match is None or path.is_symlink() or not (path / LAST).is_file():
+            match = EVENT.fullmatch(path.name)
+            if match is None or path.is_symlink() or not (path / RESULT).is_file() or is_labeled(path):
                 continue
             taken = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=timezone.utc).timestamp()
             sizes = [_on_disk(file.stat().st_size) for name in FILES if (file := path / name).is_file()]
@@ -165,11 +165,11 @@ def _rename(draft: Path, wanted: Path) -> Path:
 
 def _remove_files(event: Path) -> None:
     """Delete an event's own files, then its folder and its day's where nothing else is in them."""
-    for name in sorted(FILES, key=lambda name: name == LAST):
+    for name in sorted(FILES, key=lambda name: name == RESULT):
         (event / name).unlink(missing_ok=True)
     with suppress(OSError):
         event.rmdir()
-        if _DAY.fullmatch(event.parent.name):
+        if DAY.fullmatch(event.parent.name):
             event.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Records what a person will want to see again: anomalies and borderline frames, under a quota and a retention.
+"""Records what a person will want to see again: anomalies, borderline frames and some good ones, under a quota.
 
 Each is a folder with the frame as it was judged, the heatmap over it and the result as JSON; see `archive`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 import time
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _JUDGED = (Verdict.OK, Verdict.REVIEW, Verdict.NG)  # their score says something
 
 
 class EventRecorder(Sink):
-    """Keeps frames of the chosen verdicts, and those whose score lies near the threshold."""
+    """Keeps frames of the chosen verdicts, those whose score lies near the threshold, and a share of the good ones."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class EventRecorder(Sink):
         *,
         verdicts: Verdicts = frozenset({Verdict.NG, Verdict.REVIEW}),
         band: float = 0.1,
+        good: float = 0.0,
         quota: Size = 10 * 10**9,
         days: float = 30.0,
         free: Size = 10**9,
@@ -40,17 +42,20 @@ class EventRecorder(Sink):
     ) -> None:
         """Take over `folder`; raises UsageError or DataError.
 
-        `band` is in calibrated score: 0.1 keeps every part within 0.1 of the threshold (0: none for that reason).
+        `band` is in calibrated score: 0.1 keeps every part within 0.1 of the threshold (0: none for that reason),
+        `good` is the share of the parts that are OK to be kept at random beside them: 0.001 keeps one of a thousand.
         At most `quota` bytes and `days` are kept, what arrived first deleted first, and `free` bytes of the disk are
         left to others. `format` of the frame: png as it was seen, jpg at a tenth of the size.
         """
         if format not in FORMATS:
             raise UsageError(f"a kept frame cannot be '{format}': {nearest(format, FORMATS)}")
         checked("the sink 'keep': band", band, 0, 1e6)
+        checked("the sink 'keep': good", good, 0, 1)
         checked("the sink 'keep': days", days, 1e-6, 1e6)
         checked("the sink 'keep': quota", quota, 1, 1e15)
         self._archive = Archive(folder, quota, days, free)
-        self._verdicts, self._band, self._format = verdicts, band, format
+        self._verdicts, self._band, self._good, self._format = verdicts, band, good, format
+        self._random = random.Random()  # noqa: S311 - nothing secret
         self._line: PipelineControl | None = None
         self._threshold, self._asked = 1.0, -math.inf  # times the bundle's; when it was asked for
 
@@ -74,8 +79,10 @@ class EventRecorder(Sink):
     def _reason(self, result: Result) -> str:
         if result.is_any(self._verdicts):
             return f"verdict {result.judged or result.verdict}"
-        near = self._band > 0 and abs(result.score - self._factor()) <= self._band
-        return "borderline score" if near and (result.judged or result.verdict) in _JUDGED else ""
+        verdict = result.judged or result.verdict
+        if self._band > 0 and verdict in _JUDGED and abs(result.score - self._factor()) <= self._band:
+            return "borderline score"
+        return "random sample" if verdict is Verdict.OK and self._random.random() < self._good else ""
 
     def _factor(self) -> float:
         """The threshold in force, asked for at most once a second; 1.0 without a line."""

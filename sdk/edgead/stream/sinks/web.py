@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
-from edgead.errors import UsageError
+from edgead.errors import DataError, UsageError
 from edgead.result import Result
+from edgead.review.archive import ReviewFolder
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame
@@ -13,19 +15,29 @@ from edgead.web.address import read_address, split_names
 from edgead.web.auth import AuthMiddleware
 from edgead.web.notifier import AsyncNotifier
 from edgead.web.pages import Hooks, Pages
+from edgead.web.review_pages import ReviewPages
 from edgead.web.server import Server
+from edgead.web.site import Site
 from edgead.web.state import DashboardState
 
 
 class Web(Sink):
     """Serves the page from a thread of its own; beyond loopback only to those who have EDGEAD_TOKEN."""
 
-    def __init__(self, address: str = "8080", *, fps: float = 10.0, station: str = "", names: str = "") -> None:
+    def __init__(
+        self,
+        address: str = "8080",
+        *,
+        fps: float = 10.0,
+        station: str = "",
+        names: str = "",
+        review: Path | None = None,
+    ) -> None:
         """Listen at once; raises UsageError.
 
         `fps` is the most pictures a second that a viewer gets of a camera, `station` the title of the page (the
         machine's name unless given), `names` further names of this machine, with commas between, under which a
-        browser may ask for the page.
+        browser may ask for the page, `review` the folder of saved events that is reviewed at /review.
         """
         if not 0 < fps <= 60:
             raise UsageError("the page's fps must be more than 0 and at most 60")
@@ -34,7 +46,10 @@ class Web(Sink):
         self._dashboard = DashboardState(self._notifier.notify)
         self._line: PipelineControl | None = None
         title = station or socket.gethostname()
-        pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, where.token, fps)
+        self._review = None if review is None else ReviewFolder(_made(review))
+        site = Site(where.token)
+        others = [] if self._review is None else ReviewPages(self._review, site).routes()
+        pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, site, fps, others)
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
         self._server = Server(AuthMiddleware(pages.app(), where.token, split_names(names), where.loopback), listening)
@@ -54,3 +69,14 @@ class Web(Sink):
     def close(self) -> None:
         self._notifier.close()
         self._server.close()
+        if self._review is not None:
+            self._review.close()
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made where the sink that keeps events has not done it yet; raises DataError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder

@@ -2,6 +2,7 @@
 // /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
 
 import { drawHistory } from "./chart.js";
+import "./theme.js";
 
 const SIGNS = { OK: "✓", NG: "✕", REVIEW: "?", INVALID: "–", LATE: "◷" };
 const SEVERITY = ["OK", "LATE", "INVALID", "REVIEW", "NG"];
@@ -59,6 +60,7 @@ function show() {
   chosen ??= state.cameras[0]?.name ?? null;
   document.title = `${state.station} – edgead`;
   $("station").textContent = state.station;
+  $("review").hidden = !state.review;
   showFacts();
   showCounts();
   showSpeed();
@@ -357,18 +359,6 @@ function marked(tag, verdict) {
   return element;
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  $("theme").textContent = theme === "dark" ? "Light" : "Dark";
-}
-
-const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-setTheme(localStorage.getItem("theme") ?? (dark ? "dark" : "light"));
-$("theme").addEventListener("click", () => {
-  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  localStorage.setItem("theme", theme);
-  setTheme(theme);
-});
 $("heatmap").addEventListener("click", (event) => {
   const button = event.currentTarget;
   button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));

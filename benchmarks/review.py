@@ -1,0 +1,164 @@
+"""Measures the review page on a folder of 100,000 events: its index, its searches, the page, and labels by keyboard.
+
+    python benchmarks/review.py --events 100000 --out benchmarks/results/<machine>/review.json
+
+Events are written as the sink `keep:` writes them, each a folder of its own, over 60 days and 3 cameras; one of a
+hundred is labeled by one person, one of a thousand by two. The page is opened in headless Chromium where it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edgead.review.archive import ReviewFolder
+from edgead.review.index import EventIndex
+from edgead.review.labels import Label, add_label
+from edgead.review.search import Query, facets, search
+from edgead.stream.sources.synthetic import Scene
+from edgead.web.address import read_address
+from edgead.web.auth import AuthMiddleware
+from edgead.web.review_pages import review_app
+from edgead.web.server import Server
+
+FIRST = 1_790_000_000.0  # seconds since the epoch
+DAYS = 60
+QUERIES = {
+    "newest": {},
+    "not labeled by me": {"labeled": "mine-open", "person": "ada"},
+    "one camera, NG": {"camera": "camera-1", "verdict": "NG"},
+    "a day": {"since": FIRST + 86400 * 20, "until": FIRST + 86400 * 21},
+    "scores from 0.9 to 1.1, nearest first": {"low": 0.9, "high": 1.1, "order": "nearest"},
+    "highest scores": {"order": "highest"},
+    "disagreements": {"labeled": "disagree"},
+    "defects of a kind": {"kind": "scratch"},
+    "part of a name": {"text": "012345"},
+    "the last page of all": {"offset": 99_900},
+}
+
+
+def write_events(folder: Path, count: int) -> None:
+    """The events; pictures are hard links to sixty frames of a synthetic camera."""
+    source = random.Random(1)
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    scene = Scene(defects=2)
+    for number in range(60):
+        cv2.imwrite(str(pictures / f"{number}.png"), scene.picture(number))
+        cv2.imwrite(str(pictures / f"{number}.jpg"), scene.picture(number))
+    for number in range(count):
+        at = FIRST + DAYS * 86400 * number / count
+        date, score = datetime.fromtimestamp(at, timezone.utc), source.lognormvariate(0, 0.5)
+        verdict = "NG" if score > 1 else "OK"
+        name = f"{date:%Y%m%dT%H%M%S.%f}_{number:06d}_camera-{number % 3}_{verdict}"
+        event = folder / f"{date:%Y-%m-%d}" / name
+        event.mkdir(parents=True)
+        told = {"verdict": verdict, "score": score, "camera": f"camera-{number % 3}", "time": at, "index": number,
+                "kept_for": f"verdict {verdict}", "frame_size": [480, 640], "regions": [], "reasons": [],
+                "model": "0" * 12, "engine": "onnx", "precision": "fp32"}  # fmt: skip
+        (event / "result.json").write_text(json.dumps(told))
+        os.link(pictures / f"{number % 60}.png", event / "frame.png")
+        os.link(pictures / f"{number % 60}.jpg", event / "heatmap.jpg")
+        if number % 100 == 0:
+            add_label(event, "ada", Label(label="defect", kind="scratch") if number % 200 else Label(label="good"))
+        if number % 1000 == 0:
+            add_label(event, "bob", Label(label="defect"))
+
+
+def timed(act: Callable[[], Any], times: int) -> dict[str, float]:
+    """Milliseconds of `act`: the median and the longest of `times`."""
+    took = []
+    for _ in range(times):
+        start = time.perf_counter()
+        act()
+        took.append(1e3 * (time.perf_counter() - start))
+    return {"median_ms": round(statistics.median(took), 2), "longest_ms": round(max(took), 2)}
+
+
+def measure_index(folder: Path, file: Path, count: int) -> dict[str, Any]:
+    with EventIndex(folder, file) as index:
+        start = time.perf_counter()
+        index.refresh()
+        figures: dict[str, Any] = {"index_built_s": round(time.perf_counter() - start, 2)}
+        assert search(index, Query()).total == count
+        figures["looked_for_new_events"] = timed(lambda: index.refresh(labels=False), 5)
+        figures["looked_for_new_labels"] = timed(index.refresh, 5)
+        figures["searches"] = {
+            name: timed(lambda q=asked: search(index, Query(**q)), 20) for name, asked in QUERIES.items()
+        }
+        figures["counts of all filters"] = timed(lambda: facets(index), 20)
+    figures["index_bytes"] = file.stat().st_size
+    return figures
+
+
+def measure_page(folder: Path, file: Path, labels: int) -> dict[str, Any]:
+    """The page from asking for it to the first picture, and labels by keyboard as fast as the page takes them."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
+    from browser import Browser
+
+    address = read_address("0", "--at", "option")
+    with ReviewFolder(folder, file) as review, address.listen() as listening, tempfile.TemporaryDirectory() as profile:
+        server = Server(AuthMiddleware(review_app(review, ""), "", frozenset(), True), listening)
+        browser = Browser(Path(profile), (1280, 800))
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/review"
+            seen = "document.querySelector('#image').naturalWidth > 0 && document.querySelector('#about b') !== null"
+            browser.open(url)
+            browser.until(seen)
+            browser.evaluate("localStorage.setItem('person', 'eve')")
+            opened = []
+            for _ in range(7):
+                browser.open("about:blank")
+                start = time.perf_counter()
+                browser.open(url)
+                browser.until(seen)
+                opened.append(1e3 * (time.perf_counter() - start))
+            start = time.perf_counter()
+            for number in range(labels):
+                place = "document.querySelector('#events [aria-current=true]').parentElement.dataset.id"
+                here = browser.evaluate(place)
+                browser.press("gdu"[number % 3])
+                browser.until(f"{place} !== {here!r} && document.querySelector('#image').complete")
+            minutes = (time.perf_counter() - start) / 60
+            said = [event for event in browser.urls if "/label" in event]
+        finally:
+            browser.close()
+            server.close()
+    page = {"median_ms": round(statistics.median(opened), 1), "longest_ms": round(max(opened), 1)}
+    return {"page_opens": page, "labels_a_minute": round(labels / minutes), "labels_sent": len(said)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--labels", type=int, default=300)
+    parser.add_argument("--folder", type=Path, help="where the events are written, or lie already")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary) / "saved"
+        if not folder.exists():
+            write_events(folder, given.events)
+        file = Path(temporary) / "index.sqlite"
+        figures = {"events": given.events, **measure_index(folder, file, given.events)}
+        figures |= measure_page(folder, file, given.labels)
+    text = json.dumps(figures, indent=1) + "\n"
+    if given.out is not None:
+        given.out.write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
