@@ -83,6 +83,17 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     textures: Annotated[
         str, option("Folder of texture images for pseudo-anomalies.", shown_default="procedural ones")
     ] = ""
+    data_license: Annotated[
+        str,
+        option(
+            "Terms of the images, such as own or CC-BY-4.0.",
+            metavar="NAME",
+            shown_default="what a license file beside them says",
+        ),
+    ] = ""
+    commercial: Annotated[bool, option("Refuse weights, images and textures that are not free for commercial use.")] = (
+        False
+    )
     program: Annotated[
         str,
         option("Also keep the network for `edgead compile --via torch-tensorrt`.", metavar="FILE.pt2"),

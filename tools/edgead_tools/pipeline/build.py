@@ -38,6 +38,7 @@ from edgead_tools.pipeline.build_page import BuildSummary, report_build, scored_
 from edgead_tools.pipeline.calibrate import calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
+from edgead_tools.pipeline.licenses import check_commercial, licenses_of
 from edgead_tools.pipeline.outliers import exclude, report_outliers
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
@@ -69,6 +70,8 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
     method = create_method(config.method, config.preset, config.options)
     _check_needs(config, method)
     dataset = exclude(open_dataset(config.data), config.exclude)
+    if config.commercial:
+        check_commercial(licenses_of(config, method, dataset))
     with open_run(config, fresh=fresh) as folder:
         if finish and not has_training(folder):
             raise UsageError(f"there is no unfinished training for {config.bundle_path}: build without --finish")
@@ -133,7 +136,8 @@ def _build(
     program = ExportedProgramFile.of(trained) if config.program else None
     record = exported.card() | (program.card() if program else {})
     left = (*dataset.left, *checked.rejected)
-    provenance = provenance_of(config, checked, images.parts, left, trained) | {"export": record}
+    licenses = licenses_of(config, method, dataset)
+    provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | {"export": record}
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
     calibrate(config, draft, images, trained.out_of_fold, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)

@@ -66,6 +66,7 @@ def run_demo(
         out=str(folder / "solar-cells-memory.edgead"),
         budget="0",
         seed=seed,
+        data_license="CC-BY-NC-SA-4.0",
         options={"flips": True},  # a mirrored cell is a cell
     )
     memory = _judged(build(config, reporter, fresh=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from platform import python_version
@@ -22,7 +22,12 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-pytho
 
 
 def provenance_of(
-    config: BuildConfig, checked: Checked, parts: Split, left: Sequence[LeftOut], trained: Trained
+    config: BuildConfig,
+    checked: Checked,
+    parts: Split,
+    left: Sequence[LeftOut],
+    trained: Trained,
+    licenses: Mapping[str, str],
 ) -> dict[str, Any]:
     """Configuration, versions, data and training, as plain values for the manifest."""
     card: dict[str, Any] = as_text(
@@ -40,7 +45,8 @@ def provenance_of(
                 "left_out": [{"name": one.path.name, "reason": one.reason} for one in left],
             },
             "training": trained.report | {"threads": config.threads or torch.get_num_threads()},
-            "licenses": {entry["name"]: entry["license"] for entry in trained.report["weights"]},
+            "licenses": dict(licenses)
+            | {entry["name"]: entry["license"] for entry in trained.report["weights"] if entry["published"]},
         }
     )
     return card
