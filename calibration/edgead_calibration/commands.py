@@ -85,7 +85,7 @@ def threshold(
         raise UsageError(f"nothing to write to {out}: say which rate to set with --false-alarm-rate")
     if page is not None:
         _write_page(page, opened, Costs(cost_miss, cost_alarm, defect_rate), defects)
-    _show(opened.manifest, old)
+    _print_thresholds(opened.manifest, old)
 
 
 def _write_page(page: Path, bundle: Bundle, costs: Costs, defects: Path | None) -> None:
@@ -147,7 +147,7 @@ def calibrate(
     finally:
         _say(check.findings(opened.manifest.health))
     _say(_of_the_fit(opened.manifest, manifest))
-    _show(write_bundle(out or bundle, manifest, opened.members()).manifest, opened.manifest)
+    _print_thresholds(write_bundle(out or bundle, manifest, opened.members()).manifest, opened.manifest)
 
 
 def _say(sentences: Iterable[str]) -> None:
@@ -170,7 +170,7 @@ def _of_the_fit(old: Manifest, new: Manifest) -> Iterator[str]:
     yield from filter(None, {moved_in_words(b.good_scores, a.thresholds, b.thresholds) for a, b in pairs})
 
 
-def _show(manifest: Manifest, old: Manifest | None = None) -> None:
+def _print_thresholds(manifest: Manifest, old: Manifest | None = None) -> None:
     from edgead_calibration.thresholds import threshold_summary
 
     for index, artifact in enumerate(manifest.artifacts):

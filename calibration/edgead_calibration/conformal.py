@@ -61,10 +61,10 @@ def correct_optimism(scores: Sequence[float] | Array, seen: Sequence[bool] | NDA
     known, new = values[mask], values[~mask]
     if len(known) < MINIMUM or len(new) < MINIMUM:
         return Corrected(values.copy(), 0.0, 1.0, 0.0)
-    center, spread = float(np.median(known)), max(_spread(values), 1e-12)
+    center, spread = float(np.median(known)), max(_upper_deviation(values), 1e-12)
     parts = float(np.sqrt(1 / len(known) + 1 / len(new)))
     shift = _damped(float(np.median(new)) - center, MEDIAN_ERROR * parts * spread)
-    ratio = max(_spread(new), 1e-3 * spread) / max(_spread(known), 1e-3 * spread)
+    ratio = max(_upper_deviation(new), 1e-3 * spread) / max(_upper_deviation(known), 1e-3 * spread)
     stretch = float(np.exp(min(_damped(float(np.log(ratio)), SPREAD_ERROR * parts), np.log(MOST_STRETCH))))
     corrected = values.copy()
     corrected[mask] = center + shift + stretch * (known - center)
@@ -80,7 +80,7 @@ def carry_over(scores: Sequence[float], before: Sequence[float], after: Sequence
     return second.mean() + growth * (np.asarray(scores, np.float64) - first.mean()), growth
 
 
-def _spread(values: Array) -> float:
+def _upper_deviation(values: Array) -> float:
     """The standard deviation that the upper half tells: its mean distance from the median, without the largest."""
     low, high = np.quantile(values, UPPER)
     inside = values[(values >= low) & (values <= high)]

@@ -67,8 +67,8 @@ def fp32_nodes(network: bytes, inputs: Inputs) -> dict[str, str]:
     return found
 
 
-def to_fp16(network: bytes, kept: Collection[str]) -> bytes:
-    """The network in FP16 but for the nodes named in `kept`, as ONNX bytes of opset 19 or later; Q/DQ nodes too."""
+def to_fp16(network: bytes, fp32: Collection[str]) -> bytes:
+    """The network in FP16 but for the nodes in `fp32`, as ONNX bytes of opset 19 or later; Q/DQ nodes too."""
     model = _at_opset(named(network))
     _enlarge_scales(model)
     kinds = float_tensors(model)
@@ -103,11 +103,11 @@ def to_fp16(network: bytes, kept: Collection[str]) -> bytes:
         return casts[name, is_half]
 
     for node in graph.node:
-        is_half = node.name not in kept and node.op_type not in _OWN_TYPE
+        is_half = node.name not in fp32 and node.op_type not in _OWN_TYPE
         if node.op_type == "QuantizeLinear":  # takes what there is
             is_half = node.input[0] in half
         elif node.op_type == "DequantizeLinear":  # gives what is wanted
-            is_half = not any(reader in kept for reader in readers.get(node.output[0], ()))
+            is_half = not any(reader in fp32 for reader in readers.get(node.output[0], ()))
         for position, name in enumerate(node.input):
             fixed = _PARAMETERS.get(node.op_type, ())
             if position not in fixed and (name in kinds or name in constants or name == graph.input[0].name):

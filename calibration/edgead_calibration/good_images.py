@@ -41,7 +41,7 @@ def thumbnail(image: ImageU8) -> Thumbnail:
     return np.asarray(cells - cells.mean(), np.float32)
 
 
-class Parts:
+class PartNumbers:
     """Numbers pictures by the part they show: those that hardly differ from an earlier one have its number."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Parts:
 
 def part_numbers(thumbnails: Iterable[Thumbnail]) -> list[int]:
     """A number for each thumbnail, in order; equal where two show one part."""
-    parts = Parts()
+    parts = PartNumbers()
     for one in thumbnails:
         parts.add(one)
     return parts.numbers
@@ -98,7 +98,7 @@ class GoodImages:
 
     names: list[str] = field(default_factory=list)  # of those taken
     left: list[LeftOut] = field(default_factory=list)
-    parts: Parts = field(default_factory=Parts)
+    parts: PartNumbers = field(default_factory=PartNumbers)
     stats: list[ImageStats] = field(default_factory=list)
     _seen: dict[bytes, str] = field(default_factory=dict)
 

@@ -29,22 +29,22 @@ def measure_good(image: ImageU8) -> ImageStats:
     return replace(measure(image), sample=_NONE)
 
 
-def fit_profile(signs: Sequence[ImageStats]) -> HealthProfile:
+def fit_profile(stats: Sequence[ImageStats]) -> HealthProfile:
     """The profile of good images that were measured; raises DataError without any."""
-    if not signs:
+    if not stats:
         raise DataError("a health profile needs at least one good image: give some")
-    pictures = np.stack([one.thumbnail for one in signs])
+    pictures = np.stack([one.thumbnail for one in stats])
     reference = pictures.mean(axis=0).round().astype(np.uint8)
     places = [offset(picture, reference) for picture in pictures]
-    sizes = Counter(one.size for one in signs)
+    sizes = Counter(one.size for one in stats)
     return HealthProfile(
-        images=len(signs),
+        images=len(stats),
         sizes=tuple(sorted(sizes)) if len(sizes) <= SIZES else (),
-        brightness=_range([one.brightness for one in signs]),
-        contrast=_range([one.contrast for one in signs]),
-        saturated=_range([one.saturated for one in signs]),
-        sharpness=_range([one.sharpness for one in signs]),
-        color=_range([one.color for one in signs]),
+        brightness=_range([one.brightness for one in stats]),
+        contrast=_range([one.contrast for one in stats]),
+        saturated=_range([one.saturated for one in stats]),
+        sharpness=_range([one.sharpness for one in stats]),
+        color=_range([one.color for one in stats]),
         reach=(max(abs(right) for right, *_ in places), max(abs(down) for _, down, *_ in places)),
         likeness=min(best for _, _, best, _ in places),
         likeness_of_color=min(red_over_blue(picture, reference) for picture in pictures),

@@ -33,7 +33,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LayerBlock:
     """Layers up to the next linear one or sum, as networks are built: what is quantized or reverted together."""
 
     name: str
@@ -55,13 +55,13 @@ def named(network: bytes) -> ModelProto:
     return model
 
 
-def blocks(model: ModelProto) -> list[Block]:
+def blocks(model: ModelProto) -> list[LayerBlock]:
     """The layers that may be quantized, in blocks, in the order of computation."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     tail = after_comparison(graph)
     readers = _readers(graph)
-    found: list[Block] = []
+    found: list[LayerBlock] = []
     held: list[tuple[Layer, str]] = []
     taken: Counter[str] = Counter()
 
@@ -70,7 +70,7 @@ def blocks(model: ModelProto) -> list[Block]:
             label = _label([label for _, label in held])
             taken[label] += 1
             name = label if taken[label] == 1 else f"{label}#{taken[label]}"
-            found.append(Block(name, tuple(layer for layer, _ in held)))
+            found.append(LayerBlock(name, tuple(layer for layer, _ in held)))
             held.clear()
 
     for node in graph.node:
@@ -96,10 +96,10 @@ def after_comparison(graph: GraphProto) -> set[str]:
     constants = {tensor.name for tensor in graph.initializer}
     reached: set[str] = set()
     names: set[str] = set()
-    makers = {output: node for node in graph.node for output in node.output}
-    begun = _searches(graph, makers) | _sums_of_squares(graph)
+    producers = {output: node for node in graph.node for output in node.output}
+    begun = _searches(graph, producers) | _sums_of_squares(graph)
     for node in graph.node:
-        begins = node.name in begun or _is_comparison(node, constants, makers)
+        begins = node.name in begun or _is_comparison(node, constants, producers)
         if begins or not reached.isdisjoint(node.input):
             names.add(node.name)
             reached.update(node.output)
@@ -131,22 +131,22 @@ def _is_sum(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
     return node.op_type == "Add" and constants.keys().isdisjoint(node.input)
 
 
-def _is_comparison(node: NodeProto, constants: set[str], makers: dict[str, NodeProto]) -> bool:
+def _is_comparison(node: NodeProto, constants: set[str], producers: dict[str, NodeProto]) -> bool:
     """A difference of two activations, unless one is the other's mean: that is a normalization."""
     if node.op_type != "Sub" or not constants.isdisjoint(node.input):
         return False
     first, second = node.input
-    mean = makers.get(second)
+    mean = producers.get(second)
     return mean is None or not (mean.op_type == "ReduceMean" and mean.input[0] == first)
 
 
-def _searches(graph: GraphProto, makers: dict[str, NodeProto]) -> set[str]:
+def _searches(graph: GraphProto, producers: dict[str, NodeProto]) -> set[str]:
     """The linear nodes that lead to a minimum: a search for the nearest patch, from the projection on."""
     found: set[str] = set()
     for node in graph.node:
         if node.op_type != "ReduceMin":
             continue
-        while (before := makers.get(node.input[0])) is not None and before.op_type in LINEAR:
+        while (before := producers.get(node.input[0])) is not None and before.op_type in LINEAR:
             found.add(before.name)
             node = before
             if node.op_type == "Conv":  # the projection; what leads to it is the network
@@ -156,10 +156,10 @@ def _searches(graph: GraphProto, makers: dict[str, NodeProto]) -> set[str]:
 
 def is_searched(graph: GraphProto, tensor: str) -> bool:
     """Whether a tensor is the distance to the nearest patch, brought into the shape of a map."""
-    makers = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
     names = [tensor]
     while names:
-        node = makers.get(names.pop())
+        node = producers.get(names.pop())
         if node is not None and node.op_type == "ReduceMin":
             return True
         if node is not None and node.op_type in ("Add", "Reshape", "Transpose"):
@@ -193,8 +193,8 @@ def _label(weights: list[str]) -> str:
     return ".".join(parts[0] for parts in alike).removeprefix("network.") or weights[0]
 
 
-def chosen(all_blocks: list[Block], kept: set[str], *, depthwise: bool) -> Iterator[str]:
-    """The names of the layers to quantize: those of blocks that are not `kept`, depthwise ones only if asked."""
+def chosen(all_blocks: list[LayerBlock], reverted: set[str], *, depthwise: bool) -> Iterator[str]:
+    """The names of the layers to quantize: those of blocks that are not `reverted`, depthwise ones only if asked."""
     for block in all_blocks:
-        if block.name not in kept:
+        if block.name not in reverted:
             yield from (layer.name for layer in block.layers if depthwise or not layer.depthwise)

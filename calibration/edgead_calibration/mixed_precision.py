@@ -24,9 +24,9 @@ def fewest(blocks: Sequence[str], passes: Passes) -> frozenset[str] | None:
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if passes(frozenset(blocks[:middle])) else (middle + 1, high)
-    kept = list(blocks[:high])
-    for name in kept[-2::-1]:
-        without = frozenset(kept) - {name}
+    reverted = list(blocks[:high])
+    for name in reverted[-2::-1]:
+        without = frozenset(reverted) - {name}
         if passes(without):
-            kept.remove(name)
-    return frozenset(kept)
+            reverted.remove(name)
+    return frozenset(reverted)

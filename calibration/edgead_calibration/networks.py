@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from edgead_calibration.activations import Inputs
 from edgead_calibration.fp16 import fp32_nodes, to_fp16
-from edgead_calibration.layers import Block, activations_of, blocks, chosen, named
+from edgead_calibration.layers import LayerBlock, activations_of, blocks, chosen, named
 from edgead_calibration.ranges import observe, quantize
 from edgead_calibration.recipe import Int8
 from edgead_calibration.rules import violations
@@ -24,16 +24,16 @@ STATISTICS = 16  # images to which the statistics of a quantized network are ref
 class QuantizedModelFactory:
     """Makes networks of one precision. Both functions take the names of the blocks that stay as they are."""
 
-    blocks: list[Block]
+    blocks: list[LayerBlock]
     make: Callable[[Collection[str]], bytes]  # what may be shipped
     draft: Callable[[Collection[str]], bytes]  # the same without refitted statistics, in a fraction of the time
     fp32_nodes: dict[str, str]  # nodes that stay FP32 for their values' sake, and why
     is_tensorrt: bool
 
-    def share(self, kept: Collection[str]) -> float:
-        """The share of the weights, in bytes of FP32, that is not in a kept block."""
+    def share(self, reverted: Collection[str]) -> float:
+        """The share of the weights, in bytes of FP32, that is not in a reverted block."""
         total = sum(block.weights for block in self.blocks)
-        return sum(block.weights for block in self.blocks if block.name not in kept) / total if total else 0.0
+        return sum(block.weights for block in self.blocks if block.name not in reverted) / total if total else 0.0
 
 
 def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactory:
@@ -43,12 +43,14 @@ def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactor
     found = fp32_nodes(network, inputs) if is_tensorrt else {}
     statistics = FeatureStatistics(network, inputs[:STATISTICS], unoptimized=is_tensorrt)
 
-    def draft(kept: Collection[str]) -> bytes:
-        made = quantize(observed, settings.form, kept, depthwise=settings.depthwise, reduce_range=settings.reduce_range)
+    def draft(reverted: Collection[str]) -> bytes:
+        made = quantize(
+            observed, settings.form, reverted, depthwise=settings.depthwise, reduce_range=settings.reduce_range
+        )
         return to_fp16(made, found) if is_tensorrt else made
 
-    def make(kept: Collection[str]) -> bytes:
-        return statistics.refit(draft(kept))
+    def make(reverted: Collection[str]) -> bytes:
+        return statistics.refit(draft(reverted))
 
     return QuantizedModelFactory(observed.blocks, make, draft, found, is_tensorrt)
 
@@ -59,8 +61,8 @@ def fp16(network: bytes, inputs: Inputs) -> QuantizedModelFactory:
     model = named(network)
     parts = blocks(model)
 
-    def make(kept: Collection[str]) -> bytes:
-        held = set(chosen([part for part in parts if part.name in kept], set(), depthwise=True))
+    def make(reverted: Collection[str]) -> bytes:
+        held = set(chosen([part for part in parts if part.name in reverted], set(), depthwise=True))
         return to_fp16(network, found.keys() | held | set(activations_of(model.graph, held)))
 
     return QuantizedModelFactory(parts, make, make, found, is_tensorrt=True)

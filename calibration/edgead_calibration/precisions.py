@@ -31,7 +31,7 @@ FASTER = 0.95  # of FP32's time; what gains less than that is no reason to take 
 PROBES = 4  # good and anomalous images each, on which the effect of every block is measured
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class PrecisionResult(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one precision on one engine; a bundle records it under provenance `precisions`."""
 
     precision: Precision
@@ -69,8 +69,8 @@ def add_precisions(
     precisions: Collection[str] = (),
     seed: int = 0,
     mixed: bool = True,
-) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
-    """The bundle's manifest and members with the recipe's precisions (or those named), and a record of each trial.
+) -> tuple[Manifest, dict[str, bytes], list[PrecisionResult]]:
+    """The bundle's manifest and members with the recipe's precisions (or those named), and a record of each result.
 
     A precision that was there for the same engine is replaced. With `mixed`, blocks are reverted to FP32 until the
     tolerances hold; without it what does not hold is left out. Raises BundleError for a bundle without an FP32 network.
@@ -81,12 +81,12 @@ def add_precisions(
         for one in bundle.manifest.artifacts
     ]
     members = bundle.members()
-    trials: list[Trial] = []
+    results: list[PrecisionResult] = []
     try:
         for precision in [p for p in recipe.precisions if p != "fp32" and (p in precisions or not precisions)]:
-            for artifact, added, trial in work.attempt(precision):
-                trials.append(trial)
-                artifacts = [one for one in artifacts if (one.precision, one.engine) != (precision, trial.engine)]
+            for artifact, added, result in work.attempt(precision):
+                results.append(result)
+                artifacts = [one for one in artifacts if (one.precision, one.engine) != (precision, result.engine)]
                 if artifact is not None:
                     artifacts.append(artifact)
                     members |= added
@@ -94,14 +94,14 @@ def add_precisions(
         work.close()
     gone = _names(bundle.manifest.artifacts) - _names(artifacts)
     members = {name: data for name, data in members.items() if name not in gone}
-    record = _record(bundle.manifest.provenance, trials, work)
+    record = _provenance(bundle.manifest.provenance, results, work)
     manifest = msgspec.structs.replace(
         bundle.manifest,
         artifacts=tuple(sorted(artifacts, key=lambda one: _rank(one, record["trials"]))),
         provenance={**bundle.manifest.provenance, "precisions": record},
         members=list_members(members),
     )
-    return manifest, members, trials
+    return manifest, members, results
 
 
 class _Work:
@@ -139,7 +139,7 @@ class _Work:
                 self.references[engine] = read(self.detectors[engine], self.frames, on_progress)
         return self.detectors[engine], self.references[engine]
 
-    def attempt(self, precision: Precision) -> list[tuple[Artifact | None, dict[str, bytes], Trial]]:
+    def attempt(self, precision: Precision) -> list[tuple[Artifact | None, dict[str, bytes], PrecisionResult]]:
         """Quantize, revert blocks until every engine keeps the tolerances, and measure it on each."""
         with self.reporter.stage(f"{precision} ranges"):
             if precision == "int8":
@@ -156,7 +156,7 @@ class _Work:
             network = factory.make(reverted)
         results = []
         for engine in self.engines:
-            trial = Trial(
+            result = PrecisionResult(
                 precision=precision,
                 engine=engine,
                 reverted=tuple(sorted(reverted)),
@@ -167,47 +167,47 @@ class _Work:
                 size_fp32=len(self.network),
                 runtime=runtime(self.bundle, engine),
             )
-            results.append(self._try(factory, like, network, trial))
+            results.append(self._try(factory, like, network, result))
         return results
 
     def _try(
-        self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes, trial: Trial
-    ) -> tuple[Artifact | None, dict[str, bytes], Trial]:
-        found, wrong = self._faults(factory, like, network, trial.engine)
+        self, factory: networks.QuantizedModelFactory, like: Artifact, network: bytes, result: PrecisionResult
+    ) -> tuple[Artifact | None, dict[str, bytes], PrecisionResult]:
+        found, wrong = self._faults(factory, like, network, result.engine)
         if found is not None:
-            _, reference = self.reference(trial.engine)
-            trial = msgspec.structs.replace(trial, comparison=compare(reference, found, self.rate))
-        if not wrong and trial.share < LEAST:
-            wrong = [f"only {trial.share:.0%} of its weights can be {trial.precision}"]
+            _, reference = self.reference(result.engine)
+            result = msgspec.structs.replace(result, comparison=compare(reference, found, self.rate))
+        if not wrong and result.share < LEAST:
+            wrong = [f"only {result.share:.0%} of its weights can be {result.precision}"]
         if found is None or wrong:
-            trial = msgspec.structs.replace(trial, reason="; ".join(wrong))
-            self.reporter.say(trial_in_words(trial))
-            return None, {}, trial
-        exact, _ = self.reference(trial.engine)
-        tag = f"{trial.precision}-{trial.engine}"
-        with open_probe(self.bundle, network, like, trial.engine) as detector:
-            if runs_here(self.bundle, trial.engine):
+            result = msgspec.structs.replace(result, reason="; ".join(wrong))
+            self.reporter.say(in_words(result))
+            return None, {}, result
+        exact, _ = self.reference(result.engine)
+        tag = f"{result.precision}-{result.engine}"
+        with open_probe(self.bundle, network, like, result.engine) as detector:
+            if runs_here(self.bundle, result.engine):
                 times = milliseconds([detector, exact], self.frames.judged())
-                trial = msgspec.structs.replace(trial, milliseconds=times[0], milliseconds_fp32=times[1])
+                result = msgspec.structs.replace(result, milliseconds=times[0], milliseconds_fp32=times[1])
             golden = record_golden(self.bundle, detector, self.exact, tag)
-        form = f".{self.recipe.int8.form}" if trial.precision == "int8" else ""
+        form = f".{self.recipe.int8.form}" if result.precision == "int8" else ""
         artifact = msgspec.structs.replace(
             like,
-            member=f"model.{trial.precision}{form}.onnx",
-            engine=trial.engine,
+            member=f"model.{result.precision}{form}.onnx",
+            engine=result.engine,
             batches=self.recipe.batches,
-            **self._fitted(found, trial.engine),
+            **self._fitted(found, result.engine),
             golden=tuple(golden.maps),
             golden_scores=golden.scores,
             tolerance=golden.tolerance,
             score_tolerance=golden.score_tolerance,
         )
         if lost := passed(self.bundle.manifest, artifact, artifact.thresholds):
-            trial = msgspec.structs.replace(trial, reason=f"{', '.join(lost)}, a planted anomaly, is not NG")
-            self.reporter.say(trial_in_words(trial))
-            return None, {}, trial
-        self.reporter.say(trial_in_words(trial))
-        return artifact, {artifact.member: network, **golden.maps}, trial
+            result = msgspec.structs.replace(result, reason=f"{', '.join(lost)}, a planted anomaly, is not NG")
+            self.reporter.say(in_words(result))
+            return None, {}, result
+        self.reporter.say(in_words(result))
+        return artifact, {artifact.member: network, **golden.maps}, result
 
     def _fitted(self, found: Readings, engine: str) -> dict[str, Any]:
         """Thresholds and good scores of a network: those of all good images, carried over from FP32 by the images that
@@ -281,9 +281,9 @@ def _names(artifacts: Sequence[Artifact]) -> set[str]:
     return {name for artifact in artifacts for name in (artifact.member, *artifact.golden)}
 
 
-def _record(provenance: dict[str, Any], trials: list[Trial], work: _Work) -> dict[str, Any]:
-    """What the bundle keeps of all trials: the new ones, and older ones of other precisions and engines."""
-    new = {(one.precision, one.engine) for one in trials}
+def _provenance(provenance: dict[str, Any], results: list[PrecisionResult], work: _Work) -> dict[str, Any]:
+    """What the bundle keeps of all results: the new ones, and older ones of other precisions and engines."""
+    new = {(one.precision, one.engine) for one in results}
     old = provenance.get("precisions", {}).get("trials", [])
     return {
         "recipe": msgspec.to_builtins(work.recipe),
@@ -292,12 +292,12 @@ def _record(provenance: dict[str, Any], trials: list[Trial], work: _Work) -> dic
         "anomalous": len(work.frames.anomalous),
         "trials": [
             *(one for one in old if (one["precision"], one["engine"]) not in new),
-            *(msgspec.to_builtins(one) for one in trials),
+            *(msgspec.to_builtins(one) for one in results),
         ],
     }
 
 
-def _rank(artifact: Artifact, trials: Sequence[dict[str, Any]]) -> tuple[int, float]:
+def _rank(artifact: Artifact, records: Sequence[dict[str, Any]]) -> tuple[int, float]:
     """Where an artifact stands in its bundle: the fastest first, and before FP32 only what is faster than it.
 
     What could not be timed here stands before FP32, INT8 before FP16.
@@ -305,10 +305,12 @@ def _rank(artifact: Artifact, trials: Sequence[dict[str, Any]]) -> tuple[int, fl
     if artifact.precision == "fp32":
         return 1, 0.0
     key = artifact.precision, artifact.engine
-    trial = next((msgspec.convert(one, Trial) for one in trials if (one["precision"], one["engine"]) == key), None)
-    if trial is None or trial.is_faster is None or trial.milliseconds is None:
+    result = next(
+        (msgspec.convert(one, PrecisionResult) for one in records if (one["precision"], one["engine"]) == key), None
+    )
+    if result is None or result.is_faster is None or result.milliseconds is None:
         return 0, float(("int8", "fp16").index(artifact.precision))
-    return (0 if trial.is_faster else 2), trial.milliseconds
+    return (0 if result.is_faster else 2), result.milliseconds
 
 
 def _counted(fp32_nodes: dict[str, str]) -> dict[str, int]:
@@ -316,17 +318,17 @@ def _counted(fp32_nodes: dict[str, str]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def trial_in_words(trial: Trial) -> str:
+def in_words(result: PrecisionResult) -> str:
     """What a precision costs and gains, or why it is left out."""
-    if not trial.shipped:
-        return f"{trial.precision} on {trial.engine} is left out: {trial.reason}"
-    text = f"{trial.precision} on {trial.engine}: {trial.size / 1e6:.1f} MB of {trial.size_fp32 / 1e6:.1f}"
-    if trial.comparison is not None:
-        text += f", maps differ by {trial.comparison.map_mean:.3f} on average"
-        text += f", scores' rank correlation {trial.comparison.spearman:.4f}"
-    if trial.reverted:
-        text += f", {len(trial.reverted)} blocks reverted to FP32"
-    if trial.milliseconds is not None and trial.milliseconds_fp32 is not None:
-        text += f", {trial.milliseconds:.1f} ms where FP32 takes {trial.milliseconds_fp32:.1f}"
-        text += "" if trial.is_faster else ": not faster here, so `auto` stays with FP32"
+    if not result.shipped:
+        return f"{result.precision} on {result.engine} is left out: {result.reason}"
+    text = f"{result.precision} on {result.engine}: {result.size / 1e6:.1f} MB of {result.size_fp32 / 1e6:.1f}"
+    if result.comparison is not None:
+        text += f", maps differ by {result.comparison.map_mean:.3f} on average"
+        text += f", scores' rank correlation {result.comparison.spearman:.4f}"
+    if result.reverted:
+        text += f", {len(result.reverted)} blocks reverted to FP32"
+    if result.milliseconds is not None and result.milliseconds_fp32 is not None:
+        text += f", {result.milliseconds:.1f} ms where FP32 takes {result.milliseconds_fp32:.1f}"
+        text += "" if result.is_faster else ": not faster here, so `auto` stays with FP32"
     return text

@@ -25,7 +25,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgead_calibration.layers import ACTIVATIONS, WEIGHTED, Block, activations_of, blocks, chosen, named
+from edgead_calibration.layers import ACTIVATIONS, WEIGHTED, LayerBlock, activations_of, blocks, chosen, named
 
 Method = Literal["minmax", "entropy", "percentile"]
 Form = Literal["cpu", "tensorrt"]
@@ -54,7 +54,7 @@ class Observed:
     """A network, its blocks, and the range of every tensor that may be quantized."""
 
     model: ModelProto
-    blocks: list[Block]
+    blocks: list[LayerBlock]
     ranges: TensorsData
 
 
@@ -88,16 +88,21 @@ def observe(network: bytes, images: Inputs, method: Method) -> Observed:
 
 
 def quantize(
-    observed: Observed, form: Form, kept: Collection[str] = (), *, depthwise: bool = True, reduce_range: bool = False
+    observed: Observed,
+    form: Form,
+    reverted: Collection[str] = (),
+    *,
+    depthwise: bool = True,
+    reduce_range: bool = False,
 ) -> bytes:
-    """The network in INT8 but for the blocks named in `kept`, as ONNX bytes; the same call gives the same bytes.
+    """The network in INT8 but for the blocks named in `reverted`, as ONNX bytes; the same call gives the same bytes.
 
     `depthwise` says whether depthwise convolutions are quantized, `reduce_range` keeps weights to 7 bits, without
     which processors that have AVX2 or AVX-512 and no VNNI add up two products beyond 16 bits and saturate.
     """
     model = ModelProto()
     model.CopyFrom(observed.model)
-    layers = set(chosen(observed.blocks, set(kept), depthwise=depthwise))
+    layers = set(chosen(observed.blocks, set(reverted), depthwise=depthwise))
     if not layers:
         return bytes(model.SerializeToString(deterministic=True))
     quantizer = QDQQuantizer(

@@ -28,7 +28,7 @@ class _Walk:
         self._model = onnx.load_from_string(network)
         graph = self._model.graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._makers = {output: node for node in graph.node for output in node.output}
+        self._producers = {output: node for node in graph.node for output in node.output}
         self._readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
@@ -65,15 +65,15 @@ class _Walk:
             yield f"{node.name}: an activation has a scale per channel"
         if any(reader.op_type != DQ for reader in self._readers.get(node.output[0], [])):
             yield f"{node.name}: quantized values are read by something else than {DQ}"
-        maker = self._makers.get(node.input[0])
-        if maker is not None and maker.op_type in WEIGHTED and self._feeds_activation(node):
-            yield f"{node.name}: stands between {maker.name} and its activation function, so that they are not fused"
+        producer = self._producers.get(node.input[0])
+        if producer is not None and producer.op_type in WEIGHTED and self._feeds_activation(node):
+            yield f"{node.name}: stands between {producer.name} and its activation function, so that they are not fused"
 
     def _dequantize(self, node: NodeProto) -> Iterator[str]:
         constant = self._constants.get(node.input[0])
         if constant is None:
-            maker = self._makers.get(node.input[0])
-            if maker is None or maker.op_type != Q:
+            producer = self._producers.get(node.input[0])
+            if producer is None or producer.op_type != Q:
                 yield f"{node.name}: dequantizes what no {Q} made"
             return
         if constant.data_type == TensorProto.INT32:

@@ -126,11 +126,11 @@ def _whitenings(graph: GraphProto) -> list[NodeProto]:
 def _standardizations(graph: GraphProto) -> list[tuple[NodeProto, NodeProto]]:
     """Pairs of `x - constant` and `x / constant` that end in an output."""
     constants = {tensor.name for tensor in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
     found = []
     for output in graph.output:
-        spread = makers[output.name]
-        usual = makers.get(spread.input[0])
+        spread = producers[output.name]
+        usual = producers.get(spread.input[0])
         if usual is None or (usual.op_type, spread.op_type) != ("Sub", "Div"):
             continue
         if {usual.input[1], spread.input[1]} <= constants:

@@ -128,7 +128,7 @@ def measure_here(
     return found | {"memory_mib": memory} | sizes | ended
 
 
-def percentiles(times: Sequence[float]) -> dict[str, float]:
+def summarize(times: Sequence[float]) -> dict[str, float]:
     """Percentiles, mean and least of times in milliseconds, and how many there are."""
     shares = {f"p{share}": float(np.percentile(times, share)) for share in (50, 95, 99)}
     found = shares | {"mean": float(np.mean(times)), "least": float(np.min(times))}
@@ -214,7 +214,7 @@ def _network(detector: Detector, frames: Sequence[ImageU8], settings: BenchSetti
     """The network alone, its input ready: what the engine itself says of frames that need no resizing."""
     spec = detector.bundle.manifest.input
     ready = [resize(frame, spec.height, spec.width) for frame in frames]
-    return percentiles(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
+    return summarize(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
 
 
 def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, dict[str, float]]:
@@ -230,7 +230,7 @@ def _end_to_end(detector: Detector, frames: Sequence[ImageU8], settings: BenchSe
 
     total = _repeat(call, frames, settings)
     columns = zip(("preprocess", "network", "postprocess"), zip(*stages[-len(total) :], strict=True), strict=True)
-    return {"total": percentiles(total)} | {name: percentiles(times) for name, times in columns}
+    return {"total": summarize(total)} | {name: summarize(times) for name, times in columns}
 
 
 def _batches(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:

@@ -66,7 +66,7 @@ class Detector(Reader):
     def __call__(self, image: Picture, *, color: str = "bgr") -> Result:
         """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, a file's path, or a picture of PIL's, whose
         color order is its own; raises DataError for anything else. The result keeps the image (`Result.image`)."""
-        return self._judge([image], color, 0)[0]
+        return self._classify([image], color, 0)[0]
 
     def predict(self, images: Iterable[Picture], *, color: str = "bgr") -> list[Result]:
         """Judge arrays, image files or pictures of PIL's, in order; raises DataError for one that is not usable."""
@@ -74,10 +74,10 @@ class Detector(Reader):
             raise DataError("predict takes several images: give a list, or call detector(image) for one array")
         items, results = iter(images), list[Result]()
         while chunk := list(itertools.islice(items, self.batch)):  # what is cheaper judged at once
-            results += self._judge(chunk, color, len(results))
+            results += self._classify(chunk, color, len(results))
         return results
 
-    def _judge(self, items: Sequence[Picture], color: str, first: int) -> list[Result]:
+    def _classify(self, items: Sequence[Picture], color: str, first: int) -> list[Result]:
         """The results of images in any of the forms that are taken, numbered from `first`; each keeps its image."""
         opened = [self._open(item, color, index) for index, item in enumerate(items, start=first)]
         results = self.detect_many([frame for frame, _ in opened])
@@ -150,7 +150,7 @@ class Detector(Reader):
         score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
         threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
         branches = reading.branches
-        verdict = ops.judge(score, rules)
+        verdict = ops.classify(score, rules)
         unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
         regions = () if verdict is Verdict.OK else ops.find_regions(grid_map, size, min_area=rules.min_area)
         if verdict is Verdict.NG and not (regions or unusual):  # NG always shows where

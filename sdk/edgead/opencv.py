@@ -23,7 +23,7 @@ def installed() -> dict[str, str]:
     return found
 
 
-def repair() -> str:
+def reinstall_command() -> str:
     """The command that leaves one whole OpenCV."""
     here = " ".join(installed()) or "opencv-python-headless"
     return f"pip uninstall -y {here} && pip install --force-reinstall opencv-python-headless"
@@ -34,12 +34,11 @@ def fault() -> str:
     try:
         module = import_module("cv2")
     except ImportError as error:
-        return f"OpenCV cannot be loaded ({error}); {repair()}"
+        return f"OpenCV cannot be loaded ({error}); {reinstall_command()}"
     missing = [name for name in NEEDED if not hasattr(module, name)]
     if missing:
-        return (
-            f"OpenCV is broken: cv2 has no {', '.join(missing)}, as after one of its packages was removed; {repair()}"
-        )
+        lacks = f"cv2 has no {', '.join(missing)}, as after one of its packages was removed"
+        return f"OpenCV is broken: {lacks}; {reinstall_command()}"
     return ""
 
 
@@ -49,7 +48,7 @@ def conflict() -> str:
     if len(here) < 2:
         return ""
     names = " and ".join(f"{name} {number}" for name, number in here.items())
-    return f"{names} are installed over each other, and removing one breaks the rest; {repair()}"
+    return f"{names} are installed over each other, and removing one breaks the rest; {reinstall_command()}"
 
 
 def check_opencv() -> None:

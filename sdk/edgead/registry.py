@@ -70,19 +70,19 @@ Entry = TypeVar("Entry", bound=Lazy)
 
 
 class Registry(Mapping[str, Entry]):
-    """Entries by name: edgead's `own`, in their order, then those of other packages."""
+    """Entries by name: edgead's own (`builtin`), in their order, then those of other packages."""
 
-    def __init__(self, group: str, kind: type[Entry], own: dict[str, Entry]) -> None:
+    def __init__(self, group: str, kind: type[Entry], builtin: dict[str, Entry]) -> None:
         """`group` is that of the entry points, each of which becomes a `kind`."""
-        self.own = own
+        self.builtin = builtin
         self._group, self._kind = group, kind
 
     def __getitem__(self, name: str) -> Entry:
-        return self.own[name] if name in self.own else self._added()[name]
+        return self.builtin[name] if name in self.builtin else self._added()[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.own
-        yield from (name for name in self._added() if name not in self.own)
+        yield from self.builtin
+        yield from (name for name in self._added() if name not in self.builtin)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Over every own engine, or the one of --engine, which another package may have."""
     if "engine_name" in metafunc.fixturenames:
         given = metafunc.config.getoption("--engine")
-        metafunc.parametrize("engine_name", [given] if given else sorted(ENGINES.own), indirect=True)
+        metafunc.parametrize("engine_name", [given] if given else sorted(ENGINES.builtin), indirect=True)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_an_artifact_of_one_engine_is_for_it_alone(monkeypatch: pytest.MonkeyPat
     assert load_engine(bundle, "onnx").precision == "int8"
     assert load_engine(bundle, "onnx", "fp32").precision == "fp32"
     assert load_engine(bundle, "auto", "int8").name == "onnx"
-    monkeypatch.setitem(ENGINES.own, "other", ENGINES["onnx"])
+    monkeypatch.setitem(ENGINES.builtin, "other", ENGINES["onnx"])
     monkeypatch.setattr("edgead.engines.onnx.OnnxEngine.name", "other")
     assert load_engine(bundle, "other").precision == "fp32"
     with pytest.raises(EngineError, match="no int8 network for other; it has one for onnx"):

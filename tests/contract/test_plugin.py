@@ -39,7 +39,7 @@ def plugin(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_its_names_come_after_our_own() -> None:
     assert list(SINKS)[-1] == "csv"
     assert list(SOURCES)[-1] == "npy"
-    assert len(SINKS) == len(SINKS.own) + 1
+    assert len(SINKS) == len(SINKS.builtin) + 1
     assert SINKS["csv"].install == "pip install edgead-plugin-example"
 
 

@@ -42,9 +42,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Over every own sink, or the one of --sink, which another package may have."""
     if "sink_spec" in metafunc.fixturenames:
         given = metafunc.config.getoption("--sink")
-        metafunc.parametrize("sink_spec", [given] if given else [SPECS[kind] for kind in sorted(SINKS.own)])
+        metafunc.parametrize("sink_spec", [given] if given else [SPECS[kind] for kind in sorted(SINKS.builtin)])
     if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("parametrize") is None:
-        metafunc.parametrize("kind", sorted(SINKS.own))
+        metafunc.parametrize("kind", sorted(SINKS.builtin))
 
 
 def filled(template: str, tmp_path: Path) -> str:
@@ -95,7 +95,7 @@ def test_closing_without_a_frame(sink_spec: str, tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sorted(SINKS.own) if "{folder}" in SPECS[kind]])
+@pytest.mark.parametrize("kind", [kind for kind in sorted(SINKS.builtin) if "{folder}" in SPECS[kind]])
 def test_a_place_that_cannot_be_written_is_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("a file where a folder should be")
     with pytest.raises(EdgeadError, match="deep"):
@@ -250,7 +250,7 @@ def test_live_frames_are_named_by_their_time() -> None:
 def test_half_a_picture_is_not_left(detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
-    def full(handle: int) -> None:  # written, and then the disk says that it has no room
+    def full(handle: int) -> None:  # written, and then the disk says that it is full
         seen.append([path.name for path in tmp_path.glob("*.jpg")])
         raise OSError(28, "No space left on device")
 

@@ -36,13 +36,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Over every own source, or the one of --source, which another package may have."""
     if "source_spec" in metafunc.fixturenames:
         given = metafunc.config.getoption("--source")
-        metafunc.parametrize("source_spec", [given] if given else sorted(SOURCES.own), indirect=True)
+        metafunc.parametrize("source_spec", [given] if given else sorted(SOURCES.builtin), indirect=True)
 
 
 @pytest.fixture
 def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """One spec of each kind; what needs a device or a network gets a capture made of a list."""
-    if request.param not in SOURCES.own:
+    if request.param not in SOURCES.builtin:
         images = [tiny.good(number) for number in range(FRAMES)]
         for number, image in enumerate(images):
             cv2.imwrite(str(tmp_path / f"{number}.png"), image)

@@ -23,7 +23,7 @@ from edgead.types import ImageU8, Reading
 BATCH = 3
 
 
-class Room:
+class Gpu:
     """An engine but for its network, which the CPU runs in between."""
 
     def __init__(self, gpu: CudaContext, kernels: Kernels, stream: Stream, bundle: Bundle) -> None:
@@ -53,16 +53,16 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def room(gpu: CudaContext, kernels: Kernels, stream: Stream, tiny_bundle: Path) -> Room:
-    return Room(gpu, kernels, stream, Bundle.open(tiny_bundle))
+def device(gpu: CudaContext, kernels: Kernels, stream: Stream, tiny_bundle: Path) -> Gpu:
+    return Gpu(gpu, kernels, stream, Bundle.open(tiny_bundle))
 
 
-def test_batches_of_any_size_read_as_the_reference_engine_does(room: Room, tiny_bundle: Path) -> None:
+def test_batches_of_any_size_read_as_the_reference_engine_does(device: Gpu, tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     reference = load_engine(bundle, "onnx", threads=1)
     level = max(bundle.manifest.input.scale)  # one gray level at the network's input; the network takes means of them
     images = [tiny.good(1), tiny.bad(2, 120, 90), tiny.bad(3, 64, 48)]
     for batch in (images, images[1:2], images[::-1]):
-        for got, expected in zip(room.infer(batch), reference.infer(batch), strict=True):
+        for got, expected in zip(device.infer(batch), reference.infer(batch), strict=True):
             np.testing.assert_allclose(got.anomaly_map, expected.anomaly_map, atol=level, rtol=0)
             assert got.score == pytest.approx(expected.score, abs=level)

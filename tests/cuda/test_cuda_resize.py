@@ -30,7 +30,7 @@ def spec_of(target: tuple[int, int]) -> InputSpec:
     return InputSpec(height=target[0], width=target[1], scale=(0.017, 0.018, 0.02), offset=(-2.1, -2.0, 1.8))
 
 
-class Room:
+class Gpu:
     """A GPU, its kernels and a stream, and what can be asked of them here."""
 
     def __init__(self, gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
@@ -49,8 +49,8 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def room(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Room:
-    return Room(gpu, kernels, stream)
+def device(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Gpu:
+    return Gpu(gpu, kernels, stream)
 
 
 def check(
@@ -67,77 +67,77 @@ def check(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(sizes, min_size=1, max_size=4), targets, st.booleans(), st.integers(0, 2**32))
 def test_frames_of_any_sizes_in_one_batch(
-    room: Room, shapes: list[tuple[int, int]], target: tuple[int, int], half: bool, seed: int
+    device: Gpu, shapes: list[tuple[int, int]], target: tuple[int, int], half: bool, seed: int
 ) -> None:
     images = [picture((*shape, 3), seed + index) for index, shape in enumerate(shapes)]
     spec = spec_of(target)
-    tensor = room.tensor(room.frames.upload(images, room.stream), spec, half=half)
+    tensor = device.tensor(device.frames.upload(images, device.stream), spec, half=half)
     check(tensor, images, spec, slack=2e-3 if half else 1e-5)
 
 
 @pytest.mark.parametrize("width", [256, 255, 254, 253])
 @pytest.mark.parametrize("height", [256, 131, 67])
-def test_halving_is_exact_at_every_depth(room: Room, height: int, width: int) -> None:
+def test_halving_is_exact_at_every_depth(device: Gpu, height: int, width: int) -> None:
     image, spec = picture((height, width, 3), 7), spec_of((8, 8))
-    resize = Resize(room.gpu, room.kernels, spec, 1)
-    halved = resize.launch(room.frames.upload([image], room.stream), room.stream)
+    resize = Resize(device.gpu, device.kernels, spec, 1)
+    halved = resize.launch(device.frames.upload([image], device.stream), device.stream)
     expected = image
     while min(expected.shape[:2]) >= 16:
         h, w = expected.shape[0] // 2, expected.shape[1] // 2
         expected = cv2.resize(expected[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA)
-    fetched = HostDeviceBuffer(room.gpu, expected.shape, np.uint8)
-    room.stream.download(fetched.host, int(halved["pixels"][0]))
-    room.stream.synchronize()
+    fetched = HostDeviceBuffer(device.gpu, expected.shape, np.uint8)
+    device.stream.download(fetched.host, int(halved["pixels"][0]))
+    device.stream.synchronize()
     assert (halved["height"][0], halved["width"][0]) == expected.shape[:2]
     assert np.array_equal(fetched.host, expected)
 
 
-def test_a_line_camera_and_a_full_hd_frame(room: Room) -> None:
+def test_a_line_camera_and_a_full_hd_frame(device: Gpu) -> None:
     images, spec = [picture((1080, 1920, 3), 1), picture((40, 4000, 3), 2)], spec_of((64, 64))
-    check(room.tensor(room.frames.upload(images, room.stream), spec), images, spec, mean=0.01)
+    check(device.tensor(device.frames.upload(images, device.stream), spec), images, spec, mean=0.01)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20), sizes, targets)
 def test_a_region_is_what_its_copy_is(
-    room: Room, top: int, left: int, size: tuple[int, int], target: tuple[int, int]
+    device: Gpu, top: int, left: int, size: tuple[int, int], target: tuple[int, int]
 ) -> None:
     height, width = size
     image, spec = picture((top + height + 3, left + width + 2, 3), 5), spec_of(target)
-    pictures = region(room.frames.upload([image], room.stream), top, left, height, width)
-    check(room.tensor(pictures, spec), [image[top : top + height, left : left + width].copy()], spec)
+    pictures = region(device.frames.upload([image], device.stream), top, left, height, width)
+    check(device.tensor(pictures, spec), [image[top : top + height, left : left + width].copy()], spec)
 
 
 @settings(max_examples=30, deadline=None)
 @given(sizes, targets)
-def test_gray_becomes_three_channels(room: Room, size: tuple[int, int], target: tuple[int, int]) -> None:
+def test_gray_becomes_three_channels(device: Gpu, size: tuple[int, int], target: tuple[int, int]) -> None:
     image, spec = picture(size, 3), spec_of(target)
-    tensor = room.tensor(room.frames.upload([image], room.stream, Format.GRAY), spec)
+    tensor = device.tensor(device.frames.upload([image], device.stream, Format.GRAY), spec)
     check(tensor, [ops.as_image(image)], spec)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(st.integers(1, 45), st.integers(1, 45)), targets, st.integers(0, 9), st.integers(0, 9))
 def test_nv12_is_converted_as_opencv_does(
-    room: Room, halves: tuple[int, int], target: tuple[int, int], top: int, left: int
+    device: Gpu, halves: tuple[int, int], target: tuple[int, int], top: int, left: int
 ) -> None:
     image, spec = picture((3 * halves[0], 2 * halves[1]), 4), spec_of(target)
     frame = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
-    pictures = room.frames.upload([image], room.stream, Format.NV12)
-    check(room.tensor(pictures, spec), [frame], spec)
+    pictures = device.frames.upload([image], device.stream, Format.NV12)
+    check(device.tensor(pictures, spec), [frame], spec)
     top, left = min(top, frame.shape[0] - 1), min(left, frame.shape[1] - 1)  # odd ones have half a chroma pixel
     part = np.ascontiguousarray(frame[top:, left:])
-    check(room.tensor(region(pictures, top, left, *part.shape[:2]), spec), [part], spec)
+    check(device.tensor(region(pictures, top, left, *part.shape[:2]), spec), [part], spec)
 
 
-def test_images_that_are_views(room: Room) -> None:
+def test_images_that_are_views(device: Gpu) -> None:
     image, spec = picture((60, 50, 3), 6), spec_of((16, 16))
     views = [image[::2], image[:, ::-1], image[5:, 7:, ::-1]]
-    check(room.tensor(room.frames.upload(views, room.stream), spec), [view.copy() for view in views], spec)
+    check(device.tensor(device.frames.upload(views, device.stream), spec), [view.copy() for view in views], spec)
 
 
-def test_a_region_that_leaves_the_frame(room: Room) -> None:
-    pictures = room.frames.upload([picture((20, 30, 3), 1)], room.stream)
+def test_a_region_that_leaves_the_frame(device: Gpu) -> None:
+    pictures = device.frames.upload([picture((20, 30, 3), 1)], device.stream)
     for box in ((0, 0, 21, 30), (0, 1, 20, 30), (-1, 0, 5, 5), (0, 0, 0, 5)):
         with pytest.raises(DataError, match="leaves the frame"):
             region(pictures, *box)
@@ -147,18 +147,18 @@ def test_a_region_that_leaves_the_frame(room: Room) -> None:
     ("shape", "format"),
     [((20, 30), Format.BGR), ((20, 30, 3), Format.GRAY), ((20, 30), Format.NV12), ((21, 31), Format.NV12)],
 )
-def test_frames_of_another_format(room: Room, shape: tuple[int, ...], format: Format) -> None:
+def test_frames_of_another_format(device: Gpu, shape: tuple[int, ...], format: Format) -> None:
     with pytest.raises(DataError, match="cannot have the shape"):
-        room.frames.upload([picture(shape, 0)], room.stream, format)
+        device.frames.upload([picture(shape, 0)], device.stream, format)
 
 
-def test_a_second_batch_takes_no_memory(room: Room) -> None:
+def test_a_second_batch_takes_no_memory(device: Gpu) -> None:
     spec, images = spec_of((16, 16)), [picture((100, 120, 3), 0)] * 3
-    frames, resize = FrameBuffer(room.gpu, 3), Resize(room.gpu, room.kernels, spec, 3)
+    frames, resize = FrameBuffer(device.gpu, 3), Resize(device.gpu, device.kernels, spec, 3)
     seen = []
     for batch in (images, images[:1], images):
-        pictures = frames.upload(batch, room.stream)
-        halved = resize.launch(pictures, room.stream)
+        pictures = frames.upload(batch, device.stream)
+        halved = resize.launch(pictures, device.stream)
         seen.append((pictures["pixels"][0], halved["pixels"][0], resize.tensor.address))
-    room.stream.synchronize()
+    device.stream.synchronize()
     assert len(set(seen)) == 1

@@ -51,7 +51,7 @@ def test_an_engine_that_does_not_measure_what_it_should_is_no_success(
         assert detector.batch == 1  # the choice went with it
 
 
-class Road:
+class Program:
     """torch-tensorrt's, as far as this machine can go it: its engine is made from the ONNX file."""
 
     def __init__(self) -> None:
@@ -68,21 +68,21 @@ class Road:
 
 
 @pytest.fixture
-def road(monkeypatch: pytest.MonkeyPatch) -> Road:
-    road = Road()
-    monkeypatch.setattr("edgead_tools.export.serialize.load_program", road.load)
-    monkeypatch.setattr("edgead_tools.export.serialize.serialize", road.serialize)
-    return road
+def program(monkeypatch: pytest.MonkeyPatch) -> Program:
+    program = Program()
+    monkeypatch.setattr("edgead_tools.export.serialize.load_program", program.load)
+    monkeypatch.setattr("edgead_tools.export.serialize.serialize", program.serialize)
+    return program
 
 
 def test_an_engine_via_torch_tensorrt_keeps_the_same_contract(
-    edgead: Any, tiny_bundle: Path, road: Road, caplog: pytest.LogCaptureFixture
+    edgead: Any, tiny_bundle: Path, program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = ("--via", "torch-tensorrt", "--program", "tiny.pt2")
     code, out, _ = edgead("compile", tiny_bundle, "--batch", 2, "--batch", 4, *options, "--json")
     assert code == 0
     _, metadata = compiled(out)
-    assert road.asked == [("the program", (4,), "fp32", True)]
+    assert program.asked == [("the program", (4,), "fp32", True)]
     assert (metadata.key.via, metadata.batches, metadata.products) == ("torch-tensorrt", (4,), {})
     assert {port.name for port in metadata.ports} == {"image", "distance"}
     caplog.clear()
@@ -92,8 +92,8 @@ def test_an_engine_via_torch_tensorrt_keeps_the_same_contract(
     assert caplog.text == ""
 
 
-def test_a_program_that_is_another_builds_nothing(edgead: Any, tiny_bundle: Path, road: Road) -> None:
+def test_a_program_that_is_another_builds_nothing(edgead: Any, tiny_bundle: Path, program: Program) -> None:
     code, out, err = edgead("compile", tiny_bundle, "--via", "torch-tensorrt", "--program", "other.onnx")
     assert (code, out) == (2, "")
     assert "other.onnx is not the program" in err
-    assert road.asked == []
+    assert program.asked == []

@@ -17,7 +17,7 @@ from edgead.bundle import Artifact
 from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.ops import to_input
-from edgead.tensorrt import prepare as room
+from edgead.tensorrt import prepare as module
 from edgead.tensorrt.cache import Cache, engine_summary
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.metadata import BuildOptions, Prepared, encode
@@ -159,7 +159,7 @@ def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
     assert built(caplog) == 0
     # of another version behind a name and a digest that fit: only deserializing shows it
     place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.metadata, is_tried=False)))
-    monkeypatch.setattr(room, "try_engine", refuse_once(room.try_engine))
+    monkeypatch.setattr(module, "try_engine", refuse_once(module.try_engine))
     assert place.prepare() == made
     assert "is built anew: TensorRT 10.13 does not deserialize the engine" in caplog.text
     assert built(caplog) == 1
@@ -258,8 +258,8 @@ def test_a_choice_that_cannot_be_read_is_logged_and_ignored(place: Place, caplog
 def test_the_workspace_is_half_of_what_is_free(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("edgead.cuda.context.MEMORY", tmp_path / "none")
     asked = []
-    real = room.build
-    monkeypatch.setattr(room, "build", lambda *given: (asked.append(given[2]), real(*given))[1])
+    real = module.build
+    monkeypatch.setattr(module, "build", lambda *given: (asked.append(given[2]), real(*given))[1])
     place.prepare()
     with place.gpu.current():
         assert asked[0].workspace == place.gpu.free_memory() // 2

@@ -62,6 +62,6 @@ def step_clock(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    SINKS.own["ledger"] = SinkEntry("fault_line:Ledger", example="ledger:FILE")
+    SINKS.builtin["ledger"] = SinkEntry("fault_line:Ledger", example="ledger:FILE")
     step_clock(Path(sys.argv[1]))
     cli.main(sys.argv[2:])

@@ -243,7 +243,7 @@ class World:
     def kill(self) -> None:
         """End the line as a power cut would, but for the disk."""
         now = time.monotonic()
-        waiting = [at for at in self.filled if now - at < _PATIENCE_S]  # a result waits in memory for room, and longer
+        waiting = [at for at in self.filled if now - at < _PATIENCE_S]  # a result waits for free space, and longer
         self.lost.append((min([now, *waiting]) - 2.0, now + 0.1))
         self.kills += 1
         self.process.kill()

@@ -123,8 +123,8 @@ def test_nothing_bad_passes_nothing_stops_the_line_nothing_is_lost(
     wrong = checks.all()
     if code not in ORDERLY or seconds > STOP_S or last_code not in ORDERLY:
         wrong.append(f"SIGTERM: exit code {code} after {seconds:.1f} s, then {last_code} after {last_seconds:.1f} s")
-    for what, room in (("threads", 2), ("descriptors", 6), ("memory_mb", 60)):
-        if after[what] > before[what] + room:
+    for what, margin in (("threads", 2), ("descriptors", 6), ("memory_mb", 60)):
+        if after[what] > before[what] + margin:
             wrong.append(f"{what}: {after[what]} after the faults, {before[what]} after a start")
     figures = {
         "seed": seed,

@@ -181,7 +181,7 @@ def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> No
 def test_the_report_is_one_page_that_asks_the_network_for_nothing(built: Bundle, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert built.path is not None
-    subjects = measure([built.path], data, Reporter(), pictures=True)
+    subjects = measure([built.path], data, Reporter(), galleries=True)
     figures = subjects[0].evaluation
     write_report(page, subjects, averages=means(subjects), title="Washers <1>", notes=["a & b"])
     text = page.read_text()

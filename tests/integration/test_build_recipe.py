@@ -16,7 +16,7 @@ from edgead.config import BuildConfig
 from edgead.progress import Reporter
 from edgead.verify import verify
 from edgead_calibration.gate import Tolerances
-from edgead_calibration.precisions import Trial
+from edgead_calibration.precisions import PrecisionResult
 from edgead_calibration.probe import open_probe
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.pipeline.build import build
@@ -51,8 +51,8 @@ def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return build(config, Reporter()).bundle
 
 
-def trials(bundle: Bundle) -> list[Trial]:
-    return msgspec.convert(bundle.manifest.provenance["precisions"]["trials"], list[Trial])
+def trials(bundle: Bundle) -> list[PrecisionResult]:
+    return msgspec.convert(bundle.manifest.provenance["precisions"]["trials"], list[PrecisionResult])
 
 
 def test_each_precision_is_in_the_bundle_or_left_out_with_a_reason(built: Bundle) -> None:

@@ -40,7 +40,7 @@ def test_the_page_shows_everything_and_asks_for_nothing(
     tmp_path: Path, drawn: tuple[list[Path], Path], count: int
 ) -> None:
     bundles, root = drawn
-    subjects = measure(bundles[:count], root, Reporter(), pictures=True)
+    subjects = measure(bundles[:count], root, Reporter(), galleries=True)
     page = tmp_path / "report.html"
     write_report(page, subjects, averages=means(subjects), title="Spots <b>", notes=["a & b"])
     browser = Browser(tmp_path / "browser", (1000, 900))

@@ -85,4 +85,4 @@ class TinyMethod:
 
 def register(patch: pytest.MonkeyPatch) -> None:
     """Have `--method tiny` name it."""
-    patch.setitem(METHODS.own, "tiny.edge", Lazy("tiny_method:TinyMethod"))
+    patch.setitem(METHODS.builtin, "tiny.edge", Lazy("tiny_method:TinyMethod"))

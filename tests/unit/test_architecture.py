@@ -20,10 +20,10 @@ from edgead.stream.trigger import TRIGGERS
 from edgead_tools.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
+FOLDERS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
 GRAPH_FILES = ("activations", "fp16", "layers", "networks", "ranges", "rules", "statistics")
-ALLOWED = {  # what a file may import beyond the standard library and its room's packages
+ALLOWED = {  # what a file may import beyond the standard library and its package's
     "sdk/edgead/bundle/signing.py": {"cryptography"},
     "sdk/edgead/images.py": {"simplejpeg"},
     "sdk/edgead/updates/fetch.py": {"tuf"},
@@ -79,10 +79,10 @@ def imported(path: Path) -> Iterator[str]:
             yield (node.module or "").partition(".")[0]
 
 
-@pytest.mark.parametrize("room", ["sdk", "calibration"])
-def test_who_may_import_whom(room: str) -> None:
-    allowed = DEVICE | ({"edgead_calibration"} if room == "calibration" else set()) | set(sys.stdlib_module_names)
-    for path in files(room):
+@pytest.mark.parametrize("folder", ["sdk", "calibration"])
+def test_who_may_import_whom(folder: str) -> None:
+    allowed = DEVICE | ({"edgead_calibration"} if folder == "calibration" else set()) | set(sys.stdlib_module_names)
+    for path in files(folder):
         here = path.relative_to(ROOT).as_posix()
         extra = ALLOWED.get(here, set())
         odd = set(imported(path)) - allowed - extra
@@ -114,13 +114,13 @@ def test_inside_the_device_arrows_point_one_way() -> None:
         "cli",
     ]
     exceptions = {("detector", "stream")}  # inside a function: Detector.stream
-    for rank, room in enumerate(order):
-        folder = ROOT / "sdk/edgead" / room
+    for rank, name in enumerate(order):
+        folder = ROOT / "sdk/edgead" / name
         for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgead."):
                     other = str(node.module).split(".")[1]
-                    if other in order and (room, other) not in exceptions:
+                    if other in order and (name, other) not in exceptions:
                         assert order.index(other) <= rank, f"{path} imports edgead.{other}"
 
 
@@ -129,7 +129,7 @@ def test_sources_and_sinks_know_nobody() -> None:
         f"edgead.{name}"
         for name in ("closing", "errors", "files", "images", "listing", "ops", "registry", "result", "types", "wording")
     }
-    rooms = {
+    packages = {
         "sources": "edgead.stream.sources",
         "sinks": ("edgead.review", "edgead.stream.sinks", "edgead.stream.status", "edgead.web"),
     }
@@ -137,7 +137,7 @@ def test_sources_and_sinks_know_nobody() -> None:
         for path in files(f"sdk/edgead/stream/{kind}"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgead"):
-                    assert node.module in known or str(node.module).startswith(rooms[kind]), path
+                    assert node.module in known or str(node.module).startswith(packages[kind]), path
 
 
 @pytest.mark.parametrize(
@@ -150,16 +150,16 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 
 def test_files_are_short() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in files(*ROOMS.values(), "tests")}
+    lengths = {path: len(path.read_text().splitlines()) for path in files(*FOLDERS.values(), "tests")}
     assert {str(path): length for path, length in lengths.items() if length > 350} == {}
 
 
 def modules() -> dict[str, Path]:
     """The modules of the three packages by name."""
     found = {}
-    for room in ROOMS.values():
-        for path in files(room):
-            parts = path.relative_to(ROOT / room).with_suffix("").parts
+    for folder in FOLDERS.values():
+        for path in files(folder):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -184,7 +184,7 @@ def _imports(path: Path, known: Collection[str]) -> Iterator[str]:
 def test_functions_are_short() -> None:
     lengths = {
         f"{path}:{node.name}": node.end_lineno - node.lineno + 1
-        for path in files(*ROOMS.values())
+        for path in files(*FOLDERS.values())
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
     }
@@ -194,17 +194,17 @@ def test_functions_are_short() -> None:
 def test_functions_branch_little() -> None:
     command = ["ruff", "check", "--isolated", "--select", "C901", "--config", "lint.mccabe.max-complexity = 15"]
     done = subprocess.run(
-        [sys.executable, "-m", *command, *ROOMS.values()], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command, *FOLDERS.values()], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_table_names_what_exists() -> None:
     tables = [edgead.engines.ENGINES, edgead.stream.sources.SOURCES, edgead.stream.sinks.SINKS, TRIGGERS, METHODS]
-    entries = [entry for table in tables for entry in table.own.values()] + list(COMMANDS.values())
+    entries = [entry for table in tables for entry in table.builtin.values()] + list(COMMANDS.values())
     for target in [entry.target for entry in entries]:
         module, _, name = target.partition(":")
-        path = ROOT / ROOMS[module.partition(".")[0]] / (module.replace(".", "/") + ".py")
+        path = ROOT / FOLDERS[module.partition(".")[0]] / (module.replace(".", "/") + ".py")
         body = ast.parse(path.read_text()).body
         defined = {getattr(node, "name", None) for node in body}
         defined |= {
@@ -219,13 +219,13 @@ def test_every_table_names_what_exists() -> None:
 
 def test_every_file_says_what_it_is() -> None:
     missing = [
-        str(path) for path in files(*ROOMS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))
+        str(path) for path in files(*FOLDERS.values(), "tests") if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert missing == []
 
 
 def test_one_reader_reads_all_yaml() -> None:
     """It is safe, and refuses keys that stand twice: a camera named twice was dropped without a word."""
-    sources = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files(*ROOMS.values())}
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files(*FOLDERS.values())}
     readers = [name for name, text in sources.items() if re.search(r"\byaml\.(safe_)?load|\byaml\.\w*parse", text)]
     assert readers == ["sdk/edgead/config/reading.py"]

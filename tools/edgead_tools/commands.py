@@ -85,21 +85,21 @@ def evaluate(
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
     bundles, data, bad = split_paths(paths)
-    subjects = measure(
+    entries = measure(
         bundles, data, ConsoleReporter(), bad=bad, engine=engine, precision=precision.value,
-        every_precision=every_precision, full_size=full_size, pictures=report is not None,
+        every_precision=every_precision, full_size=full_size, galleries=report is not None,
     )  # fmt: skip
-    averages = means(subjects)
+    averages = means(entries)
     if report is not None:
-        title = f"{subjects[0].model} on {data.name}" if len(subjects) == 1 else f"Compared on {data.name}"
-        write_report(report, subjects, averages=averages, title=title, notes=[f"Data set: {data}"])
+        title = f"{entries[0].model} on {data.name}" if len(entries) == 1 else f"Compared on {data.name}"
+        write_report(report, entries, averages=averages, title=title, notes=[f"Data set: {data}"])
     if as_json:
-        for one in subjects:
+        for one in entries:
             typer.echo(json.dumps(one.to_dict()))
         for model, figures in averages.items():
             typer.echo(json.dumps({"model": model, "category": "mean", **figures}))
         return
-    tables = [details(subjects[0]), kinds(subjects[0])] if len(subjects) == 1 else [comparison(subjects, averages)]
+    tables = [details(entries[0]), kinds(entries[0])] if len(entries) == 1 else [comparison(entries, averages)]
     for rows in filter(None, tables):
         typer.echo(aligned(rows))
 
@@ -198,9 +198,9 @@ def quantize(
     opened, dataset = Bundle.open(bundle), open_dataset(data)
     seed = opened.manifest.provenance.get("config", {}).get("seed", 0)
     parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
-    manifest, members, trials = fill(opened, recipe, dataset, parts, ConsoleReporter(), precisions=wanted, seed=seed)
+    manifest, members, results = fill(opened, recipe, dataset, parts, ConsoleReporter(), precisions=wanted, seed=seed)
     write_bundle(out or bundle, manifest, members)
-    for line in [msgspec.json.encode(trial).decode() for trial in trials] if as_json else [str(out or bundle)]:
+    for line in [msgspec.json.encode(result).decode() for result in results] if as_json else [str(out or bundle)]:
         typer.echo(line)
 
 
@@ -246,13 +246,13 @@ def demo(
 ) -> None:
     """The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page."""
     from edgead.progress import ConsoleReporter
-    from edgead_tools.pipeline.demo import describe, run_demo
+    from edgead_tools.pipeline.demo import figures_in_words, run_demo
 
     shown = run_demo(out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish)
     typer.echo(f"page: {shown.page}")
-    typer.echo(f"without training: {describe(shown.memory)}")
+    typer.echo(f"without training: {figures_in_words(shown.memory)}")
     if shown.built is not shown.memory:
-        typer.echo(f"trained: {describe(shown.built)}")
+        typer.echo(f"trained: {figures_in_words(shown.built)}")
 
 
 weights = typer.Typer(

@@ -45,7 +45,7 @@ def _terminate(number: int, frame: object) -> NoReturn:
 def _refused(error: OSError) -> str:
     """What the operating system did not let us do: a full disk behind standard output, say."""
     where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror or error}; see that it can be written and has room"
+    return f"{where}{error.strerror or error}; see that it can be written and has free space"
 
 
 def _unexpected(error: Exception, debug: bool) -> str:

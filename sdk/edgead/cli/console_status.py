@@ -31,27 +31,27 @@ class ConsoleStatus:
         self._next = 0.0
         self._reasons = Reasons()
 
-    def begin(self, line: Pipeline, sinks: Sequence[str]) -> None:
+    def begin(self, pipeline: Pipeline, sinks: Sequence[str]) -> None:
         """Say what judges, and where the results go."""
-        status = line.status()
+        status = pipeline.status()
         places = ", ".join(sinks) or "the terminal alone"
         self._write(
             f"edgead: {printable(status.model)} ({status.digest}) on {status.engine} {status.precision}; "
             f"{plural(len(status.cameras), 'source')}; results go to {printable(places)}\n"
         )
 
-    def __call__(self, line: Pipeline, result: Result) -> None:
+    def __call__(self, pipeline: Pipeline, result: Result) -> None:
         self._reasons.add(result)
         now = time.monotonic()
         if self._watched and now >= self._next:
             self._next = now + self.INTERVAL
             score = f" {result.score:.2f}" if math.isfinite(result.score) else ""
             judged = f"{result.camera} {result.verdict}{score}".lstrip()
-            self._write(f"{self._erase}{judged}  {counts(line.status())}")
+            self._write(f"{self._erase}{judged}  {counts(pipeline.status())}")
 
-    def close(self, line: Pipeline) -> None:
+    def close(self, pipeline: Pipeline) -> None:
         """Write the summary."""
-        self._write(f"{self._erase}edgead: {counts(line.status())}\n")
+        self._write(f"{self._erase}edgead: {counts(pipeline.status())}\n")
         for sentence in self._reasons.sentences():
             self._write(f"edgead: {printable(sentence)}\n")
 

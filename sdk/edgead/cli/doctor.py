@@ -118,10 +118,10 @@ def _packages() -> Iterator[Check]:
     """Every optional package, all tried at once."""
     modules = {name: package.module or name for name, package in (PACKAGES | GPU_PACKAGES).items()}
     here = {name: module for name, module in modules.items() if find_spec(module) is not None}
-    trials = {name: _start(module, (PACKAGES | GPU_PACKAGES)[name].probe) for name, module in here.items()}
+    probes = {name: _start(module, (PACKAGES | GPU_PACKAGES)[name].probe) for name, module in here.items()}
     for name, package in (PACKAGES | GPU_PACKAGES).items():
-        if name in trials:
-            found, detail = _finish(trials[name])
+        if name in probes:
+            found, detail = _finish(probes[name])
             version, *reason = _OURS.split(detail, maxsplit=1)
             advice = "" if found or reason else package.install
             yield Check(name, found, version + "".join(reason) or _installed(name), package.purpose, advice)
@@ -136,17 +136,17 @@ def _start(name: str, probe: str) -> subprocess.Popen[str]:
     )
 
 
-def _finish(trial: subprocess.Popen[str]) -> tuple[bool, str]:
-    """Whether the trial succeeded, and its version or the last line of its complaint."""
+def _finish(probe: subprocess.Popen[str]) -> tuple[bool, str]:
+    """Whether the probe succeeded, and its version or the last line of its complaint."""
     try:
-        out, complaint = trial.communicate(timeout=_TIMEOUT_S)
+        out, complaint = probe.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        trial.kill()
-        trial.communicate()
+        probe.kill()
+        probe.communicate()
         return False, f"installed, but importing it takes more than {_TIMEOUT_S} s"
-    if trial.returncode == 0:
+    if probe.returncode == 0:
         return True, (out.strip().splitlines() or [""])[-1]
-    reason = (complaint.strip().splitlines() or [f"its process ended with {trial.returncode}"])[-1]
+    reason = (complaint.strip().splitlines() or [f"its process ended with {probe.returncode}"])[-1]
     return False, f"installed, but it does not work: {reason}"
 
 

@@ -20,10 +20,10 @@ from edgead.wording import printable
 
 FIELDS = fields_of(StationConfig)
 WORDS = {  # what help texts of settings leave open
-    "engines": ", ".join(ENGINES.own),
-    "sinks": ", ".join(SINKS.own),
-    "triggers": ", ".join(TRIGGERS.own),
-    "sources": "; ".join(entry.example for kind, entry in SOURCES.own.items() if kind != "https"),
+    "engines": ", ".join(ENGINES.builtin),
+    "sinks": ", ".join(SINKS.builtin),
+    "triggers": ", ".join(TRIGGERS.builtin),
+    "sources": "; ".join(entry.example for kind, entry in SOURCES.builtin.items() if kind != "https"),
 }
 
 

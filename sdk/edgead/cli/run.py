@@ -59,30 +59,30 @@ def run(
         for line in resolved_lines(with_bundle(settings)):
             typer.echo(line)
         return
-    judge(settings.config)
+    run_station(settings.config)
 
 
-def judge(config: StationConfig) -> None:
+def run_station(config: StationConfig) -> None:
     """Run a station's line to its end, with a status line, signals and systemd."""
     show, systemd = ConsoleStatus(), Systemd()
     with ExitStack() as stack:
-        line = stack.enter_context(
+        pipeline = stack.enter_context(
             Pipeline.from_config(
                 config,
-                on_result=lambda result: show(line, result),
-                on_alive=lambda: systemd.alive(lambda: counts(line.status())),
+                on_result=lambda result: show(pipeline, result),
+                on_alive=lambda: systemd.alive(lambda: counts(pipeline.status())),
             )
         )
-        stack.callback(lambda: show.close(line))  # the summary, on every way out
-        show.begin(line, sink_words(config))
-        systemd.ready(f"{len(line.status().cameras)} cameras")
-        stopped = run_with_signals(line, systemd, lambda: line.replace_bundle(find_bundle(config), "SIGHUP"))
-    _raise_on_failures(line, config)
+        stack.callback(lambda: show.close(pipeline))  # the summary, on every way out
+        show.begin(pipeline, sink_words(config))
+        systemd.ready(f"{len(pipeline.status().cameras)} cameras")
+        stopped = run_with_signals(pipeline, systemd, lambda: pipeline.replace_bundle(find_bundle(config), "SIGHUP"))
+    _raise_on_failures(pipeline, config)
     if stopped:
         raise typer.Exit(128 + stopped)
 
 
-def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None]) -> int:
+def run_with_signals(pipeline: Pipeline, systemd: Systemd, reload: Callable[[], None]) -> int:
     """Run the line; SIGINT and SIGTERM let it end in order, a second one at once. Gives the signal's number, or 0.
 
     SIGHUP has `reload` called, in a thread of its own, since the line's locks may be held where a signal is handled.
@@ -100,7 +100,7 @@ def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None
 
     def tell(number: int, frame: object) -> None:
         received.append(number)
-        line.stop()
+        pipeline.stop()
         systemd.stopping()
         restore()
 
@@ -111,15 +111,15 @@ def run_with_signals(line: Pipeline, systemd: Systemd, reload: Callable[[], None
     handlers = {signal.SIGINT: tell, signal.SIGTERM: tell, signal.SIGHUP: read_again}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        line.run()
+        pipeline.run()
     finally:
         restore()
     return received[0] if received else 0
 
 
-def _raise_on_failures(line: Pipeline, config: StationConfig) -> None:
+def _raise_on_failures(pipeline: Pipeline, config: StationConfig) -> None:
     """Raise DataError where nothing could be read, or where a sink did not take every result."""
-    status = line.status()
+    status = pipeline.status()
     if status.unreadable and not status.frames:
         raise DataError(
             f"none of the {status.unreadable} images of {described(named(config.specs)[0][1])} could be read"

@@ -94,10 +94,10 @@ class Field:
 @functools.cache
 def fields_of(config: type[Config]) -> dict[str, Field]:
     """The fields of a configuration by name, in order."""
-    return {field.name: _describe(field, config.prefix) for field in msgspec.structs.fields(config)}
+    return {field.name: _field_of(field, config.prefix) for field in msgspec.structs.fields(config)}
 
 
-def _describe(field: msgspec.structs.FieldInfo, prefix: str) -> Field:
+def _field_of(field: msgspec.structs.FieldInfo, prefix: str) -> Field:
     metas, kinds, choices = _unwrap(field.type)
     described = next(meta for meta in metas if meta.extra)
     how: Option = (described.extra or {})["option"]

@@ -72,7 +72,7 @@ def resolve(config: type[C], layers: Sequence[Layer]) -> Resolved[C]:
 def given(config: type[Config], values: Mapping[str, Any], origin: str = COMMAND_LINE) -> Layer:
     """What the command line or a caller says; None where it is silent."""
     fields = fields_of(config)
-    return Layer(origin, {name: _plain(fields[name], v) for name, v in values.items() if v is not None}, {})
+    return Layer(origin, {name: _builtin(fields[name], v) for name, v in values.items() if v is not None}, {})
 
 
 def from_environment(config: type[Config], environment: Mapping[str, str] | None = None) -> Layer:
@@ -105,17 +105,19 @@ def from_yaml(config: type[Config], path: Path) -> Layer:
         if field.name in values:
             raise UsageError(f"{path} has '{key}' and another key for the same: give one of them")
         if value is not None:
-            values[field.name] = [_plain(field, value)] if key in aliases else _plain(field, value)
+            values[field.name] = [_builtin(field, value)] if key in aliases else _builtin(field, value)
     return Layer(str(path), values, {})
 
 
 def validated(config: C) -> C:
     """A configuration that was made in Python, with every value of its type and in its range; raises UsageError."""
     kind = type(config)
-    return _convert(kind, {name: _plain(field, getattr(config, name)) for name, field in fields_of(kind).items()}, "it")
+    return _convert(
+        kind, {name: _builtin(field, getattr(config, name)) for name, field in fields_of(kind).items()}, "it"
+    )
 
 
-def _plain(field: Field, value: Any) -> Any:
+def _builtin(field: Field, value: Any) -> Any:
     """A value as the struct wants it: a path, or a number where a text is wanted, as text."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)

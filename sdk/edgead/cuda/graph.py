@@ -30,14 +30,14 @@ class Graph:
         """Record; nothing is done yet. Raises EngineError where the driver cannot, or `work` waits or allocates."""
         self._driver, self._gpu = _load(), gpu
         self._ready = ctypes.c_void_p()
-        graph = self._record(ctypes.c_void_p(stream.handle), work)
+        graph = self._capture(ctypes.c_void_p(stream.handle), work)
         try:
             self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._ready), graph, ctypes.c_ulonglong(0))
         finally:
             self._call("cuGraphDestroy", graph)
         gpu.on_close(self._destroy)
 
-    def _record(self, stream: ctypes.c_void_p, work: Callable[[], object]) -> ctypes.c_void_p:
+    def _capture(self, stream: ctypes.c_void_p, work: Callable[[], object]) -> ctypes.c_void_p:
         graph = ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
         try:

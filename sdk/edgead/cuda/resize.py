@@ -50,7 +50,7 @@ class Resize:
         self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset
 
     def reserve(self, frames: DeviceFrames) -> int:
-        """Make room for such frames, so that `launch` allocates nothing; gives the address of the memory in between."""
+        """Reserve memory for such frames, so that `launch` allocates nothing; gives its address."""
         self._scratch.reserve(_plan(frames, *self._size)[1])
         return self._scratch.address
 

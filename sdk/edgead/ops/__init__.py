@@ -1,7 +1,7 @@
 """Implements the runtime's arithmetic in numpy and OpenCV: the one path to a score, and every kernel's reference."""
 
 from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
-from edgead.ops.decide import Rules, calibrate, find_regions, find_specks, judge, strongest_region
+from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_specks, strongest_region
 from edgead.ops.fuse import fuse, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
 from edgead.ops.resize import as_image, normalize, resize, to_input
@@ -12,11 +12,11 @@ __all__ = [
     "Rules",
     "as_image",
     "calibrate",
+    "classify",
     "find_regions",
     "find_specks",
     "fuse",
     "image_score",
-    "judge",
     "judge_components",
     "judge_histograms",
     "load_components",

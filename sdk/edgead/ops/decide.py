@@ -42,7 +42,7 @@ def calibrate(raw: float, center: float, threshold: float) -> float:
     return (raw - center) / (threshold - center)
 
 
-def judge(score: float, rules: Rules = Rules()) -> Verdict:
+def classify(score: float, rules: Rules = Rules()) -> Verdict:
     """The verdict of a calibrated score; one that is not a finite number is never OK."""
     if not math.isfinite(score):
         return Verdict.NG

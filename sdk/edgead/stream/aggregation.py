@@ -58,9 +58,9 @@ def decide(verdicts: list[Verdict], rule: str) -> Verdict:
 class Aggregator:
     """The frames of one camera, put together to parts: results go in, and one comes out for each part."""
 
-    def __init__(self, vote: VerdictAggregation) -> None:
-        self._vote = vote
-        self._counter = PartCounter(max(1, vote.frames))
+    def __init__(self, rule: VerdictAggregation) -> None:
+        self._aggregation = rule
+        self._counter = PartCounter(max(1, rule.frames))
         self._part: object = None
         self._frames: list[tuple[Frame, Result]] = []
         self._last = -1  # index of the frame before
@@ -68,9 +68,9 @@ class Aggregator:
 
     def add(self, frame: Frame, result: Result) -> list[tuple[Frame, Result]]:
         """Take a result, and give the parts that are complete or at their end, if any are."""
-        if self._vote.frames == 1:
+        if self._aggregation.frames == 1:
             return [(frame, result)]
-        by_name = self._vote.frames == 0
+        by_name = self._aggregation.frames == 0
         part: object = part_of(frame.name) if by_name else self._counter.of(frame)
         missing = by_name and frame.index > self._last + 1
         self._last = frame.index
@@ -78,7 +78,7 @@ class Aggregator:
         self._gap = missing if part != self._part else self._gap or missing
         self._part = part
         self._frames.append((frame, result))
-        return done + self._end() if len(self._frames) == self._vote.frames else done
+        return done + self._end() if len(self._frames) == self._aggregation.frames else done
 
     def close(self) -> list[tuple[Frame, Result]]:
         """The part that was begun, with the frames there were."""
@@ -89,11 +89,11 @@ class Aggregator:
         frames, self._frames = self._frames, []
         if not frames:
             return []
-        if self._vote.frames:
-            lacks = f"{len(frames)} of its {self._vote.frames} frames" if len(frames) < self._vote.frames else ""
+        if most := self._aggregation.frames:
+            lacks = f"{len(frames)} of its {most} frames" if len(frames) < most else ""
         else:
             lacks = f"{len(frames)} frames, and one beside them could not be read" if missing or self._gap else ""
-        return [together(frames, self._vote.rule, lacks)]
+        return [together(frames, self._aggregation.rule, lacks)]
 
 
 def together(frames: Sequence[tuple[Frame, Result]], rule: str, lacks: str = "") -> tuple[Frame, Result]:

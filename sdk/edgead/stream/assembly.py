@@ -29,7 +29,7 @@ from edgead.stream.trigger.base import TriggerSource
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PipelineResources:
     """What a line is made of."""
 
     cameras: Sequence[Camera]
@@ -39,24 +39,24 @@ class Parts:
     audit: AuditLog
 
 
-def open_parts(config: StationConfig, stack: ExitStack) -> Parts:
+def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources:
     """Open what the configuration names; `stack` closes it.
 
     Raises UsageError, BundleError, EngineError, SourceError, or DataError for a place that cannot be written.
     """
     specs = checked_specs(config)
-    views = read_roi_masks(config.judge, config.ignore, [name for name, _ in named(specs)])
+    masks = read_roi_masks(config.judge, config.ignore, [name for name, _ in named(specs)])
     detector = open_detector(config)
     stack.callback(detector.close)
     bits = config.bits or detector.bundle.manifest.input.bits
     cameras = open_cameras(specs, policy=config.policy, bits=bits, timeout=config.timeout, give_up=config.give_up)
     stack.callback(close_cameras, cameras)
-    cameras = [replace(camera, view=view) for camera, view in zip(cameras, views, strict=True)]
+    cameras = [replace(camera, roi_mask=mask) for camera, mask in zip(cameras, masks, strict=True)]
     sinks = _open_sinks(config, cameras, stack)
     triggers = [_opened(stack, open_trigger(spec)) for spec in config.trigger]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return Parts(cameras, detector, sinks, triggers, audit)
+    return PipelineResources(cameras, detector, sinks, triggers, audit)
 
 
 def _opened(stack: ExitStack, source: TriggerSource) -> TriggerSource:

@@ -54,7 +54,7 @@ class Camera:
     label: str = ""  # its source in words, without passwords
     policy: str = "latest"  # of live frames: `latest` or `every`
     give_up: float | None = None  # seconds without it after which it is lost for good; None: never
-    view: RoiMask | None = None  # what of its frames is judged; None: everything
+    roi_mask: RoiMask | None = None  # what of its frames is judged; None: everything
 
     @property
     def live(self) -> bool:

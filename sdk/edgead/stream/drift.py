@@ -92,9 +92,9 @@ class DriftMonitor:
     ) -> None:
         """`good_scores` are build time's raw scores, of which those above the raw `threshold` are left out, as on the
         line; `profile` is what the camera showed then."""
-        kept = np.sort([score for score in good_scores if score <= threshold])
+        under = np.sort([score for score in good_scores if score <= threshold])
         self._threshold, self._profile = threshold, profile
-        self._watches = _watches(kept) if len(kept) >= MINIMUM else []
+        self._watches = _watches(under) if len(under) >= MINIMUM else []
         self._refused = _Watch("most parts are NG", lambda score: score > threshold, REFUSED)
         self._limit = run_length * (len(self._watches) + 1)  # their sum is compared with it
         self._means = _Means()
@@ -193,15 +193,15 @@ def _outside(value: float, known: tuple[float, float]) -> float:
     return max(low - value, value - high) / width
 
 
-def _watches(kept: np.ndarray) -> list[_Watch]:
+def _watches(under: np.ndarray) -> list[_Watch]:
     """The shares above the upper quantiles, and below the median alone: build time's scores come from statistics and
     memories that lacked a fold, so that those of few images are a little too high."""
     watches = []
     for quantile in QUANTILES:
         share = 1 - quantile
-        allowed = share + SURE * math.sqrt(share * (1 - share) / (len(kept) + 1)) + TOLERANCE
+        allowed = share + SURE * math.sqrt(share * (1 - share) / (len(under) + 1)) + TOLERANCE
         if allowed < 0.9:
-            limit = float(np.quantile(kept, quantile))
+            limit = float(np.quantile(under, quantile))
             watches.append(_Watch("good parts score higher than at build time", _above(limit), allowed))
             if quantile == 0.5:
                 watches.append(_Watch("good parts score lower than at build time", _below(limit), allowed))

@@ -32,20 +32,20 @@ class InferenceWorker:
         self,
         detector: Detector,
         checks: Sequence[HealthCheck] = (),
-        views: Sequence[RoiMask | None] = (),
+        roi_masks: Sequence[RoiMask | None] = (),
         audit: AuditLog | None = None,
     ) -> None:
         """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
-        `checks` has one for each camera, or none where their health is not looked at; so has `views`, which say
+        `checks` has one for each camera, or none where their health is not looked at; so has `roi_masks`, which say
         what of their frames is judged. `audit` is told of every change.
         """
         self._audit = audit or AuditLog()
         self._asked_by = ""  # who asked for the bundle that comes next
         self.detector = detector
         self._checks = checks
-        self.drift = CameraDrift(max(1, len(checks), len(views)))
-        self._views = views
+        self.drift = CameraDrift(max(1, len(checks), len(roi_masks)))
+        self._roi_masks = roi_masks
         self.fault = ""  # why the last change of the bundle failed
         self._given = detector
         self._failing = False
@@ -55,7 +55,7 @@ class InferenceWorker:
         self._loader: threading.Thread | None = None  # while there is something to load
         self._closed = False
 
-    def judge(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+    def predict(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order.
 
         A frame whose camera is in trouble, or that makes the network fail, is INVALID; those beside it are not.
@@ -86,7 +86,7 @@ class InferenceWorker:
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         try:
-            masks = [self._mask(number, frame) for number, frame in taken] if self._views else ()
+            masks = [self._mask(number, frame) for number, frame in taken] if self._roi_masks else ()
             results = self.detector.detect_many([frame for _, frame in taken], masks)
         except Exception as error:
             if len(taken) > 1:
@@ -99,8 +99,8 @@ class InferenceWorker:
 
     def _mask(self, number: int, frame: Frame) -> MapF32 | None:
         """What of the frame's map counts; None where all of it does."""
-        view, fusion = self._views[number], self.detector.bundle.manifest.fusion
-        return None if view is None else view.cells(frame.image.shape[:2], (fusion.height, fusion.width))
+        roi_mask, fusion = self._roi_masks[number], self.detector.bundle.manifest.fusion
+        return None if roi_mask is None else roi_mask.cells(frame.image.shape[:2], (fusion.height, fusion.width))
 
     def _unjudged(self, frame: Frame, error: Exception) -> Result:
         words = f"it could not be judged: {type(error).__name__}: {error}"

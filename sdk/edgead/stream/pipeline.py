@@ -19,9 +19,10 @@ from edgead.config import StationConfig, load_station
 from edgead.config.loader import validated
 from edgead.detector import Detector
 from edgead.errors import UsageError
+from edgead.percentiles import percentiles
 from edgead.result import Result
 from edgead.stream.aggregation import Aggregator
-from edgead.stream.assembly import open_parts
+from edgead.stream.assembly import open_resources
 from edgead.stream.audit import AuditLog
 from edgead.stream.capture import Camera, FrameGrabber
 from edgead.stream.health import HealthCheck
@@ -30,7 +31,7 @@ from edgead.stream.pipeline_settings import DEFAULTS, PipelineSettings, settings
 from edgead.stream.sink_worker import TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
-from edgead.stream.status import Meter, PipelineStatus, percentiles, rate
+from edgead.stream.status import Meter, PipelineStatus, rate
 from edgead.stream.trigger.answers import Answer
 from edgead.stream.trigger.base import Ticket, TriggerSource
 from edgead.stream.trigger.line import TriggeredQueue
@@ -70,8 +71,9 @@ class Pipeline(Closing):
         self._cameras = cameras
         self._meters = [Meter() for _ in cameras]
         checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._inference = InferenceWorker(detector, checks, [camera.view for camera in cameras], audit)
-        self._aggregators = [Aggregator(settings.vote) for _ in cameras] if settings.vote.frames != 1 else []
+        self._inference = InferenceWorker(detector, checks, [camera.roi_mask for camera in cameras], audit)
+        rule = settings.aggregation
+        self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
         self._triggered = self._trigger_queue(triggers) if settings.triggers is not None else None
         self._grabber = FrameGrabber(cameras, settings.camera_backoff, self._triggered)
         self._delivering = threading.Lock()  # answers to triggers come from several threads
@@ -99,19 +101,19 @@ class Pipeline(Closing):
         """
         settings = validated(config) if isinstance(config, StationConfig) else load_station(Path(config)).config
         with ExitStack() as stack:
-            parts = open_parts(settings, stack)
-            line = cls(
-                parts.cameras,
-                parts.detector,
-                parts.sinks,
+            opened = open_resources(settings, stack)
+            pipeline = cls(
+                opened.cameras,
+                opened.detector,
+                opened.sinks,
                 settings_of(settings),
                 on_result=on_result,
                 on_alive=on_alive,
-                audit=parts.audit,
-                triggers=parts.triggers,
+                audit=opened.audit,
+                triggers=opened.triggers,
             )
-            line._owned = stack.pop_all()
-        return line
+            pipeline._owned = stack.pop_all()
+        return pipeline
 
     def run(self) -> PipelineStatus:
         """Judge until every camera is at its end, the limit is reached, or `stop` is called.
@@ -204,7 +206,7 @@ class Pipeline(Closing):
             taken = self._grabber.take(most)
             if not taken and self._grabber.over:
                 return True
-            for (number, frame), result in zip(taken, self._inference.judge(taken), strict=True):
+            for (number, frame), result in zip(taken, self._inference.predict(taken), strict=True):
                 self._count(number, frame, result)
             for worker in self._sink_workers:
                 if worker.fatal is not None:
@@ -253,7 +255,7 @@ class Pipeline(Closing):
         return replace(result, verdict=verdict, judged=found, late=True, reasons=(*result.reasons, words))
 
     def _may_wait(self) -> bool:
-        """Whether to wait for a sink that has no room; once stopped, as long as sinks are given to finish."""
+        """Whether to wait for a sink whose queue is full; once stopped, as long as sinks are given to finish."""
         if not self._stopping:
             return True
         self._give_up_at = self._give_up_at or time.monotonic() + self._settings.drain

@@ -22,7 +22,7 @@ class PipelineSettings:
 
     limit: int | None = None  # frames after which it ends
     deadline: float | None = None  # milliseconds from capture after which a judgment is late
-    vote: VerdictAggregation = ONE_FRAME
+    aggregation: VerdictAggregation = ONE_FRAME
     health: bool = True  # whether frames of a camera in trouble are INVALID
     frozen: float = FROZEN_S  # seconds without any change after which a live camera is frozen; 0: never
     camera_backoff: Backoff = CAMERA_BACKOFF
@@ -37,11 +37,11 @@ DEFAULTS = PipelineSettings()
 def settings_of(config: StationConfig) -> PipelineSettings:
     """What a configuration asks of a line."""
     frames = 0 if config.vote == "name" else config.vote
-    vote = VerdictAggregation(frames, config.vote_rule)
+    aggregation = VerdictAggregation(frames, config.vote_rule)
     triggers = None
     if config.trigger:
         window = TriggerWindow(
             max(1, frames), config.trigger_delay / 1e3, config.trigger_window / 1e3, config.trigger_before / 1e3
         )
         triggers = TriggerSettings(window, config.answer_within / 1e3, config.vote_rule)
-    return PipelineSettings(config.limit, config.deadline, vote, config.health, config.frozen, triggers=triggers)
+    return PipelineSettings(config.limit, config.deadline, aggregation, config.health, config.frozen, triggers=triggers)

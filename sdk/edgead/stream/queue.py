@@ -15,7 +15,7 @@ class QueuePolicy:
     """What becomes of frames of one camera that come faster than they are judged."""
 
     depth: int  # frames that may wait
-    drops_oldest: bool  # whether a new frame replaces the oldest of a full queue; else its reader waits for room
+    drops_oldest: bool  # whether a new frame replaces the oldest of a full queue; else its reader waits
 
 
 LATEST = QueuePolicy(1, drops_oldest=True)  # live frames: the newest wins
@@ -48,7 +48,7 @@ class FrameQueue:
         self._first = 0
 
     def put(self, camera: int, frame: Frame) -> bool:
-        """Add a frame, waiting for room where none may be dropped; false once nobody wants frames."""
+        """Add a frame, waiting for a free place where none may be dropped; false once nobody wants frames."""
         waiting = self._cameras[camera]
         with self._changed:
             if not waiting.policy.drops_oldest:
@@ -86,7 +86,7 @@ class FrameQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Throw away what waits, and wake who waits for room."""
+        """Throw away what waits, and wake who waits for a free place."""
         with self._changed:
             self._closed = True
             for waiting in self._cameras:

@@ -40,10 +40,10 @@ class Roi:
         """The area in a frame of (H, W)."""
         if self.painting is not None:
             return np.asarray(cv2.resize(self.painting, frame_size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-        painted = np.zeros(frame_size, np.uint8)
+        selected = np.zeros(frame_size, np.uint8)
         assert self.corners is not None  # an area is one or the other
-        cv2.fillPoly(painted, [self.corners], 255)
-        return painted
+        cv2.fillPoly(selected, [self.corners], 255)
+        return selected
 
 
 class RoiMask:
@@ -61,7 +61,7 @@ class RoiMask:
         to judge that is so small that no defect in it could count.
         """
         if self._key != (frame_size, grid):
-            painted = np.full(frame_size, 0 if self._judged else 255, np.uint8)
+            selected = np.full(frame_size, 0 if self._judged else 255, np.uint8)
             for area in self._judged:
                 inside = area.paint(frame_size)
                 if _shares(inside, grid).max() < SMALLEST:
@@ -69,10 +69,10 @@ class RoiMask:
                         f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map in a frame "
                         f"of {frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
                     )
-                np.maximum(painted, inside, out=painted)
+                np.maximum(selected, inside, out=selected)
             for area in self._ignored:
-                np.minimum(painted, 255 - area.paint(frame_size), out=painted)
-            cells = _shares(painted, grid)
+                np.minimum(selected, 255 - area.paint(frame_size), out=selected)
+            cells = _shares(selected, grid)
             if not cells.any():
                 height, width = frame_size
                 raise UsageError(f"of {width}x{height} pixels nothing is left to judge: see --judge and --ignore")
@@ -81,9 +81,9 @@ class RoiMask:
         return self._cells
 
 
-def _shares(painted: RoiImage, grid: tuple[int, int]) -> RoiImage:
+def _shares(selected: RoiImage, grid: tuple[int, int]) -> RoiImage:
     """How much of each cell of a (h, w) grid is painted, 0..255."""
-    return np.asarray(cv2.resize(painted, grid[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(selected, grid[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[RoiMask | None]:
@@ -92,11 +92,11 @@ def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequenc
     Each text is [CAMERA=]AREA, without a camera for all of them; see `read_roi`. Raises UsageError or DataError.
     """
     judged, ignored = ([_of_camera(text, cameras) for text in texts] for texts in (judge, ignore))
-    views: list[RoiMask | None] = []
+    masks: list[RoiMask | None] = []
     for camera in cameras:
         mine, others = ([area for name, area in areas if name in ("", camera)] for areas in (judged, ignored))
-        views.append(RoiMask(mine, others) if mine or others else None)
-    return views
+        masks.append(RoiMask(mine, others) if mine or others else None)
+    return masks
 
 
 def _of_camera(text: str, cameras: Sequence[str]) -> tuple[str, Roi]:

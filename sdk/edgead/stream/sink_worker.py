@@ -70,7 +70,7 @@ class SinkWorker:
         return dict(self._sink.lost())
 
     def emit(self, frame: Frame, result: Result, keep_waiting: Callable[[], bool] | None = None) -> None:
-        """Queue a result. Without room it is counted as unwritten, or waited for as long as `keep_waiting` says so."""
+        """Queue a result. A full queue is waited for as long as `keep_waiting` says so; then it is unwritten."""
         if not self._sink.needs_pixels:
             frame = replace(frame, image=_NO_PIXELS)
         with self._changed:
@@ -142,7 +142,7 @@ class SinkWorker:
         self._rest_until = time.monotonic() + next(self._pauses, 0.0)
 
     def _put_back_or_count(self, frame: Frame, result: Result, error: Exception) -> None:
-        """Have a live result that a full disk refuses wait for room; count any other as unwritten."""
+        """Have a live result that a full disk refuses wait for free space; count any other as unwritten."""
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         with self._changed:
             if full and self._backoff is not None and not self._closing:

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
+from edgead.percentiles import Percentiles
 from edgead.result import Result
 
 WINDOW = 1000  # results that the percentiles are taken over
@@ -18,15 +17,6 @@ HEALTH_S = 60.0  # seconds over which it is said what could be judged
 RATE_S = 5.0  # seconds that the rate is taken over
 
 CONNECTING, CONNECTED, LOST, ENDED = "connecting", "connected", "lost", "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Percentiles, in milliseconds; 0 where nothing was measured."""
-
-    p50: float = 0.0
-    p95: float = 0.0
-    p99: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +64,8 @@ class PipelineStatus:
     unwritten: dict[str, int] = field(default_factory=dict)  # results that a sink could not take, by its name
     lost: dict[str, dict[str, int]] = field(default_factory=dict)  # of these, what a sink had taken: by sink and reason
     fps: float = 0.0
-    age_ms: Spread = Spread()  # from capture to judgment, of live frames
-    latency_ms: Spread = Spread()  # spent on a frame by the detector
+    age_ms: Percentiles = field(default_factory=Percentiles)  # from capture to judgment, of live frames
+    latency_ms: Percentiles = field(default_factory=Percentiles)  # spent on a frame by the detector
     engine: str = ""
     precision: str = ""
     model: str = ""  # the bundle's name
@@ -92,7 +82,7 @@ class PipelineStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FrameTiming:
     """What is kept of a result for a while."""
 
     at: float  # time.monotonic()
@@ -108,7 +98,7 @@ class MeterSnapshot:
     verdicts: dict[str, int]  # by name
     late: int
     judged_share: float | None  # of the last minute
-    samples: list[Sample]  # the newest
+    samples: list[FrameTiming]  # the newest
 
 
 class Meter:
@@ -119,7 +109,7 @@ class Meter:
         self._frames = 0
         self._verdicts: Counter[str] = Counter()
         self._late = 0
-        self._samples: deque[Sample] = deque(maxlen=window)
+        self._samples: deque[FrameTiming] = deque(maxlen=window)
         self._seconds: deque[list[int]] = deque()  # the second, its frames, and how many of them could be judged
 
     def frame(self, age: float, latency: float, *, judged: bool = True) -> None:
@@ -127,7 +117,7 @@ class Meter:
         now = time.monotonic()
         with self._lock:
             self._frames += 1
-            self._samples.append(Sample(now, age, latency))
+            self._samples.append(FrameTiming(now, age, latency))
             if not self._seconds or self._seconds[-1][0] != int(now):
                 self._forget(now)
                 self._seconds.append([int(now), 0, 0])
@@ -156,13 +146,7 @@ class Meter:
             return MeterSnapshot(self._frames, dict(self._verdicts), self._late, share, list(self._samples))
 
 
-def percentiles(values: Iterable[float]) -> Spread:
-    """The percentiles of `values`."""
-    kept = list(values)
-    return Spread(*(round(float(value), 3) for value in np.percentile(kept, (50, 95, 99)))) if kept else Spread()
-
-
-def rate(samples: Iterable[Sample], uptime: float) -> float:
+def rate(samples: Iterable[FrameTiming], uptime: float) -> float:
     """Samples a second over the last `RATE_S` seconds, or since the start of the line where that is less."""
     start = time.monotonic() - RATE_S
     return round(sum(sample.at >= start for sample in samples) / max(min(uptime, RATE_S), 1e-3), 2)

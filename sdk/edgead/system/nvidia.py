@@ -95,9 +95,9 @@ def read_machine(root: Path = ROOT, *, smi: str = "", processor: str = "", pytho
     release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
     linux = numbers(".".join(release.groups())) if release else ()
     is_jetson = bool(linux) or "Jetson" in board or "tegra" in _text(root / "proc/sys/kernel/osrelease")
-    told = _DRIVER.search(_text(root / "proc/driver/nvidia/version"))
+    reported = _DRIVER.search(_text(root / "proc/driver/nvidia/version"))
     rows = [line.split(", ") for line in smi.splitlines() if line.count(", ") == SMI_FIELDS.count(",")]
-    driver = rows[0][1] if rows else told[1] if told else ""
+    driver = rows[0][1] if rows else reported[1] if reported else ""
     nodes = ("nvhost-gpu", "nvgpu", "nvmap", "nvidia0") if is_jetson else ("nvidia[0-9]*", "dxg")
     has_nodes = any(found for node in nodes for found in root.glob(f"dev/{node}"))
     return Machine(
@@ -145,8 +145,8 @@ def _capability(text: str) -> int:
 
 def _toolkit(root: Path) -> Version:
     try:
-        told = json.loads(_text(root / "usr/local/cuda/version.json"))
-        return numbers(str(told["cuda"]["version"]))
+        reported = json.loads(_text(root / "usr/local/cuda/version.json"))
+        return numbers(str(reported["cuda"]["version"]))
     except (ValueError, KeyError, TypeError):
         pass
     for header in ("usr/local/cuda/include/cuda.h", "usr/include/cuda.h"):

@@ -65,7 +65,7 @@ def _release(machine: Machine) -> Gap | None:
     return Gap("JetPack", there, f"TensorRT {dotted(LEAST)} is the least, as JetPack {known} have it", FLASH)
 
 
-def _board(machine: Machine) -> Gap | None:
+def _module_release(machine: Machine) -> Gap | None:
     row, words = machine.jetpack, {board for row in JETPACKS for board in row.boards if board in machine.board}
     if row is None or not words or words & set(row.boards):
         return None
@@ -204,7 +204,7 @@ def _kernels(machine: Machine) -> Gap | None:
 
 
 _REACH = (_reach,)
-_PLATFORM = {True: (_release, _board), False: (_old_gpu,)}  # of a Jetson, of a desktop
+_PLATFORM = {True: (_release, _module_release), False: (_old_gpu,)}  # of a Jetson, of a desktop
 _SOFTWARE = {
     True: (_bindings, _interpreter, _isolation, _other_tensorrt, _processor, _torch_tensorrt, _toolkit),
     False: (_driver, _some_tensorrt, _old_tensorrt, _rtx_target, _processor),

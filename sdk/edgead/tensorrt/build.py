@@ -30,7 +30,7 @@ class Options:
     dla: bool = False  # on the deep-learning accelerator of a Jetson Orin, where a layer can
 
 
-class Built(NamedTuple):
+class BuiltEngine(NamedTuple):
     """An engine, and what was read while it was built."""
 
     engine: bytes
@@ -43,7 +43,7 @@ class Built(NamedTuple):
 
 def build(
     library: Library, network: bytes, options: Options, timings: bytes = b"", on_progress: OnProgress | None = None
-) -> Built:
+) -> BuiltEngine:
     """The engine of an ONNX file. On a GPU its context must be current; ahead of time no GPU is needed.
 
     Raises EngineError where the network is refused or the library fails, with its reasons.
@@ -55,7 +55,7 @@ def build(
 
 def _build(
     library: Library, network: bytes, options: Options, timings: bytes, on_progress: OnProgress | None, log: _Log
-) -> Built:
+) -> BuiltEngine:
     trt = library.module
     logger = library.logger(log.add)
     builder = trt.Builder(logger)
@@ -83,7 +83,7 @@ def _build(
     serialized = builder.build_serialized_network(definition, config)
     if serialized is None:
         raise EngineError(f"{library.title} cannot build the network: {log.messages}")
-    return Built(
+    return BuiltEngine(
         bytes(serialized),
         list(_ports(definition)),
         requested_precisions(definition),

@@ -55,27 +55,27 @@ class LayerPrecision(NamedTuple):
 def requested_precisions(network: Any) -> list[LayerPrecision]:
     """The precision that each product of a parsed INetworkDefinition asks for."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    makers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
+    producers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     return [
         LayerPrecision(
-            layer.name, "int8" if _is_dequantized(layer, makers) else type_name(layer.get_input(0).dtype.name)
+            layer.name, "int8" if _is_dequantized(layer, producers) else type_name(layer.get_input(0).dtype.name)
         )
         for layer in layers
         if layer.type.name in WEIGHTED
     ]
 
 
-def _is_dequantized(layer: Any, makers: dict[str, Any]) -> bool:
+def _is_dequantized(layer: Any, producers: dict[str, Any]) -> bool:
     """Whether both factors of a product come from dequantizations."""
-    return layer.num_inputs > 1 and all(_source(layer.get_input(index), makers) == "DEQUANTIZE" for index in (0, 1))
+    return layer.num_inputs > 1 and all(_source(layer.get_input(index), producers) == "DEQUANTIZE" for index in (0, 1))
 
 
-def _source(tensor: Any, makers: dict[str, Any]) -> str:
+def _source(tensor: Any, producers: dict[str, Any]) -> str:
     """What kind of layer makes a tensor's values, not counting those that only move them."""
-    maker = makers.get(tensor.name) if tensor is not None else None
-    while maker is not None and maker.type.name in _MOVING:
-        maker = makers.get(maker.get_input(0).name)
-    return "" if maker is None else str(maker.type.name)
+    producer = producers.get(tensor.name) if tensor is not None else None
+    while producer is not None and producer.type.name in _MOVING:
+        producer = producers.get(producer.get_input(0).name)
+    return "" if producer is None else str(producer.type.name)
 
 
 def precision_mismatches(wanted: Sequence[LayerPrecision], layers: Sequence[Layer]) -> list[str]:

@@ -16,7 +16,7 @@ import edgead
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
-from edgead.tensorrt.build import Built, OnProgress, Options, build
+from edgead.tensorrt.build import BuiltEngine, OnProgress, Options, build
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.layers import Layer, LayerPrecision, precision_mismatches
 from edgead.tensorrt.library import Library
@@ -26,7 +26,9 @@ from edgead.tensorrt.probe import try_engine
 FAULTS = 5  # named in an error, at the most
 SHARE_OF_MEMORY = 2  # a layer's workspace may take half of what is free
 DRIVER = Path("/proc/driver/nvidia/version")
-EngineBuilder = Callable[[Options, bytes, "OnProgress | None"], Built]  # options, TensorRT's timings so far, progress
+EngineBuilder = Callable[
+    [Options, bytes, "OnProgress | None"], BuiltEngine
+]  # options, TensorRT's timings so far, progress
 
 _log = logging.getLogger(__name__)
 
@@ -103,14 +105,14 @@ def prepare(
         found = cache.find(key)
         try:
             if found is not None:
-                return found if found.metadata.is_tried or gpu is None else _keep(cache, _tried(library, found))
+                return found if found.metadata.is_tried or gpu is None else _store(cache, _tried(library, found))
         except EngineError as error:
             _log.warning("the engine %s is built anew: %s", cache.path(key).name, error)
-        prepared = _built(library, bundle.read(artifact.member), key, gpu, cache, make, on_progress)
-        return _keep(cache, prepared if gpu is None else _tried(library, prepared))
+        prepared = _build(library, bundle.read(artifact.member), key, gpu, cache, make, on_progress)
+        return _store(cache, prepared if gpu is None else _tried(library, prepared))
 
 
-def _built(
+def _build(
     library: Library,
     network: bytes,
     key: Key,
@@ -129,7 +131,7 @@ def _built(
         built = make(options, timings, on_progress) if make else build(library, network, options, timings, on_progress)
     cache.store_timings(key, built.timings)
     _check(key, built.requested, built.layers)
-    return Prepared(built.engine, _card(key, built, time.monotonic() - start))
+    return Prepared(built.engine, _metadata(key, built, time.monotonic() - start))
 
 
 def _quarters(precision: str) -> OnProgress:
@@ -170,7 +172,7 @@ def _match(asked: Sequence[Port], found: Sequence[Port]) -> bool:
     )
 
 
-def _keep(cache: Cache, prepared: Prepared) -> Prepared:
+def _store(cache: Cache, prepared: Prepared) -> Prepared:
     try:
         cache.store(prepared)
     except EdgeadError as error:
@@ -194,7 +196,7 @@ def _check(key: Key, requested: Sequence[LayerPrecision], layers: Sequence[Layer
         )
 
 
-def _card(key: Key, built: Built, seconds: float) -> EngineMetadata:
+def _metadata(key: Key, built: BuiltEngine, seconds: float) -> EngineMetadata:
     return EngineMetadata(
         schema=SCHEMA,
         key=key,

@@ -23,7 +23,7 @@ from edgead.web.site import Site, asked_by, body_of
 from edgead.web.state import DashboardState, picture
 
 FACTORS = (0.1, 10.0)  # of the bundle's threshold, that the page may set
-_TOLD = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten", "fault")
+_STATUS_KEYS = ("engine", "precision", "model", "uptime", "dropped", "unreadable", "reconnects", "unwritten", "fault")
 _PATIENCE_S = 5.0  # of a long poll for a picture
 _BEAT_S = 1.0  # the longest time without a word about the state
 _QUIET_S = 10.0  # without a result: not judging
@@ -106,7 +106,7 @@ class Pages:
         state |= {"station": self._station, "trouble": self._trouble(status), "now": time.time()}
         state |= {"review": any(route.path == "/review" for route in self._others)}
         state |= {"can_set": self._hooks.set_threshold is not None, "threshold": status.get("threshold", 1.0)}
-        state["line"] = {key: status[key] for key in _TOLD if status.get(key)}
+        state["line"] = {key: status[key] for key in _STATUS_KEYS if status.get(key)}
         if status:  # the line's own figures; of times, 0 means that none was measured
             state["fps"] = status["fps"]
             state |= {key: {p: ms for p, ms in status[key].items() if ms} for key in ("latency_ms", "age_ms")}

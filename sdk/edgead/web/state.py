@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from edgead.overlay import tint
+from edgead.percentiles import percentiles
 from edgead.result import Result
 from edgead.types import Frame, ImageU8, Verdict
 
@@ -117,8 +118,8 @@ class DashboardState:
                 "number": self.number,
                 "counts": dict(self._counts),
                 "fps": _rate(self._times, now),
-                "latency_ms": _percentiles(latency),
-                "age_ms": _percentiles([value for value in age if value > 0]),
+                "latency_ms": asdict(percentiles(latency)) if latency else {},
+                "age_ms": asdict(percentiles(known)) if (known := [value for value in age if value > 0]) else {},
                 "cameras": [_camera(name, camera, now, after) for name, camera in self._cameras.items()],
                 "anomalies": [anomaly.about for anomaly in reversed(self._anomalies)],
             }
@@ -177,13 +178,6 @@ def _rate(times: deque[float], now: float) -> float:
     recent = sum(now - at <= 5.0 for at in times)
     span = min(5.0, now - times[0]) if times else 0.0
     return round(recent / span, 2) if span > 0.5 else 0.0
-
-
-def _percentiles(values: Any) -> dict[str, float]:
-    if not len(values):
-        return {}
-    found = np.percentile(np.asarray(values, np.float64), (50, 95, 99))
-    return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99"), found, strict=True)}
 
 
 def _number(value: float) -> float | None:

@@ -21,7 +21,7 @@ from edgead_calibration import networks
 from edgead_calibration.fp16 import fp32_nodes, in_fp32, to_fp16
 from edgead_calibration.gate import Tolerances
 from edgead_calibration.layers import blocks, named
-from edgead_calibration.precisions import Trial, add_precisions
+from edgead_calibration.precisions import PrecisionResult, add_precisions
 from edgead_calibration.ranges import METHODS, Method, observe, quantize
 from edgead_calibration.recipe import Int8, Recipe, load_recipe, names
 from edgead_calibration.rules import violations
@@ -158,7 +158,7 @@ def test_a_precision_is_replaced_and_the_others_stay(plain: bytes) -> None:
 
 
 def test_auto_takes_int8_only_where_it_is_faster() -> None:
-    trial = Trial(precision="int8", engine="onnx", milliseconds=9.0, milliseconds_fp32=10.0)
+    trial = PrecisionResult(precision="int8", engine="onnx", milliseconds=9.0, milliseconds_fp32=10.0)
     assert trial.is_faster
     assert msgspec.structs.replace(trial, milliseconds=9.8).is_faster is False
     assert msgspec.structs.replace(trial, milliseconds=None).is_faster is None

@@ -25,7 +25,7 @@ VERDICTS = st.sampled_from(Verdict)
 
 @given(SCORES, st.floats(0.1, 3), st.one_of(st.none(), st.floats(0.1, 0.9)))
 def test_between_the_thresholds_a_person_decides(score: float, factor: float, review: float | None) -> None:
-    verdict = ops.judge(score, ops.Rules(threshold=factor, review=review))
+    verdict = ops.classify(score, ops.Rules(threshold=factor, review=review))
     if score > factor:
         assert verdict is Verdict.NG
     elif review is not None and score > review * factor:
@@ -36,7 +36,7 @@ def test_between_the_thresholds_a_person_decides(score: float, factor: float, re
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_no_number_is_never_ok(score: float) -> None:
-    assert ops.judge(score, ops.Rules()) is Verdict.NG
+    assert ops.classify(score, ops.Rules()) is Verdict.NG
 
 
 @pytest.mark.parametrize(
@@ -114,17 +114,17 @@ def result(detector: Detector, level: int, index: int = 0, name: str = "") -> tu
 
 def test_frames_become_parts(tiny_bundle: Path) -> None:
     with fake_detector(tiny_bundle) as detector:
-        ballot = Aggregator(VerdictAggregation(3, "majority"))
+        aggregator = Aggregator(VerdictAggregation(3, "majority"))
         levels = (50, 250, 50, 250, 240, 50, 60)
-        out = [ballot.add(*result(detector, level, index)) for index, level in enumerate(levels)]
+        out = [aggregator.add(*result(detector, level, index)) for index, level in enumerate(levels)]
         assert [len(parts) for parts in out] == [0, 0, 1, 0, 0, 1, 0]
         (first, good), (second, bad) = out[2][0], out[5][0]
         assert (good.verdict, bad.verdict) == (Verdict.OK, Verdict.NG)
         assert (first.index, second.index) == (1, 3)  # the strangest frame stands for its part
         assert (good.extra["votes"], bad.extra["votes"]) == ({"OK": 2, "NG": 1}, {"NG": 2, "OK": 1})
-        ((_, rest),) = ballot.close()
+        ((_, rest),) = aggregator.close()
         assert rest.extra["votes"] == {"OK": 1}
-        assert ballot.close() == []
+        assert aggregator.close() == []
         blind = Aggregator(VerdictAggregation(2))
         frame = Frame(np.zeros((8, 8, 3), np.uint8))
         blind.add(frame, detector.invalid(frame, "dark"))
@@ -139,21 +139,21 @@ def test_frames_become_parts(tiny_bundle: Path) -> None:
 def test_frames_become_parts_by_their_names(tiny_bundle: Path) -> None:
     names = ["a_1.png", "a_2.png", "b_1.png", "c_1.png", "c_2.png", "c_3.png"]
     with fake_detector(tiny_bundle) as detector:
-        ballot = Aggregator(VerdictAggregation(0))
+        aggregator = Aggregator(VerdictAggregation(0))
         parts = [
-            one for at, name in enumerate(names) for one in ballot.add(*result(detector, 50, at, name))
-        ] + ballot.close()
+            one for at, name in enumerate(names) for one in aggregator.add(*result(detector, 50, at, name))
+        ] + aggregator.close()
     assert [sum(one.extra["votes"].values()) for _, one in parts] == [2, 1, 3]
 
 
 def test_the_line_counts_frames_and_parts(tiny_bundle: Path) -> None:
     sink = Memory()
     images = [np.full((8, 8, 3), level, np.uint8) for level in (50, 250, 50, 50, 50)]
-    settings = PipelineSettings(health=False, vote=VerdictAggregation(2))
+    settings = PipelineSettings(health=False, aggregation=VerdictAggregation(2))
     with fake_detector(tiny_bundle) as detector:
         status = Pipeline([Camera("", Scripted(images, live=False))], detector, [sink], settings).run()
     assert [one.verdict.value for one in sink.results] == ["NG", "OK", "INVALID"]  # the last part had one frame
     assert (status.frames, status.verdicts["OK"], status.verdicts["NG"]) == (5, 1, 1)
-    assert QUICK.vote == VerdictAggregation()
+    assert QUICK.aggregation == VerdictAggregation()
     with pytest.raises(UsageError):
         VerdictAggregation(2, "all")

@@ -130,7 +130,7 @@ def test_an_event_that_cannot_be_deleted_stops_nothing(
     archive.close()
     assert caplog.text.count("cannot be deleted") == 1
     archive = Archive(tmp_path, 1 * BLOCK, 30, 0)
-    with pytest.raises(OSError, match=r"1 events in .* cannot be deleted: make room there"):
+    with pytest.raises(OSError, match=r"1 events in .* cannot be deleted: free space there"):
         clock.keep(archive, 1, 1.0)
     archive.close()
 

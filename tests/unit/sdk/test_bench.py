@@ -14,7 +14,7 @@ from lines import Brightness
 
 from edgead import Bundle, Detector
 from edgead import bench as module
-from edgead.bench import BenchSettings, Replay, compare, differences, measure, measure_here, percentiles, warnings
+from edgead.bench import BenchSettings, Replay, compare, differences, measure, measure_here, summarize, warnings
 from edgead.errors import EngineError
 from edgead.system.device import OtherWork, describe_device, describe_state, resident_mib
 
@@ -131,7 +131,7 @@ def test_an_engine_that_takes_its_process_with_it_is_said(tiny_bundle: Path, mon
 
 
 def test_percentiles_are_those_of_the_times() -> None:
-    found = percentiles([float(value) for value in range(1, 102)])
+    found = summarize([float(value) for value in range(1, 102)])
     assert (found["p50"], found["p95"], found["p99"], found["mean"], found["least"]) == (51, 96, 100, 51, 1)
 
 

@@ -27,7 +27,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=x\
 
 @contextmanager
 def trickling(at_once: bytes) -> Iterator[tuple[int, list[float]]]:
-    """A port that answers with `at_once` and then a byte every 20 ms for ever; and how long each client stayed."""
+    """A port that answers with `at_once` and then a byte every 20 ms without end; and how long each client stayed."""
     listening = socket.create_server(("127.0.0.1", 0))
     stays: list[float] = []
     ending = threading.Event()

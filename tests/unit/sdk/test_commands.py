@@ -1,4 +1,4 @@
-"""The commands of the other rooms with what people give them by mistake: a sentence, a code, nothing half-written."""
+"""The workstation's commands with what people give them by mistake: a sentence, a code, nothing half-written."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from edgead.cli.app import make_app
 from edgead.errors import UsageError
 from edgead.registry import Lazy
 
-ROOM = """
+MODULE = """
 import typer
 from typing import Annotated
 
@@ -32,15 +32,15 @@ def fault() -> None:
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an importable module with commands in it."""
-    (tmp_path / "some_room.py").write_text(ROOM)
-    (tmp_path / "needy_room.py").write_text("import surely_absent")
+    (tmp_path / "some_module.py").write_text(MODULE)
+    (tmp_path / "needy_module.py").write_text("import surely_absent")
     (tmp_path / "other_room.py").write_text("raise ImportError('libbig.so.3: no such file', name='other_room')")
     (tmp_path / "broken_room.py").write_text("from edgead import nothing_like_it")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "some_room"
-    for name in ("some_room", "needy_room", "other_room", "broken_room"):
+    yield "some_module"
+    for name in ("some_module", "needy_module", "other_room", "broken_room"):
         sys.modules.pop(name, None)
 
 
@@ -59,8 +59,8 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
-def test_a_rooms_command_keeps_its_arguments(room: str, call: Callable[..., str]) -> None:
-    points = {"greet": f"{room}:greet"}
+def test_another_packages_command_keeps_its_arguments(module: str, call: Callable[..., str]) -> None:
+    points = {"greet": f"{module}:greet"}
     assert call(points, "greet", "you", "--loud") == "hello you!\n"
     assert "Say hello" in call(points, "--help")
     assert "--loud" in call(points, "greet", "--help")
@@ -69,17 +69,17 @@ def test_a_rooms_command_keeps_its_arguments(room: str, call: Callable[..., str]
 @pytest.mark.parametrize(
     ("name", "value", "arguments", "match"),
     [
-        ("build", "edgead_absent_room.commands:build", ["build", "good/", "--epochs", "3"], r"edgead_absent_room"),
+        ("build", "edgead_absent_module.commands:build", ["build", "good/", "--epochs", "3"], r"edgead_absent_module"),
         (
             "build",
-            "needy_room:build",
+            "needy_module:build",
             ["build", "--help"],
             "`edgead build` needs the package surely_absent: pip install",
         ),
-        ("heavy", "some_room:heavy", ["heavy", "--count", "2"], "needs the package surely_absent: pip install"),
+        ("heavy", "some_module:heavy", ["heavy", "--count", "2"], "needs the package surely_absent: pip install"),
     ],
 )
-@pytest.mark.usefixtures("room")
+@pytest.mark.usefixtures("module")
 def test_what_is_missing_is_named(
     name: str, value: str, arguments: list[str], match: str, call: Callable[..., str]
 ) -> None:
@@ -97,15 +97,15 @@ def test_the_installing_line_fits_the_command(extra: str, call: Callable[..., st
         call({"build": "edgead_absent.commands:run"}, "build", extra=extra)
 
 
-@pytest.mark.usefixtures("room")
+@pytest.mark.usefixtures("module")
 def test_a_package_that_does_not_load_is_named(call: Callable[..., str]) -> None:
     with pytest.raises(UsageError, match=r"needs the package other_room, which does not work here: libbig\.so\.3"):
         call({"greet": "other_room:greet"}, "greet")
 
 
-@pytest.mark.usefixtures("room")
+@pytest.mark.usefixtures("module")
 def test_a_broken_room_stops_its_own_command_alone(call: Callable[..., str]) -> None:
-    points = {"bad": "broken_room:bad", "fault": "some_room:fault", "greet": "some_room:greet"}
+    points = {"bad": "broken_room:bad", "fault": "some_module:fault", "greet": "some_module:greet"}
     assert "Cannot be loaded: cannot import name" in call(points, "--help")
     assert call(points, "greet", "you") == "hello you\n"
     with pytest.raises(ImportError, match="nothing_like_it"):

@@ -1,4 +1,4 @@
-"""The library's door: images in, results out."""
+"""The library: images in, results out."""
 
 from __future__ import annotations
 

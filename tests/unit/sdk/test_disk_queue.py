@@ -34,7 +34,7 @@ def data(queue: DiskQueue, count: int = 1000) -> list[bytes]:
 def kill(queue: DiskQueue) -> None:
     """What is left of a queue whose program was killed: the system closes its files, nothing else happens."""
     queue._close_active()
-    os.close(queue._mark)
+    os.close(queue._handle)
     queue._lock_file.close()
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_record_is_taken_out_on_a_full_disk(tmp_path: Path, monkeypatc
     real = Path.open
 
     def without_room(self: Path, mode: str = "r", *more: object, **options: object) -> object:
-        assert mode in ("rb", "r+b") or self.name == ".lock", f"{self} would need room"
+        assert mode in ("rb", "r+b") or self.name == ".lock", f"{self} would need space"
         return real(self, mode, *more, **options)
 
     with monkeypatch.context() as full:

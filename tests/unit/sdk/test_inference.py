@@ -117,7 +117,7 @@ def test_a_loader_that_raises_anything_blocks_no_later_reload(
         worker.replace_bundle(tmp_path / "fault.edgead")
         until(lambda: worker.fault == "RuntimeError: a library is at fault")
         worker.replace_bundle(tmp_path / "next.edgead")
-        until(lambda: bool(worker.judge([(0, Frame(tiny.good()))])) and worker.detector is not detector)
+        until(lambda: bool(worker.predict([(0, Frame(tiny.good()))])) and worker.detector is not detector)
         assert (worker.detector.bundle.manifest.name, worker.fault) == ("next", "")
         worker.close()
 
@@ -136,7 +136,7 @@ def test_a_reload_asked_for_during_loading_is_not_lost(
             worker.replace_bundle(tmp_path / f"{name}.edgead")
         opening.go.set()
         until(lambda: opening.asked[-1] == "three" and threads() == [])
-        worker.judge([(0, Frame(tiny.good()))])
+        worker.predict([(0, Frame(tiny.good()))])
         assert worker.detector.bundle.manifest.name == "three"  # the newest; nobody wants the one between any more
         assert opening.asked == ["one", "three"]
         worker.close()
@@ -151,7 +151,7 @@ def test_a_bundle_for_another_bit_depth_is_refused(tiny_bundle: Path, tmp_path: 
         worker.replace_bundle(tmp_path / "twelve.edgead")
         until(lambda: "is for pictures of 12 bits and the cameras give 16" in worker.fault)
         until(lambda: threads() == [])
-        worker.judge([(0, Frame(tiny.good()))])
+        worker.predict([(0, Frame(tiny.good()))])
         assert worker.detector is detector
         worker.close()
 
@@ -180,7 +180,7 @@ def test_a_health_check_that_fails_costs_one_frame(tiny_bundle: Path, monkeypatc
     health = HealthCheck()
     monkeypatch.setattr(health, "check", check)
     with fake_detector(tiny_bundle) as detector:
-        (result,) = InferenceWorker(detector, [health]).judge([(0, Frame(tiny.good()))])
+        (result,) = InferenceWorker(detector, [health]).predict([(0, Frame(tiny.good()))])
     assert result.verdict is Verdict.INVALID
     assert result.reasons == ("the camera's health could not be checked: ValueError: an odd frame",)
 
@@ -188,7 +188,7 @@ def test_a_health_check_that_fails_costs_one_frame(tiny_bundle: Path, monkeypatc
 def test_drift_is_among_the_reasons_of_results_and_in_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     with Detector(tiny.write_tiny(tmp_path / "tiny.edgead")) as detector:
         worker = InferenceWorker(detector, [HealthCheck()])
-        results = [worker.judge([(0, Frame(tiny.bad(index)))])[0] for index in range(60)]
+        results = [worker.predict([(0, Frame(tiny.bad(index)))])[0] for index in range(60)]
         assert worker.drift.drifts()[0].startswith("DRIFT: most parts are NG; ")
     assert not any("DRIFT" in reason for reason in results[0].reasons)
     assert any("DRIFT" in reason for reason in results[-1].reasons)

@@ -49,7 +49,7 @@ def test_what_is_bad_and_late_is_ng_and_both_are_said(tiny_bundle: Path) -> None
 
 def test_a_late_part_is_late_as_a_whole(tiny_bundle: Path) -> None:
     sink = Memory()
-    settings = replace(QUICK, deadline=5.0, vote=VerdictAggregation(2))
+    settings = replace(QUICK, deadline=5.0, aggregation=VerdictAggregation(2))
     camera = Camera("", Scripted(images(4)), policy="every")
     with fake_detector(tiny_bundle, seconds=0.02) as detector:
         Pipeline([camera], detector, [sink], settings).run()

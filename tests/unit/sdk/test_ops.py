@@ -116,7 +116,7 @@ def test_calibrate(raw: float, calibrated: float) -> None:
     [(-1.0, "OK"), (1.0, "OK"), (1.0000001, "NG"), (math.inf, "NG"), (-math.inf, "NG"), (math.nan, "NG")],
 )
 def test_judge(score: float, verdict: str) -> None:
-    assert ops.judge(score) is Verdict(verdict)
+    assert ops.classify(score) is Verdict(verdict)
 
 
 @pytest.mark.parametrize("top", [1, 5])
@@ -124,7 +124,7 @@ def test_a_cell_that_is_no_number_makes_the_part_ng(top: int) -> None:
     values = np.zeros((4, 4), np.float32)
     values[1, 2] = np.nan
     spec = FusionSpec(maps=(MapSpec(name="a"),), height=4, width=4, score=ScoreSpec(top=top))
-    assert ops.judge(ops.calibrate(ops.image_score(values, spec), 0.0, 1.0)) is Verdict.NG
+    assert ops.classify(ops.calibrate(ops.image_score(values, spec), 0.0, 1.0)) is Verdict.NG
 
 
 @settings(max_examples=60)

@@ -112,7 +112,7 @@ def test_a_line_with_a_camera_that_comes_back_has_whole_parts(tiny_bundle: Path)
     again = iter([Scripted(images(4))])
     camera = Camera("", Scripted(images(2), SourceError("lost")), lambda: next(again), policy="every")
     settings = PipelineSettings(
-        limit=6, health=False, vote=VerdictAggregation(4), camera_backoff=Backoff(0.001, 0.004), drain=0.5
+        limit=6, health=False, aggregation=VerdictAggregation(4), camera_backoff=Backoff(0.001, 0.004), drain=0.5
     )
     with fake_detector(tiny_bundle) as detector:
         Pipeline([camera], detector, [sink], settings).run()

@@ -170,7 +170,7 @@ def test_cameras_of_a_line_are_judged_by_their_own_areas(tiny_bundle: Path) -> N
     with fake_detector(tiny_bundle, batch=3) as detector:
         detector.engine = Halves()
         cameras = [
-            Camera(name, Scripted([half] * 3, live=False), view=view)
+            Camera(name, Scripted([half] * 3, live=False), roi_mask=view)
             for name, view in (("left", left), ("right", right), ("none", none))
         ]
         Pipeline(cameras, detector, [sink], QUICK).run()

@@ -95,7 +95,7 @@ def test_sizes(number: int, unit: tuple[str, int]) -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SINKS.own, "odd", SinkEntry("absent_package.sink:Sink", extra="mqtt"))
+    monkeypatch.setitem(SINKS.builtin, "odd", SinkEntry("absent_package.sink:Sink", extra="mqtt"))
     with pytest.raises(
         UsageError, match=r"the sink 'odd' needs the package absent_package: pip install 'edgead\[mqtt\]'"
     ):
@@ -103,6 +103,6 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_fault_of_our_own_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SINKS.own, "odd", SinkEntry("edgead.absent:Sink", extra="mqtt"))
+    monkeypatch.setitem(SINKS.builtin, "odd", SinkEntry("edgead.absent:Sink", extra="mqtt"))
     with pytest.raises(ModuleNotFoundError):
         open_sink("odd:x")

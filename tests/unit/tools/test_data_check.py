@@ -33,7 +33,7 @@ def reasons(result: Checked) -> dict[str, str]:
 def test_sound_images_are_all_kept_in_order(tmp_path: Path) -> None:
     save_many(tmp_path, 12)
     result = checked(tmp_path)
-    assert [sample.name for sample in result.kept] == [f"{index}.png" for index in range(12)]
+    assert [sample.name for sample in result.accepted] == [f"{index}.png" for index in range(12)]
     assert result.rejected == ()
     assert result.images is None
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_learned_from_is_left_out_with_a_reason(tmp_path: Path) -
     save(tmp_path / "twin.bmp", texture(0))
     save(tmp_path / "wide.png", texture(50, 24, 200))
     result = checked(tmp_path)
-    assert len(result.kept) == 8
+    assert len(result.accepted) == 8
     assert reasons(result) == {
         "1.png": "is cut short; copy it again or leave it out",
         "3.png": "is empty; copy it again or leave it out",
@@ -62,21 +62,21 @@ def test_equal_bytes_in_another_shape_are_no_duplicate(tmp_path: Path) -> None:
     image = texture(1, 24, 32)
     save(tmp_path / "a.png", image)
     save(tmp_path / "b.png", image.reshape(32, 24, 3))
-    assert len(checked(tmp_path).kept) == 2
+    assert len(checked(tmp_path).accepted) == 2
 
 
 def test_deep_files_read_with_the_wrong_bits_are_explained(tmp_path: Path) -> None:
     for seed in range(3):
         save(tmp_path / f"{seed}.png", texture(seed).astype(np.uint16) * 16)
     result = checked(tmp_path)
-    assert result.kept == ()
+    assert result.accepted == ()
     assert "is almost black: its values reach 4080 of 65535" in result.rejected[0].reason
     assert "set bits to 12" in result.rejected[0].reason
-    assert len(checked(tmp_path, bits=12).kept) == 3
+    assert len(checked(tmp_path, bits=12).accepted) == 3
 
 
 def test_nothing_in_nothing_out(tmp_path: Path) -> None:
-    assert check(()).kept == ()
+    assert check(()).accepted == ()
     assert check((), cache=Cache(tmp_path / "rows.npy", 8, 8)).images is None
     assert not list(tmp_path.iterdir())
 
@@ -117,9 +117,9 @@ def test_checking_and_caching_read_every_file_once(tmp_path: Path, monkeypatch: 
     assert len(calls) == 5
     assert result.images is not None
     assert result.images.shape == (4, 10, 12, 3)
-    for row, sample in enumerate(result.kept):
+    for row, sample in enumerate(result.accepted):
         assert np.array_equal(result.images[row], resize(read_image(sample.path), 10, 12))
-    assert result.rows(result.kept[::-1]).tolist() == [3, 2, 1, 0]
+    assert result.rows(result.accepted[::-1]).tolist() == [3, 2, 1, 0]
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["rows.npy"]
 
 
@@ -242,7 +242,7 @@ def test_real_sets_lose_nothing_but_duplicates(name: str, train: int, kept: int,
     assert (len(dataset.train), sum(not sample.is_good for sample in dataset.test)) == (train, anomalous)
     assert dataset.has_masks == (name in {"bottle", "glass_fibre", "magnetic_tile"})
     result = check(dataset.train)
-    assert len(result.kept) == kept
+    assert len(result.accepted) == kept
     assert all("is a duplicate" in rejection.reason for rejection in result.rejected)
 
 

@@ -46,5 +46,5 @@ def test_a_head_learns_the_bundles_map(tiny_bundle: Path, tmp_path: Path, monkey
     assert set(lines[0]) == {"step", "planned", "seconds", "map"}
     assert lines[-1]["map"] < lines[0]["map"]
     with MapTeacher(tiny_bundle) as teacher:
-        assert trained.report["distilled_from"] == teacher.card()
+        assert trained.report["distilled_from"] == teacher.provenance()
     assert len(trained.report["distilled_from"]["sha256"]) == 64

@@ -103,7 +103,7 @@ def test_the_graph_keeps_the_contract(exported: tuple[export_module.ExportReport
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert report.sha256 == hashlib.sha256(report.path.read_bytes()).hexdigest()
     assert max(report.errors.values()) < 1e-4
-    assert json.loads(json.dumps(report.card()))["outputs"]["distance"] == [16, 16]
+    assert json.loads(json.dumps(report.provenance()))["outputs"]["distance"] == [16, 16]
 
 
 def test_the_graph_is_lean(exported: tuple[export_module.ExportReport, onnx.ModelProto]) -> None:

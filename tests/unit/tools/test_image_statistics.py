@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgead_tools.layers.image_statistics import VARIANCE, describe, fit_image_statistics, shrinkage
+from edgead_tools.layers.image_statistics import VARIANCE, fit_image_statistics, image_descriptor, shrinkage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,11 +32,11 @@ def test_a_picture_is_described_by_means_and_deviations() -> None:
         for level in (fine.double().numpy(), coarse.double().numpy())
         for part in (level.mean((2, 3)), np.sqrt(level.var((2, 3)) + VARIANCE))
     ]
-    assert np.allclose(describe(fine, coarse).numpy(), np.concatenate(expected, 1), atol=1e-5)
+    assert np.allclose(image_descriptor(fine, coarse).numpy(), np.concatenate(expected, 1), atol=1e-5)
 
 
 def test_distances_are_mahalanobis_of_the_shrunk_covariance() -> None:
-    vectors = describe(*levels(30))
+    vectors = image_descriptor(*levels(30))
     fitted = fit_image_statistics(vectors, thirds(30))
     known = vectors.double().numpy()
     mean, deviation = known.mean(0), known.std(0)
@@ -45,7 +45,7 @@ def test_distances_are_mahalanobis_of_the_shrunk_covariance() -> None:
     share = shrinkage(torch.from_numpy(covariance), 30)
     shrunk = (1 - share) * covariance + share * np.eye(len(covariance))
     new = levels(4, seed=3)
-    away = (describe(*new).double().numpy() - mean) / deviation
+    away = (image_descriptor(*new).double().numpy() - mean) / deviation
     distance = np.sqrt(np.einsum("ni,ij,nj->n", away, np.linalg.inv(shrunk), away) / len(mean))
     expected = (distance - fitted.statistics.usual) / fitted.statistics.spread
     found = fitted.statistics(*new)
@@ -62,7 +62,7 @@ def test_the_shrinkage_falls_with_the_number_of_pictures() -> None:
 
 
 def test_what_is_usual_is_learned_from_other_folds() -> None:
-    vectors = describe(*levels(24))
+    vectors = image_descriptor(*levels(24))
     fitted = fit_image_statistics(vectors, thirds(24))
     assert float(fitted.left_out.median()) == pytest.approx(0, abs=1e-5)
     inside = fitted.statistics(*levels(24))[:, 0, 0]
@@ -70,12 +70,12 @@ def test_what_is_usual_is_learned_from_other_folds() -> None:
 
 
 def test_another_look_of_the_whole_picture_stands_out() -> None:
-    fitted = fit_image_statistics(describe(*levels(40)), thirds(40))
+    fitted = fit_image_statistics(image_descriptor(*levels(40)), thirds(40))
     fine, coarse = levels(6, seed=8)
     assert fitted.statistics(1.5 * fine, coarse).min() > fitted.statistics(fine, coarse).max()
 
 
 def test_pictures_that_are_all_alike_give_finite_numbers() -> None:
     fine, coarse = (level[:1].repeat(9, 1, 1, 1) for level in levels(1))
-    fitted = fit_image_statistics(describe(fine, coarse), thirds(9))
+    fitted = fit_image_statistics(image_descriptor(fine, coarse), thirds(9))
     assert torch.isfinite(fitted.statistics(*levels(2, seed=4))).all()

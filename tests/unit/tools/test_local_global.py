@@ -9,7 +9,7 @@ import torch
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.methods.csad.component_head import ComponentHead
-from edgead_tools.methods.csad.local_global import GlobalStudent, LocalGlobal, judge_students
+from edgead_tools.methods.csad.local_global import GlobalStudent, LocalGlobal, fit_students
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,7 +79,7 @@ def test_the_global_student_sees_all_and_the_local_one_its_place(students: Local
 
 def test_the_graph_gives_both_maps_and_the_logits(students: LocalGlobal) -> None:
     head = ComponentHead((24, 112), 3, widths=(8, 8, 8), dilations=(2,)).eval()
-    network = judge_students(students, head, images).eval()
+    network = fit_students(students, head, images).eval()
     with torch.no_grad():
         outputs = [network(batch) for batch in images()]
     maps = torch.cat([one["local"] for one in outputs])

@@ -124,15 +124,15 @@ def test_students_get_their_share_in_units_of_their_own_spread(
     assert of_students.weight == pytest.approx(OPTIONS.students / np.std(scores), rel=1e-3)
     assert memory.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[0].weight, rel=1e-4)
     assert whole == alone.maps[1]
-    assert joined.card["memory"]["students"]
+    assert joined.report["memory"]["students"]
     assert {name: len(maps) for name, maps in joined.out_of_fold.items()} == dict.fromkeys(
         ("brightness", "memory", "whole"), TRAIN + CALIBRATION
     )
 
 
 def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
-    memory = joined.card["memory"]
-    part, images, students = joined.card["findings"]
+    memory = joined.report["memory"]
+    part, images, students = joined.report["findings"]
     assert part["found"] == "the part lies still"
     assert f"{memory['still']:.2f} times as far" in part["figures"]
     assert part["overrule"] == "--set places=no"
@@ -154,7 +154,7 @@ def test_students_that_find_nothing_are_left_out_of_the_graph(
 ) -> None:
     options = MemoryOptions(memory=32, students=0.9)
     joined = add_memory(Brightness(trunk, blind=True), trunk, OWN, brightness(images), images, run, options)
-    assert not joined.card["memory"]["students"]
+    assert not joined.report["memory"]["students"]
     assert [one.name for one in joined.fusion.maps] == ["memory", "whole"]
     assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "whole"}
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edgead_tools.layers.memory_map import (
     COMPONENTS,
+    DIRECTIONS,
     MARGIN,
-    SKETCH,
     Layout,
     choose_patches,
     fit_memory_map,
@@ -49,7 +49,7 @@ def nearest(query: NDArray[np.float64], patches: NDArray[np.float64]) -> float:
 def test_centers_are_the_farthest_from_those_before() -> None:
     rows = torch.randn(60, 9, generator=torch.Generator().manual_seed(1))
     found = k_centers(rows, 12, torch.Generator().manual_seed(2)).tolist()
-    directions = torch.randn(9, SKETCH, generator=torch.Generator().manual_seed(2))
+    directions = torch.randn(9, DIRECTIONS, generator=torch.Generator().manual_seed(2))
     sketch = (rows @ directions).double().numpy()
     chosen = [0]
     while len(chosen) < 12:

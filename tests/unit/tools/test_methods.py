@@ -50,7 +50,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     module = types.ModuleType("tiny_method")
     module.Tiny = Tiny  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tiny_method", module)
-    monkeypatch.setitem(METHODS.own, "tiny.edge", Lazy("tiny_method:Tiny"))
+    monkeypatch.setitem(METHODS.builtin, "tiny.edge", Lazy("tiny_method:Tiny"))
     return "tiny"
 
 

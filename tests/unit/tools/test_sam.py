@@ -14,7 +14,7 @@ from torch.nn import functional
 from edgead.errors import WeightsError
 from edgead_tools.backbones.keymap import Loaded
 from edgead_tools.backbones.sam import Sam, load_mobile_sam, load_sam_vit_h, tensor_from
-from edgead_tools.backbones.sam_vit import Attention, Block, SamVit, _between
+from edgead_tools.backbones.sam_vit import Attention, SamVit, TransformerBlock, _between
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,7 +161,7 @@ def test_attention_with_relative_positions_equals_the_plain_version() -> None:
 
 def test_windows_are_padded_after_the_norm() -> None:
     """A block of 14-token windows on a smaller map: the padding is zero where keys are made, and is cropped."""
-    block = stirred(Block(8, 2, 14))
+    block = stirred(TransformerBlock(8, 2, 14))
     x = torch.randn(1, 5, 6, 8)
     with torch.no_grad():
         normed = functional.layer_norm(x, (8,), block.norm1.weight, block.norm1.bias, 1e-6)

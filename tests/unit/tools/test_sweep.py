@@ -14,7 +14,7 @@ from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.progress import Reporter
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.pipeline import sweep as module
-from edgead_tools.pipeline.build import Built
+from edgead_tools.pipeline.build import BuildResult
 from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, list_candidates, sweep
 
 AUROC = {("stlm", 64): 0.9, ("stlm", 128): 0.95, ("ast_mfr", 64): 0.8, ("ast_mfr", 128): 0.97}
@@ -37,7 +37,7 @@ class Builder:
         self.built: list[BuildConfig] = []
         self.broken: dict[str, BaseException] = {}
 
-    def __call__(self, config: BuildConfig, reporter: Reporter) -> Built:
+    def __call__(self, config: BuildConfig, reporter: Reporter) -> BuildResult:
         if error := self.broken.get(config.method):
             raise error
         self.built.append(config)
@@ -48,7 +48,7 @@ class Builder:
             "training": {"seconds": 7.0, "steps": 3},
             "config": made | {"data": config.data},
         }
-        return Built(tiny.write_tiny(config.bundle_path, provenance=provenance), None)
+        return BuildResult(tiny.write_tiny(config.bundle_path, provenance=provenance), None)
 
 
 @pytest.fixture

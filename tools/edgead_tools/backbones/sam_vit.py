@@ -41,7 +41,10 @@ class SamVit(nn.Module):
         self.patch = nn.Conv2d(3, channels, PATCH, PATCH)
         self.positions = nn.Parameter(torch.zeros(1, GRID, GRID, channels))
         self.blocks = nn.Sequential(
-            *(Block(channels, heads, None if index % every == every - 1 else WINDOW) for index in range(depth))
+            *(
+                TransformerBlock(channels, heads, None if index % every == every - 1 else WINDOW)
+                for index in range(depth)
+            )
         )
         self.neck = neck(channels)
 
@@ -59,7 +62,7 @@ class SamVit(nn.Module):
         return planes.permute(0, 2, 3, 1)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, within windows where `window` is given, and an MLP; (B, H, W, C) throughout."""
 
     def __init__(self, channels: int, heads: int, window: int | None) -> None:

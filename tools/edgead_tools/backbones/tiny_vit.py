@@ -123,7 +123,7 @@ class AttentionStage(nn.Module):
 
     def __init__(self, channels: int, following: int | None, blocks: int, window: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(Block(channels, window) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(TinyVitBlock(channels, window) for _ in range(blocks)))
         stride = 1 if following == CHANNELS[-1] else 2
         self.merge = Merge(channels, following, stride) if following else nn.Identity()
 
@@ -132,7 +132,7 @@ class AttentionStage(nn.Module):
         return y
 
 
-class Block(nn.Module):
+class TinyVitBlock(nn.Module):
     """Attention in windows, a depthwise convolution (no shortcut, no activation), an MLP; (B, H, W, C) throughout."""
 
     def __init__(self, channels: int, window: int) -> None:

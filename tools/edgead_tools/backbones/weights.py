@@ -69,7 +69,7 @@ class WeightsFile:
     license: str
     published: bool  # whether it is the published file; only a file given by path may differ
 
-    def card(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What a bundle records of it; no path of the machine it was built on."""
         return {
             "name": self.name,
@@ -167,10 +167,10 @@ def find(name: str, path: Path | None = None) -> WeightsFile:
     if path is not None:
         if not path.is_file():
             raise WeightsError(f"there is no file {path} with the weights {name}")
-        return _describe(entry, path, "path")
+        return _located(entry, path, "path")
     place = locate(name)
     if place is not None:
-        return _checked(_describe(entry, place.path, place.source), entry)
+        return _checked(_located(entry, place.path, place.source), entry)
     raise WeightsError(f"the pretrained weights {name} are not on this machine: get them with '{entry.command}'")
 
 
@@ -192,7 +192,7 @@ def download(
     target = (cache_folder("weights") if folder is None else folder) / entry.file
     if not target.is_file():
         if entry.url is None and (packaged := _in_package(entry)) is not None:
-            return _checked(_describe(entry, packaged, "package"), entry)
+            return _checked(_located(entry, packaged, "package"), entry)
         if entry.url is None:
             raise WeightsError(f"the weights {name} come as a package: {entry.command}")
         fetch(
@@ -205,7 +205,7 @@ def download(
             timeout=timeout,
             on_progress=on_progress,
         )
-    return _checked(_describe(entry, target, "cache"), entry)
+    return _checked(_located(entry, target, "cache"), entry)
 
 
 def load_state(file: WeightsFile) -> dict[str, Tensor]:
@@ -232,7 +232,7 @@ def _in_package(entry: Weights) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _describe(entry: Weights, path: Path, source: Source) -> WeightsFile:
+def _located(entry: Weights, path: Path, source: Source) -> WeightsFile:
     found = digest(path)
     published = found.startswith(entry.sha256)
     return WeightsFile(entry.name, path, source, found, path.stat().st_size, entry.license, published)

@@ -52,7 +52,7 @@ def group(items: Sequence[Sequence[Mask]], descriptors: NDArray[np.float32]) -> 
     found = cluster_items(descriptors, max(2, round(ALPHA * len(items))))
     maps, start = [], 0
     for masks in items:
-        maps.append(_painted(masks, found[start : start + len(masks)]))
+        maps.append(_label_image(masks, found[start : start + len(masks)]))
         start += len(masks)
     maps = _without_rare(maps)
     count = max((int(one.max()) for one in maps if one is not None), default=0)
@@ -116,14 +116,14 @@ def _largest_cluster(rows: NDArray[np.float64]) -> list[int]:
     return list(range(len(rows)))
 
 
-def _painted(masks: Sequence[Mask], classes: NDArray[np.int64]) -> Labels | None:
+def _label_image(masks: Sequence[Mask], classes: NDArray[np.int64]) -> Labels | None:
     """The label map of one image, or None where it has no item."""
     if not masks:
         return None
-    painted = np.zeros(masks[0].shape, np.uint8)
+    labels = np.zeros(masks[0].shape, np.uint8)
     for mask, number in zip(masks, classes, strict=True):
-        painted[mask] = number
-    return painted
+        labels[mask] = number
+    return labels
 
 
 def _without_rare(maps: Sequence[Labels | None]) -> list[Labels | None]:

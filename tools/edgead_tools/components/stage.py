@@ -50,7 +50,7 @@ def write_components(
         with reporter.stage("checking images") as on_progress:
             cache = Cache(Path(folder) / "images.npy", size, size)
             checked = check((*dataset.train, *dataset.validation), cache=cache, on_progress=on_progress)
-        train = split(checked.kept, seed, validation=dataset.validation).train
+        train = split(checked.accepted, seed, validation=dataset.validation).train
         assert checked.images is not None  # the check was given a cache
         images = np.asarray(checked.images[checked.rows(train)])
     drawn = read_drawn(dataset.root, train, size, size) or Drawn()

@@ -54,22 +54,22 @@ BLACK = 16  # gray levels; 12 significant bits read as 16 reach 16
 class Checked:
     """What the check let through."""
 
-    kept: tuple[Sample, ...]  # in the order they were given
+    accepted: tuple[Sample, ...]  # in the order they were given
     rejected: tuple[LeftOut, ...]
-    digest: str  # SHA-256 over the names and contents of the kept files, in whatever order
-    images: Rows | None = None  # row i is kept[i] at the cache's size, read-only; None without a cache
+    digest: str  # SHA-256 over the names and contents of the accepted files, in whatever order
+    images: Rows | None = None  # row i is accepted[i] at the cache's size, read-only; None without a cache
     large: Rows | None = None  # the same at the size of the second cache
-    stats: tuple[ImageStats, ...] = ()  # of kept[i], for the profile of the camera's health
-    parts: tuple[int, ...] = ()  # the number of the part that kept[i] shows: frames that hardly differ have the same
+    stats: tuple[ImageStats, ...] = ()  # of accepted[i], for the profile of the camera's health
+    parts: tuple[int, ...] = ()  # the number of the part on accepted[i]: frames that hardly differ have the same
 
     def rows(self, samples: Iterable[Sample]) -> NDArray[np.intp]:
         """The rows of `images` that hold `samples`."""
-        position = {sample: row for row, sample in enumerate(self.kept)}
+        position = {sample: row for row, sample in enumerate(self.accepted)}
         return np.array([position[sample] for sample in samples], np.intp)
 
     def parts_of(self, samples: Iterable[Sample]) -> list[int]:
         """The number of the part that each of the samples shows."""
-        number = dict(zip(self.kept, self.parts, strict=True))
+        number = dict(zip(self.accepted, self.parts, strict=True))
         return [number[sample] for sample in samples]
 
 
@@ -157,16 +157,16 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
     for index, is_odd in zip(sound, odd_sizes(sizes), strict=True):
         if is_odd:
             problems[index] = _odd(looks[index].size, sizes)
-    kept = [index for index in sound if not problems[index]]
-    images, larger = (_drop_rows(one, kept, len(samples)) if one and kept else None for one in (cache, large))
+    accepted = [index for index in sound if not problems[index]]
+    images, larger = (_drop_rows(one, accepted, len(samples)) if one and accepted else None for one in (cache, large))
     return Checked(
-        tuple(samples[index] for index in kept),
+        tuple(samples[index] for index in accepted),
         tuple(LeftOut(samples[index].path, problem) for index, problem in enumerate(problems) if problem),
-        _digest((samples[index].name, looks[index].contents) for index in kept),
+        _digest((samples[index].name, looks[index].contents) for index in accepted),
         images,
         larger,
-        tuple(stats for index in kept if (stats := looks[index].stats) is not None),
-        tuple(part_numbers(one for index in kept if (one := looks[index].thumbnail) is not None)),
+        tuple(stats for index in accepted if (stats := looks[index].stats) is not None),
+        tuple(part_numbers(one for index in accepted if (one := looks[index].thumbnail) is not None)),
     )
 
 
@@ -204,11 +204,11 @@ def _digest(files: Iterable[tuple[str, str]]) -> str:
     return total.hexdigest()
 
 
-def _drop_rows(cache: Cache, kept: Sequence[int], count: int) -> Rows:
-    """The cache with only the kept rows in it."""
-    if len(kept) < count:
+def _drop_rows(cache: Cache, accepted: Sequence[int], count: int) -> Rows:
+    """The cache with only the accepted rows in it."""
+    if len(accepted) < count:
         full = open_rows(cache.path)
-        with new_rows(cache.path, len(kept), cache.height, cache.width) as rows:
-            for row, index in enumerate(kept):
+        with new_rows(cache.path, len(accepted), cache.height, cache.width) as rows:
+            for row, index in enumerate(accepted):
                 rows[row] = full[index]
     return open_rows(cache.path)

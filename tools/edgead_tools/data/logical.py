@@ -50,15 +50,15 @@ def paste_items(
 
     `nearest` is the least way between an item's place and its copy's, of the side; further places are likelier.
     """
-    pasted, painted = image.copy(), labels.copy()
+    pasted, relabeled = image.copy(), labels.copy()
     if items:
         order = random.permutation(len(items))
         for count, limit in enumerate(OUTSIDE[: 1 + (random.random() < SECOND)]):
             item = items[order[count % len(items)]]
             matrix = _place(item, labels.shape, random, nearest, limit)
             if matrix is not None:
-                _paste(image, labels, item, matrix, pasted, painted)
-    return pasted, painted
+                _paste(image, labels, item, matrix, pasted, relabeled)
+    return pasted, relabeled
 
 
 def _place(
@@ -81,12 +81,12 @@ def _place(
     return None
 
 
-def _paste(image: ImageU8, labels: Labels, item: Item, matrix: np.ndarray, pasted: ImageU8, painted: Labels) -> None:
+def _paste(image: ImageU8, labels: Labels, item: Item, matrix: np.ndarray, pasted: ImageU8, relabeled: Labels) -> None:
     height, width = labels.shape
     place = _warped(item.mask, matrix)
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     pasted[place] = moved[place]
-    painted[place] = labels[item.mask].max()
+    relabeled[place] = labels[item.mask].max()
 
 
 def _warped(mask: Mask, matrix: np.ndarray) -> Mask:

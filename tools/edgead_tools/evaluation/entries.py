@@ -20,7 +20,7 @@ from edgead_tools.evaluation.metrics import mean_of
 from edgead_tools.evaluation.report.galleries import Gallery, pick
 
 PICTURES = 240  # in a page at the most
-ROW = 8  # pictures a row, where there are few subjects
+ROW = 8  # pictures a row, where there are few entries
 AVERAGED = ("image_auroc", "average_precision", "f1", "f1_max", "pixel_auroc", "aupro", "au_spro",
             "false_alarm_rate", "miss_rate", "latency_ms")  # fmt: skip
 
@@ -52,29 +52,30 @@ def measure(
     precision: str = "auto",
     every_precision: bool = False,
     full_size: bool = False,
-    pictures: bool = False,
+    galleries: bool = False,
 ) -> list[BenchmarkEntry]:
     """Every bundle on the data set, or, in a folder of categories, on the one that has the bundle's file name.
 
     With `bad`, `data` is a folder of good images and `bad` one of defective ones.
-    Bundles of one category are told apart by their file names, those of several by their folders. `pictures` are those
-    for a report's galleries. Raises UsageError for bundles without a category, and for two that cannot be told apart.
+    Bundles of one category are told apart by their file names, those of several by their folders. With `galleries`
+    images are picked for a report. Raises UsageError for bundles without a category, and for two that cannot be told
+    apart.
     """
     categories = open_categories(data, bad)
     for dataset in categories.values():
         _say_what_is_judged(dataset, reporter)
     planned = list(_planned(bundles, categories, precision, every_precision))
     row = max(2, min(ROW, PICTURES // (4 * len(planned))))
-    subjects = []
+    entries = []
     for model, category, bundle, chosen in planned:
         with Detector(bundle, engine=engine, precision=chosen) as detector:
             with reporter.stage(f"evaluating {model} on {category}") as on_progress:
                 evaluation = evaluate(detector, categories[category], on_progress, full_size=full_size)
-            galleries = pick(detector, categories[category], evaluation, row) if pictures else ()
-            subjects.append(BenchmarkEntry(model, category, bundle, detector.artifact, evaluation, galleries))
+            picked = pick(detector, categories[category], evaluation, row) if galleries else ()
+            entries.append(BenchmarkEntry(model, category, bundle, detector.artifact, evaluation, picked))
         for one in evaluation.left_out:
             reporter.say(f"left out {one.path}: {one.reason}")
-    return subjects
+    return entries
 
 
 def split_paths(paths: Sequence[Path]) -> tuple[list[Path], Path, Path | None]:
@@ -157,8 +158,8 @@ def _named(paths: Sequence[Path], several: bool) -> list[str]:
     return stems if len(set(stems)) == len(stems) else both
 
 
-def means(subjects: Sequence[BenchmarkEntry]) -> dict[str, dict[str, float | None]]:
+def means(entries: Sequence[BenchmarkEntry]) -> dict[str, dict[str, float | None]]:
     """The macro mean of each model that was measured on several categories, every category counting the same."""
-    models = {one.model: [other for other in subjects if other.model == one.model] for one in subjects}
+    models = {one.model: [other for other in entries if other.model == one.model] for one in entries}
     figures = {model: [one.evaluation.to_dict() for one in of] for model, of in models.items() if len(of) > 1}
     return {model: {name: mean_of([one[name] for one in of]) for name in AVERAGED} for model, of in figures.items()}

@@ -51,7 +51,7 @@ class ExportReport:
     errors: dict[str, float]  # largest absolute difference from torch, over all images and batches
     opset: int = OPSET
 
-    def card(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What a bundle records of it."""
         return {
             "max_error": max(self.errors.values()),

@@ -62,7 +62,7 @@ class ExportedProgramFile(NamedTuple):
         program = make_program(trained)
         return cls(program, dump_program(program))
 
-    def card(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         """What the bundle records of it, beside the export."""
         return {RECORD: hashlib.sha256(self.content).hexdigest()}
 

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 
 from edgead.bundle import Artifact, Bundle
 from edgead.errors import AbsentError, EngineError, UsageError
-from edgead.tensorrt.build import Built, OnProgress, Options
+from edgead.tensorrt.build import BuiltEngine, OnProgress, Options
 from edgead.tensorrt.prepare import EngineBuilder
 from edgead_tools.export.network import quiet
 from edgead_tools.export.program import image_size, in_half, load_program, output_names
@@ -34,9 +34,9 @@ def engine_builder(program: Path, bundle: Bundle, artifact: Artifact) -> EngineB
     where the program is another bundle's."""
     loaded = load_program(program, bundle)
 
-    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> Built:
+    def make(options: Options, timings: bytes, on_progress: OnProgress | None) -> BuiltEngine:
         engine = serialize(loaded, options.batches, artifact.precision, workspace=options.workspace)
-        return Built(engine, [], [], [], [], b"")
+        return BuiltEngine(engine, [], [], [], [], b"")
 
     return make
 

@@ -33,7 +33,7 @@ class ImageStatistics(nn.Module):
         self.usual, self.spread = usual, spread
 
     def forward(self, *taps: Tensor) -> Tensor:
-        distance = _distance(describe(*taps), self.mean, self.factor)
+        distance = _distance(image_descriptor(*taps), self.mean, self.factor)
         return ((distance - self.usual) / self.spread)[:, None, None]
 
 
@@ -45,7 +45,7 @@ class FittedStatistics:
     left_out: Tensor  # (N,)
 
 
-def describe(*taps: Tensor) -> Tensor:
+def image_descriptor(*taps: Tensor) -> Tensor:
     """Mean and deviation of every channel of every level, (B, V)."""
     parts = []
     for level in taps:

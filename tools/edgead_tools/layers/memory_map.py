@@ -26,7 +26,7 @@ from torch.nn import functional
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
 COMPONENTS = 63  # principal components; with the constant beside them a row has 64 numbers
-SKETCH = 32  # random directions in which centers are chosen (a Johnson-Lindenstrauss projection)
+DIRECTIONS = 32  # random directions in which centers are chosen (a Johnson-Lindenstrauss projection)
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
 MARGIN = 1  # cells by which a region's patches reach beyond it
@@ -206,17 +206,17 @@ def choose_patches(projected: Tensor, layout: Layout, count: int, generator: tor
 def k_centers(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Indices of `count` rows (M, D), each the one farthest from those before it; all where there are no more.
 
-    Distances are taken in `SKETCH` random directions, which keep them within a few percent.
+    Distances are taken in `DIRECTIONS` random directions, which keep them within a few percent.
     """
     if len(rows) <= count:
         return torch.arange(len(rows))
-    sketch = rows @ torch.randn(rows.shape[1], SKETCH, generator=generator)
-    lengths = (sketch * sketch).sum(1)
+    projected = rows @ torch.randn(rows.shape[1], DIRECTIONS, generator=generator)
+    lengths = (projected * projected).sum(1)
     nearest = torch.full((len(rows),), torch.inf)
     chosen = [0]
     for _ in range(count - 1):
-        last = sketch[chosen[-1]]
-        torch.minimum(nearest, lengths - 2 * (sketch @ last) + last @ last, out=nearest)
+        last = projected[chosen[-1]]
+        torch.minimum(nearest, lengths - 2 * (projected @ last) + last @ last, out=nearest)
         chosen.append(int(nearest.argmax()))
     return torch.tensor(chosen)
 

@@ -34,13 +34,19 @@ from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, EfficientNet
 from edgead_tools.backbones.weights import WeightsFile
 from edgead_tools.data.anomalies import Anomalies, default_textures
 from edgead_tools.evaluation.metrics import image_auroc
-from edgead_tools.layers.image_statistics import FittedStatistics, ImageStatistics, describe, fit_image_statistics
+from edgead_tools.layers.image_statistics import (
+    FittedStatistics,
+    ImageStatistics,
+    fit_image_statistics,
+    image_descriptor,
+)
 from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, fit_memory_map, level, pool_taps
 from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import CHUNK, lite_batches, lite_tensor
 from edgead_tools.training.loop import Run
+from edgead_tools.training.report import training_report
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
@@ -56,7 +62,7 @@ Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
 
 @dataclass(frozen=True, slots=True)
 class MemoryOptions:
-    """The hyper-parameters that every edge form has beside its own."""
+    """The hyper-parameters that every edge form has beside its students."""
 
     memory: int = 1024  # good patches that a cell is compared with; 0 keeps none and looks at no picture as a whole
     places: Literal["auto", "yes", "no"] = "auto"  # whether a region has patches of its own: where parts lie still
@@ -126,14 +132,14 @@ class Remembered:
 
     memory: GoodMemory
     patches: FittedMemory
-    pictures: FittedStatistics
+    whole: FittedStatistics
     weight: float  # of the picture as a whole
 
     @property
     def out_of_fold(self) -> Maps:
         """The maps of all good images by memories and statistics without them."""
         memory = self.patches.left_out
-        whole = where_it_shows(self.pictures.left_out[:, None, None], memory, self.memory.highest)
+        whole = where_it_shows(self.whole.left_out[:, None, None], memory, self.memory.highest)
         return {"memory": memory.numpy(), "whole": whole.numpy()}
 
     def fusion(self, height: int, width: int, score: ScoreSpec) -> FusionSpec:
@@ -145,7 +151,7 @@ class Remembered:
         )
         return msgspec.structs.replace(one, maps=maps)
 
-    def card(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What was found of the part."""
         nearest = self.patches.map
         regions, _, patches = nearest.patches.shape
@@ -153,15 +159,15 @@ class Remembered:
 
     def findings(self) -> list[dict[str, str]]:
         """What the good images say of the part, from which figures, what was chosen, and how to overrule it."""
-        card, count = self.card(), len(self.patches.left_out)
-        still = card["regions"] > 1
-        nearer = f"images left out are {card['still']:.2f} times as far from the others' patches by region as from all"
+        found, count = self.provenance(), len(self.patches.left_out)
+        still = found["regions"] > 1
+        nearer = f"images left out are {found['still']:.2f} times as far from the others' patches by region as from all"
         kept = "are held for each" if still else "are held for all"
         return [
             {
                 "found": "the part lies still" if still else "the part moves or turns, or is a texture",
                 "figures": nearer if self.patches.still != 1 else "not looked at, since options or the size decide",
-                "chosen": f"{card['patches']} patches {kept} of {card['regions']} regions",
+                "chosen": f"{found['patches']} patches {kept} of {found['regions']} regions",
                 "overrule": "--set places=no" if still else "--set places=yes",
             },
             {
@@ -205,9 +211,8 @@ def without_students(
         height, width = (side // STRIDE for side in images.size)
         fusion = remembered.fusion(height, width, ScoreSpec(top=max(1, round(top * height * width))))
     network = MemoryAlone(trunk, remembered.memory).cpu().eval()
-    seconds = round(time.monotonic() - start, 1)
-    report = {"steps": 0, "seconds": seconds, "stages": [], "weights": [weights.card()], "memory": remembered.card()}
-    report["findings"] = remembered.findings()
+    report = training_report([], [weights]) | {"seconds": round(time.monotonic() - start, 1)}
+    report |= {"memory": remembered.provenance(), "findings": remembered.findings()}
     maps = remembered.out_of_fold
     return Trained(network=network, input=input_spec(images.size), fusion=fusion, out_of_fold=maps, report=report)
 
@@ -219,29 +224,29 @@ class Joined:
     network: nn.Module  # to be exported; without the students where they are of no help
     fusion: FusionSpec
     out_of_fold: Maps  # good images' maps, as `Trained` has them
-    card: dict[str, Any]  # how it came about, for the bundle's card
+    report: dict[str, Any]  # how it came about, as `Trained.report` has it
 
 
 def add_memory(
-    network: Students, trunk: EfficientNetLite, own: FusionSpec, maps: Maps, images: TrainingImages, run: Run,
+    network: Students, trunk: EfficientNetLite, students: FusionSpec, maps: Maps, images: TrainingImages, run: Run,
     options: MemoryOptions,
 ) -> Joined:  # fmt: skip
-    """Give the network a memory; `own` is the fusion of its students' maps and `maps` are these of good images out of
-    fold. Where students are of no help the fusion names none of them."""
+    """Give the network a memory; `students` fuses its students' maps and `maps` are these of good images out of fold.
+    Where students are of no help the fusion names none of them."""
     if not options.memory:
-        return Joined(network, own, maps, {})
+        return Joined(network, students, maps, {})
     remembered = remember(trunk, images, run, options)
-    alone = remembered.fusion(own.height, own.width, own.score)
-    both = _weighted(own, options.students / _deviation(maps, own), alone, 1 - options.students)
+    alone = remembered.fusion(students.height, students.width, students.score)
+    both = _weighted(students, options.students / _deviation(maps, students), alone, 1 - options.students)
     found = _planted_aurocs(network, trunk, (alone, both), remembered, images, run)
     network.memory = remembered.memory
     planted = {"memory": round(found[0], 4), "both": round(found[1], 4)}
     helps = found[1] >= found[0] - TOLERATED
-    card: dict[str, Any] = {"memory": remembered.card() | {"planted_auroc": planted, "students": helps}}
-    card["findings"] = [*remembered.findings(), _of_students(planted, options.students, helps=helps)]
+    report: dict[str, Any] = {"memory": remembered.provenance() | {"planted_auroc": planted, "students": helps}}
+    report["findings"] = [*remembered.findings(), _of_students(planted, options.students, helps=helps)]
     if helps:
-        return Joined(network, both, {**maps, **remembered.out_of_fold}, card)
-    return Joined(MemoryAlone(trunk, remembered.memory).eval(), alone, remembered.out_of_fold, card)
+        return Joined(network, both, {**maps, **remembered.out_of_fold}, report)
+    return Joined(MemoryAlone(trunk, remembered.memory).eval(), alone, remembered.out_of_fold, report)
 
 
 def _of_students(planted: Mapping[str, float], share: float, *, helps: bool) -> dict[str, str]:
@@ -253,12 +258,12 @@ def _of_students(planted: Mapping[str, float], share: float, *, helps: bool) -> 
     }
 
 
-def _weighted(own: FusionSpec, weight: float, alone: FusionSpec, share: float) -> FusionSpec:
+def _weighted(fusion: FusionSpec, weight: float, alone: FusionSpec, share: float) -> FusionSpec:
     """The sum of both; the picture as a whole counts as it does alone."""
-    students = [msgspec.structs.replace(one, weight=weight * one.weight) for one in own.maps]
+    students = [msgspec.structs.replace(one, weight=weight * one.weight) for one in fusion.maps]
     memory, whole = alone.maps
     maps = (*students, msgspec.structs.replace(memory, weight=share * memory.weight), whole)
-    return msgspec.structs.replace(own, maps=maps)
+    return msgspec.structs.replace(fusion, maps=maps)
 
 
 def _planted_aurocs(
@@ -307,7 +312,7 @@ def _collect(trunk: EfficientNetLite, batches: Iterable[Tensor]) -> tuple[Tensor
     for batch in batches:
         fine, coarse = memory_taps(trunk(batch))
         cells.append(pool_taps(fine, coarse).half().cpu())
-        vectors.append(describe(fine, coarse).cpu())
+        vectors.append(image_descriptor(fine, coarse).cpu())
     return torch.cat(cells), torch.cat(vectors)
 
 

@@ -52,7 +52,7 @@ EXAMPLES = 8  # calibration images on which the exported network is compared wit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Built:
+class BuildResult:
     """What a build gives: the bundle as read back, and its figures where the data set has labeled images."""
 
     bundle: Bundle
@@ -60,7 +60,7 @@ class Built:
     page: Path | None = None  # what there is to look at
 
 
-def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> Built:
+def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> BuildResult:
     """Build a bundle and write it to `config.bundle_path`.
 
     An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
@@ -117,7 +117,7 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
 
 def _build(
     config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
-) -> Built:
+) -> BuildResult:
     """The eight steps: check, split, train, export, calibrate, quantize, measure, write."""
     height, width = size = choose_size(config.input_size, method.size, dataset.train)
     check_square(size, config.preset)
@@ -134,7 +134,7 @@ def _build(
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
     program = ExportedProgramFile.of(trained) if config.program else None
-    record = exported.card() | (program.card() if program else {})
+    record = exported.provenance() | (program.provenance() if program else {})
     left = (*dataset.left, *checked.rejected)
     licenses = licenses_of(config, method, dataset)
     provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | {"export": record}
@@ -151,7 +151,7 @@ def _build(
     left = (*left, *(() if measured is None else measured.left_out))
     timed = config.budget_seconds is not None
     summary = BuildSummary(bundle, scored, checked.parts, left, images.frame_size(), timed, measured)
-    return Built(bundle, measured, report_build(summary, reporter))
+    return BuildResult(bundle, measured, report_build(summary, reporter))
 
 
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:

@@ -21,7 +21,7 @@ from edgead_tools.data.foreground import Foreground, read_foreground, shrink_for
 from edgead_tools.pipeline.images import BuildImages
 
 MASK = "mask.png"  # the member that holds what is judged
-SEGMENTED = 64  # good images at most in which a bundle with components looks for the part
+MOST_IMAGES = 64  # good images at most in which a bundle with components looks for the part
 SEEN = 0.02  # of the good images: where a component lies more often than this it may lie
 
 
@@ -29,7 +29,7 @@ def read_foreground_of(config: BuildConfig, images: BuildImages, reporter: Repor
     """What the build's mask says is judged; a bundle with components looks for the part in some of the good images."""
     if Path(config.mask).suffix != ".edgead":
         return read_foreground(Path(config.mask), images.frame_size())
-    samples = evenly_spaced(images.parts.train, SEGMENTED)
+    samples = evenly_spaced(images.parts.train, MOST_IMAGES)
     with reporter.stage("looking where the part is") as on_progress:
 
         def frames() -> Iterator[ImageU8]:

@@ -26,7 +26,7 @@ from edgead_tools.data import open_dataset
 from edgead_tools.evaluation.entries import ROW, BenchmarkEntry
 from edgead_tools.evaluation.report import write_report
 from edgead_tools.evaluation.report.galleries import pick
-from edgead_tools.pipeline.build import Built, build
+from edgead_tools.pipeline.build import BuildResult, build
 from edgead_tools.pipeline.runs import unfinished_budget
 
 LICENSE = "ELPV images: CC BY-NC-SA 4.0, not for commercial use (package elpv-dataset)"
@@ -39,8 +39,8 @@ WORTHWHILE = 10  # seconds of training
 class Demonstration:
     """What the demonstration gives; both evaluations are there."""
 
-    memory: Built  # without any training
-    built: Built  # with the students trained; `memory` where no time was left
+    memory: BuildResult  # without any training
+    built: BuildResult  # with the students trained; `memory` where no time was left
     page: Path
 
 
@@ -70,7 +70,7 @@ def run_demo(
         options={"flips": True},  # a mirrored cell is a cell
     )
     memory = _judged(build(config, reporter, fresh=True))
-    reporter.say(f"without training: {describe(memory)}")
+    reporter.say(f"without training: {figures_in_words(memory)}")
     out = str(folder / "solar-cells.edgead")
     if not budget and steps is None:
         budget = unfinished_budget(Path(out)) or _what_is_left(time.monotonic() - start)
@@ -80,11 +80,11 @@ def run_demo(
     else:
         config = msgspec.structs.replace(config, out=out, budget=budget, steps=steps)
         built = _judged(build(config, reporter, fresh=fresh, finish=finish))
-        reporter.say(f"trained: {describe(built)}")
+        reporter.say(f"trained: {figures_in_words(built)}")
     return Demonstration(memory, built, _write_page(folder / "report.html", built, config))
 
 
-def describe(built: Built) -> str:
+def figures_in_words(built: BuildResult) -> str:
     """A bundle's figures as one line."""
     figures = built.evaluation
     assert figures is not None  # `_judged` sees to it
@@ -101,19 +101,19 @@ def _what_is_left(spent: float) -> str:
     return f"{left}s" if left >= WORTHWHILE else ""
 
 
-def _judged(built: Built) -> Built:
+def _judged(built: BuildResult) -> BuildResult:
     if built.evaluation is None:
         raise DataError("the demonstration's images cannot be judged: delete its folder and run the demo again")
     return built
 
 
-def _write_page(page: Path, built: Built, config: BuildConfig) -> Path:
+def _write_page(page: Path, built: BuildResult, config: BuildConfig) -> Path:
     assert built.evaluation is not None  # `_judged` sees to it
     with Detector(built.bundle) as detector:
         galleries = pick(detector, open_dataset(config.data), built.evaluation, ROW)
-        subject = BenchmarkEntry("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
+        entry = BenchmarkEntry("stlm", "solar cells", built.bundle, detector.artifact, built.evaluation, galleries)
     title = "Solar cells, judged from good cells alone"
-    write_report(page, [subject], averages={}, title=title, notes=[LICENSE, "No defective cell was used to train."])
+    write_report(page, [entry], averages={}, title=title, notes=[LICENSE, "No defective cell was used to train."])
     return page
 
 

@@ -47,7 +47,7 @@ def collect_good_scores(
         correct_optimism(np.concatenate(pair), seen)
         for pair in zip(others, (np.asarray(scores), np.asarray(maxima)), strict=True)
     )
-    return GoodScores(samples, _plain(image), _plain(largest), (image.margin, largest.margin))
+    return GoodScores(samples, _scores_of(image), _scores_of(largest), (image.margin, largest.margin))
 
 
 def _fused(model: Model, maps: OutOfFold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -61,5 +61,5 @@ def _fused(model: Model, maps: OutOfFold) -> tuple[NDArray[np.float64], NDArray[
     return scores, maxima
 
 
-def _plain(corrected: Corrected) -> tuple[float, ...]:
+def _scores_of(corrected: Corrected) -> tuple[float, ...]:
     return tuple(corrected.scores.tolist())

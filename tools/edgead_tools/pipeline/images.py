@@ -80,8 +80,8 @@ def check_images(
 
 def split_images(config: BuildConfig, dataset: Dataset, checked: Checked, reporter: Reporter) -> BuildImages:
     """Who learns, who sets the ranges of INT8, who sets the threshold."""
-    numbers = dict(zip(checked.kept, checked.parts, strict=True))
-    parts = split(checked.kept, config.seed, validation=dataset.validation, parts=numbers)
+    numbers = dict(zip(checked.accepted, checked.parts, strict=True))
+    parts = split(checked.accepted, config.seed, validation=dataset.validation, parts=numbers)
     reporter.say(
         f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
         f"{len(parts.held_out)} kept aside for thresholds"

@@ -15,7 +15,7 @@ from edgead.ops import resize
 from edgead.progress import Reporter
 from edgead.types import ImageU8
 from edgead_calibration.images import evenly_spaced
-from edgead_calibration.precisions import Trial, add_precisions
+from edgead_calibration.precisions import PrecisionResult, add_precisions
 from edgead_calibration.probe import ProbeFrames
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.data import Dataset, Sample, Split
@@ -37,7 +37,7 @@ def fill(
     precisions: Sequence[str] = (),
     seed: int = 0,
     cached: Callable[[Sequence[Sample]], Sequence[ImageU8]] | None = None,
-) -> tuple[Manifest, dict[str, bytes], list[Trial]]:
+) -> tuple[Manifest, dict[str, bytes], list[PrecisionResult]]:
     """The bundle's manifest and members with the precisions of a recipe, and the record of their trials.
 
     Ranges are set by a coreset of the images for calibration and training. Precisions are compared on those held out,

@@ -30,7 +30,7 @@ def provenance_of(
     licenses: Mapping[str, str],
 ) -> dict[str, Any]:
     """Configuration, versions, data and training, as plain values for the manifest."""
-    card: dict[str, Any] = as_text(
+    provenance: dict[str, Any] = as_text(
         {
             "edgead": edgead.__version__,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -49,7 +49,7 @@ def provenance_of(
             | {entry["name"]: entry["license"] for entry in trained.report["weights"] if entry["published"]},
         }
     )
-    return card
+    return provenance
 
 
 def as_text(value: Any) -> Any:

@@ -52,7 +52,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SweepResult:
     """A candidate that was built: its figures, and the milliseconds of one image through its network."""
 
     candidate: Candidate
@@ -86,7 +86,7 @@ def list_candidates(
 
 def sweep(
     data: Path, folder: Path, candidates: Sequence[Candidate], budget: float, reporter: Reporter, *, seed: int = 0
-) -> list[Choice]:
+) -> list[SweepResult]:
     """Build and measure the candidates within `budget` seconds of training in all; write the result and its page.
 
     A candidate that cannot be built is said and left out. An interrupt leaves the finished ones with their page.
@@ -113,10 +113,10 @@ def sweep(
         raise KeyboardInterrupt(
             f"{len(bundles)} of {len(candidates)} are finished; the same command goes on"
         ) from interrupt
-    choices = _conclude(bundles, data, folder, reporter)
-    if not choices:
+    results = _conclude(bundles, data, folder, reporter)
+    if not results:
         raise DataError("no candidate could be built and measured: see the reasons above")
-    return choices
+    return results
 
 
 def _made(candidate: Candidate, data: Path, folder: Path, share: float, seed: int, reporter: Reporter) -> Bundle:
@@ -141,7 +141,7 @@ def _made(candidate: Candidate, data: Path, folder: Path, share: float, seed: in
     return bundle
 
 
-def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, reporter: Reporter) -> list[Choice]:
+def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, reporter: Reporter) -> list[SweepResult]:
     """Take the latencies and write what is known."""
     measured = {one: bundle for one, bundle in bundles.items() if _measured(bundle).get("image_auroc") is not None}
     if not measured:
@@ -149,8 +149,8 @@ def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, rep
     others = OtherWork()
     with reporter.stage("taking latencies"):
         spent = latencies({str(one): bundle for one, bundle in measured.items()}, threads=1)
-    choices = [
-        Choice(
+    results = [
+        SweepResult(
             candidate=one,
             measured=_measured(bundle),
             latency_ms=spent[str(one)],
@@ -165,19 +165,19 @@ def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, rep
         "device": describe_device(),
         "state": describe_state(),
         "others": round(others.share(), 2),
-        "choices": [asdict(one) for one in choices],
+        "choices": [asdict(one) for one in results],
     }
     write_file(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n")
-    head, *rows = rows_of(choices)
+    head, *rows = rows_of(results)
     best = [index for index, row in enumerate(rows) if row[-1]]
     words = "Marked is what no other beats in one of the plots. Milliseconds are the network's alone, on one thread."
     plots = [
         scatter(points, x="milliseconds an image", y=FIGURES[name], title=data.name, front=True)
-        for name, points in points_of(choices).items()
+        for name, points in points_of(results).items()
     ]
     sections = [Section("", "".join(plots)), Section("Choices", f"<p>{words}</p>{table(head, rows, strong=best)}")]
     write_file(folder / PAGE, page(f"What to choose for {data.name}", sections).encode())
-    return choices
+    return results
 
 
 def _measured(bundle: Bundle) -> dict[str, Any]:
@@ -200,22 +200,22 @@ def latencies(bundles: Mapping[str, Bundle], threads: int, rounds: int = ROUNDS)
     return {name: round(median(times), 2) for name, times in spent.items()}
 
 
-def points_of(choices: Sequence[Choice]) -> dict[str, list[Point]]:
-    """The choices as points of a plot for each figure that all of them have."""
+def points_of(results: Sequence[SweepResult]) -> dict[str, list[Point]]:
+    """The results as points of a plot for each figure that all of them have."""
     return {
         name: [
             Point(str(one.candidate), f"{one.candidate.method} {one.candidate.preset}", one.latency_ms,
-                  one.measured[name]) for one in choices
+                  one.measured[name]) for one in results
         ]
-        for name in FIGURES if all(one.measured[name] is not None for one in choices)
+        for name in FIGURES if all(one.measured[name] is not None for one in results)
     }  # fmt: skip
 
 
-def rows_of(choices: Sequence[Choice]) -> list[list[str]]:
-    """A table of the choices, the fastest first; the last column marks those that no other beats."""
-    best = {point.name for points in points_of(choices).values() for point in pareto(points)}
+def rows_of(results: Sequence[SweepResult]) -> list[list[str]]:
+    """A table of the results, the fastest first; the last column marks those that no other beats."""
+    best = {point.name for points in points_of(results).values() for point in pareto(points)}
     rows = [["candidate", "ms", "image AUROC", "AUPRO 30 %", "false alarms", "misses", "MB", "trained, s", ""]]
-    for one in sorted(choices, key=lambda choice: choice.latency_ms):
+    for one in sorted(results, key=lambda result: result.latency_ms):
         found = one.measured
         rows.append(
             [

@@ -34,7 +34,7 @@ class MapTeacher(Closing):
         calibrated = (resized - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
         return calibrated.astype(np.float32)
 
-    def card(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the student's bundle records of it."""
         manifest = self._detector.bundle.manifest
         return {"name": manifest.name, "method": manifest.method, "sha256": self._detector.bundle.digest}

@@ -87,7 +87,7 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a stage of training did, for the bundle's card."""
+    """What a stage of training did, for the bundle's provenance."""
 
     stage: str
     steps: int
@@ -309,7 +309,7 @@ class _Training:
             write_file(self._log, "".join(kept).encode())
 
     def finish_early(self) -> TrainReport:
-        """Call it a day; the checkpoint stays as it is, so that the training may be continued all the same."""
+        """End the stage here; the checkpoint stays as it is, so that the training may be continued all the same."""
         if not self.finished:
             self.stopped = "finish"
         return self.report()

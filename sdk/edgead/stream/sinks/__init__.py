@@ -15,7 +15,7 @@ class SinkEntry(Lazy):
     """A sink's class, called as Class(place, **options): its parameters are the options there are."""
 
     example: str = ""  # what is written to name one
-    mark: str = "?"  # begins the options; "#" for URLs, whose query is the receiver's
+    separator: str = "?"  # begins the options; "#" for URLs, whose query is the receiver's
 
 
 SINKS = Registry(
@@ -33,10 +33,10 @@ SINKS = Registry(
         "metrics": SinkEntry("edgead.stream.sinks.metrics:Metrics", example="metrics:9108"),
         "web": SinkEntry("edgead.stream.sinks.web:Web", example="web:8080", extra="web"),
         "http": SinkEntry(
-            "edgead.stream.sinks.webhook:Webhook", example="http://mes.local/parts#verdicts=all", mark="#"
+            "edgead.stream.sinks.webhook:Webhook", example="http://mes.local/parts#verdicts=all", separator="#"
         ),
         "https": SinkEntry(
-            "edgead.stream.sinks.webhook:Webhook", example="https://mes.local/parts#verdicts=all", mark="#"
+            "edgead.stream.sinks.webhook:Webhook", example="https://mes.local/parts#verdicts=all", separator="#"
         ),
     },
 )
@@ -48,8 +48,8 @@ def open_sink(spec: str, path: Path | None = None) -> Sink:
     With a `path`, `spec` is the kind alone, and the path may hold any character. Raises UsageError for a spec that
     cannot be understood or whose package is missing, DataError for a place that cannot be written.
     """
-    marks = {kind: entry.mark for kind, entry in SINKS.items()}
-    kind, place, options = split_spec(spec, marks) if path is None else split_spec(spec + ":", marks)
+    separators = {kind: entry.separator for kind, entry in SINKS.items()}
+    kind, place, options = split_spec(spec, separators) if path is None else split_spec(spec + ":", separators)
     entry = SINKS[kind]
     make = entry.load(f"the sink '{kind}'")
     sink: Sink = (

@@ -107,7 +107,7 @@ class Archive:
         while self.bytes + needed > self._quota or (short and freed < needed):
             if not self._events:
                 raise OSError(
-                    errno.EDQUOT, f"{self._stuck} events in {self._folder} cannot be deleted: make room there"
+                    errno.EDQUOT, f"{self._stuck} events in {self._folder} cannot be deleted: free space there"
                 )
             freed += self._drop_oldest()
 

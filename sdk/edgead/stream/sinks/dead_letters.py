@@ -37,7 +37,7 @@ class DeadLetters(Closing):
             raise DataError(f"{self.path} is no file: move it away, dead letters are kept there")
 
     def add(self, number: int, message: str, reason: str) -> None:
-        """Count a result that is given up and keep it where there is room; the first of a reason is said.
+        """Count a result that is given up and keep it where the quota allows; the first of a reason is said.
 
         Raises OSError, and counts nothing, where the disk is full: the result is to wait until it can be kept.
         """

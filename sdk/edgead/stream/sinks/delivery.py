@@ -23,7 +23,7 @@ from edgead.stream.sinks.disk_queue import DiskQueue, Record
 
 LONGEST_PAUSE_S = 60.0
 _IDLE_S = 0.25
-_TRIALS = 3  # of a record that meets an exception nobody has foreseen; then it is given up
+_ATTEMPTS = 3  # of a record that meets an exception nobody has foreseen; then it is given up
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")  # a label of a name
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class DeliveryWorker:
             except Exception as error:  # a fault of this program or of a library: the thread goes on all the same
                 self._strange += 1
                 self._fail(f"{type(error).__name__}: {error}")
-                if self._strange >= _TRIALS:
+                if self._strange >= _ATTEMPTS:
                     self._give_up_first(f"{type(error).__name__}: {error}")
 
     def _step(self) -> None:

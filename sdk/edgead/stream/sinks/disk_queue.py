@@ -33,12 +33,12 @@ from threading import Condition
 from edgead.errors import DataError
 from edgead.files import sync_folder
 from edgead.stream.sinks.folders import own_folder
-from edgead.stream.sinks.segments import HEAD, Segment, crc, gap, open_segments, packed, repair, segment_path
+from edgead.stream.sinks.segments import HEAD, Segment, crc, gap, open_segments, packed, recover, segment_path
 
 _log = logging.getLogger(__name__)
 
-_MARK = struct.Struct(">QI")  # number acknowledged, its CRC-32; stands in its file twice
-_MARK_NAME = "acknowledged"
+_ACKNOWLEDGED = struct.Struct(">QI")  # number acknowledged, its CRC-32; stands in its file twice
+_ACKNOWLEDGED_FILE = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class DiskQueue:
         self._active: int | None = None  # descriptor of the last segment, open for writing
         self._torn = False  # the last segment has more bytes than `bytes` says
         try:
-            self._mark = os.open(folder / _MARK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-            self._acknowledged = _read_mark(self._mark)
+            self._handle = os.open(folder / _ACKNOWLEDGED_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            self._acknowledged = _read_acknowledged(self._handle)
             opened = open_segments(folder)
         except OSError as error:
             self._lock_file.close()
@@ -74,7 +74,7 @@ class DiskQueue:
         self.damaged = self._unacknowledged(opened.damaged)  # records that the disk has not kept
         self._cursor = (0, 0)  # number and offset in its segment of a record that was read, to go on from
         self._mark_refused = False
-        self._unmarked = True  # the mark is yet to be written: with the first record, while the disk has room
+        self._unmarked = True  # the mark is yet to be written: with the first record, while the disk has free space
         self._drop_acknowledged()
 
     @property
@@ -88,9 +88,9 @@ class DiskQueue:
             return sum(self._waiting(segment) for segment in self._segments)
 
     def append(self, data: bytes) -> int:
-        """Store `data` and return its number; raises OSError and stores nothing where there is no room."""
+        """Store `data` and return its number; raises OSError and stores nothing where the disk is full."""
         with self._changed:
-            self._write_mark()
+            self._write_acknowledged()
             number = self._last + 1
             record = packed(number, data)
             if sum(segment.bytes for segment in self._segments) + len(record) > self._limit:
@@ -100,7 +100,7 @@ class DiskQueue:
                 _write_all(handle, record)
             except OSError:
                 self._torn = True
-                self._cut(segment, handle)
+                self._truncate(segment, handle)
                 raise
             segment.bytes += len(record)
             segment.count += 1
@@ -135,7 +135,7 @@ class DiskQueue:
         """Keep the promise about the disk while nothing is appended: call it often. Raises OSError."""
         with self._changed:
             if self._last:
-                self._write_mark()
+                self._write_acknowledged()
             self._sync_if_due()
 
     def wake(self) -> None:
@@ -149,7 +149,7 @@ class DiskQueue:
             if not self._acknowledged < number <= self._last:
                 return
             self._acknowledged, self._unmarked = number, True
-            self._write_mark()
+            self._write_acknowledged()
             self._drop_acknowledged()
 
     def close(self) -> None:
@@ -160,16 +160,16 @@ class DiskQueue:
             with suppress(OSError):
                 self._sync()
             if self._last:
-                self._write_mark()
+                self._write_acknowledged()
             self._close_active()
-            os.close(self._mark)
+            os.close(self._handle)
             self._lock_file.close()
 
-    def _write_mark(self) -> None:
+    def _write_acknowledged(self) -> None:
         if not self._unmarked:
             return
         try:
-            os.pwrite(self._mark, 2 * _MARK.pack(self._acknowledged, crc(self._acknowledged)), 0)
+            os.pwrite(self._handle, 2 * _ACKNOWLEDGED.pack(self._acknowledged, crc(self._acknowledged)), 0)
             self._unmarked = False
             self._mark_refused = False
         except OSError as error:
@@ -191,7 +191,7 @@ class DiskQueue:
             if self._active is None:
                 self._active = os.open(last.path, os.O_WRONLY | os.O_APPEND)
             if self._torn:
-                self._cut(last, self._active)
+                self._truncate(last, self._active)
             if not self._torn:
                 return last, self._active
         self._sync()
@@ -202,7 +202,7 @@ class DiskQueue:
         self._segments.append(Segment(path, number))
         return self._segments[-1], self._active
 
-    def _cut(self, segment: Segment, handle: int) -> None:
+    def _truncate(self, segment: Segment, handle: int) -> None:
         """Take off what a failed write left behind."""
         with suppress(OSError):
             os.ftruncate(handle, segment.bytes)
@@ -237,7 +237,7 @@ class DiskQueue:
         if segment is self._segments[-1]:
             self._close_active()
             self._unsynced_since = None
-        left = repair(segment.path)
+        left = recover(segment.path)
         end = left.segments[0].end if left.segments else segment.first
         self.damaged += self._unacknowledged({*left.damaged, *range(end, segment.end)})
         others = list(self._segments)
@@ -278,11 +278,11 @@ class DiskQueue:
             self._active = None
 
 
-def _read_mark(handle: int) -> int:
+def _read_acknowledged(handle: int) -> int:
     """The number last acknowledged; 0 where the mark is new or damaged, which repeats records but loses none."""
-    written = os.pread(handle, 2 * _MARK.size, 0)
-    whole = written[: len(written) // _MARK.size * _MARK.size]
-    return max((number for number, checksum in _MARK.iter_unpack(whole) if checksum == crc(number)), default=0)
+    written = os.pread(handle, 2 * _ACKNOWLEDGED.size, 0)
+    whole = written[: len(written) // _ACKNOWLEDGED.size * _ACKNOWLEDGED.size]
+    return max((number for number, checksum in _ACKNOWLEDGED.iter_unpack(whole) if checksum == crc(number)), default=0)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -56,11 +56,11 @@ class EventRecorder(Sink):
         self._archive = Archive(folder, quota, days, free)
         self._verdicts, self._band, self._good, self._format = verdicts, band, good, format
         self._random = random.Random()  # noqa: S311 - nothing secret
-        self._line: PipelineControl | None = None
+        self._pipeline: PipelineControl | None = None
         self._threshold, self._asked = 1.0, -math.inf  # times the bundle's; when it was asked for
 
     def attach(self, pipeline: PipelineControl) -> None:
-        self._line = pipeline
+        self._pipeline = pipeline
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._archive.expire()
@@ -87,8 +87,8 @@ class EventRecorder(Sink):
     def _factor(self) -> float:
         """The threshold in force, asked for at most once a second; 1.0 without a line."""
         now = time.monotonic()
-        if self._line is not None and now >= self._asked + 1.0:
-            self._threshold, self._asked = self._line.status().threshold, now
+        if self._pipeline is not None and now >= self._asked + 1.0:
+            self._threshold, self._asked = self._pipeline.status().threshold, now
         return self._threshold
 
     def close(self) -> None:

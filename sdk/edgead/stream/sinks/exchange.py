@@ -61,23 +61,23 @@ class Exchange:
     def _connect(self, deadline: _Deadline) -> socket.socket:
         trouble = OSError(f"{self._host} has no address")
         for family, kind, protocol, _, address in self._lookup.addresses(deadline):
-            plain = socket.socket(family, kind, protocol)
+            raw = socket.socket(family, kind, protocol)
             try:
-                self._hold(plain)
-                plain.settimeout(deadline.left())
-                plain.connect(address)
-                return self._secured(plain, deadline)
+                self._hold(raw)
+                raw.settimeout(deadline.left())
+                raw.connect(address)
+                return self._secured(raw, deadline)
             except OSError as error:
                 self._hold(None)
-                plain.close()
+                raw.close()
                 trouble = error
         raise trouble
 
-    def _secured(self, plain: socket.socket, deadline: _Deadline) -> socket.socket:
+    def _secured(self, raw: socket.socket, deadline: _Deadline) -> socket.socket:
         if self._context is None:
-            return plain
-        plain.settimeout(deadline.left())
-        secured = self._context.wrap_socket(plain, server_hostname=self._host)
+            return raw
+        raw.settimeout(deadline.left())
+        secured = self._context.wrap_socket(raw, server_hostname=self._host)
         self._hold(secured)
         return secured
 

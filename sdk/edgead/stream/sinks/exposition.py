@@ -46,7 +46,7 @@ class Tally:
             if result.age > 0:
                 self._age.observe(result.age / 1000)
 
-    def text(self, line: PipelineStatus | None) -> str:
+    def text(self, status: PipelineStatus | None) -> str:
         """Everything there is to know, with what the line itself knows where there is one."""
         with self._lock:
             counts = [({"camera": camera, "verdict": verdict}, n) for (camera, verdict), n in self._counts.items()]
@@ -55,33 +55,33 @@ class Tally:
                 *_histogram("edgead_latency_seconds", "Time to judge a frame.", self._latency),
                 *_histogram("edgead_frame_age_seconds", "Time from capture to judgment.", self._age),
             ]
-        if line is not None:
+        if status is not None:
             known = [
                 ({"camera": camera, "verdict": verdict}, n)
-                for camera, verdicts in line.counts.items()
+                for camera, verdicts in status.counts.items()
                 for verdict, n in verdicts.items()
             ]
             counts = known or counts  # the line counts what a busy sink may have missed
-            lines += _of_line(line)
+            lines += _of_pipeline(status)
         return "\n".join([*_family("edgead_results_total", "counter", "Results by verdict.", counts), *lines, ""])
 
 
-def _of_line(line: PipelineStatus) -> Iterator[str]:
-    about = {"engine": line.engine, "precision": line.precision, "model": line.model, "bundle": line.digest}
-    shares = {name: camera.judged_share for name, camera in line.cameras.items() if camera.judged_share is not None}
-    drifts = {name: float(bool(camera.drift)) for name, camera in line.cameras.items()}
-    connected = {name: float(camera.state == CONNECTED) for name, camera in line.cameras.items()}
-    lost = [({"sink": sink, "reason": why}, n) for sink, by in line.lost.items() for why, n in by.items()]
+def _of_pipeline(status: PipelineStatus) -> Iterator[str]:
+    about = {"engine": status.engine, "precision": status.precision, "model": status.model, "bundle": status.digest}
+    shares = {name: camera.judged_share for name, camera in status.cameras.items() if camera.judged_share is not None}
+    drifts = {name: float(bool(camera.drift)) for name, camera in status.cameras.items()}
+    connected = {name: float(camera.state == CONNECTED) for name, camera in status.cameras.items()}
+    lost = [({"sink": sink, "reason": why}, n) for sink, by in status.lost.items() for why, n in by.items()]
     families: list[tuple[str, str, str, Iterable[tuple[Labels, float]]]] = [
         ("edgead_info", "gauge", "What judges; always 1.", [(about, 1)]),
-        ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, line.uptime)]),
-        ("edgead_frames_per_second", "gauge", "Frames judged a second.", [({}, line.fps)]),
-        ("edgead_threshold_factor", "gauge", "The threshold, times the bundle's.", [({}, line.threshold)]),
+        ("edgead_uptime_seconds", "gauge", "Time since the line was started.", [({}, status.uptime)]),
+        ("edgead_frames_per_second", "gauge", "Frames judged a second.", [({}, status.fps)]),
+        ("edgead_threshold_factor", "gauge", "The threshold, times the bundle's.", [({}, status.threshold)]),
         ("edgead_judged_share", "gauge", "Of the last minute's frames, what could be judged.", _by("camera", shares)),
-        ("edgead_dropped_frames_total", "counter", "Frames overtaken by newer ones.", [({}, line.dropped)]),
-        ("edgead_unreadable_frames_total", "counter", "Frames that could not be read.", [({}, line.unreadable)]),
-        ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, line.reconnects)]),
-        ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", line.unwritten)),
+        ("edgead_dropped_frames_total", "counter", "Frames overtaken by newer ones.", [({}, status.dropped)]),
+        ("edgead_unreadable_frames_total", "counter", "Frames that could not be read.", [({}, status.unreadable)]),
+        ("edgead_reconnects_total", "counter", "Times a camera was connected again.", [({}, status.reconnects)]),
+        ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", status.unwritten)),
         ("edgead_drift", "gauge", "1 while good parts differ from build time's, else 0.", _by("camera", drifts)),
         ("edgead_lost_results_total", "counter", "Results a sink has taken and given up.", lost),
         ("edgead_camera_connected", "gauge", "1 while the camera delivers, else 0.", _by("camera", connected)),

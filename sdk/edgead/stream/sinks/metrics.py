@@ -22,19 +22,19 @@ class Metrics(Sink):
         """
         where = read_address(address, "metrics")
         self._tally = Tally()
-        self._line: PipelineControl | None = None
+        self._pipeline: PipelineControl | None = None
         self._server = PlainServer(where, _Handler, self, split_names(names), "edgead metrics")
         self.port = self._server.port
 
     def attach(self, pipeline: PipelineControl) -> None:
-        self._line = pipeline
+        self._pipeline = pipeline
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)
 
     def text(self) -> str:
         """The metrics now."""
-        return self._tally.text(self._line.status() if self._line is not None else None)
+        return self._tally.text(self._pipeline.status() if self._pipeline is not None else None)
 
     def close(self) -> None:
         self._server.close()

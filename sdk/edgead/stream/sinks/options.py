@@ -24,18 +24,18 @@ _LARGEST_SIZE = 10**15
 _SWITCHES = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 
-def split_spec(spec: str, marks: Mapping[str, str], role: str = "sink") -> tuple[str, str, dict[str, str]]:
-    """The kind (a key of `marks`), the place and the options of a spec; the place of a URL is the whole URL.
+def split_spec(spec: str, separators: Mapping[str, str], role: str = "sink") -> tuple[str, str, dict[str, str]]:
+    """The kind (a key of `separators`), the place and the options of a spec; the place of a URL is the whole URL.
 
-    `marks` gives for each kind the sign with which its options begin; `role` is what a kind is one of, in messages.
+    `separators` gives for each kind the sign that begins its options; `role` is what a kind is one of, in messages.
     Raises UsageError.
     """
     kind, colon, place = spec.partition(":")
     kind = kind.lower()
-    if kind not in marks:
+    if kind not in separators:
         shown = kind if colon else spec
-        raise UsageError(f"'{shown}' is no kind of {role}: {nearest(shown, marks)}")
-    place, _, query = place.partition(marks[kind])
+        raise UsageError(f"'{shown}' is no kind of {role}: {nearest(shown, separators)}")
+    place, _, query = place.partition(separators[kind])
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, equals, value = pair.partition("=")

@@ -2,7 +2,7 @@
 
 A segment is named by the number of its first record. Each record is a length, a CRC-32 over its number and its data,
 and the data; numbers rise by one within a segment. What is damaged becomes a gap, a record whose checksum is inverted,
-so that every other record keeps its place and its number, and no room is needed on a disk that may be full.
+so that every other record keeps its place and its number, and nothing is allocated on a disk that may be full.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def segment_path(folder: Path, number: int) -> Path:
 def open_segments(folder: Path) -> Opened:
     """The segments of a folder in order, damaged records taken out; raises OSError."""
     paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal())
-    opened = [repair(path) for path in paths]
+    opened = [recover(path) for path in paths]
     return Opened(
         [segment for one in opened for segment in one.segments],
         max((one.last for one in opened), default=0),
@@ -101,7 +101,7 @@ def open_segments(folder: Path) -> Opened:
     )
 
 
-def repair(path: Path) -> Opened:
+def recover(path: Path) -> Opened:
     """Make gaps of damaged records and cut off what follows the last whole one; raises OSError.
 
     What is damaged is said in the log. A segment that is whole is only read, one without a whole record is deleted.

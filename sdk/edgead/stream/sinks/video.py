@@ -25,7 +25,7 @@ from edgead.types import Frame, ImageU8
 CODECS = {".mkv": "mp4v", ".webm": "VP80", ".avi": "mp4v", ".mp4": "mp4v", ".mov": "mp4v"}
 _CLOSED = (".mp4", ".mov")  # readable once they are closed
 _SEGMENT_S, _SHORT_S = 3600.0, 60.0
-_ROOM = 4 << 20  # bytes; OpenCV does not say when a disk has none left, so it is asked before
+_LEAST_FREE = 4 << 20  # bytes; OpenCV does not say when a disk has none left, so it is asked before
 _NOT_THERE = "not in the video"
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class VideoFile(Sink):
 
     def emit(self, frame: Frame, result: Result) -> None:
         picture = result.overlay(frame.image)
-        if shutil.disk_usage(self._wanted.parent).free < _ROOM + picture.nbytes:
+        if shutil.disk_usage(self._wanted.parent).free < _LEAST_FREE + picture.nbytes:
             raise OSError(errno.ENOSPC, f"the disk of {self._path} is full: the frame is not in the video")
         if self._writer is None:
             self._begin(picture)

@@ -44,7 +44,7 @@ class Web(Sink):
         where = read_address(address, "web")
         self._notifier, self._hooks, self._tally = AsyncNotifier(), Hooks(), Tally()
         self._dashboard = DashboardState(self._notifier.notify)
-        self._line: PipelineControl | None = None
+        self._pipeline: PipelineControl | None = None
         title = station or socket.gethostname()
         self._review = None if review is None else ReviewFolder(_made(review))
         site = Site(where.token)
@@ -55,7 +55,7 @@ class Web(Sink):
         self._server = Server(AuthMiddleware(pages.app(), where.token, split_names(names), where.loopback), listening)
 
     def attach(self, pipeline: PipelineControl) -> None:
-        self._line = pipeline
+        self._pipeline = pipeline
         self._hooks.status = lambda: pipeline.status().to_dict()
         self._hooks.set_threshold = pipeline.set_threshold
 
@@ -64,7 +64,7 @@ class Web(Sink):
         self._dashboard.add(frame, result)
 
     def _metrics(self) -> str:
-        return self._tally.text(self._line.status() if self._line is not None else None)
+        return self._tally.text(self._pipeline.status() if self._pipeline is not None else None)
 
     def close(self) -> None:
         self._notifier.close()

@@ -115,7 +115,7 @@ def check_source(spec: str) -> tuple[str, str]:
     kind, name = parse(spec)
     if kind == "camera":
         _check_camera(name)
-    elif kind in SOURCES.own and kind not in (*_LOCAL, "csi") and "://" in name:
+    elif kind in SOURCES.builtin and kind not in (*_LOCAL, "csi") and "://" in name:
         _check_address(kind, name.partition("://")[2])
     return kind, name
 
@@ -192,6 +192,6 @@ def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec
-    if kind in SOURCES and kind not in SOURCES.own:  # of another package, which may write it either way
+    if kind in SOURCES and kind not in SOURCES.builtin:  # of another package, which may write it either way
         return kind, rest
     raise UsageError(f"'{kind}:' is no kind of source: {nearest(kind, SOURCES)}")

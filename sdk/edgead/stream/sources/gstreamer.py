@@ -29,8 +29,8 @@ from edgead.stream.sources.live import LiveSource
 
 PROGRAM = "gst-launch-1.0"
 INSTALL = "apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-_MARK = "edgead_frames"  # the name of the last element, whose caps are read
-_CAPS = re.compile(rf"{_MARK}\S*\.GstPad:sink: caps = (video/x-raw.*)")
+_SINK_NAME = "edgead_frames"  # the name of the last element, whose caps are read
+_CAPS = re.compile(rf"{_SINK_NAME}\S*\.GstPad:sink: caps = (video/x-raw.*)")
 _FIELD = re.compile(r"(width|height|framerate)=\((?:int|fraction)\)(\d+)(?:/(\d+))?")
 _SECRET = re.compile(r"([\w-]*(?:pw|pass|password|token|key|user|user-id)\s*=\s*)\S+", re.IGNORECASE)
 _PIPE = 1 << 20  # bytes asked of the pipe between the processes; the usual 64 KiB wake both far more often
@@ -71,7 +71,7 @@ def arguments(program: str, pipeline: str, descriptor: int) -> list[str]:
         words.pop()  # the end that OpenCV wants of a pipeline
     if not words:
         raise SourceError("the GStreamer pipeline is empty: write gst:v4l2src device=/dev/video0, say")
-    end = f"! videoconvert ! video/x-raw,format=BGR ! fdsink name={_MARK} fd={descriptor} sync=false"
+    end = f"! videoconvert ! video/x-raw,format=BGR ! fdsink name={_SINK_NAME} fd={descriptor} sync=false"
     return [program, "-v", *words, *end.split()]
 
 

@@ -56,7 +56,7 @@ class OpeningDeadline(Closing):
             connection.close()
 
 
-class _Plain(http.client.HTTPConnection):
+class _Unencrypted(http.client.HTTPConnection):
     def __init__(self, host: str, *, deadline: OpeningDeadline, **options: Any) -> None:
         super().__init__(host, **options)
         self._deadline = deadline
@@ -80,7 +80,7 @@ class _Secure(http.client.HTTPSConnection):
 class _Http(HTTPHandler):
     def __init__(self, deadline: OpeningDeadline) -> None:
         super().__init__()
-        self._make = partial(_Plain, deadline=deadline)
+        self._make = partial(_Unencrypted, deadline=deadline)
 
     def http_open(self, req: Request) -> HTTPResponse:
         return self.do_open(self._make, req)

@@ -14,7 +14,7 @@ class TriggerEntry(Lazy):
     """A trigger's class, called as Class(place, **options): its parameters are the options there are."""
 
     example: str = ""  # what is written to name one
-    mark: str = "?"
+    separator: str = "?"
 
 
 TRIGGERS = Registry(
@@ -45,7 +45,7 @@ def open_trigger(spec: str) -> TriggerSource:
 
     Raises UsageError for a spec that cannot be understood or whose package is missing, or a place that is taken.
     """
-    kind, place, options = split_spec(spec, {kind: entry.mark for kind, entry in TRIGGERS.items()}, "trigger")
+    kind, place, options = split_spec(spec, {kind: entry.separator for kind, entry in TRIGGERS.items()}, "trigger")
     entry = TRIGGERS[kind]
     make = entry.load(f"the trigger '{kind}'")
     source: TriggerSource = read_call(make, kind, place, options, entry.example or f"{kind}:PLACE", "trigger")

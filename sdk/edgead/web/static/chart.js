@@ -3,7 +3,7 @@
 const MARKS = { OK: "--ok-mark", NG: "--ng-mark", REVIEW: "--review-mark", INVALID: "--invalid-mark", LATE: "--late-mark" };
 
 /** Draw `points` ([number, time, score, verdict], oldest first, at most `capacity`) and the thresholds into `canvas`. */
-export function drawHistory(canvas, points, capacity, threshold, wished) {
+export function drawHistory(canvas, points, capacity, threshold, wanted) {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width || !height) return;
@@ -21,7 +21,7 @@ export function drawHistory(canvas, points, capacity, threshold, wished) {
   pen.textBaseline = "middle";
 
   const left = 0, right = width - 8.2 * unit, bottom = height - 0.3 * unit, upper = 0.6 * unit;
-  const ceiling = ceilingOf(points, Math.max(threshold, wished ?? 0));
+  const ceiling = ceilingOf(points, Math.max(threshold, wanted ?? 0));
   const y = (score) => bottom - (bottom - upper) * Math.min(Math.max(score, 0), ceiling) / ceiling;
   const step = (right - left) / capacity;
   const stroke = Math.max(1, step * 0.62);
@@ -48,10 +48,10 @@ export function drawHistory(canvas, points, capacity, threshold, wished) {
 
   rule(pen, left, right, y(threshold), color("--ink"), []);
   label(pen, `threshold ${threshold.toFixed(2)}`, right + 0.7 * unit, y(threshold), color("--ink"));
-  if (wished !== null && wished !== threshold) {
-    rule(pen, left, right, y(wished), color("--late-mark"), [6, 5]);
-    const apart = Math.abs(y(wished) - y(threshold)) < unit ? Math.sign(threshold - wished || 1) * unit : 0;
-    label(pen, `wanted ${wished.toFixed(2)}`, right + 0.7 * unit, y(wished) + apart, color("--late-mark"));
+  if (wanted !== null && wanted !== threshold) {
+    rule(pen, left, right, y(wanted), color("--late-mark"), [6, 5]);
+    const apart = Math.abs(y(wanted) - y(threshold)) < unit ? Math.sign(threshold - wanted || 1) * unit : 0;
+    label(pen, `wanted ${wanted.toFixed(2)}`, right + 0.7 * unit, y(wanted) + apart, color("--late-mark"));
   }
 }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def write_report(
     path: Path,
-    subjects: Sequence[BenchmarkEntry],
+    entries: Sequence[BenchmarkEntry],
     *,
     averages: dict[str, dict[str, float | None]],
     title: str,
@@ -24,13 +24,13 @@ def write_report(
 ) -> None:
     """Write the page atomically. `averages` are the macro means, by model. A new section is one line here."""
     parts: list[Section | None] = [
-        sections.summary(subjects, averages),
-        sections.curves(subjects),
-        sections.defects(subjects),
-        *(detection.section(one.bundle.manifest) for one in subjects),
-        *(sections.pictures(one, subjects) for one in subjects),
-        *(precisions.section(one.bundle.manifest.provenance) for one in subjects),
-        sections.provenance(subjects),
-        sections.notes(subjects, notes),
+        sections.summary(entries, averages),
+        sections.curves(entries),
+        sections.defects(entries),
+        *(detection.section(one.bundle.manifest) for one in entries),
+        *(sections.images(one, entries) for one in entries),
+        *(precisions.section(one.bundle.manifest.provenance) for one in entries),
+        sections.provenance(entries),
+        sections.notes(entries, notes),
     ]
     write_file(path, page(title, [part for part in parts if part is not None]).encode("utf-8", "backslashreplace"))

@@ -36,7 +36,7 @@ class Gallery:
 
     title: str
     count: int  # of the images it shows the first of
-    pictures: tuple[Picture, ...]
+    images: tuple[Picture, ...]
 
 
 def pick(detector: Detector, dataset: Dataset, evaluation: Evaluation, row: int) -> tuple[Gallery, ...]:

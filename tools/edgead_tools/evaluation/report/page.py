@@ -65,7 +65,7 @@ def gallery(row: Gallery) -> str:
         f'<figure><img alt="{html.escape(one.caption)}" '
         f'src="data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}">'
         f"<figcaption>{html.escape(one.caption)}</figcaption></figure>"
-        for one in row.pictures
+        for one in row.images
     )
     return f'<h3>{html.escape(row.title)} <small>({row.count})</small></h3><div class="row">{figures}</div>'
 

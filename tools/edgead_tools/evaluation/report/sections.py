@@ -32,7 +32,7 @@ INTERVALS = {
     "miss_rate": "miss_interval",
 }
 TILES = ("image_auroc", "pixel_auroc", "aupro", "au_spro", "false_alarm_rate", "miss_rate", "latency_ms")
-CARD = ("created", "edgead")  # of the provenance, as it stands there
+TAKEN = ("created", "edgead")  # of the provenance, as it stands there
 
 
 def shown(value: float | None, form: str) -> str:
@@ -45,22 +45,22 @@ def interval(bounds: Sequence[float] | None, form: str) -> str:
     return "" if bounds is None else f"{format(bounds[0], form)} to {format(bounds[1], form)}"
 
 
-def summary(subjects: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> Section:
-    """The figures: large ones of a single subject, a table of several."""
-    if len(subjects) == 1:
-        found = subjects[0].evaluation.to_dict()
+def summary(entries: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> Section:
+    """The figures: large ones of a single entry, a table of several."""
+    if len(entries) == 1:
+        found = entries[0].evaluation.to_dict()
         cells = [
             (FIGURES[name][0], shown(found[name], FIGURES[name][1]),
              interval(found[INTERVALS[name]], FIGURES[name][1]) if name in INTERVALS else "")
             for name in TILES if found[name] is not None
         ]  # fmt: skip
-        sentence = html.escape(_sentence(threshold_summary(subjects[0].artifact.thresholds)))
+        sentence = html.escape(_sentence(threshold_summary(entries[0].artifact.thresholds)))
         return Section("", f"{tiles(cells)}<p>{sentence}</p>")
-    rows = [_row(one.model, one.category, one.evaluation.to_dict()) for one in subjects]
+    rows = [_row(one.model, one.category, one.evaluation.to_dict()) for one in entries]
     rows += [_row(model, "mean", figures) for model, figures in averages.items()]
     used = [0, 1, *(index for index in range(2, len(rows[0])) if any(row[index] != "–" for row in rows))]
     head = ["model", "category", *(heading for heading, _ in FIGURES.values())]
-    strong = range(len(subjects), len(rows))
+    strong = range(len(entries), len(rows))
     return Section("", table([head[i] for i in used], [[row[i] for i in used] for row in rows], strong=strong))
 
 
@@ -69,24 +69,24 @@ def _row(model: str, category: str, found: dict[str, Any]) -> list[str]:
     return [model, category, *cells]
 
 
-def curves(subjects: Sequence[BenchmarkEntry]) -> Section:
-    """Histograms of each subject, and the ROC of all models of a category in one plot."""
+def curves(entries: Sequence[BenchmarkEntry]) -> Section:
+    """Histograms of each entry, and the ROC of all models of a category in one plot."""
     parts = []
-    for category in dict.fromkeys(one.category for one in subjects):
-        ones = [one for one in subjects if one.category == category]
+    for category in dict.fromkeys(one.category for one in entries):
+        ones = [one for one in entries if one.category == category]
         kinds = [("good", plots.GOOD), ("defective", plots.DEFECTIVE)]
-        boxes = [plots.histogram(one.evaluation) + key([*kinds]) + _named(one, subjects) for one in ones]
+        boxes = [plots.histogram(one.evaluation) + key([*kinds]) + _named(one, entries) for one in ones]
         names = [(one.model, plots.color(index)) for index, one in enumerate(ones)]
         boxes.append(plots.roc([one.evaluation for one in ones]) + (key(names) if len(ones) > 1 else ""))
         parts.append(side_by_side(boxes))
     return Section("Scores", "".join(parts))
 
 
-def _named(one: BenchmarkEntry, subjects: Sequence[BenchmarkEntry]) -> str:
-    return "" if len(subjects) == 1 else f"<br><small>{html.escape(f'{one.model} on {one.category}')}</small>"
+def _named(one: BenchmarkEntry, entries: Sequence[BenchmarkEntry]) -> str:
+    return "" if len(entries) == 1 else f"<br><small>{html.escape(f'{one.model} on {one.category}')}</small>"
 
 
-def defects(subjects: Sequence[BenchmarkEntry]) -> Section | None:
+def defects(entries: Sequence[BenchmarkEntry]) -> Section | None:
     """A table of the kinds of defect."""
     rows = [
         [
@@ -95,13 +95,13 @@ def defects(subjects: Sequence[BenchmarkEntry]) -> Section | None:
             shown(kind.pixel_auroc, ".3f"), shown(kind.aupro, ".3f"), shown(kind.au_spro, ".3f"),
             str(kind.missed), _with(kind.miss_rate, kind.miss_interval, ".1%"),
         ]
-        for one in subjects for kind in one.evaluation.kinds
+        for one in entries for kind in one.evaluation.kinds
     ]  # fmt: skip
     if not rows:
         return None
     head = ["model", "category", "defect", "images", "image AUROC", "pixel AUROC", "AUPRO 30 %", "AU-sPRO 5 %"]
     head += ["missed", "miss rate"]
-    start = 0 if len(subjects) > 1 else 2
+    start = 0 if len(entries) > 1 else 2
     used = [i for i in range(start, len(head)) if any(row[i] != "–" for row in rows)]
     return Section("Kinds of defect", table([head[i] for i in used], [[row[i] for i in used] for row in rows]))
 
@@ -110,24 +110,24 @@ def _with(value: float | None, bounds: Sequence[float] | None, form: str) -> str
     return shown(value, form) + (f"\n{interval(bounds, form)}" if bounds else "")
 
 
-def pictures(subject: BenchmarkEntry, subjects: Sequence[BenchmarkEntry]) -> Section | None:
-    """The galleries of one subject."""
-    if not subject.galleries:
+def images(entry: BenchmarkEntry, entries: Sequence[BenchmarkEntry]) -> Section | None:
+    """The galleries of one entry."""
+    if not entry.galleries:
         return None
-    title = "Images" if len(subjects) == 1 else f"Images: {subject.model} on {subject.category}"
+    title = "Images" if len(entries) == 1 else f"Images: {entry.model} on {entry.category}"
     words = "Left the image, its defect outlined where it is drawn; right the anomaly map on a fixed color scale."
-    return Section(title, f"<p><small>{words}</small></p>" + "".join(gallery(row) for row in subject.galleries))
+    return Section(title, f"<p><small>{words}</small></p>" + "".join(gallery(row) for row in entry.galleries))
 
 
-def provenance(subjects: Sequence[BenchmarkEntry]) -> Section:
+def provenance(entries: Sequence[BenchmarkEntry]) -> Section:
     """Where each bundle comes from, and how it was judged here."""
-    return Section("Provenance", "".join(_card(one) for one in subjects))
+    return Section("Provenance", "".join(_entry_provenance(one) for one in entries))
 
 
-def _card(one: BenchmarkEntry) -> str:
+def _entry_provenance(one: BenchmarkEntry) -> str:
     manifest, found = one.bundle.manifest, one.evaluation
-    card = manifest.provenance
-    config, data, training = (card.get(name) or {} for name in ("config", "data", "training"))
+    recorded = manifest.provenance
+    config, data, training = (recorded.get(name) or {} for name in ("config", "data", "training"))
     method = " ".join(filter(None, [manifest.method, config.get("preset", "")]))
     rows = {
         "bundle": f"{manifest.name}, {one.bundle.digest}",
@@ -137,26 +137,26 @@ def _card(one: BenchmarkEntry) -> str:
         "trained on": f"{data['train']} good images (digest {data['digest'][:12]})" if "train" in data else "",
         "training": f"{training['steps']} steps, {training['seconds']:.0f} s" if "steps" in training else "",
         "seed": str(config.get("seed", "")),
-        "versions": ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
-        "licenses": ", ".join(f"{name}: {license}" for name, license in card.get("licenses", {}).items()),
-    } | {name: str(card.get(name, "")) for name in CARD}
+        "versions": ", ".join(f"{name} {version}" for name, version in recorded.get("versions", {}).items()),
+        "licenses": ", ".join(f"{name}: {license}" for name, license in recorded.get("licenses", {}).items()),
+    } | {name: str(recorded.get(name, "")) for name in TAKEN}
     listed = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items() if text)
     return f"<h3>{html.escape(f'{one.model} on {one.category}')}</h3><dl>{listed}</dl>"
 
 
-def notes(subjects: Sequence[BenchmarkEntry], given: Sequence[str]) -> Section:
+def notes(entries: Sequence[BenchmarkEntry], given: Sequence[str]) -> Section:
     """What is to be known to read the figures."""
     lines = [
         *given,
         "Intervals are 95 %: Clopper and Pearson's of rates, DeLong's of the image AUROC (Newcombe's where the classes "
         "are apart). F1 is at the bundle's threshold; F1-max takes the best threshold for these very images.",
-        *(f"Left out: {one.path}: {one.reason}" for one in _left_out(subjects)),
+        *(f"Left out: {one.path}: {one.reason}" for one in _left_out(entries)),
     ]
     return Section("Notes", f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in dict.fromkeys(lines))}</ul>")
 
 
-def _left_out(subjects: Sequence[BenchmarkEntry]) -> list[Any]:
-    return [one for subject in subjects for one in subject.evaluation.left_out]
+def _left_out(entries: Sequence[BenchmarkEntry]) -> list[Any]:
+    return [one for entry in entries for one in entry.evaluation.left_out]
 
 
 def _sentence(text: str) -> str:

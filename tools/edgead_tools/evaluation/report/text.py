@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def details(one: BenchmarkEntry) -> list[list[str]]:
-    """Every figure of one subject."""
+    """Every figure of one entry."""
     found = one.evaluation.to_dict()
     rows = [[heading, shown(found[name], form), _bounds(found, name)] for name, (heading, form) in FIGURES.items()]
     rows += [[what, str(found[what])] for what in ("good", "defective")]
@@ -31,9 +31,9 @@ def kinds(one: BenchmarkEntry) -> list[list[str]]:
     return [["", ""], head, *rows] if len(found) > 1 else []
 
 
-def comparison(subjects: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> list[list[str]]:
-    """One row for each subject, and one for each macro mean; figures that nobody has are left out."""
-    found = [(one.model, one.category, one.evaluation.to_dict()) for one in subjects]
+def comparison(entries: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]]) -> list[list[str]]:
+    """One row for each entry, and one for each macro mean; figures that nobody has are left out."""
+    found = [(one.model, one.category, one.evaluation.to_dict()) for one in entries]
     found += [(model, "mean", dict(figures)) for model, figures in averages.items()]
     used = [name for name in FIGURES if any(figures[name] is not None for *_, figures in found)]
     head = ["model", "category", *(FIGURES[name][0] for name in used)]

@@ -35,10 +35,11 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
-from edgead_tools.methods.ast_mfr.paper import card, teach
+from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
 from edgead_tools.training.loop import Optimizer, Run, TrainReport
+from edgead_tools.training.report import training_report
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
@@ -84,7 +85,7 @@ class AstMfrEdge(MemoryOptions):
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
-            report = card(self._teach(pair, images, run), [source])
+            report = training_report([self._teach(pair, images, run)], [source])
             network, out_of_fold = judge_differences(pair, good, assign_folds(images.count))
             joined = add_memory(network.eval(), trunk, fusion, out_of_fold, images, run, self)
         return Trained(
@@ -92,7 +93,7 @@ class AstMfrEdge(MemoryOptions):
             input=input_spec(images.size),
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
-            report=report | joined.card,
+            report=report | joined.report,
         )
 
     def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,11 +22,12 @@ from torch import Tensor
 from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
 from edgead.errors import UsageError
 from edgead_tools.backbones.resnet import OFFSET, OUTPUTS, SCALE, ResNet, load_resnet, tensor_from
-from edgead_tools.backbones.weights import WeightsFile, find, load_state
+from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
 from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
+from edgead_tools.training.report import training_report
 from edgead_tools.training.session import session
 
 TEACHER, STUDENT = "wide-resnet50-2", "resnext50-32x4d"
@@ -74,7 +74,7 @@ class AstMfrPaper:
             network=network.cpu(),
             input=InputSpec(height=height, width=width, scale=_bgr(SCALE), offset=_bgr(OFFSET)),
             fusion=FusionSpec(maps=maps, height=height, width=width, sigma=SIGMA),
-            report=card(report, sources),
+            report=training_report([report], sources),
         )
 
     def _teach(self, network: StudentTeacher, images: TrainingImages, run: Run) -> TrainReport:
@@ -99,16 +99,6 @@ def teach(
     report = fit(parts, step, optimizer, run, steps_per_epoch=steps_per_epoch)
     network.eval()
     return report
-
-
-def card(report: TrainReport, sources: Sequence[WeightsFile]) -> dict[str, Any]:
-    """What the bundle's card says of the training."""
-    return {
-        "steps": report.steps,
-        "seconds": round(report.seconds, 1),
-        "stages": [dataclasses.asdict(report)],
-        "weights": [source.card() for source in sources],
-    }
 
 
 def _bgr(channels: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -31,11 +31,11 @@ from edgead_tools.components import MaskSource
 from edgead_tools.data.augment import augment, jitter
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad.component_head import ComponentHead
-from edgead_tools.methods.csad.local_global import ComponentsAndStudents, LocalGlobal, judge_students
+from edgead_tools.methods.csad.local_global import ComponentsAndStudents, LocalGlobal, fit_students
 from edgead_tools.methods.csad.shared import (
     LabeledImages,
     Segmentation,
-    card,
+    csad_report,
     first_half,
     fit_branches,
     label,
@@ -104,7 +104,7 @@ class CsadEdge(MemoryOptions):
             head = ComponentHead(taps, len(found.names), widths=WIDTHS, dilations=DILATIONS).to(run.device).eval()
             rest = second_half(run, reports[0].steps)
             reports.append(self._teach_head(students, head, LabeledImages(images.train, found), rest))
-            network = judge_students(students, head, good).to(run.device).eval()
+            network = fit_students(students, head, good).to(run.device).eval()
             joined = self._add_memory(network, trunk, images, run)
             grid = (images.size[0] // CELL, images.size[1] // CELL)
             branches = fit_branches(
@@ -114,7 +114,7 @@ class CsadEdge(MemoryOptions):
             network=network.cpu(),
             input=input_spec(images.size),
             fusion=msgspec.structs.replace(joined.fusion, components=branches.spec),
-            report=card(reports, sources, found) | joined.card,
+            report=csad_report(reports, sources, found) | joined.report,
             members=branches.members,
         )
 
@@ -123,9 +123,9 @@ class CsadEdge(MemoryOptions):
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
             chosen = random.integers(count, size=batch)
-            plain = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
-            other = [jitter(one, random) for one in plain]
-            return students.losses(*(lite_tensor(np.stack(side), run.device) for side in (plain, other)))
+            original = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
+            other = [jitter(one, random) for one in original]
+            return students.losses(*(lite_tensor(np.stack(side), run.device) for side in (original, other)))
 
         run = dataclasses.replace(run, most=math.ceil(self.passes * count / batch))
         parts = {"local": students.local, "global": students.wide}
@@ -154,5 +154,5 @@ class CsadEdge(MemoryOptions):
         maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
         own = FusionSpec(maps=maps, height=height, width=width, score=score)
-        found = read_maps(network.judge, lite_batches(images, run.device)()) if self.memory else {}
+        found = read_maps(network.student_maps, lite_batches(images, run.device)()) if self.memory else {}
         return add_memory(network, trunk, own, found, images, run, self)

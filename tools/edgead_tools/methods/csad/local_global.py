@@ -90,12 +90,12 @@ class LocalGlobal(nn.Module):
         large = functional.interpolate(deep, scale_factor=2.0, mode="bilinear", align_corners=False)
         return torch.cat([fine, large], 1)
 
-    def losses(self, plain: Tensor, jittered: Tensor) -> dict[str, Tensor]:
+    def losses(self, original: Tensor, jittered: Tensor) -> dict[str, Tensor]:
         """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4)."""
         with torch.no_grad():
-            taps = self.taps(torch.cat([plain, jittered]))
+            taps = self.taps(torch.cat([original, jittered]))
             teacher = self.teach(taps)
-        count = len(plain)
+        count = len(original)
         of_teacher, of_global = self.local(taps[0])
         guess = self.wide(taps[2][count:])
         return {
@@ -121,22 +121,22 @@ class ComponentsAndStudents(Students):
         super().__init__()
         self.students, self.maps, self.head = students, nn.ModuleList(maps), head
 
-    def judge(self, image: Tensor) -> dict[str, Tensor]:
+    def student_maps(self, image: Tensor) -> dict[str, Tensor]:
         """The students' maps alone."""
-        return self._judge(self.students.taps(image))
+        return self._student_maps(self.students.taps(image))
 
-    def _judge(self, taps: Sequence[Tensor]) -> dict[str, Tensor]:
-        local, wide = (judge(one) for judge, one in zip(self.maps, self.students.compare(taps), strict=True))
+    def _student_maps(self, taps: Sequence[Tensor]) -> dict[str, Tensor]:
+        local, wide = (residual(one) for residual, one in zip(self.maps, self.students.compare(taps), strict=True))
         return {"local": local, "global": wide}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raw = self.students.trunk(image)
         taps = self.students.standard(raw.values())
-        return {**self._judge(taps), "components": self.head(taps[0], taps[2]), **self.remembered(raw)}
+        return {**self._student_maps(taps), "components": self.head(taps[0], taps[2]), **self.remembered(raw)}
 
 
 @torch.no_grad()
-def judge_students(students: LocalGlobal, head: ComponentHead, good: Batches) -> ComponentsAndStudents:
+def fit_students(students: LocalGlobal, head: ComponentHead, good: Batches) -> ComponentsAndStudents:
     """The graph with the statistics of both differences over good images."""
     maps = fit_residual_maps(lambda: (students.differences(batch) for batch in good()))
     return ComponentsAndStudents(students, maps, head)

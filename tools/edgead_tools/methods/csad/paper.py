@@ -45,7 +45,7 @@ from edgead_tools.methods.csad.shared import (
     CHUNK,
     LabeledImages,
     Segmentation,
-    card,
+    csad_report,
     first_half,
     fit_branches,
     label,
@@ -110,7 +110,7 @@ class CsadPaper:
             network=network.cpu(),
             input=InputSpec(height=height, width=width, scale=_bgr(SCALE), offset=_bgr(OFFSET)),
             fusion=msgspec.structs.replace(fusion, components=branches.spec),
-            report=card(reports, sources, found),
+            report=csad_report(reports, sources, found),
             members=branches.members,
         )
 
@@ -119,9 +119,9 @@ class CsadPaper:
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
             chosen = random.choice(count, self.batch, replace=self.batch > count)
-            plain = images.train[chosen]
-            other = np.stack([jitter(np.ascontiguousarray(one), random) for one in plain])
-            return network.losses(to_tensor(plain, run.device), to_tensor(other, run.device))
+            original = images.train[chosen]
+            other = np.stack([jitter(np.ascontiguousarray(one), random) for one in original])
+            return network.losses(to_tensor(original, run.device), to_tensor(other, run.device))
 
         parts = {"local": network.local, "global": network.wide}
         optimizer = Optimizer(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0)

@@ -122,14 +122,14 @@ class PublishedCsad(nn.Module):
         features: Tensor = self.teacher(self.encoder(image))
         return features
 
-    def losses(self, plain: Tensor, jittered: Tensor) -> dict[str, Tensor]:
+    def losses(self, original: Tensor, jittered: Tensor) -> dict[str, Tensor]:
         """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4), without the
         penalty on images of another domain."""
         with torch.no_grad():
-            seen, other = self.teach(torch.cat([plain, jittered])).chunk(2)
+            seen, other = self.teach(torch.cat([original, jittered])).chunk(2)
         guess = self.wide(jittered)
         return {
-            "local": hardest((seen - self.local(plain)[0]).square()),
+            "local": hardest((seen - self.local(original)[0]).square()),
             "global": functional.mse_loss(guess, other),
             "agreement": functional.mse_loss(self.local(jittered)[1], guess),
         }

@@ -24,6 +24,7 @@ from edgead_tools.data.logical import Item, find_items, jitter_scene, paste_item
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.csad.component_head import ComponentHead, labeled_losses, unlabeled_losses
 from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.report import training_report
 
 CHUNK = 8  # images a forward pass when statistics are fitted
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -169,12 +170,9 @@ def fit_branches(
     return fit_components(names, labels, scores, aside, fit=statistics)
 
 
-def card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile], found: ComponentLabels) -> dict[str, Any]:
-    """What the bundle's card says of the training."""
-    return {
-        "steps": sum(report.steps for report in reports),
-        "seconds": round(sum(report.seconds for report in reports), 1),
-        "stages": [dataclasses.asdict(report) for report in reports],
-        "weights": [source.card() for source in sources],
-        "components": {"names": list(found.names), "labeled": len(found.labels), "unlabeled": len(found.unlabeled)},
-    }
+def csad_report(
+    reports: Sequence[TrainReport], sources: Sequence[WeightsFile], found: ComponentLabels
+) -> dict[str, Any]:
+    """What `Trained.report` says of the stages, the weights and the components."""
+    components = {"names": list(found.names), "labeled": len(found.labels), "unlabeled": len(found.unlabeled)}
+    return training_report(reports, sources) | {"components": components}

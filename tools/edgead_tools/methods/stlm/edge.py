@@ -49,6 +49,7 @@ from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmen
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
+from edgead_tools.training.report import training_report
 from edgead_tools.training.session import session
 
 FAMILY = "efficientnet-"  # before a variant's name in that of its weights
@@ -113,7 +114,7 @@ class StlmEdge(MemoryOptions):
             return without_students(trunk, images, run, self, sources[0], self.top)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            network, reports, maps, card = self._teach(trunk, sources, images, run)
+            network, reports, maps, report = self._teach(trunk, sources, images, run)
             fusion = self._fusion(maps, images.size, self.head * trust(images.count))
             joined = add_memory(network, trunk, fusion, maps, images, run, self)
         return Trained(
@@ -121,13 +122,13 @@ class StlmEdge(MemoryOptions):
             input=input_spec(images.size),
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
-            report=_card(reports, sources) | card | joined.card,
+            report=training_report(reports, sources) | report | joined.report,
         )
 
     def _teach(
         self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
     ) -> tuple[Disagreement, list[TrainReport], dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """Streams, their statistics and the head, good images' maps out of fold, and what the card says of a bundle
+        """Streams, their statistics and the head, good images' maps out of fold, and what is reported of a bundle
         that was distilled from."""
         good = lite_batches(images, run.device)
         teacher = None
@@ -140,7 +141,7 @@ class StlmEdge(MemoryOptions):
         reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
         network, maps = _with_statistics(streams, good, assign_folds(images.count))
         network = network.to(run.device).eval()
-        card: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         if self.head:
             network.head = SegmentationHead(network.stacked.channels).to(run.device)
             rest = self._second_part(run, reports[0].steps)
@@ -149,9 +150,9 @@ class StlmEdge(MemoryOptions):
             else:
                 with MapTeacher(run.distill_from, threads=run.threads) as large:
                     reports.append(self._distil_head(network, network.head, large, images, rest))
-                    card = {"distilled_from": large.card()}
+                    report = {"distilled_from": large.provenance()}
             maps |= {"head": _head_logits(network, good)}
-        return network, reports, maps, card
+        return network, reports, maps, report
 
     def _teach_streams(
         self, streams: TwoStreams, teacher: Teacher | None, images: TrainingImages, run: Run
@@ -263,7 +264,7 @@ class StlmEdge(MemoryOptions):
         height, width = (side // STRIDE for side in size)
         specs = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
         if "head" in maps:
-            mean, deviation = _spread(maps["head"])
+            mean, deviation = _mean_and_deviation(maps["head"])
             specs.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
         score = ScoreSpec(top=max(1, round(self.top * height * width)))
         return FusionSpec(maps=tuple(specs), height=height, width=width, score=score)
@@ -296,16 +297,6 @@ def _head_logits(network: Disagreement, good: Batches) -> NDArray[np.float32]:
     return np.concatenate([network(batch)["head"].float().cpu().numpy() for batch in good()])
 
 
-def _spread(logits: NDArray[np.float32]) -> tuple[float, float]:
+def _mean_and_deviation(logits: NDArray[np.float32]) -> tuple[float, float]:
     """Mean and standard deviation of the head's logits over good images."""
     return float(logits.mean(dtype=np.float64)), max(1e-6, float(logits.std(dtype=np.float64)))
-
-
-def _card(reports: Sequence[TrainReport], sources: Sequence[WeightsFile]) -> dict[str, Any]:
-    """What the bundle's card says of the training."""
-    return {
-        "steps": sum(report.steps for report in reports),
-        "seconds": round(sum(report.seconds for report in reports), 1),
-        "stages": [dataclasses.asdict(report) for report in reports],
-        "weights": [source.card() for source in sources],
-    }

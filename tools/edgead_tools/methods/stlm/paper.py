@@ -33,6 +33,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.stlm.feature_aggregation import FeatureAggregation
 from edgead_tools.methods.stlm.sam_streams import SamStreams, cells
 from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.report import training_report
 from edgead_tools.training.session import session
 
 STRIDE = 16  # pixels a cell of the map
@@ -86,29 +87,24 @@ class StlmPaper:
             network=network,
             input=InputSpec(height=height, width=width, scale=SCALE[::-1], offset=OFFSET[::-1]),
             fusion=self._fusion(height, width),
-            report={
-                "steps": report.steps,
-                "seconds": round(report.seconds, 1),
-                "stages": [dataclasses.asdict(report)],
-                "weights": weights,
-            },
+            report=training_report([report], []) | {"weights": weights},
         )
 
     def _networks(self, run: Run) -> tuple[SamStreams, nn.Module, list[dict[str, Any]]]:
-        """The students, their frozen teacher, and what the bundle's card says of the weights."""
+        """The students, their frozen teacher, and what the bundle's provenance says of the weights."""
         source = find("mobile-sam", run.weights)
         start, loaded = load_mobile_sam(load_state(source))
-        cards = [source.card() | dataclasses.asdict(loaded)]
+        weights = [source.provenance() | dataclasses.asdict(loaded)]
         if self.teacher == "mobile-sam":
             teacher: nn.Module = copy.deepcopy(start)
         else:
             source = find(self.teacher, run.weights)
             teacher, loaded = load_sam_vit_h(load_state(source))
-            cards.append(source.card() | dataclasses.asdict(loaded))
+            weights.append(source.provenance() | dataclasses.asdict(loaded))
         teacher.requires_grad_(False).to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         plain, denoising = (TinyVit() if self.encoders == "random" else copy.deepcopy(start.encoder) for _ in range(2))
         head = FeatureAggregation() if self.head else None
-        return SamStreams(plain, denoising, start.decoder, head), teacher, cards
+        return SamStreams(plain, denoising, start.decoder, head), teacher, weights
 
     def _teach(self, network: SamStreams, teacher: nn.Module, images: TrainingImages, run: Run) -> TrainReport:
         anomalies = Anomalies(default_textures(images.train, run.textures), self.anomaly_rate)
