@@ -76,6 +76,7 @@ ORDINARY = {  # what some of these words mean besides, where they are in use
     "board": "of a Jetson",
     "frames": "several Frame",
     "judge": "the option of that name",
+    "kept": "what was not thrown away",
     "line": "of a text",
     "show": "Result.show, as of any picture",
     "statistics": "figures of a distribution",
