@@ -96,3 +96,14 @@ def test_a_method_trains(tiny: str, tmp_path: Path) -> None:
 def test_images_that_cannot_be_learned_from_are_refused(train: np.ndarray, calibration: np.ndarray) -> None:
     with pytest.raises(DataError, match="images"):
         TrainingImages(train, calibration)
+
+
+@pytest.mark.parametrize(("given", "taken"), [(False, "no"), (True, "yes"), ("no", "no"), ("auto", "auto")])
+def test_yes_and_no_are_words_where_an_option_takes_words(given: object, taken: str) -> None:
+    """YAML reads `--set places=no` as a truth value."""
+    assert create_method("stlm", "edge", {"places": given}).places == taken  # type: ignore[attr-defined]
+
+
+def test_a_word_that_an_option_does_not_know_is_answered_with_those_it_does() -> None:
+    with pytest.raises(UsageError, match="'places' of method 'stlm' is one of auto, yes, no, not 'never'"):
+        create_method("stlm", "edge", {"places": "never"})

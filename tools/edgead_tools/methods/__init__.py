@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -125,11 +125,22 @@ def create_method(name: str, preset: str, options: Mapping[str, Any]) -> Method:
     for option in options:
         if option not in fields:
             raise UsageError(f"method '{name}', preset '{preset}', has no option '{option}': {nearest(option, fields)}")
+    words = {option: get_args(hint) for option, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
+    options = {option: _as_word(value) if option in words else value for option, value in options.items()}
+    for option in options.keys() & words.keys():
+        if options[option] not in words[option]:
+            known = ", ".join(words[option])
+            raise UsageError(f"option '{option}' of method '{name}' is one of {known}, not '{options[option]}'")
     try:
-        method: Method = msgspec.convert(dict(options), kind, strict=False)
+        method: Method = msgspec.convert(options, kind, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"an option of method '{name}', preset '{preset}', cannot be used: {error}") from error
     return method
+
+
+def _as_word(value: Any) -> Any:
+    """What was written where YAML has read `yes` or `no` as a truth value."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def presets_by_method() -> dict[str, list[str]]:
