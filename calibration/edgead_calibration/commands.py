@@ -57,10 +57,10 @@ def threshold(
     out: Out = None,
     by: By = "",
 ) -> None:
-    """Show a bundle's thresholds, or set them: for another false-alarm rate from the scores kept in it, or to a score.
+    """Show a bundle's thresholds, or set them: for another false-alarm rate, or to a score.
 
-    `edgead calibrate` fits them to new images. A change is written to BUNDLE itself where no --out is given, with who,
-    when and why in its history.
+    A rate goes by the scores kept in the bundle; `edgead calibrate` fits them to new images. A change is written to
+    BUNDLE itself where no --out is given, with who, when and why in its history.
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle

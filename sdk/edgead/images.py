@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgead.errors import DataError, UsageError
 from edgead.jpeg import jpeg_damage
 from edgead.ops import as_image
-from edgead.picture_size import page_count, picture_size
+from edgead.picture_size import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE, page_count, picture_size
 from edgead.types import ImageU8
 
 EXTENSIONS = frozenset(
@@ -53,10 +53,6 @@ _SIGNATURES = (  # (offset, bytes, what it is): files that are no picture this r
 )
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG file")  # of libjpeg's warnings; the others are harmless
 _PADDED = re.compile(r"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")  # as some cameras end a picture
-
-MAX_PIXELS = 120_000_000  # three times as many bytes in memory, and as many again while they are turned or shrunk
-PIXEL_RANGE = (1, 1 << 30)  # beyond that OpenCV decodes nothing
-PIXEL_VARIABLE = "EDGEAD_MAX_PIXELS"
 
 
 def read_image(path: str | os.PathLike[str], *, bits: int = 16) -> ImageU8:

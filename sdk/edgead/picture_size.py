@@ -9,6 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+MAX_PIXELS = 120_000_000  # three times as many bytes in memory, and as many again while they are turned or shrunk
+PIXEL_RANGE = (1, 1 << 30)  # beyond that OpenCV decodes nothing
+PIXEL_VARIABLE = "EDGEAD_MAX_PIXELS"
+
 Size = tuple[int, int]  # width and height in pixels
 
 _FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers SOF0 to SOF15

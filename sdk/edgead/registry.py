@@ -60,7 +60,7 @@ class Lazy:
         root = (error.name or "").partition(".")[0]
         if not root or (root in OWN and find_spec(root) is not None):
             return None
-        if isinstance(error, ModuleNotFoundError) and not _is_installed(root):
+        if isinstance(error, ModuleNotFoundError) and not is_installed(root):
             return MissingPackageError(f"{what} needs the package {root}: {self.install}")
         words = " ".join(str(error).split())
         return UsageError(f"{what} needs the package {root}, which does not work here: {words}; install it again")
@@ -92,7 +92,8 @@ class Registry(Mapping[str, Entry]):
         return {point.name: self._kind(point.value, package=_distribution(point)) for point in points}
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a top-level package could be imported, without importing it."""
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):  # it is there, if only as a stand-in

@@ -7,14 +7,13 @@ import os
 from dataclasses import dataclass
 from typing import Annotated
 
-import cv2
 import typer
 
 import edgead
 from edgead.cli import streams
 from edgead.cli.commands import HELP, Commands
-from edgead.images import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
 from edgead.opencv import check_opencv, fault
+from edgead.picture_size import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE
 
 
 @dataclass(slots=True)
@@ -86,6 +85,8 @@ def _version(given: bool) -> None:
 
 def _quiet_opencv() -> None:
     """OpenCV and FFMPEG write to stderr by themselves; what matters in it edgead says in its own words."""
+    import cv2  # heavy, and no command may be called
+
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
     if "OPENCV_LOG_LEVEL" not in os.environ:

@@ -1,4 +1,4 @@
-"""Lists the commands, each imported when it is called or when the help is shown.
+"""Lists the commands, each imported when it is called: the help of all is in the table.
 
 A command whose packages are not installed still shows, and says what to install. One whose module is broken raises
 its own error, but only where it is called: a fault in the workstation's code must not stop a pipeline.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -17,36 +18,141 @@ import typer.main
 
 from edgead.cli.streams import discard
 from edgead.errors import MissingPackageError
-from edgead.registry import Lazy
+from edgead.registry import Lazy, is_installed
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Lazy):
+    """A command, and what `edgead --help` says of it without importing it."""
+
+    help: str = ""  # how the command's own help begins: its first sentence
+    needs: str = ""  # a package of its extra without which it does nothing
+
+    @property
+    def line(self) -> str:
+        """What it does, or what to install."""
+        packages = filter(None, (self.target.partition(":")[0].partition(".")[0], self.needs))
+        return self.help if all(map(is_installed, packages)) else f"Not available here: {self.install}"
+
 
 COMMANDS = {
-    "run": Lazy("edgead.cli.run:run"),
-    "predict": Lazy("edgead.cli.predict:predict"),
-    "review": Lazy("edgead.cli.review:review", extra="web"),
-    "info": Lazy("edgead.cli.info:info"),
-    "verify": Lazy("edgead.cli.verify:verify"),
-    "bench": Lazy("edgead.cli.bench:bench"),
-    "cameras": Lazy("edgead.cli.cameras:cameras"),
-    "doctor": Lazy("edgead.cli.doctor:doctor"),
-    "build": Lazy("edgead_tools.commands:build", extra="build"),
-    "calibrate": Lazy("edgead_calibration.commands:calibrate"),
-    "compile": Lazy("edgead.cli.compile:compile_", extra="tensorrt"),
-    "components": Lazy("edgead_tools.commands:components", extra="build"),
-    "demo": Lazy("edgead_tools.commands:demo", extra="demo"),
-    "eval": Lazy("edgead_tools.commands:evaluate", extra="build"),
-    "export": Lazy("edgead_tools.commands:export", extra="quantize"),
-    "publish": Lazy("edgead.cli.updates:publish", extra="updates"),
-    "pull": Lazy("edgead.cli.updates:pull", extra="updates"),
-    "quantize": Lazy("edgead_tools.commands:quantize", extra="quantize"),
-    "sign": Lazy("edgead.cli.sign:sign", extra="signing"),
-    "sweep": Lazy("edgead_tools.commands:sweep", extra="build"),
-    "threshold": Lazy("edgead_calibration.commands:threshold"),
-    "weights": Lazy("edgead_tools.commands:weights", extra="build"),
+    "run": Command(
+        "edgead.cli.run:run",
+        help="Judge frame after frame until the sources end, the limit is reached, or Ctrl-C",
+    ),
+    "predict": Command(
+        "edgead.cli.predict:predict",
+        help="Judge image files, one line each",
+    ),
+    "review": Command(
+        "edgead.cli.review:review",
+        extra="web",
+        help="Review saved anomalies, borderline and random good frames in a browser: good, defect or unsure",
+        needs="starlette",
+    ),
+    "info": Command(
+        "edgead.cli.info:info",
+        help="Show a bundle as a card: what it was made from, what it finds, its threshold, networks and licenses",
+    ),
+    "verify": Command(
+        "edgead.cli.verify:verify",
+        help="Check every digest, and each golden frame on this machine's engine in every precision (or the one named)",
+    ),
+    "bench": Command(
+        "edgead.cli.bench:bench",
+        help="Measure every engine and precision there is (or those named): latency by stage, throughput, memory",
+    ),
+    "cameras": Command(
+        "edgead.cli.cameras:cameras",
+        help="List this machine's cameras, whether each opens, and how to name it in `edgead run --source`",
+    ),
+    "doctor": Command(
+        "edgead.cli.doctor:doctor",
+        help="Say what this machine can do, and for everything it lacks the line that installs it",
+    ),
+    "build": Command(
+        "edgead_tools.commands:build",
+        extra="build",
+        help="Learn what good parts look like and write one verified file, the bundle",
+        needs="torch",
+    ),
+    "calibrate": Command(
+        "edgead_calibration.commands:calibrate",
+        help="Refit the thresholds and the camera's health profile to good parts of this site, in this light",
+    ),
+    "compile": Command(
+        "edgead.cli.compile:compile_",
+        extra="tensorrt",
+        help="Build a bundle's TensorRT engines, prove them, and keep them for `edgead run`",
+    ),
+    "components": Command(
+        "edgead_tools.commands:components",
+        extra="build",
+        help="Find the components of good parts and write a page that shows them, before hours of training",
+        needs="torch",
+    ),
+    "demo": Command(
+        "edgead_tools.commands:demo",
+        extra="demo",
+        help="The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page",
+        needs="elpv_dataset",
+    ),
+    "eval": Command(
+        "edgead_tools.commands:evaluate",
+        extra="build",
+        help="Measure bundles on labeled images, and compare them",
+    ),
+    "export": Command(
+        "edgead_tools.commands:export",
+        extra="quantize",
+        help="Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score",
+        needs="onnx",
+    ),
+    "publish": Command(
+        "edgead.cli.updates:publish",
+        extra="updates",
+        help="Put a bundle into a repository of updates, for stations that pull",
+        needs="tuf",
+    ),
+    "pull": Command(
+        "edgead.cli.updates:pull",
+        extra="updates",
+        help="Take the newest bundle that a repository of updates has for this station",
+        needs="tuf",
+    ),
+    "quantize": Command(
+        "edgead_tools.commands:quantize",
+        extra="quantize",
+        help="Add networks of lower precision to a bundle, each tried beside FP32 and left out where it loses too much",
+        needs="onnx",
+    ),
+    "sign": Command(
+        "edgead.cli.sign:sign",
+        extra="signing",
+        help="Sign a bundle with a key of yours, for stations that take no other bundles",
+        needs="cryptography",
+    ),
+    "sweep": Command(
+        "edgead_tools.commands:sweep",
+        extra="build",
+        help="Try methods, presets and sizes on a data set: a table, and a page with accuracy over latency",
+        needs="torch",
+    ),
+    "threshold": Command(
+        "edgead_calibration.commands:threshold",
+        help="Show a bundle's thresholds, or set them: for another false-alarm rate, or to a score",
+    ),
+    "weights": Command(
+        "edgead_tools.commands:weights",
+        extra="build",
+        help="Pretrained weights: what is known, what is here, how to get the rest",
+        needs="torch",
+    ),
 }
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
-    "Look": ("info", "verify", "cameras", "doctor"),
+    "Look": ("info", "review", "verify", "cameras", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Release": ("sign", "publish", "pull"),
 }
@@ -68,7 +174,7 @@ class Commands(typer.core.TyperGroup):
         """The commands by what they are for, an unbroken line each."""
         others = tuple(name for name in COMMANDS if not any(name in names for names in GROUPS.values()))
         for title, names in {**GROUPS, "More": others}.items():
-            rows = [(name, first_sentence(self.get_command(ctx, name))) for name in names if name in COMMANDS]
+            rows = [(name, COMMANDS[name].line) for name in names if name in COMMANDS]
             if rows:
                 with formatter.section(title):
                     for name, words in rows:
@@ -90,13 +196,7 @@ class Commands(typer.core.TyperGroup):
             raise typer.Exit(130) from None
 
 
-def first_sentence(command: Any) -> str:
-    """What a command does, as its help begins, without the full stop."""
-    text = " ".join((command.help or "").split("\n\n")[0].split())
-    return text.split(". ")[0].rstrip(".")
-
-
-def _make(name: str, entry: Lazy) -> Any:
+def _make(name: str, entry: Command) -> Any:
     """The command as typer's group has it."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     try:

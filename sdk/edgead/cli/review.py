@@ -22,7 +22,9 @@ def review(
         typer.Option(metavar="OUT", help="Write what is labeled as a data set (MVTec folders), and do nothing else."),
     ] = None,
 ) -> None:
-    """Review saved anomalies, borderline and random good frames in a browser: good, defect or unsure, a key each.
+    """Review saved anomalies, borderline and random good frames in a browser: good, defect or unsure.
+
+    Each label is one key.
 
     \b
     edgead review saved/

@@ -26,7 +26,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every digest, then every golden frame on this machine's engine in every precision (or the one named)."""
+    """Check every digest, and each golden frame on this machine's engine in every precision (or the one named)."""
     bundle = bundle or newest_bundle()
     opened = Bundle.open(bundle)
     if key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgead.cli.app import make_app
+from edgead.cli.commands import COMMANDS, Command, _make
 from edgead.errors import UsageError
-from edgead.registry import Lazy
 
 MODULE = """
 import typer
@@ -36,11 +37,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an importable module with commands in it."""
     (tmp_path / "some_module.py").write_text(MODULE)
     (tmp_path / "needy_module.py").write_text("import surely_absent")
-    (tmp_path / "other_room.py").write_text("raise ImportError('libbig.so.3: no such file', name='other_room')")
-    (tmp_path / "broken_room.py").write_text("from edgead import nothing_like_it")
+    (tmp_path / "other_module.py").write_text("raise ImportError('libbig.so.3: no such file', name='other_module')")
+    (tmp_path / "broken_module.py").write_text("from edgead import nothing_like_it")
     monkeypatch.syspath_prepend(tmp_path)
     yield "some_module"
-    for name in ("some_module", "needy_module", "other_room", "broken_room"):
+    for name in ("some_module", "needy_module", "other_module", "broken_module"):
         sys.modules.pop(name, None)
 
 
@@ -49,7 +50,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     """Run the app with such a table; gives what it printed."""
 
     def run(table: dict[str, str], *arguments: str, extra: str = "build") -> str:
-        entries = {name: Lazy(target, extra=extra) for name, target in table.items()}
+        entries = {name: Command(target, extra=extra, help="Do it") for name, target in table.items()}
         monkeypatch.setattr("edgead.cli.commands.COMMANDS", entries)
         with pytest.raises(SystemExit) as left:
             make_app()(list(arguments))
@@ -62,7 +63,8 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_another_packages_command_keeps_its_arguments(module: str, call: Callable[..., str]) -> None:
     points = {"greet": f"{module}:greet"}
     assert call(points, "greet", "you", "--loud") == "hello you!\n"
-    assert "Say hello" in call(points, "--help")
+    assert "  greet      Do it\n" in call(points, "--help")
+    assert "Say hello" in call(points, "greet", "--help")
     assert "--loud" in call(points, "greet", "--help")
 
 
@@ -99,16 +101,41 @@ def test_the_installing_line_fits_the_command(extra: str, call: Callable[..., st
 
 @pytest.mark.usefixtures("module")
 def test_a_package_that_does_not_load_is_named(call: Callable[..., str]) -> None:
-    with pytest.raises(UsageError, match=r"needs the package other_room, which does not work here: libbig\.so\.3"):
-        call({"greet": "other_room:greet"}, "greet")
+    with pytest.raises(UsageError, match=r"needs the package other_module, which does not work here: libbig\.so\.3"):
+        call({"greet": "other_module:greet"}, "greet")
 
 
 @pytest.mark.usefixtures("module")
-def test_a_broken_room_stops_its_own_command_alone(call: Callable[..., str]) -> None:
-    points = {"bad": "broken_room:bad", "fault": "some_module:fault", "greet": "some_module:greet"}
-    assert "Cannot be loaded: cannot import name" in call(points, "--help")
+def test_a_broken_module_stops_its_own_command_alone(call: Callable[..., str]) -> None:
+    points = {"bad": "broken_module:bad", "fault": "some_module:fault", "greet": "some_module:greet"}
+    assert "Do it" in call(points, "--help")
     assert call(points, "greet", "you") == "hello you\n"
     with pytest.raises(ImportError, match="nothing_like_it"):
         call(points, "bad")
     with pytest.raises(ModuleNotFoundError, match="surely_absent"):
         call(points, "fault")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_all_says_what_each_commands_own_help_begins_with(name: str) -> None:
+    text = " ".join((_make(name, COMMANDS[name]).help or "").split("\n\n")[0].split())
+    assert text.split(". ")[0].rstrip(".") == COMMANDS[name].help
+
+
+def test_a_command_whose_package_is_absent_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = COMMANDS["build"]
+    assert here.line == here.help
+    monkeypatch.setattr("edgead.cli.commands.is_installed", lambda package: package != here.needs)
+    assert here.line == "Not available here: pip install 'edgead[build]'"
+
+
+def test_the_help_of_all_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, edgead.cli\n"
+        "try: edgead.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "known = {one.target.partition(':')[0] for one in edgead.cli.commands.COMMANDS.values()}\n"
+        "print([name for name in (*known, 'cv2', 'numpy', 'msgspec', 'rich', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
