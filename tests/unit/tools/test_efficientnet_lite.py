@@ -66,6 +66,17 @@ def test_the_default_trunk_ends_at_its_last_tap(state: dict[str, Tensor]) -> Non
     }
 
 
+def test_further_blocks_are_there_and_not_run(state: dict[str, Tensor]) -> None:
+    network = load_efficientnet_lite(state, taps=(4, 10), further=1)
+    assert len(network.blocks) == 12
+    whole = load_efficientnet_lite(state, taps=(10, 11))
+    image = tensor_from(fixed_image())
+    with torch.inference_mode():
+        taps = network(image)
+        assert list(taps) == [4, 10]
+        assert torch.equal(network.blocks[11](taps[10]), whole(image)[11])
+
+
 def test_the_whole_network_has_its_published_size(state: dict[str, Tensor]) -> None:
     network = load_efficientnet_lite(state, classifier=True)
     assert sum(parameter.numel() for parameter in network.parameters()) == 4_652_008

@@ -18,6 +18,7 @@ from edgead.ops.fuse import fuse, image_score
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.export.network import export
+from edgead_tools.layers.image_statistics import image_descriptor
 from edgead_tools.methods import TrainingImages, create_method
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import (
@@ -165,6 +166,17 @@ def test_a_strange_picture_counts_where_the_memory_shows_it() -> None:
     assert found[0].abs().max() == 0  # it is no better than usual
     assert found[1].tolist() == [[0.0, 0.375], [1.5, 3.0]]
     assert found[2].tolist() == [[0.0, 2.0], [8.0, 16.0]]
+
+
+def test_the_picture_as_a_whole_is_described_at_a_thirty_second(
+    trunk: EfficientNetLite, images: TrainingImages, remembered: Remembered
+) -> None:
+    coarse = memory_taps(trunk(lite_tensor(images.train[:3], "cpu")))[1]
+    deep = trunk.blocks[11](coarse)
+    assert deep.shape == (3, 192, SIZE // 32, SIZE // 32)
+    vectors = torch.cat([deep.mean((2, 3)), (deep.var((2, 3), correction=0) + 1e-6).sqrt()], 1)
+    assert torch.allclose(image_descriptor(remembered.memory.context(coarse)), vectors, atol=1e-4)
+    assert remembered.memory.statistics.mean.shape == (2 * 192,)
 
 
 def test_the_memory_reads_the_last_two_taps() -> None:

@@ -19,6 +19,7 @@ from edgead_tools.layers.memory_map import (
     k_centers,
     pool_taps,
     project,
+    take,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -110,11 +111,11 @@ def test_no_image_is_judged_by_a_memory_that_holds_it() -> None:
     fine, coarse = taps(8)
     fitted = fit_memory_map(pool_taps(fine, coarse), 10_000, halves(8), places=True)
     held = fitted.map.distances(fine, coarse)
-    assert held.abs().max() < 1e-2  # the memory holds every patch
+    assert held.median() < 1e-2  # the memory holds every patch, of which few cost something
     assert fitted.left_out.mean().abs() < 0.1  # by memories of the other fold they are what is usual
     assert 0.5 < float(fitted.left_out.std()) < 1.5
     first = fitted.first.distances(fine[1::2], coarse[1::2])
-    assert first.abs().max() < 1e-2  # the first fold is left out, the second is held
+    assert first.median() < 1e-2  # the first fold is left out, the second is held
 
 
 def test_parts_that_lie_still_have_patches_by_region_and_moving_ones_have_not() -> None:
@@ -146,6 +147,26 @@ def test_what_no_good_part_shows_stands_out_where_it_is() -> None:
 
 def test_regions_with_fewer_patches_repeat_theirs() -> None:
     cells = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
-    patches = choose_patches(cells, Layout(4, 4), 1000, torch.Generator())
+    patches, cost = take(cells, choose_patches(cells, Layout(4, 4), 1000, torch.Generator()))
+    assert cost.abs().max() == 0
     assert patches.shape == (16, 32, 1)  # a region inside has 4 x 4 cells of two pictures, one in a corner 3 x 3
     assert set(patches[0].flatten().tolist()) == set(cells[:, 0, :3, :3].flatten().tolist())
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_a_defect_in_one_good_image_does_not_become_a_good_part(places: bool) -> None:
+    fine, coarse = taps(12)
+    coarse[4, :, 3, 6] += 4.0  # of the good images one is none
+    fitted = fit_memory_map(pool_taps(fine, coarse), 10_000, halves(12), places=places)
+    assert divmod(int(fitted.left_out[4].argmax()), 8) == (3, 6)
+    shown = fitted.map(fine[4:5], coarse[4:5])[0]
+    assert divmod(int(shown.argmax()), 8) == (3, 6)  # though the memory holds this very patch
+    assert shown[3, 6] > 3
+
+
+def test_images_left_out_together_are_in_no_patch() -> None:
+    numbers = torch.arange(3 * 64.0).reshape(3, 1, 8, 8)
+    patches, _ = take(
+        numbers, choose_patches(numbers, Layout(1, 1), 1000, torch.Generator(), without=torch.tensor([1]))
+    )
+    assert sorted(patches.flatten().tolist()) == [*range(64), *range(128, 192)]

@@ -107,14 +107,17 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """The trunk up to its last tap; with `classifier`, all of it and the ImageNet head.
 
-    `channels[i]` is the width of block i's output; a tap is the index of a block.
+    `channels[i]` is the width of block i's output; a tap is the index of a block. `further` blocks beyond the last tap
+    are there for others to run: `forward` ends at the tap.
     """
 
-    def __init__(self, variant: str = "lite0", taps: Sequence[int] | None = None, *, classifier: bool = False) -> None:
+    def __init__(
+        self, variant: str = "lite0", taps: Sequence[int] | None = None, *, further: int = 0, classifier: bool = False
+    ) -> None:
         super().__init__()
         shapes = block_shapes(variant)
         self.taps = tuple(VARIANTS[variant].taps if taps is None else taps)
-        last = len(shapes) - 1 if classifier else max(self.taps)
+        last = len(shapes) - 1 if classifier else max(self.taps) + further
         self.channels = tuple(outputs for _, outputs, *_ in shapes[: last + 1])
         self.stem = ConvNorm(3, shapes[0][0], 3, 2, active=True)
         self.blocks = nn.ModuleList(InvertedResidual(*shape) for shape in shapes[: last + 1])
@@ -171,10 +174,11 @@ def load_efficientnet_lite(
     variant: str = "lite0",
     taps: Sequence[int] | None = None,
     *,
+    further: int = 0,
     classifier: bool = False,
 ) -> EfficientNetLite:
     """The pretrained network in eval mode, from the published tensors (`edgead_tools.backbones.weights`)."""
-    network = EfficientNetLite(variant, taps, classifier=classifier)
+    network = EfficientNetLite(variant, taps, further=further, classifier=classifier)
     later = "|".join(str(index) for index in range(len(network.blocks), len(block_shapes(variant))))
     unused = rf"(head|classifier)\..*|blocks\.({later})\..*" if later else r"(head|classifier)\..*"
     load_published(network, state, KEYS, unused=unused, source=f"the published efficientnet-{variant}")

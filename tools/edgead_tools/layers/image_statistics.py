@@ -1,10 +1,10 @@
 """The picture as a whole: are the means and deviations of its features those of good parts?
 
-Every channel's mean and deviation over all cells, at both levels, make one vector for a picture. Its Mahalanobis
-distance from good pictures finds what no single cell shows: another batch of material, a part that is worn all over.
-The covariance of so many numbers from few pictures is shrunk toward a multiple of the identity as much as the number
-of pictures asks for (oracle approximating shrinkage: Chen et al., IEEE TSP 58(10), 2010, equation 23). Distances are
-judged by what is usual of pictures that the statistics were not fitted to.
+Every channel's mean and deviation over all cells, at every level it is given, make one vector for a picture. Its
+Mahalanobis distance from good pictures finds what no single cell shows: another batch of material, a part that is worn
+all over. The covariance of so many numbers from few pictures is shrunk toward a multiple of the identity as much as the
+number of pictures asks for (oracle approximating shrinkage: Chen et al., IEEE TSP 58(10), 2010, equation 23). Distances
+are judged by what is usual of pictures that the statistics were not fitted to.
 """
 
 from __future__ import annotations

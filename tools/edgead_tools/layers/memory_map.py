@@ -9,6 +9,10 @@ Where parts lie still, every region of the picture has patches of its own (`Layo
 patches as before, but with those of its surroundings, so that the memory as a whole holds many more. Whether they do
 is found out from good images: with regions, images of other folds must not be farther away than without.
 
+A patch that no image of another fold comes near to costs what it lies beyond the others: a part that looks like nothing
+but one good image is believed less than one that looks like several, so that a defective image among the good ones
+does not make its defect a good part's (in the spirit of SoftPatch, Jiang et al., arXiv 2403.14233).
+
 Distances are judged by what is usual of images that the memory did not hold: their mean and spread over other folds,
 of each cell where parts lie still (`residual_map.usual_at_cells`).
 """
@@ -31,6 +35,7 @@ MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture
 SHARED = 2  # times as many patches are held where regions are not told apart
 MARGIN = 1  # cells by which a region's patches reach beyond it
 STILL = 1.05  # largest ratio of distances with regions to those without, of parts that lie still
+COMMON = 0.99  # quantile of distances to other folds from which on a patch costs something
 HIGHEST = 3  # cells whose mean says how far a picture is
 CHUNK = 16  # images at once
 
@@ -82,6 +87,14 @@ class Projection(NamedTuple):
     bias: Tensor
 
 
+class Patches(NamedTuple):
+    """The patches of every region, (regions, K, D), projected, and what each adds to a squared distance to it,
+    (regions, K)."""
+
+    rows: Tensor
+    cost: Tensor
+
+
 class MemoryMap(nn.Module):
     """Taps at 1/8 (B, F, 2h, 2w) and 1/16 (B, C, h, w) -> a map (B, h, w): 0 is usual of good parts that the memory
     does not hold, 1 one standard deviation above it."""
@@ -92,8 +105,8 @@ class MemoryMap(nn.Module):
     usual: Tensor
     spread: Tensor
 
-    def __init__(self, projection: Projection, patches: Tensor, layout: Layout, usual: Tensor, spread: Tensor) -> None:
-        """`patches` (regions, K, D), projected; `usual` and `spread` (h, w), of squared distances."""
+    def __init__(self, projection: Projection, patches: Patches, layout: Layout, usual: Tensor, spread: Tensor) -> None:
+        """`usual` and `spread` (h, w), of squared distances."""
         super().__init__()
         weight, bias = projection
         self.layout = layout
@@ -142,20 +155,34 @@ def fit_memory_map(
     projected = project(cells, projection)
     layout, still = _choose_layout(projected, count, folds[-1], places, generator)
     size = count if layout.regions > 1 else SHARED * count
-    memories = [choose_patches(_without(projected, fold), layout, size, generator) for fold in folds]
-    distances = torch.empty(len(cells), *cells.shape[2:])
-    for patches, fold in zip(memories, folds, strict=True):
-        distances[fold] = _distances(projected[fold], layout, patches)
-    values = distances.double()
+    chosen = [choose_patches(projected, layout, size, generator, without=fold) for fold in folds]
+    free = [take(projected, patches) for patches in chosen]
+    excess = _excess(_left_out(projected, layout, free, folds))
+    memories = [take(projected, patches, excess) for patches in chosen]
+    values = _left_out(projected, layout, memories, folds).double()
     share = trust(len(cells)) if layout.regions > 1 or places else 0.0
     usual, spread = usual_at_cells(values.mean(0), (values * values).mean(0), share)
-    patches = choose_patches(projected, layout, size, generator)
+    patches = take(projected, choose_patches(projected, layout, size, generator), excess)
     return FittedMemory(
         map=MemoryMap(projection, patches, layout, usual, spread),
         first=MemoryMap(projection, memories[0], layout, usual, spread),
         left_out=((values - usual) / spread).float(),
         still=still,
     )
+
+
+def _left_out(projected: Tensor, layout: Layout, memories: Sequence[Patches], folds: Sequence[Tensor]) -> Tensor:
+    """Squared distances (N, h, w) of every image to the memory without its fold."""
+    distances = torch.empty(len(projected), *projected.shape[2:])
+    for patches, fold in zip(memories, folds, strict=True):
+        distances[fold] = _distances(projected[fold], layout, patches)
+    return distances
+
+
+def _excess(distances: Tensor) -> Tensor:
+    """How far distances lie beyond the common ones."""
+    count = max(1, round((1 - COMMON) * distances.numel()))
+    return (distances - distances.flatten().topk(count).values[-1]).clamp(min=0)
 
 
 def _choose_layout(
@@ -166,11 +193,10 @@ def _choose_layout(
     apart, alike = Layout.dividing(*projected.shape[2:]), Layout(1, 1)
     if places is not None or apart == alike:
         return (alike if places is False else apart), 1.0
-    others = _without(projected, fold)
-    levels = [
-        level(_distances(projected[fold], layout, choose_patches(others, layout, size, generator)))
-        for layout, size in ((apart, count), (alike, SHARED * count))
-    ]
+    levels = []
+    for layout, size in ((apart, count), (alike, SHARED * count)):
+        patches = take(projected, choose_patches(projected, layout, size, generator, without=fold))
+        levels.append(level(_distances(projected[fold], layout, patches)))
     still = levels[0] / max(levels[1], 1e-12)
     return (apart if still <= STILL else alike), still
 
@@ -192,15 +218,36 @@ def project(cells: Tensor, projection: Projection) -> Tensor:
     return torch.cat([functional.conv2d(one.float(), weight, projection.bias) for one in torch.split(cells, CHUNK)])
 
 
-def choose_patches(projected: Tensor, layout: Layout, count: int, generator: torch.Generator) -> Tensor:
-    """The patches of every region, (regions, K, D), K at most `count`: of fewer all, repeated up to the others' K."""
+def choose_patches(
+    projected: Tensor, layout: Layout, count: int, generator: torch.Generator, *, without: Tensor | None = None
+) -> Tensor:
+    """Which patches every region holds, of images not in `without`: (regions, K), numbers of cells in the order of
+    images, rows and columns. K is at most `count`: of fewer all are taken, repeated up to the others' K."""
     most = MOST_PATCHES if layout.regions > 1 else 8 * MOST_PATCHES
+    cells, (height, width) = _rows(projected), projected.shape[2:]
+    kept = torch.ones(len(projected), dtype=torch.bool)
+    if without is not None:
+        kept[without] = False
+    numbers = torch.arange(len(cells)).reshape(-1, 1, height, width)[kept]
     regions = []
-    for rows in layout.surroundings(projected):
-        some = rows[torch.randperm(len(rows), generator=generator)[:most]] if len(rows) > most else rows
-        regions.append(some[k_centers(some, count, generator)])
+    for rows in layout.surroundings(numbers):
+        some = rows[:, 0]
+        if len(some) > most:
+            some = some[torch.randperm(len(some), generator=generator)[:most]]
+        regions.append(some[k_centers(cells[some], count, generator)])
     size = max(map(len, regions))
     return torch.stack([rows[torch.arange(size) % len(rows)] for rows in regions])
+
+
+def take(projected: Tensor, chosen: Tensor, excess: Tensor | None = None) -> Patches:
+    """The patches of those numbers (regions, K), which cost what `excess` (N, h, w) says of their cells."""
+    cost = torch.zeros(chosen.shape) if excess is None else excess.flatten()[chosen]
+    return Patches(_rows(projected)[chosen], cost)
+
+
+def _rows(projected: Tensor) -> Tensor:
+    """(N, D, h, w) as (N h w, D)."""
+    return projected.permute(0, 2, 3, 1).reshape(-1, projected.shape[1])
 
 
 def k_centers(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -221,23 +268,19 @@ def k_centers(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.tensor(chosen)
 
 
-def _as_product(patches: Tensor) -> Tensor:
-    """Patches (regions, K, D) as what [q, 1] is multiplied with, (regions, D + 1, K)."""
-    return torch.cat([-2 * patches, (patches * patches).sum(-1, keepdim=True)], -1).transpose(1, 2).contiguous()
+def _as_product(patches: Patches) -> Tensor:
+    """Patches as what [q, 1] is multiplied with, (regions, D + 1, K)."""
+    rows, cost = patches
+    lengths = (rows * rows).sum(-1) + cost
+    return torch.cat([-2 * rows, lengths[:, :, None]], -1).transpose(1, 2).contiguous()
 
 
 def _nearest(query: Tensor, patches: Tensor) -> Tensor:
-    """|q|^2 + min_k(|b_k|^2 - 2 q b_k) of rows [q, 1]: (B, regions, M, D + 1) to (B, regions, M)."""
+    """|q|^2 + min_k(|b_k|^2 + cost_k - 2 q b_k) of rows [q, 1]: (B, regions, M, D + 1) to (B, regions, M)."""
     return (query @ patches).amin(-1) + ((query * query).sum(-1) - 1)
 
 
-def _without(values: Tensor, fold: Tensor) -> Tensor:
-    kept = torch.ones(len(values), dtype=torch.bool)
-    kept[fold] = False
-    return values[kept]
-
-
-def _distances(projected: Tensor, layout: Layout, patches: Tensor) -> Tensor:
+def _distances(projected: Tensor, layout: Layout, patches: Patches) -> Tensor:
     """Squared distances of every cell (N, D, h, w) to the nearest of its region's patches, (N, h, w)."""
     height, width = projected.shape[2:]
     product = _as_product(patches)

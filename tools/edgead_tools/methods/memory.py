@@ -1,7 +1,8 @@
 """What every edge form has beside its students: a memory of good patches, and statistics of the picture as a whole.
 
-Both are fitted to good images without any training (`layers.memory_map`, `layers.image_statistics`) and read the taps
-that the students read, so that they cost a matrix product. A small student cannot follow parts that differ from one
+Both are fitted to good images without any training. The memory (`layers.memory_map`) reads the taps that the students
+read and costs a matrix product; the statistics (`layers.image_statistics`) are of the block after them, at 1/32, which
+sees enough of the part at once to tell pictures apart. A small student cannot follow parts that differ from one
 another, which a memory holds; and it finds what is small and lies still a little better. So both are summed.
 
 How much each counts is decided by good images alone: a map is divided by the spread of its score over good images, the
@@ -91,14 +92,16 @@ class Students(nn.Module):
 class GoodMemory(nn.Module):
     """Taps at 1/8 and 1/16 -> maps `memory` and `whole`, (B, H/16, W/16) both."""
 
-    def __init__(self, nearest: MemoryMap, statistics: ImageStatistics, highest: float) -> None:
-        """`highest` is how high the memory's map of a good picture usually reaches."""
+    def __init__(self, nearest: MemoryMap, context: nn.Module, statistics: ImageStatistics, highest: float) -> None:
+        """`context` takes the tap at 1/16 on to 1/32, where pictures are described; `highest` is how high the memory's
+        map of a good picture usually reaches."""
         super().__init__()
-        self.nearest, self.statistics, self.highest = nearest, statistics, highest
+        self.nearest, self.context, self.statistics, self.highest = nearest, context, statistics, highest
 
     def forward(self, fine: Tensor, coarse: Tensor) -> dict[str, Tensor]:
         memory = self.nearest(fine, coarse)
-        return {"memory": memory, "whole": where_it_shows(self.statistics(fine, coarse), memory, self.highest)}
+        whole = self.statistics(self.context(coarse))
+        return {"memory": memory, "whole": where_it_shows(whole, memory, self.highest)}
 
 
 def where_it_shows(whole: Tensor, memory: Tensor, highest: float) -> Tensor:
@@ -181,13 +184,14 @@ class Remembered:
 
 def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options: MemoryOptions) -> Remembered:
     """Fit the memory and the statistics of pictures to all good images."""
-    cells, vectors = _collect(trunk, lite_batches(images, run.device)())
+    context = trunk.blocks[max(trunk.taps) + 1]
+    cells, vectors = _collect(trunk, context, lite_batches(images, run.device)())
     folds = make_folds(len(images.train), len(images.calibration))
     places = {"auto": None, "yes": True, "no": False}[options.places]
     patches = fit_memory_map(cells, options.memory, folds, places=places, seed=run.seed)
     pictures = fit_image_statistics(vectors, folds)
     highest = max(NARROWEST, level(patches.left_out))
-    memory = GoodMemory(patches.map, pictures.statistics, highest).to(run.device).eval()
+    memory = GoodMemory(patches.map, context, pictures.statistics, highest).to(run.device).eval()
     return Remembered(memory, patches, pictures, options.whole * trust(len(vectors)))
 
 
@@ -276,7 +280,7 @@ def _planted_aurocs(
     random = np.random.default_rng(run.seed)
     damaged = np.stack([anomalies.draw(image, random)[0] for image in good for _ in range(EACH)])
     memory = remembered.memory
-    first = GoodMemory(remembered.patches.first, memory.statistics, memory.highest).to(run.device)
+    first = GoodMemory(remembered.patches.first, memory.context, memory.statistics, memory.highest).to(run.device)
 
     def maps(batch: Tensor) -> dict[str, Tensor]:
         return {**network(batch), **first(*memory_taps(trunk(batch)))}
@@ -306,13 +310,13 @@ def _scores(maps: Maps, fusion: FusionSpec) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def _collect(trunk: EfficientNetLite, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def _collect(trunk: EfficientNetLite, context: nn.Module, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Pooled taps (N, C, h, w) in FP16, a picture being 78 kB at 256 pixels, and the vectors (N, V) of pictures."""
     cells, vectors = [], []
     for batch in batches:
         fine, coarse = memory_taps(trunk(batch))
         cells.append(pool_taps(fine, coarse).half().cpu())
-        vectors.append(image_descriptor(fine, coarse).cpu())
+        vectors.append(image_descriptor(context(coarse)).cpu())
     return torch.cat(cells), torch.cat(vectors)
 
 

@@ -76,7 +76,7 @@ class AstMfrEdge(MemoryOptions):
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
-        trunk = load_efficientnet_lite(load_state(source))
+        trunk = load_efficientnet_lite(load_state(source), further=1)
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not run.trains:
             return without_students(trunk, images, run, self, source, self.top)

@@ -90,7 +90,7 @@ class CsadEdge(MemoryOptions):
     def train(self, images: TrainingImages, run: Run) -> Trained:
         sources = [find(name, run.weights) for name in self.weights]
         state = load_state(sources[0])
-        trunk = load_efficientnet_lite(state)
+        trunk = load_efficientnet_lite(state, further=1)
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not run.trains:
             return without_students(trunk, images, run, self, sources[0], self.top)

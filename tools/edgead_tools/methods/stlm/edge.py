@@ -271,10 +271,10 @@ class StlmEdge(MemoryOptions):
 
 
 def load_trunk(name: str, state: Mapping[str, Tensor]) -> EfficientNetLite:
-    """The trunk of that name with its taps at 1/8 and 1/16."""
+    """The trunk of that name with its taps at 1/8 and 1/16, and the block after them for the memory."""
     variant = name.removeprefix(FAMILY)
     _, fine, coarse = VARIANTS[variant].taps
-    return load_efficientnet_lite(state, variant, (fine, coarse))
+    return load_efficientnet_lite(state, variant, (fine, coarse), further=1)
 
 
 def _distances(prefix: str, found: Pair, targets: Sequence[Tensor]) -> dict[str, Tensor]:
