@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgead.bundle import Manifest
-from edgead.cli.options import BundlePath, finite, shown
+from edgead.cli.derive import finite, typer_option
+from edgead.cli.options import BUILD, BundlePath, shown
 from edgead.types import Frame
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from edgead_calibration.operating_point import Costs
 
 LARGEST = 1e30  # of a score, as a bundle may have it
-Rate = Annotated[
-    float | None,
-    typer.Option(min=0, max=0.5, callback=finite, help="Share of good parts that may be refused, such as 0.01."),
-]
+Rate = Annotated[float | None, typer_option(BUILD["false_alarm_rate"])]
 Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 

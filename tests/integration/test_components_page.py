@@ -62,7 +62,7 @@ def test_a_mask_cannot_be_given_too(kits: Path, tmp_path: Path) -> None:
 
 
 def test_the_page_shows_what_was_drawn(kits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    components(kits, tmp_path / "page.html", size=64)
+    components(kits, tmp_path / "page.html", size="64")
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()] == ["background", *NAMES, "page:"]
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def test_the_page_is_refused_where_it_would_overwrite(kits: Path, tmp_path: Path
         components(kits, notes)
     assert notes.read_text() == "mine"
     with pytest.raises(UsageError, match="multiple of 32"):
-        components(kits, tmp_path / "page.html", size=65)
+        components(kits, tmp_path / "page.html", size="65")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,20 @@ import msgspec
 import typer
 
 from edgead.cli.derive import options_of, typer_option
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, ShowResolved
+from edgead.cli.options import (
+    BUILD,
+    FIELDS,
+    BundlePath,
+    EngineName,
+    Json,
+    Precision,
+    PrecisionName,
+    Seed,
+    ShowResolved,
+)
 from edgead.config import BuildConfig, load_build
-from edgead.config.fields import fields_of
+from edgead.config.loader import validated
 
-BUILD = fields_of(BuildConfig)
-LAST_SEED = 2**63 - 1
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")]
 Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")]
 
@@ -106,14 +114,22 @@ def evaluate(
 
 def sweep(
     data: Annotated[Path, typer.Argument(help="A data set with labeled test images.")],
-    budget: Annotated[str, typer.Option(help="Training time of all candidates together, such as 30m.")] = "30m",
-    method: Annotated[list[str] | None, typer.Option(help="A method to try; repeatable.  [default: all]")] = None,
-    preset: Annotated[list[str] | None, typer.Option(help="A preset to try; repeatable.  [default: edge]")] = None,
-    size: Annotated[
-        list[int] | None,
-        typer.Option(min=64, max=2048, help="A side of the input to try; repeatable.  [default: 128, 192, 256]"),
+    budget: Annotated[
+        str, typer_option(BUILD["budget"], help="Training time of all candidates together, such as 30m.")
+    ] = "30m",
+    method: Annotated[
+        list[str] | None,
+        typer_option(BUILD["method"], help="One to try; repeatable.  [default: all]", several=True),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="Of every training.")] = 0,
+    preset: Annotated[
+        list[str] | None,
+        typer_option(BUILD["preset"], help="One to try; repeatable.  [default: edge]", several=True),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer_option(BUILD["size"], help="One to try; repeatable.  [default: 128, 192, 256]", several=True),
+    ] = None,
+    seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
     ] = None,
@@ -131,23 +147,21 @@ def sweep(
 
     folder = out or Path(f"{data.resolve().name}.sweep")
     candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
-    choices = run_sweep(data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed)
+    results = run_sweep(data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed)
     found = json.dumps(json.loads((folder / RESULT).read_text())) if as_json else ""
-    typer.echo(found or f"{aligned(rows_of(choices))}\npage: {folder / PAGE}")
+    typer.echo(found or f"{aligned(rows_of(results))}\npage: {folder / PAGE}")
 
 
 def components(
     data: Annotated[Path, typer.Argument(help="Folder of good images, or of a data set.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
-    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the network's input in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, max=LAST_SEED, help="As in the build that is to follow.")] = 0,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder with pretrained weights, or the file of the masks'.")
-    ] = None,
+    size: Annotated[str, typer_option(BUILD["size"], help="As in the build that is to follow.")] = "256",
+    seed: Seed = 0,
+    weights: Annotated[str, typer_option(BUILD["weights"])] = "",
     masks: Annotated[
         str, typer.Option(help="What to find them in: foreground, or SAM's masks: mobile-sam or sam-vit-h.")
     ] = "foreground",
-    device: Annotated[str, typer.Option(help="Where SAM looks: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer_option(BUILD["device"], help="Where SAM looks: cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Find the components of good parts and write a page that shows them, before hours of training.
 
@@ -163,7 +177,8 @@ def components(
 
     if out.exists() and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
-    found = write_components(data, out, size, seed, weights, ConsoleReporter(), masks=masks, device=device)
+    config = BuildConfig(data=str(data), size=size, seed=seed, weights=weights, device=device)
+    found = write_components(validated(config), out, ConsoleReporter(), masks=masks)
     for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
         typer.echo(f"{name:<20} {share:.2%} of the image")
     typer.echo(f"page: {out}")
@@ -172,9 +187,10 @@ def components(
 def quantize(
     bundle: BundlePath,
     data: Annotated[Path, typer.Option(help="The good images, or data set, it was built from; or others of the part.")],
-    recipe: Annotated[str, typer.Option(help="What for: cpu, jetson-orin, jetson-thor, rtx.")] = "cpu",
+    recipe: Annotated[str, typer_option(BUILD["recipe"], help="What for: cpu, jetson-orin, jetson-thor, rtx.")] = "cpu",
     precision: Annotated[
-        list[Precision] | None, typer.Option(help="Only this one: int8 or fp16; repeatable.  [default: the recipe's]")
+        list[Precision] | None,
+        typer_option(FIELDS["precision"], help="Only int8 or fp16; repeatable.  [default: the recipe's]", several=True),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")] = None,
     as_json: Json = False,
@@ -234,13 +250,9 @@ def export(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
-    budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=10**9, help="Train for exactly so many steps instead.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=LAST_SEED, help="The same seed, steps and threads give the same network.")
-    ] = 0,
+    budget: Annotated[str, typer_option(BUILD["budget"])] = "",
+    steps: Annotated[int | None, typer_option(BUILD["steps"])] = None,
+    seed: Seed = 0,
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:
@@ -248,7 +260,7 @@ def demo(
     from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.demo import figures_in_words, run_demo
 
-    shown = run_demo(out, ConsoleReporter(), budget=budget or "", steps=steps, seed=seed, fresh=fresh, finish=finish)
+    shown = run_demo(out, ConsoleReporter(), budget=budget, steps=steps, seed=seed, fresh=fresh, finish=finish)
     typer.echo(f"page: {shown.page}")
     typer.echo(f"without training: {figures_in_words(shown.memory)}")
     if shown.built is not shown.memory:

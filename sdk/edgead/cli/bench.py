@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from edgead.bundle import Bundle
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, finite, shown
+from edgead.cli.derive import finite
+from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.cli.table import aligned
 from edgead.engines import ENGINES
 from edgead.errors import AbsentError, EngineError, UsageError

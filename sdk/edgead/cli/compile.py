@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from edgead.bundle import Bundle
-from edgead.cli.options import BundlePath, Json, Precision
+from edgead.cli.derive import typer_option
+from edgead.cli.options import FIELDS, BundlePath, Json, Precision
 from edgead.registry import Lazy
 
 TORCH_TENSORRT = Lazy("edgead_tools.export.serialize:engine_builder", extra="torch-tensorrt")
@@ -20,7 +21,11 @@ def compile_(
     bundle: BundlePath,
     precision: Annotated[
         list[Precision] | None,
-        typer.Option(help="Only this one; repeatable.  [default: all that the bundle has for TensorRT]"),
+        typer_option(
+            FIELDS["precision"],
+            help="Only this one; repeatable.  [default: all for TensorRT]",
+            several=True,
+        ),
     ] = None,
     target: Annotated[
         str, typer.Option(help="The GPU here, or one like sm_89, ahead of time by TensorRT for RTX.")

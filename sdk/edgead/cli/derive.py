@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Annotated, Any, TypeVar
@@ -48,15 +49,26 @@ def options_of(
     return decorate
 
 
-def typer_option(field: Field, words: Mapping[str, str] = NO_WORDS) -> Any:
-    """One option, to be used by several commands too."""
+def typer_option(field: Field, words: Mapping[str, str] = NO_WORDS, *, help: str = "", several: bool = False) -> Any:
+    """A field's option for a command that has no configuration: its range is checked at once.
+
+    Name, range, variables and, unless there is another `help`, the words are the field's. Of an option with `several`
+    values no variable is read.
+    """
+    made = _option(field, words, several=several)
+    made.callback = _in_range(field)
+    made.help = help or made.help
+    return made
+
+
+def _option(field: Field, words: Mapping[str, str], *, several: bool = False) -> Any:
     numeric = len(field.kinds) == 1
-    variables = field.option.variables if list not in field.kinds else ()  # a list would be split at spaces
+    variables = () if several or list in field.kinds else field.option.variables  # a list would be split at spaces
     shown = f"  [default: {field.option.shown_default}]" if field.option.shown_default else ""
     text = field.help
     for name, word in words.items():
         text = text.replace(f"{{{name}}}", word)
-    return typer.Option(
+    made = typer.Option(
         field.flag,
         metavar=field.option.metavar or None,
         min=field.minimum if numeric else None,
@@ -65,6 +77,28 @@ def typer_option(field: Field, words: Mapping[str, str] = NO_WORDS) -> Any:
         help=f"{text}{shown}",
         show_default=not shown and field.default not in ("", None),
     )
+    made.field = field  # for who wants to know which setting it is
+    return made
+
+
+def _in_range(field: Field) -> Callable[[Any], Any]:
+    """Gives the value of an option. Typer knows no limit that a value must not reach, and lets pass what is no
+    number."""
+
+    def checked(value: Any) -> Any:
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int | float) and not field.holds(one):
+                raise typer.BadParameter(f"it must be {field.wanted}, not {one}")
+        return value
+
+    return checked
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option; typer's ranges let pass what is no number."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number")
+    return value
 
 
 def parse_pairs(pairs: list[str], flag: str = "--set") -> dict[str, Any]:
@@ -84,7 +118,7 @@ def _parameter(field: Field, words: Mapping[str, str]) -> inspect.Parameter:
         default = None
     elif isinstance(kind, type) and issubclass(kind, Enum):
         default = kind(default)
-    annotation = Annotated[kind, typer_option(field, words)]  # type: ignore[valid-type]
+    annotation = Annotated[kind, _option(field, words)]  # type: ignore[valid-type]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgead.cli.derive import typer_option
-from edgead.config import StationConfig
+from edgead.config import BuildConfig, StationConfig
 from edgead.config.fields import fields_of
 from edgead.engines import ENGINES
 from edgead.stream.sinks import SINKS
@@ -19,6 +18,7 @@ from edgead.stream.trigger import TRIGGERS
 from edgead.wording import printable
 
 FIELDS = fields_of(StationConfig)
+BUILD = fields_of(BuildConfig)
 WORDS = {  # what help texts of settings leave open
     "engines": ", ".join(ENGINES.builtin),
     "sinks": ", ".join(SINKS.builtin),
@@ -45,16 +45,10 @@ EngineName = Annotated[str, typer_option(FIELDS["engine"], WORDS)]
 PrecisionName = Annotated[Precision, typer_option(FIELDS["precision"])]
 Threads = Annotated[int, typer_option(FIELDS["threads"])]
 Json = Annotated[bool, typer_option(FIELDS["json"])]
+Seed = Annotated[int, typer_option(BUILD["seed"])]
 ShowResolved = Annotated[
     bool, typer.Option("--resolved", help="Print the settings and where each came from, and do nothing else.")
 ]
-
-
-def finite(value: float | None) -> float | None:
-    """The value of an option; typer's ranges let pass what is no number."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a number")
-    return value
 
 
 shown = printable  # for a terminal

@@ -11,7 +11,8 @@ import typer
 
 from edgead.bundle import HealthProfile
 from edgead.cli.console_status import Reasons
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.cli.derive import typer_option
+from edgead.cli.options import FIELDS, BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.errors import DataError
 from edgead.result import Result
 from edgead.stream.health import health_issues, likely_causes, measure
@@ -26,7 +27,7 @@ def predict(
     bundle: BundlePath,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or quoted globs.")],
     as_json: Json = False,
-    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Put annotated pictures there.")] = None,
+    save: Annotated[Path | None, typer_option(FIELDS["save"])] = None,
     fail_on_anomaly: Annotated[
         bool, typer.Option("--fail-on-anomaly", help="Exit with 10 when any image is NG.")
     ] = False,

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from edgead.bundle import Bundle, signing
+from edgead.cli.derive import typer_option
+from edgead.cli.options import FIELDS
 from edgead.errors import UsageError
 from edgead.updates.pull import Client, Origin, station_name
 from edgead.updates.repository import Keys, Repository
@@ -63,7 +65,7 @@ def pull(
         str, typer.Option(metavar="URL", help="Where bundles lie instead, such as oci://registry.local/bundles.")
     ] = "",
     trust: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE.pem", help="As in station.yaml: who must have signed the bundle.")
+        list[Path] | None, typer_option(FIELDS["trust"], help="As in station.yaml: who must have signed the bundle.")
     ] = None,
     reload: Annotated[
         str, typer.Option(metavar="COMMAND", help="Run this afterwards, such as 'systemctl reload edgead'.")

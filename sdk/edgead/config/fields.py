@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import types
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -73,6 +74,16 @@ class Field:
     def flag(self) -> str:
         """The option of the command line; "" where it has none."""
         return {"": f"--{self.name.replace('_', '-')}", "-": ""}.get(self.option.flag, self.option.flag)
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the field's range; what is no number is not."""
+        return (
+            math.isfinite(value)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.below is None or value < self.below)
+        )
 
     @property
     def wanted(self) -> str:

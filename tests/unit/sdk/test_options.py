@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import tiny
+import typer
 import yaml
+from typer.models import OptionInfo
 
 from edgead.cli import options
+from edgead.cli.commands import COMMANDS
 from edgead.cli.run import run
 from edgead.config import BuildConfig, StationConfig, load_station
 from edgead.config.fields import Config, fields_of
@@ -19,7 +23,7 @@ from edgead_tools.commands import build
 
 def flag(option: Any) -> str:
     """What names an option on the command line; typer keeps the first such word as if it were the default."""
-    return str((*option.param_decls, option.default)[0])
+    return str((*(option.param_decls or ()), option.default)[0])
 
 
 def flags(command: Any) -> dict[str, str]:
@@ -55,6 +59,73 @@ def test_options_that_commands_share_are_those_of_the_station() -> None:
         (option,) = get_args(shared)[1:]
         assert flag(option) == fields_of(StationConfig)[name].flag
     assert {one.value for one in options.Precision} == set(fields_of(StationConfig)["precision"].choices)
+
+
+OTHER = {  # options of commands that have the name of a setting and another meaning
+    ("bench", "--out"): "the figures",
+    ("calibrate", "--camera"): "any source that is live",
+    ("calibrate", "--data"): "any source that ends",
+    ("calibrate", "--out"): "a changed bundle",
+    ("compile", "--out"): "a folder of engines",
+    ("compile", "--program"): "the file that a build wrote",
+    ("components", "--out"): "a page",
+    ("demo", "--out"): "a folder",
+    ("pull", "--out"): "the station's bundle",
+    ("quantize", "--data"): "images for a bundle that is there",
+    ("quantize", "--out"): "a changed bundle",
+    ("sweep", "--out"): "a folder",
+    ("threshold", "--out"): "a changed bundle",
+}
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that has no configuration of its own, by name."""
+    for name, entry in COMMANDS.items():
+        command = entry.load(name)
+        if isinstance(command, typer.Typer):
+            yield from ((f"{name} {one.name}", one.callback) for one in command.registered_commands)
+        elif name not in ("run", "build"):
+            yield name, command
+
+
+def test_every_option_that_is_a_setting_has_the_definition_of_its_field() -> None:
+    settings = {
+        field.flag: field
+        for config in (BuildConfig, StationConfig)
+        for field in fields_of(config).values()
+        if field.flag
+    }
+    restated, stale = [], set(OTHER)
+    for name, command in commands():
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            for option in filter(lambda one: isinstance(one, OptionInfo), get_args(parameter.annotation)[1:]):
+                shown = flag(option) if flag(option).startswith("-") else f"--{parameter.name.replace('_', '-')}"
+                stale.discard((name, shown))
+                if shown in settings and (name, shown) not in OTHER and not hasattr(option, "field"):
+                    restated.append(f"{name} {shown}")
+    assert restated == []
+    assert stale == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("threshold", "{bundle}", "--false-alarm-rate", "0"), "must be a number above 0 and of at most 0.5, not 0"),
+        (
+            ("threshold", "{bundle}", "--false-alarm-rate", "nan"),
+            "must be a number above 0",
+        ),
+        (("components", "somewhere", "--size", "65"), "size must be a multiple of 32"),
+        (("sweep", "somewhere", "--size", "65"), "size must be a multiple of 32"),
+        (("components", "somewhere", "--device", "tpu"), "device must be cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_settings_range_holds_in_every_command(
+    edgead: Callable[..., tuple[int, str, str]], tiny_bundle: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, _, err = edgead(*(one.format(bundle=tiny_bundle) for one in arguments))
+    assert code == 2
+    assert said in " ".join(err.replace("\u2502", " ").split())
 
 
 def test_resolved_prints_the_settings_and_where_they_came_from(

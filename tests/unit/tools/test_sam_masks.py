@@ -296,6 +296,6 @@ def test_the_page_shows_what_sam_found(
         return [[labels[index] == kind for kind in range(1, 5)] for index in nearest]
 
     monkeypatch.setattr(find, "find_everything", found)
-    components(tmp_path / "kits", tmp_path / "page.html", size=SIDE, weights=file, masks="mobile-sam")
+    components(tmp_path / "kits", tmp_path / "page.html", size=str(SIDE), weights=str(file), masks="mobile-sam")
     assert [type(one) for one in asked] == [PromptedSam]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()].count("component") >= 4

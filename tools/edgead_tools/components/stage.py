@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from edgead.config import BuildConfig
-from edgead.config.loader import validated
-from edgead.errors import UsageError
 from edgead.progress import Reporter
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, from_drawn
@@ -19,46 +17,39 @@ from edgead_tools.components.page import write_page
 from edgead_tools.data import Cache, check, open_dataset, split
 from edgead_tools.training.session import check_device, session
 
+SIDE = 256  # pixels of the input where none is given
+
 
 def write_components(
-    data: Path,
-    page: Path,
-    size: int,
-    seed: int,
-    weights: Path | None,
-    reporter: Reporter,
-    *,
-    masks: str = "foreground",
-    device: str = "cpu",
+    config: BuildConfig, page: Path, reporter: Reporter, *, masks: str = "foreground"
 ) -> ComponentLabels:
     """The components a build of the same data, size, seed and masks would learn, shown on `page`.
 
-    `weights` is a folder, or the file of the masks' SAM, of the search's own network where there is no SAM. Raises an
-    EdgeadError.
+    The configuration's weights are a folder, or the file of the masks' SAM, of the search's own network where there is
+    no SAM. Raises an EdgeadError.
     """
-    if size % 32 or not 64 <= size <= 2048:
-        raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {size}")
-    validated(BuildConfig(seed=seed, device=device))  # refuses what a build would
-    check_device(device)
+    check_device(config.device)
+    height, width = config.input_size or (SIDE, SIDE)
+    weights = Path(config.weights) if config.weights else None
     source = source_named(masks)
     if source != "foreground":
         find(source, weights)  # what is missing is said before the images are read
     others = source != "foreground" and weights is not None and weights.is_file()
     trunk = find("efficientnet-lite0", None if others else weights)
-    dataset = open_dataset(data)
+    dataset = open_dataset(config.data)
     with tempfile.TemporaryDirectory() as folder:
         with reporter.stage("checking images") as on_progress:
-            cache = Cache(Path(folder) / "images.npy", size, size)
+            cache = Cache(Path(folder) / "images.npy", height, width)
             checked = check((*dataset.train, *dataset.validation), cache=cache, on_progress=on_progress)
-        train = split(checked.accepted, seed, validation=dataset.validation).train
+        train = split(checked.accepted, config.seed, validation=dataset.validation).train
         assert checked.images is not None  # the check was given a cache
         images = np.asarray(checked.images[checked.rows(train)])
-    drawn = read_drawn(dataset.root, train, size, size) or Drawn()
-    with reporter.stage("finding components"), session(device, 0):
-        proposals = choose_proposals(source, weights, device, given=bool(drawn.labels or drawn.masks))
+    drawn = read_drawn(dataset.root, train, height, width) or Drawn()
+    with reporter.stage("finding components"), session(config.device, 0):
+        proposals = choose_proposals(source, weights, config.device, given=bool(drawn.labels or drawn.masks))
         if drawn.labels:
             found = from_drawn(drawn.names, drawn.labels, len(train))
         else:
-            found = find_components(images, load_state(trunk), seed, proposals=proposals, masks=drawn.masks)
+            found = find_components(images, load_state(trunk), config.seed, proposals=proposals, masks=drawn.masks)
     write_page(page, f"Components of {dataset.root.name}", images, found)
     return found

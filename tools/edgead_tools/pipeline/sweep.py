@@ -41,7 +41,7 @@ class Candidate:
 
     method: str
     preset: str
-    size: int  # side of the input in pixels
+    size: int | str  # of the input in pixels: a side, or WIDTHxHEIGHT
 
     def __str__(self) -> str:
         return f"{self.method} {self.preset} {self.size}"
@@ -63,18 +63,16 @@ class SweepResult:
 
 
 def list_candidates(
-    methods: Sequence[str] = (), presets: Sequence[str] = ("edge",), sizes: Sequence[int] = SIZES
+    methods: Sequence[str] = (), presets: Sequence[str] = ("edge",), sizes: Sequence[int | str] = SIZES
 ) -> list[Candidate]:
     """Every combination there is, the small ones first; raises UsageError for a name or a size that is none."""
     for name in methods:
         for preset in presets:
             create_method(name, preset, {})
-    for size in sizes:
-        BuildConfig(size=size)
     known = presets_by_method()
     found = [
         Candidate(name, preset, size)
-        for size in sorted(set(sizes))
+        for size in sorted({int(one) if str(one).isdecimal() else one for one in sizes}, key=_area)
         for name in (methods or known)
         for preset in presets
         if preset in known[name]
@@ -82,6 +80,12 @@ def list_candidates(
     if not found:
         raise UsageError(f"no method has the preset {', '.join(presets)}: see docs/methods.md")
     return found
+
+
+def _area(size: int | str) -> int:
+    """Pixels of an input of that size; raises UsageError for one that is none."""
+    height, width = BuildConfig(size=size).input_size or (0, 0)
+    return height * width
 
 
 def sweep(
