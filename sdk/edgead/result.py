@@ -48,6 +48,7 @@ class Result:
     trigger: int = 0  # number of the trigger that it answers; 0 where the line has no triggers
     part: str = ""  # the part's id, as the trigger gave it
     answer: float = 0.0  # milliseconds from the trigger to its answer
+    recipe: int = 0  # number of the recipe that it was judged with; 0 where there are none
     extra: dict[str, Any] = field(default_factory=dict)
     bits: int = 16  # full scale of 16-bit pixels, as the bundle has it
     origin: Callable[[], ImageU8] | None = None  # gives the image again, where the detector was asked directly
@@ -165,9 +166,10 @@ class Result:
         }
 
     def _of_the_trigger(self) -> dict[str, Any]:
+        recipe = {"recipe": self.recipe} if self.recipe else {}
         if not self.trigger:
-            return {}
-        return {"trigger": self.trigger, "part": self.part, "answer_ms": round(self.answer, 3)}
+            return recipe
+        return {"trigger": self.trigger, "part": self.part, "answer_ms": round(self.answer, 3), **recipe}
 
     def to_json(self) -> str:
         """`to_dict` as one line; a number that is not finite becomes null, which JSON has instead."""

@@ -43,6 +43,7 @@ class Frame:
     clocked_by: str = ""  # what `clock` is by: driver, pts, header, request or backlog; "" where that is not known
     opening: int = 0  # how often its source had been opened anew before
     trigger: int = 0  # number of the trigger whose part it shows; 0 where the line has no triggers
+    recipe: int = 0  # number of the recipe that it is judged with; 0 where there are none
 
 
 @dataclass(frozen=True, slots=True)

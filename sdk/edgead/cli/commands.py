@@ -70,6 +70,10 @@ COMMANDS = {
         "edgead.cli.doctor:doctor",
         help="Say what this machine can do, and for everything it lacks the line that installs it",
     ),
+    "plc": Command(
+        "edgead.cli.plc:app",
+        help="The handshake with a controller: its register map, and a simulator",
+    ),
     "build": Command(
         "edgead_tools.commands:build",
         extra="build",
@@ -152,7 +156,7 @@ COMMANDS = {
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
-    "Look": ("info", "review", "verify", "cameras", "doctor"),
+    "Look": ("info", "review", "verify", "cameras", "plc", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Release": ("sign", "publish", "pull"),
 }

@@ -12,6 +12,7 @@ from edgead.cli.derive import typer_option
 from edgead.config import BuildConfig, StationConfig
 from edgead.config.fields import fields_of
 from edgead.engines import ENGINES
+from edgead.stream.plc.outputs import PLCS
 from edgead.stream.sinks import SINKS
 from edgead.stream.sources import SOURCES
 from edgead.stream.trigger import TRIGGERS
@@ -22,6 +23,7 @@ BUILD = fields_of(BuildConfig)
 WORDS = {  # what help texts of settings leave open
     "engines": ", ".join(ENGINES.builtin),
     "sinks": ", ".join(SINKS.builtin),
+    "plcs": ", ".join(PLCS),
     "triggers": ", ".join(TRIGGERS.builtin),
     "sources": "; ".join(entry.example for kind, entry in SOURCES.builtin.items() if kind != "https"),
 }

@@ -15,6 +15,7 @@ from edgead.errors import UsageError
 # Every number has both limits: a value beyond them ends in a sentence, not in the depths of some library.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # 11 days: in milliseconds it fits 32 bits
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Beat = Annotated[float, msgspec.Meta(ge=40, le=250)]  # milliseconds: a heartbeat stops within two of them
 Window = Annotated[float, msgspec.Meta(ge=0, le=600_000)]  # milliseconds around a trigger: ten minutes at most
 Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgead.config.fields import (
+    Beat,
     Bits,
     Config,
     Count,
@@ -127,6 +128,23 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
     answer_within: Annotated[Window, option("A trigger is answered after so long, come what may.", metavar="MS")] = (
         1000.0
     )
+    plc: Annotated[
+        list[str],
+        option(
+            "Keep the handshake with a controller: {plcs}. Again for several.",
+            metavar="KIND:PLACE",
+            secret=True,
+            hint="controllers are a list like '- modbus:502'",
+        ),
+    ] = msgspec.field(default_factory=list)
+    plc_ack: Annotated[bool, option("The controller acknowledges each result.", flag="--plc-ack/--no-plc-ack")] = True
+    ack_within: Annotated[
+        Window, option("A result not acknowledged after so long is a fault; 0: never.", metavar="MS")
+    ] = 5000.0
+    heartbeat: Annotated[Beat, option("Time between two changes of the heartbeat.", metavar="MS")] = 100.0
+    drift_stops: Annotated[
+        bool, option("Drift of good parts' scores is a fault.", flag="--drift-stops/--no-drift-stops")
+    ] = False
     health: Annotated[bool, option("Frames of a camera in trouble are INVALID.", flag="--health/--no-health")] = True
     frozen: Annotated[Seconds, option("Seconds without any change that make a camera frozen; 0: never.")] = 5.0
     limit: Annotated[Count | None, option("Stop after so many frames.")] = None
@@ -163,9 +181,9 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
 
     def __post_init__(self) -> None:
         exclusive(source=self.source, cameras=self.cameras, camera=self.camera)
-        if self.trigger and not self.trigger_window:
+        if (self.trigger or self.plc) and not self.trigger_window:
             raise UsageError("trigger-window must be above 0 ms")
-        if self.trigger and self.answer_within < self.trigger_delay + self.trigger_window:
+        if (self.trigger or self.plc) and self.answer_within < self.trigger_delay + self.trigger_window:
             raise UsageError("answer-within must be at least trigger-delay and trigger-window together")
 
     @property

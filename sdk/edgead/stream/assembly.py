@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from edgead import ops
 from edgead.bundle import Bundle
+from edgead.closing import Closing
 from edgead.config import Resolved, StationConfig
 from edgead.config.loader import BUNDLE
 from edgead.detector import Detector
@@ -19,6 +21,8 @@ from edgead.registry import Lazy
 from edgead.stream.audit import AuditLog
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.capture import Camera
+from edgead.stream.plc.controller import PlcOutput
+from edgead.stream.plc.outputs import open_plc
 from edgead.stream.roi import read_roi_masks
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
@@ -26,6 +30,8 @@ from edgead.stream.sinks.jsonl import JsonLines
 from edgead.stream.sources import SOURCES, check_source, described
 from edgead.stream.trigger import open_trigger
 from edgead.stream.trigger.base import TriggerSource
+
+Opened = TypeVar("Opened", bound=Closing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class PipelineResources:
     detector: Detector
     sinks: Sequence[Sink]
     triggers: Sequence[TriggerSource]
+    plcs: Sequence[PlcOutput]
     audit: AuditLog
 
 
@@ -54,14 +61,15 @@ def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources
     cameras = [replace(camera, roi_mask=mask) for camera, mask in zip(cameras, masks, strict=True)]
     sinks = _open_sinks(config, cameras, stack)
     triggers = [_opened(stack, open_trigger(spec)) for spec in config.trigger]
+    plcs = [_opened(stack, open_plc(spec)) for spec in config.plc]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return PipelineResources(cameras, detector, sinks, triggers, audit)
+    return PipelineResources(cameras, detector, sinks, triggers, plcs, audit)
 
 
-def _opened(stack: ExitStack, source: TriggerSource) -> TriggerSource:
-    stack.callback(source.close)
-    return source
+def _opened(stack: ExitStack, one: Opened) -> Opened:
+    stack.callback(one.close)
+    return one
 
 
 def open_detector(config: StationConfig) -> Detector:
@@ -123,7 +131,7 @@ def checked_specs(config: StationConfig) -> list[str]:
         kind, name = check_source(spec)
         if config.vote == "name" and SOURCES[kind].live:
             raise UsageError(f"--vote name is for files; frames of {described(spec)} have one name: give a number")
-        if config.trigger and not SOURCES[kind].live:
+        if (config.trigger or config.plc) and not SOURCES[kind].live:
             raise UsageError(f"a trigger is for live sources: {described(spec)} is none")
         if video is not None and video.is_file() and Path(name).is_file() and video.samefile(name):
             raise UsageError(f"--video {video} would overwrite the source: give another file")

@@ -21,7 +21,7 @@ from edgead.types import Frame
 GRACE_S = 0.5  # what a read may take beyond its own deadline before its thread is given up
 JOIN_S = 7.0  # threads that do not end in this time are left to end by themselves
 
-_TICK = 0.2  # seconds after which a waiting reader looks up
+WAIT_S = 0.2  # seconds after which a waiting reader looks up
 _log = logging.getLogger(__name__)
 
 
@@ -228,6 +228,11 @@ class CaptureThread:
             self._status = replace(self._status, unreadable=self._status.unreadable + source.unreadable)
 
     @property
+    def connected(self) -> bool:
+        """Whether it delivers frames."""
+        return self._status.state == CONNECTED
+
+    @property
     def waiting(self) -> bool:
         """Whether nothing is to be expected of it now: it is declared lost, not there yet, at its end, or quiet."""
         source = self._source
@@ -254,9 +259,14 @@ class FrameGrabber(Closing):
     """Frames of several cameras as they come: a thread for each, and one queue for the thread that judges."""
 
     def __init__(
-        self, cameras: Sequence[Camera], backoff: Backoff = CAMERA_BACKOFF, queue: FrameQueue | None = None
+        self,
+        cameras: Sequence[Camera],
+        backoff: Backoff = CAMERA_BACKOFF,
+        queue: FrameQueue | None = None,
+        tick: float = WAIT_S,
     ) -> None:
-        """Queue frames under each camera's policy, or in a `queue` of the caller's."""
+        """Queue frames under each camera's policy, or in a `queue` of the caller's; `take` waits for `tick` seconds."""
+        self._tick = tick
         self._queue = queue or FrameQueue([camera.queue_policy for camera in cameras])
         self.captures = [CaptureThread(number, camera, self._queue, backoff) for number, camera in enumerate(cameras)]
 
@@ -274,7 +284,7 @@ class FrameGrabber(Closing):
         """The oldest frame of up to `most` cameras, with the camera's number; none when none came for a while."""
         for capture in self.captures:
             capture.check()
-        return self._queue.take(most, _TICK)
+        return self._queue.take(most, self._tick)
 
     @property
     def over(self) -> bool:

@@ -24,17 +24,18 @@ from edgead.result import Result
 from edgead.stream.aggregation import Aggregator
 from edgead.stream.assembly import open_resources
 from edgead.stream.audit import AuditLog
-from edgead.stream.capture import Camera, FrameGrabber
+from edgead.stream.capture import WAIT_S, Camera, FrameGrabber
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
 from edgead.stream.pipeline_settings import DEFAULTS, PipelineSettings, settings_of
+from edgead.stream.plc.controller import PlcOutput
+from edgead.stream.plc.line import TriggeredLine
+from edgead.stream.plc.monitor import TURN_S
 from edgead.stream.sink_worker import TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus, rate
-from edgead.stream.trigger.answers import Answer
 from edgead.stream.trigger.base import Ticket, TriggerSource
-from edgead.stream.trigger.line import TriggeredQueue
 from edgead.types import Frame, Verdict
 
 
@@ -56,13 +57,14 @@ class Pipeline(Closing):
         on_alive: Callable[[], None] = lambda: None,
         audit: AuditLog | None = None,
         triggers: Sequence[TriggerSource] = (),
+        plcs: Sequence[PlcOutput] = (),
     ) -> None:
         """Make a line that is yet to run; each sink is attached to it before the first frame.
 
         `on_result` is called with each result, in the thread that judges, or in one that answers triggers; `on_alive`
         in the first several times a second, as long as frames are judged or every camera is known to have none.
-        `audit` is told of every change of what the line does. `triggers` are the line's own to close; they, and
-        `fire`, need `settings.triggers`.
+        `audit` is told of every change of what the line does. `triggers` and `plcs` are the line's own to close; they,
+        and `fire`, need `settings.parts`.
         """
         self._settings = settings
         self._on_result = on_result
@@ -74,8 +76,10 @@ class Pipeline(Closing):
         self._inference = InferenceWorker(detector, checks, [camera.roi_mask for camera in cameras], audit)
         rule = settings.aggregation
         self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
-        self._triggered = self._trigger_queue(triggers) if settings.triggers is not None else None
-        self._grabber = FrameGrabber(cameras, settings.camera_backoff, self._triggered)
+        self._parts = self._triggered_line(triggers, plcs) if settings.parts is not None else None
+        queue = None if self._parts is None else self._parts.queue
+        tick = WAIT_S if queue is None else TURN_S
+        self._grabber = FrameGrabber(cameras, settings.camera_backoff, queue, tick)
         self._delivering = threading.Lock()  # answers to triggers come from several threads
         self._sink_workers: list[SinkWorker] = []
         self._delivered = 0  # results
@@ -111,6 +115,7 @@ class Pipeline(Closing):
                 on_alive=on_alive,
                 audit=opened.audit,
                 triggers=opened.triggers,
+                plcs=opened.plcs,
             )
             pipeline._owned = stack.pop_all()
         return pipeline
@@ -126,11 +131,13 @@ class Pipeline(Closing):
         with ExitStack() as stack:
             stack.callback(self.close)
             stack.callback(self._inference.close)
+            if self._parts is not None:
+                stack.callback(self._parts.close)
             stack.callback(self._end)
             self._open_sinks()
+            if self._parts is not None:
+                self._parts.start()
             self._grabber.start()
-            if self._triggered is not None:
-                self._triggered.start()
             ended = self._judge_all()
             for number, aggregator in enumerate(self._aggregators):
                 for frame, result in aggregator.close():
@@ -165,26 +172,27 @@ class Pipeline(Closing):
 
         Raises UsageError for a part's id that cannot be one, and where the line has no triggers.
         """
-        if self._triggered is None:
+        if self._parts is None:
             raise UsageError("this line judges without triggers: give it one with --trigger, like http:8090")
-        return self._triggered.fire(source, part, clock)
+        return self._parts.fire(source, part, clock)
 
     def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
         self._inference.replace_bundle(path, who)
 
-    def _trigger_queue(self, sources: Sequence[TriggerSource]) -> TriggeredQueue:
-        assert self._settings.triggers is not None  # the caller looked
+    def _triggered_line(self, sources: Sequence[TriggerSource], plcs: Sequence[PlcOutput]) -> TriggeredLine:
+        assert self._settings.parts is not None  # the caller looked
         if not all(camera.live for camera in self._cameras):
             raise UsageError("triggers are for live sources: files have no time at which their part was there")
-        names = [camera.name for camera in self._cameras]
-        inference = self._inference
-        return TriggeredQueue(
+        return TriggeredLine(
             sources,
-            names,
-            self._settings.triggers,
-            lambda frame, words: inference.detector.invalid(frame, words),
-            self._answer,
+            plcs,
+            [camera.name for camera in self._cameras],
+            self._settings.parts,
+            lambda frame, words: self._inference.detector.invalid(frame, words),
+            lambda number, frame, result: self._deliver(number, frame, self._in_time(result)),
+            lambda: not all(capture.connected for capture in self._grabber.captures),
+            lambda: any(self._inference.drift.drifts()),
         )
 
     def _open_sinks(self) -> None:
@@ -206,6 +214,8 @@ class Pipeline(Closing):
             taken = self._grabber.take(most)
             if not taken and self._grabber.over:
                 return True
+            if self._parts is not None:
+                self._parts.judging([frame for _, frame in taken])
             for (number, frame), result in zip(taken, self._inference.predict(taken), strict=True):
                 self._count(number, frame, result)
             for worker in self._sink_workers:
@@ -221,17 +231,12 @@ class Pipeline(Closing):
         age = 1e3 * (time.monotonic() - frame.clock) if frame.clock else 0.0
         self._meters[number].frame(age, result.timings.total, judged=result.verdict is not Verdict.INVALID)
         result = replace(result, age=age, age_by=frame.clocked_by)
-        if self._triggered is not None:
-            self._triggered.judged(number, frame, result)
+        if self._parts is not None:
+            self._parts.judged(number, frame, result)
             return
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
         for shown, one in parts:
             self._deliver(number, shown, self._in_time(one))
-
-    def _answer(self, ticket: Ticket, answer: Answer) -> None:
-        """Deliver the answer to a trigger."""
-        number, frame, result = answer
-        ticket.answer.set_result(self._deliver(number, frame, self._in_time(result)))
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> Result:
         """Hand a result on, and give it with its number."""
@@ -266,8 +271,8 @@ class Pipeline(Closing):
 
         What came from files is written however long it takes, unless the line is stopped.
         """
-        if self._triggered is not None:
-            self._triggered.end()
+        if self._parts is not None:
+            self._parts.end()
         in_step = self._finished and not all(camera.live for camera in self._cameras)
         ends = time.monotonic() + self._settings.drain
         for worker in self._sink_workers:
@@ -320,8 +325,8 @@ class Pipeline(Closing):
             digest=detector.model,
             threshold=detector.rules.threshold,
             fault=self._inference.fault,
-            triggers=None if self._triggered is None else self._triggered.counts(),
-            trigger_troubles=[] if self._triggered is None else self._triggered.silent_sources(),
+            triggers=None if self._parts is None else self._parts.counts(),
+            trigger_troubles=[] if self._parts is None else self._parts.silent_sources(),
             uptime=uptime,
         )
 

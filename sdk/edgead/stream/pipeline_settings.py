@@ -8,6 +8,8 @@ from edgead.config import StationConfig
 from edgead.stream.aggregation import VerdictAggregation
 from edgead.stream.capture import CAMERA_BACKOFF, Backoff
 from edgead.stream.health import FROZEN_S
+from edgead.stream.plc.controller import HandshakeSettings
+from edgead.stream.plc.line import PartSettings
 from edgead.stream.sink_worker import DRAIN_S
 from edgead.stream.trigger.line import TriggerSettings
 from edgead.stream.trigger.matching import TriggerWindow
@@ -28,7 +30,7 @@ class PipelineSettings:
     camera_backoff: Backoff = CAMERA_BACKOFF
     sink_backoff: Backoff = SINK_BACKOFF
     drain: float = DRAIN_S  # seconds that a stopped line gives its cameras and sinks to finish
-    triggers: TriggerSettings | None = None  # what triggers ask of it; None: it judges without any
+    parts: PartSettings | None = None  # what triggers and controllers ask of it; None: it judges without any
 
 
 DEFAULTS = PipelineSettings()
@@ -38,10 +40,17 @@ def settings_of(config: StationConfig) -> PipelineSettings:
     """What a configuration asks of a line."""
     frames = 0 if config.vote == "name" else config.vote
     aggregation = VerdictAggregation(frames, config.vote_rule)
-    triggers = None
-    if config.trigger:
-        window = TriggerWindow(
-            max(1, frames), config.trigger_delay / 1e3, config.trigger_window / 1e3, config.trigger_before / 1e3
-        )
-        triggers = TriggerSettings(window, config.answer_within / 1e3, config.vote_rule)
-    return PipelineSettings(config.limit, config.deadline, aggregation, config.health, config.frozen, triggers=triggers)
+    parts = part_settings_of(config) if config.trigger or config.plc else None
+    return PipelineSettings(config.limit, config.deadline, aggregation, config.health, config.frozen, parts=parts)
+
+
+def part_settings_of(config: StationConfig) -> PartSettings:
+    """What a configuration asks of a line with triggers."""
+    frames = 1 if config.vote == "name" else config.vote
+    delay, length, before = config.trigger_delay, config.trigger_window, config.trigger_before
+    window = TriggerWindow(frames, delay / 1e3, length / 1e3, before / 1e3)
+    return PartSettings(
+        TriggerSettings(window, config.answer_within / 1e3, config.vote_rule),
+        HandshakeSettings(config.plc_ack, config.ack_within / 1e3, config.heartbeat / 1e3),
+        config.drift_stops,
+    )

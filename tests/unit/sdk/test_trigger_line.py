@@ -18,6 +18,7 @@ from edgead import Detector, Frame, Result, Verdict
 from edgead.errors import UsageError
 from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline
+from edgead.stream.plc.line import PartSettings
 from edgead.stream.trigger.line import TriggerSettings
 from edgead.stream.trigger.matching import TriggerWindow
 
@@ -26,7 +27,7 @@ from edgead.stream.trigger.matching import TriggerWindow
 def line_of(
     detector: Detector, *frames: Iterator[np.ndarray], sink: Memory | None = None, within: float = 1.0, **window: float
 ) -> Iterator[Pipeline]:
-    settings = replace(QUICK, triggers=TriggerSettings(TriggerWindow(**window), within))
+    settings = replace(QUICK, parts=PartSettings(TriggerSettings(TriggerWindow(**window), within)))
     names = ["left", "right"] if len(frames) > 1 else [""]
     cameras = [Camera(name, Scripted(one)) for name, one in zip(names, frames, strict=True)]
     line = Pipeline(cameras, detector, [sink or Memory()], settings)
@@ -146,7 +147,7 @@ def test_every_trigger_has_one_answer_also_at_the_end(quick: Detector) -> None:
 
 
 def test_files_have_no_triggers(quick: Detector) -> None:
-    settings = replace(QUICK, triggers=TriggerSettings())
+    settings = replace(QUICK, parts=PartSettings())
     with pytest.raises(UsageError, match="live sources"):
         Pipeline([Camera("", Scripted(images(2), live=False))], quick, [], settings)
     with pytest.raises(UsageError, match="without triggers"):

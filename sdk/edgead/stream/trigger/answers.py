@@ -41,6 +41,7 @@ def answer_of(
             result,
             trigger=trigger.number,
             part=trigger.part,
+            recipe=trigger.recipe,
             answer=1e3 * (time.monotonic() - trigger.clock),
             reasons=(*result.reasons, *outcome.notes),
             extra=votes,

@@ -24,6 +24,7 @@ class Trigger:
     time: float  # seconds since the epoch
     source: str = ""  # what gave it, in words
     part: str = ""  # the part's id, where it was given
+    recipe: int = 0  # number of the recipe that its frames are judged with; 0 where there are none
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,15 +42,16 @@ class TriggeredQueue(FrameQueue):
         invalid: Callable[[Frame, str], Result],
         deliver: Callable[[Ticket, Answer], None],
         on_open: Callable[[Trigger], None] = lambda trigger: None,
+        recipe: Callable[[], int] = lambda: 0,
     ) -> None:
         """`invalid` gives the result of a frame that cannot be judged, `deliver` takes the answers, from any thread,
-        `on_open` is told of each trigger before it is answered."""
+        `on_open` is told of each trigger before it is answered; `recipe` gives the number of the one for new parts."""
         super().__init__([CLAIMED] * len(cameras))
         self._sources, self._names, self._settings = sources, cameras, settings
         self._invalid, self._deliver = invalid, deliver
         self._size = _SIZE
         self._tracker = PartTracker(
-            settings.window, len(cameras), settings.answer_within, super().put, self._answer, on_open
+            settings.window, len(cameras), settings.answer_within, super().put, self._answer, on_open, recipe
         )
 
     def start(self) -> None:

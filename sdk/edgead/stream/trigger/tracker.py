@@ -62,13 +62,15 @@ class PartTracker(Closing):
         queue: Callable[[int, Frame], bool],
         on_answer: Callable[[Outcome], None],
         on_open: Callable[[Trigger], None] = lambda trigger: None,
+        recipe: Callable[[], int] = lambda: 0,
     ) -> None:
         """`queue` takes frames that belong to a part, `on_answer` what is known of each; it is called once a trigger.
 
-        `answer_within` is in seconds from the trigger; `on_open` is told of each trigger before any frame of it.
+        `answer_within` is in seconds from the trigger; `on_open` is told of each trigger before any frame of it;
+        `recipe` gives the number of the recipe for the parts from now on.
         """
         self._window, self._within = window, answer_within
-        self._queue, self._on_answer, self._on_open = queue, on_answer, on_open
+        self._queue, self._on_answer, self._on_open, self._recipe = queue, on_answer, on_open, recipe
         self._matcher = TriggerMatcher(window)
         self._parts: dict[int, _Part] = {}
         self._held: list[deque[Frame]] = [deque(maxlen=HELD) for _ in range(cameras)]
@@ -99,7 +101,7 @@ class PartTracker(Closing):
         at = now if clock is None else min(clock, now)
         with self._changed:
             self._counts.triggers += 1
-            trigger = Trigger(self._counts.triggers, at, time.time() - (now - at), source, part)
+            trigger = Trigger(self._counts.triggers, at, time.time() - (now - at), source, part, self._recipe())
             ticket = Ticket(trigger)
             refused = "the line is at its end" if self._closed else ""
             if not refused and len(self._parts) >= OPEN:
@@ -147,7 +149,8 @@ class PartTracker(Closing):
             return None
         part.wanted[camera] -= 1
         part.waiting += 1
-        return replace(frame, trigger=part.ticket.trigger.number)
+        trigger = part.ticket.trigger
+        return replace(frame, trigger=trigger.number, recipe=trigger.recipe)
 
     def admit(self, camera: int, frame: Frame) -> bool:
         """Queue a frame where it belongs to a part, else count it; false once nobody wants frames."""
