@@ -110,6 +110,7 @@ def test_every_command_of_the_pages_exists_with_its_options() -> None:
                 called.add(command)
                 found = known.get_command(context, command)  # type: ignore[attr-defined]
                 assert found is not None, f"{name}: edgead {command}"
+                found = getattr(found, "commands", {}).get((rest.split() or [""])[0], found)  # a command of a group
                 options = {option for one in found.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
                 odd = set(re.findall(r"--[a-z][a-z-]*", rest)) - options
                 assert not odd, f"{name}: edgead {command} {odd}"
