@@ -14,7 +14,7 @@ class PlcEntry(Lazy):
     """A class, called as Class(place, **options): its parameters are the options there are."""
 
     example: str = ""
-    mark: str = "?"
+    separator: str = "?"
 
 
 PLCS = {
@@ -30,7 +30,7 @@ def open_plc(spec: str) -> PlcOutput:
 
     Raises UsageError for a spec that cannot be understood or whose package is missing.
     """
-    kind, place, options = split_spec(spec, {kind: entry.mark for kind, entry in PLCS.items()}, "plc")
+    kind, place, options = split_spec(spec, {kind: entry.separator for kind, entry in PLCS.items()}, "plc")
     entry = _CLIENTS[kind] if "://" in place and kind in _CLIENTS else PLCS[kind]
     make = entry.load(f"the plc '{kind}'")
     output: PlcOutput = read_call(make, kind, place, options, entry.example, "plc")
