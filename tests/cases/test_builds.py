@@ -15,6 +15,7 @@ from edgead import Bundle
 from edgead.config import BuildConfig
 from edgead.errors import DataError
 from edgead.progress import Reporter
+from edgead_tools.data.decoded import DecodedImages
 from edgead_tools.pipeline.build import build
 from edgead_tools.pipeline.build_page import BuildSummary, limits
 from edgead_tools.pipeline.runs import check_space
@@ -83,12 +84,13 @@ def test_a_disk_without_room_is_found_out_at_once(tmp_path: Path, monkeypatch: p
 def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     short = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 19, "seconds": 794.0}})
-    few = BuildSummary(Bundle(short, bundle.members(), "", None), [], range(40), (), (1800, 2400), True, None)
+    frame = DecodedImages().frame
+    few = BuildSummary(Bundle(short, bundle.members(), "", None), [], range(40), (), (1800, 2400), True, None, frame)
     said = "\n".join(limits(few))
     assert "training took 19 steps in 794 s" in said
     assert "images of 2400 x 1800 are shrunk 75-fold to 32 x 32: defects below about 225 pixels are lost" in said
     assert "can promise no such false-alarm rate" in said
     assert "without defective images" in said
     long = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 900, "seconds": 300.0}})
-    enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None)
+    enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)
     assert not {"training took", "are shrunk"} & {line[:13] for line in limits(enough)}

@@ -18,7 +18,7 @@ from edgead_tools.components.descriptors import SIDE as CUT
 from edgead_tools.components.descriptors import crop, item_descriptors
 from edgead_tools.components.foreground import cut_out, find_ground
 from edgead_tools.components.refine import refine
-from edgead_tools.data import Sample
+from edgead_tools.data import DecodedImages, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -165,18 +165,18 @@ def samples(root: Path) -> list[Sample]:
 
 def test_drawn_label_maps_are_read_beside_the_images_or_at_the_root(tmp_path: Path) -> None:
     ones = samples(tmp_path)
-    assert drawn.read_drawn(tmp_path, ones, 20, 20) is None
+    assert drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages()) is None
     pixels = np.zeros((40, 60), np.uint8)
     pixels[:20], pixels[20:, 30:] = 1, 2
     write(tmp_path / "components", "0.png", pixels)
     write(tmp_path / "train/good/components", "2.png", pixels)
-    found = drawn.read_drawn(tmp_path, ones, 20, 20)
+    found = drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages())
     assert found is not None
     assert found.names == ("background", "component 1", "component 2")
     assert set(found.labels) == {0, 2}
     assert np.array_equal(found.labels[2], pixels[1::2, 1::3])
     (tmp_path / "components/names.txt").write_text("bolt\nnut\n", encoding="utf-8")
-    again = drawn.read_drawn(tmp_path, ones, 20, 20)
+    again = drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages())
     assert again is not None
     assert again.names == ("background", "bolt", "nut")
 
@@ -198,4 +198,4 @@ def test_a_label_map_that_cannot_be_used_is_said(tmp_path: Path, pixels: np.ndar
     if names:
         (tmp_path / "components/names.txt").write_text(names, encoding="utf-8")
     with pytest.raises(DataError, match=match):
-        drawn.read_drawn(tmp_path, ones, 20, 20)
+        drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages())

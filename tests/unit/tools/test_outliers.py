@@ -11,7 +11,7 @@ import tiny
 
 from edgead import Bundle
 from edgead.errors import UsageError
-from edgead_tools.data import open_dataset
+from edgead_tools.data import DecodedImages, open_dataset
 from edgead_tools.pipeline.good_scores import GoodScores
 from edgead_tools.pipeline.outliers import exclude, outlier_records, write_outliers
 
@@ -41,13 +41,15 @@ def bundle_with(outliers: list[dict[str, object]], folder: Path) -> Bundle:
 
 def test_list_and_page_lie_beside_the_bundle_and_go_with_the_outliers(data: Path, tmp_path: Path) -> None:
     samples = open_dataset(str(data)).train
-    files = write_outliers(bundle_with([{"image": samples[3].name, "score": 7.5}], tmp_path), samples)
+    files = write_outliers(
+        bundle_with([{"image": samples[3].name, "score": 7.5}], tmp_path), samples, DecodedImages().frame
+    )
     assert files is not None
     listed, shown = files
     assert samples[3].name in listed.read_text()
     assert "data:image/jpeg" in shown.read_text()
     assert "Is this a good part?" in shown.read_text()
-    assert write_outliers(bundle_with([], tmp_path), samples) is None
+    assert write_outliers(bundle_with([], tmp_path), samples, DecodedImages().frame) is None
     assert not listed.exists()
     assert not shown.exists()
 

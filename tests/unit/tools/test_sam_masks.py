@@ -36,7 +36,7 @@ from edgead_tools.components.sam_masks import (
     stability,
     suppress,
 )
-from edgead_tools.data import Sample
+from edgead_tools.data import DecodedImages, Sample
 from edgead_tools.methods import create_method
 from edgead_tools.pipeline.build import build
 
@@ -230,7 +230,7 @@ def test_masks_in_files_give_the_kinds_on_a_tray(kits: tuple[np.ndarray, list[np
     ones = samples(tmp_path, images)
     for index in range(2, 12):
         write_masks(tmp_path / "components" / f"{index:02d}", labels[index])
-    read = drawn.read_drawn(tmp_path, ones, SIDE, SIDE)
+    read = drawn.read_drawn(tmp_path, ones, SIDE, SIDE, DecodedImages())
     assert read is not None
     assert (read.names, read.labels, sorted(read.masks)) == ((), {}, list(range(2, 12)))
     assert np.array_equal(np.any(read.masks[3], axis=0), labels[3] > 0)
@@ -244,7 +244,7 @@ def test_label_maps_come_before_masks_and_masks_that_cannot_be_used_are_said(tmp
     ones = samples(tmp_path, np.zeros((2, 20, 30, 3), np.uint8))
     folder = tmp_path / "components" / "00"
     folder.mkdir(parents=True)
-    read = drawn.read_drawn(tmp_path, ones, 20, 20)
+    read = drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages())
     assert read is not None
     with pytest.raises(DataError, match=r"no mask in .*00: save each as a PNG"):
         read.masks[0]
@@ -255,7 +255,7 @@ def test_label_maps_come_before_masks_and_masks_that_cannot_be_used_are_said(tmp
     with pytest.raises(DataError, match="8-bit gray PNG: save it as white on black"):
         read.masks[0]
     assert cv2.imwrite(str(tmp_path / "components" / "01.png"), np.ones((20, 30), np.uint8))
-    read = drawn.read_drawn(tmp_path, ones, 20, 20)
+    read = drawn.read_drawn(tmp_path, ones, 20, 20, DecodedImages())
     assert read is not None
     assert (set(read.labels), len(read.masks)) == ({1}, 0)
 

@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.images import damage, read_file, read_image
+from edgead.images import damage, read_file
 from edgead.types import Labels, Mask
 from edgead_tools.components.classes import BACKGROUND
-from edgead_tools.data import Sample
+from edgead_tools.data import DecodedImages, Sample
 
 FOLDER = "components"
 NAMES = "names.txt"
@@ -45,14 +45,17 @@ class Drawn:
 class MaskFolders(Mapping[int, list[Mask]]):
     """The masks of those images that have a folder of them, by the image's index; read when asked for."""
 
-    def __init__(self, folders: Mapping[int, Path], samples: Sequence[Sample], height: int, width: int) -> None:
-        self._folders, self._samples, self._size = folders, samples, (height, width)
+    def __init__(
+        self, folders: Mapping[int, Path], samples: Sequence[Sample], decoded: DecodedImages, height: int, width: int
+    ) -> None:
+        self._folders, self._samples, self._decoded, self._size = folders, samples, decoded, (height, width)
 
     def __getitem__(self, index: int) -> list[Mask]:
         paths = sorted(self._folders[index].glob("*.png"))
         if not paths:
             raise DataError(f"there is no mask in {self._folders[index]}: save each as a PNG, or remove the folder")
-        return [_read(path, self._samples[index], *self._size, "white on black") > 0 for path in paths]
+        shape = self._decoded.frame(self._samples[index]).shape[:2]
+        return [_read(path, shape, *self._size, "white on black") > 0 for path in paths]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._folders)
@@ -61,7 +64,7 @@ class MaskFolders(Mapping[int, list[Mask]]):
         return len(self._folders)
 
 
-def read_drawn(root: Path, samples: Sequence[Sample], height: int, width: int) -> Drawn | None:
+def read_drawn(root: Path, samples: Sequence[Sample], height: int, width: int, decoded: DecodedImages) -> Drawn | None:
     """The label maps of those of `samples` that have one, at (height, width), or the masks of those that have some;
     None where none has.
 
@@ -71,8 +74,9 @@ def read_drawn(root: Path, samples: Sequence[Sample], height: int, width: int) -
     maps = _placed(root, samples, ".png")
     if not maps:
         folders = _placed(root, samples, "")
-        return Drawn(masks=MaskFolders(folders, samples, height, width)) if folders else None
-    labels = {index: _read(path, samples[index], height, width, LEVELS) for index, path in maps.items()}
+        return Drawn(masks=MaskFolders(folders, samples, decoded, height, width)) if folders else None
+    shapes = {index: decoded.frame(samples[index]).shape[:2] for index in maps}
+    labels = {index: _read(path, shapes[index], height, width, LEVELS) for index, path in maps.items()}
     most = max(int(one.max()) for one in labels.values())
     if not 1 <= most <= MOST:
         raise DataError(
@@ -93,14 +97,13 @@ def _placed(root: Path, samples: Sequence[Sample], suffix: str) -> dict[int, Pat
     return found
 
 
-def _read(path: Path, sample: Sample, height: int, width: int, how: str) -> Labels:
+def _read(path: Path, shape: tuple[int, ...], height: int, width: int, how: str) -> Labels:
     raw = read_file(path)
     if problem := damage(raw):
         raise DataError(f"{path} {problem}")
     pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise DataError(f"{path} is no 8-bit gray PNG: save it as {how}")
-    shape = read_image(sample.path).shape[:2]
     if pixels.shape != shape:
         raise DataError(f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels and its image {shape[1]}x{shape[0]}")
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -14,7 +14,7 @@ from edgead_tools.components.classes import ComponentLabels, from_drawn
 from edgead_tools.components.drawn import Drawn, read_drawn
 from edgead_tools.components.find import choose_proposals, find_components, source_named
 from edgead_tools.components.page import write_page
-from edgead_tools.data import Cache, check, open_dataset, split
+from edgead_tools.data import Cache, DecodedImages, check, open_dataset, split
 from edgead_tools.training.session import check_device, session
 
 SIDE = 256  # pixels of the input where none is given
@@ -39,12 +39,15 @@ def write_components(
     dataset = open_dataset(config.data)
     with tempfile.TemporaryDirectory() as folder:
         with reporter.stage("checking images") as on_progress:
+            decoded = DecodedImages()
             cache = Cache(Path(folder) / "images.npy", height, width)
-            checked = check((*dataset.train, *dataset.validation), cache=cache, on_progress=on_progress)
+            checked = check(
+                (*dataset.train, *dataset.validation), cache=cache, decoded=decoded, on_progress=on_progress
+            )
         train = split(checked.accepted, config.seed, validation=dataset.validation).train
         assert checked.images is not None  # the check was given a cache
         images = np.asarray(checked.images[checked.rows(train)])
-    drawn = read_drawn(dataset.root, train, height, width) or Drawn()
+    drawn = read_drawn(dataset.root, train, height, width, decoded) or Drawn()
     with reporter.stage("finding components"), session(config.device, 0):
         proposals = choose_proposals(source, weights, config.device, given=bool(drawn.labels or drawn.masks))
         if drawn.labels:

@@ -2,6 +2,7 @@
 
 from edgead_tools.data.cache import Cache
 from edgead_tools.data.check import Checked, check
+from edgead_tools.data.decoded import DecodedImages
 from edgead_tools.data.layouts import open_dataset, open_labeled
 from edgead_tools.data.masks import read_mask
 from edgead_tools.data.samples import GOOD, Dataset, Layout, Sample
@@ -13,6 +14,7 @@ __all__ = [
     "Cache",
     "Checked",
     "Dataset",
+    "DecodedImages",
     "Layout",
     "Sample",
     "Split",

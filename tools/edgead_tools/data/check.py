@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
-from edgead.images import decode, read_file, to_bgr
+from edgead.images import read_file, to_bgr
 from edgead.listing import LeftOut
 from edgead.ops import resize
 from edgead.stream.health import ImageStats
@@ -41,6 +41,7 @@ from edgead.types import ImageU8
 from edgead_calibration.good_images import Thumbnail, part_numbers, thumbnail
 from edgead_calibration.health import measure_good
 from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
+from edgead_tools.data.decoded import DecodedImages
 from edgead_tools.data.samples import Sample
 
 ASPECT_STEP = 1.5
@@ -91,15 +92,17 @@ def check(
     *,
     cache: Cache | None = None,
     large: Cache | None = None,
+    decoded: DecodedImages | None = None,
     on_progress: Progress | None = None,
 ) -> Checked:
     """Read every image once and keep those to learn from; `bits` is the full scale of 16-bit files.
 
-    The same reading also resizes the images into `cache` and `large` where they are given, so that nothing is decoded
-    twice. Raises DataError when a cache cannot be written.
+    The same reading also resizes the images into `cache` and `large` where they are given, and keeps them in `decoded`,
+    so that nothing is decoded twice. Raises DataError when a cache cannot be written.
     """
     if not samples:
         return _conclude(samples, [], None, None)
+    decoded = decoded or DecodedImages(bits, limit=0)
     with ExitStack() as stack:
         targets = [
             stack.enter_context(new_rows(one.path, len(samples), one.height, one.width))
@@ -108,17 +111,17 @@ def check(
         ]
 
         def look_and_keep(index: int) -> _Look:
-            return _look(samples[index], bits, [rows[index] for rows in targets])
+            return _look(samples[index], bits, decoded, [rows[index] for rows in targets])
 
         looks = list(in_parallel(look_and_keep, range(len(samples)), on_progress))
     return _conclude(samples, looks, cache, large)
 
 
-def _look(sample: Sample, bits: int, rows: Sequence[ImageU8]) -> _Look:
+def _look(sample: Sample, bits: int, decoded: DecodedImages, rows: Sequence[ImageU8]) -> _Look:
     """Read one image, and write it into each of `rows` at its size."""
     try:
         raw = read_file(sample.path)
-        pixels = decode(raw, sample.path)
+        pixels = decoded.pixels(sample, raw)
         image = to_bgr(pixels, sample.path, bits=bits)
     except DataError as error:
         return _Look(str(error).removeprefix(f"{sample.path} "))

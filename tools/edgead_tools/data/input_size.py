@@ -8,8 +8,8 @@ from contextlib import suppress
 from statistics import median
 
 from edgead.errors import DataError, UsageError
-from edgead.images import read_image
 from edgead_calibration.images import evenly_spaced
+from edgead_tools.data.decoded import DecodedImages
 from edgead_tools.data.samples import Sample
 
 STEP = 32  # pixels: the coarsest level that a network looks at is 1/32
@@ -18,7 +18,9 @@ SQUARE = 1.5  # the largest ratio of sides that is squeezed into a square
 LOOKED_AT = 16  # images whose shape is looked at, at most
 
 
-def choose_size(asked: tuple[int, int] | None, side: int, samples: Sequence[Sample]) -> tuple[int, int]:
+def choose_size(
+    asked: tuple[int, int] | None, side: int, samples: Sequence[Sample], decoded: DecodedImages
+) -> tuple[int, int]:
     """Height and width of the input: `asked`, or, where None, about side x side pixels in the images' shape.
 
     Images whose sides differ by up to `SQUARE` become a square, which costs little and keeps networks comparable;
@@ -26,7 +28,7 @@ def choose_size(asked: tuple[int, int] | None, side: int, samples: Sequence[Samp
     """
     if asked is not None:
         return asked
-    ratio = median([*_ratios(evenly_spaced(samples, LOOKED_AT))] or [1.0])
+    ratio = median([*_ratios(evenly_spaced(samples, LOOKED_AT), decoded)] or [1.0])
     if 1 / SQUARE <= ratio <= SQUARE:
         return side, side
     return _rounded(side / math.sqrt(ratio)), _rounded(side * math.sqrt(ratio))
@@ -39,11 +41,11 @@ def check_square(size: tuple[int, int], preset: str) -> None:
         raise UsageError(f"the preset 'paper' takes a square input, not {width}x{height}: give --size {width}")
 
 
-def _ratios(samples: Sequence[Sample]) -> Iterator[float]:
+def _ratios(samples: Sequence[Sample], decoded: DecodedImages) -> Iterator[float]:
     """Width over height of those that can be read."""
     for sample in samples:
         with suppress(DataError):  # the check of all images says so
-            height, width, _ = read_image(sample.path).shape
+            height, width, _ = decoded.frame(sample).shape
             yield width / height
 
 

@@ -26,7 +26,7 @@ from edgead.wording import printable
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import read_drawn
-from edgead_tools.data import Dataset, open_dataset
+from edgead_tools.data import Dataset, DecodedImages, open_dataset
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.foreground import Foreground
 from edgead_tools.data.input_size import check_square, choose_size
@@ -119,13 +119,14 @@ def _build(
     config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
 ) -> BuildResult:
     """The eight steps: check, split, train, export, calibrate, quantize, measure, write."""
-    height, width = size = choose_size(config.input_size, method.size, dataset.train)
+    decoded = DecodedImages(config.bits)
+    height, width = size = choose_size(config.input_size, method.size, dataset.train, decoded)
     check_square(size, config.preset)
-    checked = check_images(config, size, dataset, folder, reporter)
+    checked = check_images(config, size, dataset, decoded, folder, reporter)
     pin_images(folder, checked.digest)
-    images = split_images(config, dataset, checked, reporter)
+    images = split_images(config, dataset, checked, decoded, reporter)
     foreground = read_foreground_of(config, images, reporter) if config.mask else None
-    drawn = read_drawn(dataset.root, images.parts.train, height, width) if method.segments else None
+    drawn = read_drawn(dataset.root, images.parts.train, height, width, decoded) if method.segments else None
     training = images.training(drawn)
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
@@ -146,11 +147,12 @@ def _build(
         program.write(Path(config.program), bundle)
     bundle = write_bundle(config.bundle_path, bundle.manifest, bundle.members())
     shutil.rmtree(folder)
-    report_outliers(bundle, images.good, reporter)
+    report_outliers(bundle, images, reporter)
     scored = scored_images(bundle, images.good, images.parts.held_out)
     left = (*left, *(() if measured is None else measured.left_out))
     timed = config.budget_seconds is not None
-    summary = BuildSummary(bundle, scored, checked.parts, left, images.frame_size(), timed, measured)
+    size = images.frame_size()
+    summary = BuildSummary(bundle, scored, checked.parts, left, size, timed, measured, images.frame)
     return BuildResult(bundle, measured, report_build(summary, reporter))
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgead import Bundle, Detector
 from edgead.files import write_file
-from edgead.images import read_image
 from edgead.listing import LeftOut
 from edgead.ops import calibrate
 from edgead.progress import Reporter
+from edgead.types import ImageU8
 from edgead.wording import plural, printable
 from edgead_calibration.good_images import parts_in_words
 from edgead_calibration.thresholds import threshold_summary
@@ -31,7 +31,7 @@ SHRUNK = 3.0  # times that frames are shrunk, from which small defects are lost
 class Scored:
     """A good image and its raw score."""
 
-    path: Path
+    sample: Sample
     score: float
 
 
@@ -46,13 +46,14 @@ class BuildSummary:
     frame_size: tuple[int, int]  # (H, W) of the images as they are on disk
     timed: bool  # whether a budget ended the training
     evaluation: Evaluation | None
+    frame: Callable[[Sample], ImageU8]  # the pixels of a good image
 
 
 def scored_images(bundle: Bundle, good: Sequence[Sample], held_out: Sequence[Sample]) -> list[Scored]:
     """The good images of a build with the scores that its threshold rests on: all, or only those held out."""
     scores = bundle.manifest.artifacts[0].good_scores
     samples = good if len(good) == len(scores) else held_out
-    return [Scored(sample.path, score) for sample, score in zip(samples, scores, strict=True)]
+    return [Scored(sample, score) for sample, score in zip(samples, scores, strict=True)]
 
 
 def report_build(summary: BuildSummary, reporter: Reporter) -> Path:
@@ -164,12 +165,12 @@ def _promise(summary: BuildSummary) -> str:
 
 
 def _strangest(summary: BuildSummary, detector: Detector) -> str:
-    fitted, bits = summary.bundle.manifest.artifacts[0].thresholds, summary.bundle.manifest.input.bits
+    fitted = summary.bundle.manifest.artifacts[0].thresholds
     ranked = sorted(summary.good, key=lambda one: -one.score)[:STRANGEST]
     pictures = []
     for one in ranked:
-        caption = f"{one.path.name} · {calibrate(one.score, fitted.image_center, fitted.image):.2f}"
-        pictures.append(picture_of(detector, read_image(one.path, bits=bits), caption))
+        caption = f"{one.sample.path.name} · {calibrate(one.score, fitted.image_center, fitted.image):.2f}"
+        pictures.append(picture_of(detector, summary.frame(one.sample), caption))
     return gallery(Gallery("Strangest first, beside their heatmaps", len(summary.good), tuple(pictures)))
 
 

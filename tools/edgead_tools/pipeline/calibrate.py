@@ -9,7 +9,7 @@ from edgead.reader import Reader
 from edgead_calibration.health import fit_profile, spread_out
 from edgead_calibration.thresholds import fit_thresholds
 from edgead_tools.pipeline.detection import measure_detection
-from edgead_tools.pipeline.golden import ANOMALY, make_golden
+from edgead_tools.pipeline.golden import ANOMALY, GOLDEN, make_golden
 from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
 from edgead_tools.pipeline.images import BuildImages
 from edgead_tools.pipeline.outliers import outlier_records
@@ -26,11 +26,9 @@ def calibrate(
         with reporter.stage("fitting thresholds") as on_progress:
             good = collect_good_scores(reader, out_of_fold, images, on_progress)
         thresholds = fit_thresholds(good.scores, good.maxima, config.false_alarm_rate, good.margin)
-        frames, golden = make_golden(reader, images.parts.held_out, thresholds)
+        frames, golden = make_golden(reader, map(images.frame, images.parts.held_out[:GOLDEN]), thresholds)
         with reporter.stage("planting defects") as on_progress:
-            draft.detection = measure_detection(
-                reader, images.parts.held_out, thresholds.image, config.seed, on_progress
-            )
+            draft.detection = measure_detection(reader, images, thresholds.image, config.seed, on_progress)
     draft.fit(thresholds, good.scores, good.maxima, good.margin)
     draft.add_golden(frames, golden.maps, golden.scores, golden.tolerance, (ANOMALY,))
     draft.health = fit_profile(images.stats([images.good[index] for index in spread_out(len(images.good))]))

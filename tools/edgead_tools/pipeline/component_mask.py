@@ -13,7 +13,6 @@ from edgead import Bundle, Detector
 from edgead.bundle import FusionSpec
 from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
-from edgead.images import read_image
 from edgead.progress import Reporter
 from edgead.types import ImageU8
 from edgead_calibration.images import evenly_spaced
@@ -34,7 +33,7 @@ def read_foreground_of(config: BuildConfig, images: BuildImages, reporter: Repor
 
         def frames() -> Iterator[ImageU8]:
             for count, sample in enumerate(samples, start=1):
-                yield read_image(sample.path, bits=config.bits)
+                yield images.frame(sample)
                 on_progress(count, len(samples))
 
         return foreground_from_components(open_segmentation(Path(config.mask)), frames())

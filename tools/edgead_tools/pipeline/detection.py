@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import get_args
 
 import cv2
 import numpy as np
 
 from edgead.bundle import Detection, PlantedDefect
-from edgead.images import read_image
 from edgead.ops import load_mask
 from edgead.reader import Reader
 from edgead.types import Mask
 from edgead_calibration.detection import detection_at
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.data.defects import DefectKind, plant_defect
-from edgead_tools.data.samples import Sample
+from edgead_tools.pipeline.images import BuildImages
 
 IMAGES = 30  # good images at most
 EACH = 6  # defects planted in each
@@ -26,20 +25,20 @@ KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 
 
 def measure_detection(
-    reader: Reader, samples: Sequence[Sample], threshold: float, seed: int, on_progress: Callable[[int, int], None]
+    reader: Reader, images: BuildImages, threshold: float, seed: int, on_progress: Callable[[int, int], None]
 ) -> Detection:
-    """The probability of detection at a raw threshold, by defects planted in good images that nothing learned from.
+    """The probability of detection at a raw threshold, by defects planted in the good images held out.
 
     Sizes and contrasts are drawn evenly on a logarithmic scale; every kind has as many defects. Raises DataError for
     fewer than two images.
     """
-    chosen = evenly_spaced(samples, IMAGES)
+    chosen = evenly_spaced(images.parts.held_out, IMAGES)
     random = np.random.default_rng(seed)
     planted: list[PlantedDefect] = []
     frame = (0, 0)
     mask = load_mask(reader.source)
     for sample in chosen:
-        image = read_image(sample.path, bits=reader.source.manifest.input.bits)
+        image = images.frame(sample)
         frame = image.shape[0], image.shape[1]
         judged = None if mask is None else _at_size(mask > 0.5, frame)
         for _ in range(EACH):

@@ -5,33 +5,30 @@ The last is a good part with an anomaly planted, which must be NG: the proof tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
 
 from edgead.bundle import Thresholds
 from edgead.errors import GateError
-from edgead.images import read_image
 from edgead.ops import calibrate, resize
 from edgead.reader import Reader
 from edgead.types import ImageU8
 from edgead_calibration.golden import TOLERANCE, Golden, encode_map
-from edgead_tools.data import Sample
 
-FRAMES = 4
+GOLDEN = 4  # frames of good parts
 SIDE = 512  # pixels; frames are stored no larger
 ANOMALY = "golden/anomaly.png"
 CLEAR = 1.5  # calibrated score from which a planted anomaly will be NG in every precision, and after a refit
 
 
-def make_golden(reader: Reader, samples: Sequence[Sample], thresholds: Thresholds) -> tuple[dict[str, bytes], Golden]:
-    """PNG frames by member name, `ANOMALY` the last, and what the engine reads from them.
+def make_golden(reader: Reader, good: Iterable[ImageU8], thresholds: Thresholds) -> tuple[dict[str, bytes], Golden]:
+    """PNG frames of good parts by member name, `ANOMALY` the last, and what the engine reads from them.
 
     Raises GateError where no planted anomaly is NG by the thresholds.
     """
-    bits = reader.source.manifest.input.bits
-    images = [_small(read_image(sample.path, bits=bits)) for sample in samples[:FRAMES]]
+    images = [_small(frame) for frame in good]
     pictures = {f"golden/{index:02d}.png": _barred(image) if index % 2 else image for index, image in enumerate(images)}
     pictures[ANOMALY] = _planted(reader, images[0], thresholds)
     frames, maps, scores, largest = {}, {}, [], 1.0

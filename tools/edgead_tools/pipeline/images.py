@@ -1,4 +1,4 @@
-"""Holds the images of one build: each is decoded once, by the check, and read from its cache from then on."""
+"""Holds the images of one build: each is decoded once, and taken from the caches from then on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from edgead.config import BuildConfig
 from edgead.progress import Reporter
 from edgead.stream.health import ImageStats
+from edgead.types import ImageU8
 from edgead_calibration.good_images import parts_in_words
 from edgead_tools.components import Drawn
-from edgead_tools.data import Cache, Checked, Dataset, Sample, Split, check, split
+from edgead_tools.data import Cache, Checked, Dataset, DecodedImages, Sample, Split, check, split
 from edgead_tools.methods import TrainingImages
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.training.distillation import MapTeacher
@@ -27,6 +28,7 @@ class BuildImages:
     dataset: Dataset
     checked: Checked
     parts: Split
+    decoded: DecodedImages
 
     def training(self, drawn: Drawn | None = None) -> TrainingImages:
         """What a method learns from, in memory; `drawn` are the label maps or masks of training images."""
@@ -40,6 +42,10 @@ class BuildImages:
         """The samples at network size, (N, H, W, 3) BGR uint8: what the network is given of a frame."""
         assert self.checked.images is not None  # the check was given a cache
         return np.asarray(self.checked.images[self.checked.rows(samples)])
+
+    def frame(self, sample: Sample) -> ImageU8:
+        """A sample as a camera would give it, (H, W, 3) BGR uint8, not to be written to."""
+        return self.decoded.frame(sample)
 
     def stats(self, samples: Sequence[Sample]) -> list[ImageStats]:
         """What the camera's health is judged by, of each sample."""
@@ -57,7 +63,12 @@ class BuildImages:
 
 
 def check_images(
-    config: BuildConfig, size: tuple[int, int], dataset: Dataset, folder: Path, reporter: Reporter
+    config: BuildConfig,
+    size: tuple[int, int],
+    dataset: Dataset,
+    decoded: DecodedImages,
+    folder: Path,
+    reporter: Reporter,
 ) -> Checked:
     """Read every good image: at `size` (height, width), and at that of the bundle that is distilled from, if any."""
     samples = (*dataset.train, *dataset.validation)
@@ -68,7 +79,7 @@ def check_images(
     pixels = sum(one.height * one.width for one in (cache, large) if one is not None)
     check_space(folder, 3 * len(samples) * pixels)
     with reporter.stage("checking images") as on_progress:
-        checked = check(samples, config.bits, cache=cache, large=large, on_progress=on_progress)
+        checked = check(samples, config.bits, cache=cache, large=large, decoded=decoded, on_progress=on_progress)
     if size[0] != size[1]:
         reporter.say(f"the network's input is {size[1]}x{size[0]} pixels")
     for one in (*dataset.left, *checked.rejected):
@@ -78,7 +89,9 @@ def check_images(
     return checked
 
 
-def split_images(config: BuildConfig, dataset: Dataset, checked: Checked, reporter: Reporter) -> BuildImages:
+def split_images(
+    config: BuildConfig, dataset: Dataset, checked: Checked, decoded: DecodedImages, reporter: Reporter
+) -> BuildImages:
     """Who learns, who sets the ranges of INT8, who sets the threshold."""
     numbers = dict(zip(checked.accepted, checked.parts, strict=True))
     parts = split(checked.accepted, config.seed, validation=dataset.validation, parts=numbers)
@@ -86,4 +99,4 @@ def split_images(config: BuildConfig, dataset: Dataset, checked: Checked, report
         f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
         f"{len(parts.held_out)} kept aside for thresholds"
     )
-    return BuildImages(dataset, checked, parts)
+    return BuildImages(dataset, checked, parts, decoded)

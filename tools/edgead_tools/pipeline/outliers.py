@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgead import Bundle, Detector
 from edgead.errors import UsageError
 from edgead.files import write_file
-from edgead.images import read_image
 from edgead.listing import LeftOut
 from edgead.progress import Reporter
+from edgead.types import ImageU8
 from edgead_calibration.thresholds import without_outliers
 from edgead_tools.data import Dataset, Sample
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
 from edgead_tools.evaluation.report.page import Section, gallery, page
 from edgead_tools.pipeline.good_scores import GoodScores
+from edgead_tools.pipeline.images import BuildImages
 
 MOST = 60  # pictures on a page
 
@@ -28,18 +29,21 @@ def outlier_records(good: GoodScores) -> list[dict[str, Any]]:
     return [{"image": good.samples[index].name, "score": round(good.scores[index], 4)} for index in found]
 
 
-def report_outliers(bundle: Bundle, samples: Sequence[Sample], reporter: Reporter) -> None:
+def report_outliers(bundle: Bundle, images: BuildImages, reporter: Reporter) -> None:
     """Say which good images are outliers and where they are shown (`write_outliers`)."""
-    if files := write_outliers(bundle, samples):
+    if files := write_outliers(bundle, images.good, images.frame):
         for one in bundle.manifest.provenance["outliers"]:
             reporter.say(f"{one['image']} is much stranger than the other good images and is not counted")
         reporter.say(f"look at them in {files[1]}; leave out those that are no good parts with --exclude {files[0]}")
 
 
-def write_outliers(bundle: Bundle, samples: Sequence[Sample]) -> tuple[Path, Path] | None:
+def write_outliers(
+    bundle: Bundle, samples: Sequence[Sample], frame: Callable[[Sample], ImageU8]
+) -> tuple[Path, Path] | None:
     """Beside the bundle the list of its outliers, ready for `edgead build --exclude`, and a page that shows them.
 
-    `samples` are the good images of the build. Files of an earlier build are removed where there are none.
+    `samples` are the good images of the build, and `frame` gives their pixels. Files of an earlier build are removed
+    where there are none.
     """
     assert bundle.path is not None  # a build has written it
     listed, shown = (bundle.path.with_name(f"{bundle.path.name}.outliers{kind}") for kind in (".txt", ".html"))
@@ -53,7 +57,7 @@ def write_outliers(bundle: Bundle, samples: Sequence[Sample]) -> tuple[Path, Pat
     by_name = {sample.name: sample for sample in samples}
     with Detector(bundle, threads=1) as detector:
         pictures = tuple(
-            picture_of(detector, read_image(by_name[one["image"]].path), f"{one['image']} · score {one['score']:.2f}")
+            picture_of(detector, frame(by_name[one["image"]]), f"{one['image']} · score {one['score']:.2f}")
             for one in records[:MOST]
         )
     row = Gallery("Is this a good part?", len(records), pictures)
