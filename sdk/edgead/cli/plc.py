@@ -120,8 +120,8 @@ def simulate(
         raise GateError("not every trigger had exactly one answer of its own: see the counts above")
 
 
-def open_link(protocol: str, address: str) -> Link:
-    """The controller's end of the handshake with a station."""
+def open_link(protocol: str, address: str, timeout: float = 1.0) -> Link:
+    """The controller's end of the handshake with a station; a request may take `timeout` seconds."""
     from edgead.stream.plc.simulate import ModbusStation
 
-    return ModbusStation(address)
+    return ModbusStation(address, timeout=timeout)

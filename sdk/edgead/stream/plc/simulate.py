@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,9 @@ class Link(Closing):
 class ModbusStation(Link):
     """A station that serves the register map."""
 
-    def __init__(self, url: str, words: str = "big") -> None:
-        """`url` is modbus://HOST:PORT; raises UsageError."""
-        self._link, self._words = ModbusLink(url), words
+    def __init__(self, url: str, words: str = "big", timeout: float = 1.0) -> None:
+        """`url` is modbus://HOST:PORT, `timeout` the seconds that one request may take; raises UsageError."""
+        self._link, self._words = ModbusLink(url, timeout=timeout), words
 
     def look(self) -> Seen:
         found = self._link.read(registers.STATUS, registers.TOTAL_WORDS - registers.STATUS)
@@ -131,7 +131,9 @@ class Report:
         """Plain values for JSON, with percentiles of the times."""
         p50, p99, longest = self._times()
         times = {"p50": round(p50, 2), "p99": round(p99, 2), "max": round(longest, 2)}
-        return {**asdict(self), "answer_ms": times, "sound": self.sound}
+        counts = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in counts.items()}
+        return {**plain, "answer_ms": times, "sound": self.sound}
 
     def _times(self) -> tuple[float, float, float]:
         if not self.answer_ms:
@@ -185,7 +187,8 @@ class Simulation:
         recipes = self._settings.recipes
         recipe = int(self._random.choice(recipes)) if recipes else 0
         fault = str(self._random.choice(FAULTS)) if self._random.random() < self._settings.faults else ""
-        self.report.faults[fault] += bool(fault)
+        if fault:
+            self.report.faults[fault] += 1
         if fault in ("bad part", "unknown recipe") and self._wait(lambda seen: seen.ready):
             wrong = Inputs(trigger=True, bad_part=True) if fault == "bad part" else Inputs(recipe=65000)
             self._expect_fault(fault, wrong)
