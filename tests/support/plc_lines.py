@@ -37,7 +37,7 @@ def plc_line(
     seen = camera or Camera("", Scripted(paced(fps)))
     line = Pipeline([seen], detector, [], settings, plcs=outputs, **options)
     thread = background(line)
-    until(lambda: line.status().cameras[""].state == "connected")
+    until(lambda: line.status().cameras[""].state == "connected", 90)
     try:
         yield line
     finally:

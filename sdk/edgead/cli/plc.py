@@ -11,6 +11,7 @@ import typer
 from edgead.cli.options import Json
 from edgead.errors import GateError, SourceError, UsageError
 from edgead.stream.plc.handshake import FAULTS, STEPS, Fault
+from edgead.stream.plc.opcua_nodes import METHODS, NODES
 from edgead.stream.plc.registers import BITS, REGISTERS, Register
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Protocol(str, Enum):
     """What carries the handshake."""
 
     modbus = "modbus"
+    opcua = "opcua"
 
 
 @app.command("map")
@@ -54,6 +56,18 @@ def map_lines() -> list[str]:
     return lines
 
 
+def node_lines() -> list[str]:
+    """The nodes of the OPC UA server as the documentation shows them: a table in Markdown."""
+    lines = ["| node below `ns=2;s=VisionSystem.` | type | written by | meaning |", "|---|---|---|---|"]
+    for node in NODES:
+        writer = "controller" if node.written else "edgead"
+        lines.append(f"| `{node.path}` | {node.kind} | {writer} | {node.words} |")
+    for path, (arguments, results, words) in METHODS.items():
+        takes, gives = (", ".join(f"{name}: {kind}" for name, kind in some) for some in (arguments, results))
+        lines.append(f"| `{path}` | method | called by the controller | ({takes}) gives ({gives}): {words} |")
+    return lines
+
+
 def step_lines() -> list[str]:
     """The handshake as the documentation shows it: a table in Markdown."""
     lines = ["| in | on | next | what |", "|---|---|---|---|"]
@@ -77,7 +91,10 @@ def _row(row: Register) -> dict[str, object]:
 
 @app.command()
 def simulate(
-    address: Annotated[str, typer.Argument(metavar="URL", help="The station, like modbus://127.0.0.1:5020.")],
+    address: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="The station, like modbus://127.0.0.1:5020 or opc.tcp://127.0.0.1:4840."),
+    ],
     protocol: Annotated[Protocol, typer.Option(help="What carries the handshake.")] = Protocol.modbus,
     parts: Annotated[int, typer.Option(min=1, max=10**7, help="Parts to trigger.")] = 100,
     cycle: Annotated[float, typer.Option(min=0, max=3600, metavar="SECONDS", help="Between two parts.")] = 0.5,
@@ -122,6 +139,10 @@ def simulate(
 
 def open_link(protocol: str, address: str, timeout: float = 1.0) -> Link:
     """The controller's end of the handshake with a station; a request may take `timeout` seconds."""
+    if protocol == "opcua":
+        from edgead.stream.plc.opcua_station import OpcUaStation
+
+        return OpcUaStation(address, timeout)
     from edgead.stream.plc.simulate import ModbusStation
 
     return ModbusStation(address, timeout=timeout)

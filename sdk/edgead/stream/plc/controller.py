@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from edgead.closing import Closing
@@ -21,7 +21,7 @@ from edgead.errors import EdgeadError
 from edgead.result import Result
 from edgead.stream.plc import handshake
 from edgead.stream.plc.handshake import FAULTS, Fault, Handshake, Inputs, PartAnswer
-from edgead.stream.trigger.base import Trigger
+from edgead.stream.trigger.base import Ticket, Trigger
 
 TICK_S = 0.02  # between two looks at the line: how much later than stated a signal may change
 CYCLES = 50  # parts that are remembered for the live page
@@ -52,6 +52,23 @@ class PlcControl(Protocol):
         """Something was wrong once."""
         ...
 
+    def start_job(self, part: str, recipe: int, source: str) -> tuple[int, Fault]:
+        """Judge one part, with a recipe where its number is not 0: the trigger's number, or 0 and why it was not
+        taken."""
+        ...
+
+    def acknowledge(self, trigger: int) -> bool:
+        """The result of that trigger was read; false where it does not stand there."""
+        ...
+
+    def reset(self, source: str) -> Fault:
+        """Drop results and notices; gives the fault that stays."""
+        ...
+
+    def select(self, recipe: int, who: str) -> bool:
+        """Judge parts from now on with a recipe; false where its number is unknown."""
+        ...
+
 
 class PlcOutput(Closing):
     """Carries the handshake to a controller."""
@@ -74,7 +91,7 @@ class PlcController(Closing):
         self,
         outputs: Sequence[PlcOutput],
         settings: HandshakeSettings,
-        fire: Callable[[str, str], object],
+        fire: Callable[[str, str], Ticket],
         causes: Callable[[], frozenset[Fault]],
     ) -> None:
         """`fire` is called with the source and the part's id where the controller raised Trigger; `causes` says which
@@ -85,6 +102,7 @@ class PlcController(Closing):
         self._beats = 0
         self._beat_at = 0.0
         self._lock = threading.RLock()
+        self._starting = threading.Lock()  # one job at a time
         self._ending = threading.Event()
         self._cycles: deque[dict[str, Any]] = deque(maxlen=CYCLES)
         self._thread = threading.Thread(target=self._watch, name="edgead plc", daemon=True)
@@ -129,6 +147,38 @@ class PlcController(Closing):
             with suppress(EdgeadError):  # a part's id that cannot be one: it was looked at already
                 self._fire(source, inputs.part)
 
+    def start_job(self, part: str, recipe: int, source: str) -> tuple[int, Fault]:
+        """See `PlcControl.start_job`."""
+        with self._starting:
+            if recipe and not self.select(recipe, source):
+                return 0, Fault.UNKNOWN_RECIPE
+            with self._lock:
+                if not self._state.ready:
+                    self._change(replace(self._state, refused=self._state.refused + 1))
+                    return 0, self._state.fault or Fault.NOT_READY
+            try:
+                return self._fire(source, part).trigger.number, Fault.NONE
+            except EdgeadError:
+                return 0, Fault.BAD_PART
+
+    def acknowledge(self, trigger: int) -> bool:
+        """See `PlcControl.acknowledge`."""
+        with self._lock:
+            if not self._state.done or self._state.answer.trigger != trigger:
+                return False
+            now, said = time.monotonic(), self._state.inputs
+            state, _ = handshake.controlled(self._state, replace(said, ack=True), now)
+            self._change(handshake.controlled(state, replace(said, ack=False), now)[0])
+        return True
+
+    def reset(self, source: str) -> Fault:
+        """See `PlcControl.reset`."""
+        with self._lock:
+            said = self._state.inputs
+            for pressed in (False, True, said.reset):
+                self.inputs(replace(said, reset=pressed), source)
+            return self._state.fault
+
     def notice(self, fault: Fault, words: str) -> None:
         """See `PlcControl.notice`."""
         with self._lock:
@@ -138,12 +188,14 @@ class PlcController(Closing):
         _log.error("fault %d: %s: %s", fault, FAULTS[fault][0], words)
 
     def select(self, recipe: int, who: str) -> bool:
-        """Judge parts from now on with a recipe; false where its number is unknown."""
+        """See `PlcControl.select`."""
         with self._lock:
             if recipe not in self._settings.recipes:
                 return False
-            inputs = self._state.inputs
-            self.inputs(Inputs(inputs.trigger, inputs.ack, inputs.reset, inputs.part, recipe), who)
+            before = self._state.recipe
+            self._change(replace(self._state, recipe=recipe))
+        if recipe != before:
+            _log.warning("recipe %d instead of %d, by %s", recipe, before, who)
         return True
 
     def _watch(self) -> None:

@@ -19,6 +19,7 @@ class PlcEntry(Lazy):
 
 PLCS = {
     "modbus": PlcEntry("edgead.stream.plc.modbus:ModbusServer", example="modbus:502", extra="modbus"),
+    "opcua": PlcEntry("edgead.stream.plc.opcua:OpcUaServer", example="opcua:4840", extra="opcua"),
 }
 _CLIENTS = {  # of these kinds, where a URL names the controller
     "modbus": PlcEntry("edgead.stream.plc.modbus_client:ModbusClient", example="modbus://10.0.0.4:502", extra="modbus"),
