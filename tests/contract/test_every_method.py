@@ -28,7 +28,7 @@ from edgead_tools.backbones.weights import WEIGHTS
 from edgead_tools.export.network import ExportReport, export, largest_difference
 from edgead_tools.export.program import in_half, make_program, output_names
 from edgead_tools.methods import Method, Trained, create_method, presets_by_method
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
 from edgead.registry import Lazy
 from edgead_calibration.conformal import assign_folds
 from edgead_tools.methods import METHODS, Trained, TrainingImages
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 CELL = 4  # pixels a side
 WIDTH = 8  # channels

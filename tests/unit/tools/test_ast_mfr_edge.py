@@ -22,7 +22,7 @@ from edgead_tools.export.network import export
 from edgead_tools.methods import Trained, create_method
 from edgead_tools.methods.ast_mfr.edge import AstMfrEdge
 from edgead_tools.training import loop as train
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -24,7 +24,7 @@ from edgead_tools.export.network import export
 from edgead_tools.methods import create_method
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
 from edgead_tools.methods.ast_mfr.paper import SIGMA, STUDENT, TEACHER, AstMfrPaper
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,7 +16,7 @@ from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.training import loop as train
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

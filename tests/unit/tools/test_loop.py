@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from edgead.errors import EdgeadError, GateError, UsageError
 from edgead_tools.training import loop as train
-from edgead_tools.training.loop import Interrupted, Optimizer, Run, fit, rate_factor
+from edgead_tools.training.loop import Interrupted, Optimizer, fit, rate_factor
+from edgead_tools.training.run import Run
 
 SPECS = {"trunk": Optimizer(1e-2), "head": Optimizer(5e-2, "sgd", clip=1.0)}
 

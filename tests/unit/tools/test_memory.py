@@ -35,7 +35,7 @@ from edgead_tools.methods.memory import (
     where_it_shows,
 )
 from edgead_tools.methods.stlm.edge import load_trunk
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,7 +16,7 @@ from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
 from edgead.errors import DataError, UsageError
 from edgead.registry import Lazy
 from edgead_tools.methods import METHODS, Method, Trained, TrainingImages, create_method
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 
 class Gray(nn.Module):

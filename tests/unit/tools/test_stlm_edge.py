@@ -18,13 +18,12 @@ from edgead.errors import UsageError
 from edgead_tools.methods import Trained, create_method
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.training import loop as train
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = StlmEdge(width=16, code=4, batch=4, memory=0)  # the streams alone; `test_memory` has what stands beside them
 STEPS = 32
-SHARES = (0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.75, 0.9)
 
 
 def fit(method: StlmEdge, folder: Path, **changes: Any) -> Trained:
@@ -80,39 +79,6 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(options: dict[str, obj
 def test_options_come_as_text_from_the_command_line() -> None:
     options = {"flips": "true", "head": "0", "width": "64", "rotation": "5"}
     assert create_method("stlm", "edge", options) == StlmEdge(flips=True, head=0.0, width=64, rotation=5.0)
-
-
-@pytest.mark.parametrize("share", SHARES)
-def test_the_steps_of_both_parts_repeat_a_budgeted_build(share: float, tmp_path: Path) -> None:
-    method, budget = StlmEdge(head_share=share), Run(tmp_path, budget=60.0)
-    assert method._first_part(budget).budget == pytest.approx(60 * (1 - share))
-    for first in (*range(1, 400), *range(400, 5000, 7), 5000):
-        second = method._second_part(budget, first).steps
-        assert second is not None
-        again = Run(tmp_path, steps=first + second)
-        assert method._first_part(again).steps == first
-        assert method._second_part(again, first).steps == second
-
-
-@pytest.mark.parametrize("share", SHARES)
-def test_steps_are_what_was_asked_for_and_both_parts_get_some(share: float, tmp_path: Path) -> None:
-    method = StlmEdge(head_share=share)
-    for steps in range(2, 1000):
-        run = Run(tmp_path, steps=steps)
-        first = method._first_part(run).steps
-        assert first is not None
-        second = method._second_part(run, first).steps
-        assert second is not None
-        assert first + second == steps
-        assert first == pytest.approx(steps * (1 - share), abs=1)
-
-
-def test_a_first_part_that_was_cut_short_cuts_the_second(tmp_path: Path) -> None:
-    run = Run(tmp_path, steps=1000, finish=True)
-    assert StlmEdge()._first_part(run).steps == 800
-    assert StlmEdge()._second_part(run, 400).steps == 100
-    assert StlmEdge()._second_part(Run(tmp_path, epochs=50.0), 400).steps == 100
-    assert StlmEdge()._first_part(Run(tmp_path, epochs=50.0)).epochs == 40
 
 
 def test_without_a_head_all_steps_denoise(tmp_path: Path) -> None:

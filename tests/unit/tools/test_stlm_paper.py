@@ -28,7 +28,8 @@ from edgead_tools.methods import Trained, create_method
 from edgead_tools.methods.stlm import paper as stlm_paper
 from edgead_tools.methods.stlm.paper import StlmPaper
 from edgead_tools.methods.stlm.sam_streams import SamStreams
-from edgead_tools.training.loop import Optimizer, Run, TrainReport
+from edgead_tools.training.loop import Optimizer, TrainReport
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread", "shallow")
 

@@ -22,7 +22,7 @@ from edgead_tools.layers.standardized import standardize
 from edgead_tools.methods import create_method
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.training import loop as train
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,7 +20,7 @@ from edgead.bundle.manifest import FusionSpec, InputSpec
 from edgead.errors import DataError, UsageError, nearest
 from edgead.registry import Lazy, Registry
 from edgead.types import Labels, Mask
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 
 METHODS = Registry(  # "name.preset", so that a package may add a preset to a method of another
     "edgead.methods",

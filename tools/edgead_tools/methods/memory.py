@@ -46,8 +46,8 @@ from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import CHUNK, lite_batches, lite_tensor
-from edgead_tools.training.loop import Run
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map

@@ -44,7 +44,7 @@ from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import has_training, open_run, pin_images
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.loop import Run
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import check_device
 
 NETWORK = "model.fp32.onnx"

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from edgead.errors import GateError, UsageError
 from edgead.files import replace_file, write_file
-from edgead.progress import OnProgress
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import Interrupts, session
 
 WARM_UP = 20  # steps of rising rate; a budget is planned within them, so that they cannot depend on the plan
@@ -35,38 +35,6 @@ OVERRUN = 1.15  # of the budget, where the machine slows down after the plan was
 LOG_EVERY = 20  # steps averaged in one line of the log
 
 Step = Callable[[int, np.random.Generator], Mapping[str, Tensor]]  # step number, its draws -> losses, to be summed
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Where, how long and on what a build trains. Exactly one of budget, steps and epochs is given."""
-
-    folder: Path
-    seed: int = 0
-    budget: float | None = None  # seconds; 0 trains nothing
-    most: int | None = None  # steps that a budget may be turned into
-    steps: int | None = None
-    epochs: float | None = None
-    device: str = "cpu"
-    threads: int = 0  # 0: torch's choice
-    checkpoint_every: float = 60.0  # seconds
-    weights: Path | None = None  # a file in place of the packaged or cached weights
-    textures: Path | None = None  # a folder of texture images in place of procedural ones
-    distill_from: Path | None = None  # a bundle whose maps are learned
-    finish: bool = False  # take a stage that was begun as far as it came
-    on_progress: OnProgress = lambda done, total: None  # total is an estimate until a budget is planned
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("budget", "steps", "epochs") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise UsageError(f"give exactly one of budget, steps and epochs, not {' and '.join(given) or 'none'}")
-        if self.trains and not getattr(self, given[0]) > 0:
-            raise UsageError(f"{given[0]} must be positive, not {getattr(self, given[0])}")
-
-    @property
-    def trains(self) -> bool:
-        """Whether anything is trained at all; a method without a memory cannot do without."""
-        return self.budget != 0
 
 
 @dataclass(frozen=True, slots=True)

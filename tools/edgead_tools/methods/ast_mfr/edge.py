@@ -38,8 +38,9 @@ from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, St
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
-from edgead_tools.training.loop import Optimizer, Run, TrainReport
+from edgead_tools.training.loop import Optimizer, TrainReport
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map

@@ -26,8 +26,9 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
-from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Step, TrainReport, fit
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 TEACHER, STUDENT = "wide-resnet50-2", "resnext50-32x4d"

@@ -36,16 +36,15 @@ from edgead_tools.methods.csad.shared import (
     LabeledImages,
     Segmentation,
     csad_report,
-    first_half,
     fit_branches,
     label,
-    second_half,
     teach_segmentation,
     weights_of,
 )
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import Joined, MemoryOptions, add_memory, input_spec, read_maps, without_students
-from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, TrainReport, fit
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
@@ -99,10 +98,11 @@ class CsadEdge(MemoryOptions):
             torch.manual_seed(run.seed)
             found = label(images, state, run, self.masks)
             students = LocalGlobal(trunk, good, images.size, self.width).to(run.device).eval()
-            reports = [self._teach_students(students, images, first_half(run))]
+            first, second = run.split(0.5)
+            reports = [self._teach_students(students, images, first)]
             taps = (trunk.channels[trunk.taps[0]], trunk.channels[trunk.taps[2]])
             head = ComponentHead(taps, len(found.names), widths=WIDTHS, dilations=DILATIONS).to(run.device).eval()
-            rest = second_half(run, reports[0].steps)
+            rest = second(reports[0].steps)
             reports.append(self._teach_head(students, head, LabeledImages(images.train, found), rest))
             network = fit_students(students, head, good).to(run.device).eval()
             joined = self._add_memory(network, trunk, images, run)

@@ -46,14 +46,13 @@ from edgead_tools.methods.csad.shared import (
     LabeledImages,
     Segmentation,
     csad_report,
-    first_half,
     fit_branches,
     label,
-    second_half,
     teach_segmentation,
     weights_of,
 )
-from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, TrainReport, fit
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 ENCODER, FINDER = "wide-resnet50-2", "efficientnet-lite0"
@@ -98,8 +97,9 @@ class CsadPaper:
             network = PublishedCsad(load_resnet(states[0], ENCODER), images.size, len(found.names))
             network.to(device=run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             network.teacher.standardize(lambda: map(network.teach, _batches(images.train, run.device)))
-            reports = [self._teach_students(network, images, first_half(run))]
-            rest = second_half(run, reports[0].steps)
+            first, second = run.split(0.5)
+            reports = [self._teach_students(network, images, first)]
+            rest = second(reports[0].steps)
             reports.append(self._teach_head(network, LabeledImages(images.train, found), rest))
             fusion = _fusion(network, images, run.device)
             branches = fit_branches(

@@ -23,8 +23,9 @@ from edgead_tools.components import ComponentLabels, MaskSource, choose_proposal
 from edgead_tools.data.logical import Item, find_items, jitter_scene, paste_items
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.csad.component_head import ComponentHead, labeled_losses, unlabeled_losses
-from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 
 CHUNK = 8  # images a forward pass when statistics are fitted
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -97,7 +98,7 @@ def teach_segmentation(
     head: ComponentHead, logits: Logits, labeled: LabeledImages, to_tensor: ToTensor, how: Segmentation, run: Run
 ) -> TrainReport:
     """Train the head of `logits`; it is at rest before and after. `run` has a number of steps."""
-    assert run.steps is not None  # second_half gives them
+    assert run.steps is not None  # as the second stage of a run has
     alone = how.alone * run.steps
 
     def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
@@ -119,23 +120,6 @@ def teach_segmentation(
     report = fit({"head": head}, step, optimizer, run, stage="components")
     head.eval()
     return report
-
-
-def first_half(run: Run) -> Run:
-    """The students' run. The segmentation has as many steps, by count, so that `--steps` repeats a build that a budget
-    ended."""
-    return dataclasses.replace(
-        run,
-        budget=None if run.budget is None else run.budget / 2,
-        steps=None if run.steps is None else max(1, run.steps // 2),
-        epochs=None if run.epochs is None else run.epochs / 2,
-    )
-
-
-def second_half(run: Run, done: int) -> Run:
-    """The segmentation's run after `done` steps of the students."""
-    steps = done if run.steps is None else max(1, run.steps - done)
-    return dataclasses.replace(run, budget=None, epochs=None, steps=steps)
 
 
 @torch.inference_mode()

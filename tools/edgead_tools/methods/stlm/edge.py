@@ -48,8 +48,9 @@ from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, w
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.loop import Optimizer, Run, Step, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, Step, TrainReport, fit
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 FAMILY = "efficientnet-"  # before a variant's name in that of its weights
@@ -138,13 +139,14 @@ class StlmEdge(MemoryOptions):
         streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
         streams = streams.to(run.device).eval()
         run = dataclasses.replace(run, most=math.ceil(self.passes * len(images.train) / self.batch))
-        reports = [self._teach_streams(streams, teacher, images, self._first_part(run))]
+        first, second = run.split(1 - self.head_share) if self.head else (run, None)
+        reports = [self._teach_streams(streams, teacher, images, first)]
         network, maps = _with_statistics(streams, good, assign_folds(images.count))
         network = network.to(run.device).eval()
         report: dict[str, Any] = {}
-        if self.head:
+        if second is not None:
             network.head = SegmentationHead(network.stacked.channels).to(run.device)
-            rest = self._second_part(run, reports[0].steps)
+            rest = second(reports[0].steps)
             if run.distill_from is None:
                 reports.append(self._teach_head(network, network.head, images, rest))
             else:
@@ -227,25 +229,6 @@ class StlmEdge(MemoryOptions):
         for part in parts.values():
             part.eval()
         return report
-
-    def _first_part(self, run: Run) -> Run:
-        if not self.head:
-            return run
-        share = 1 - self.head_share
-        return dataclasses.replace(
-            run,
-            budget=None if run.budget is None else run.budget * share,
-            steps=None if run.steps is None else max(1, min(run.steps - 1, round(run.steps * share))),
-            epochs=None if run.epochs is None else run.epochs * share,
-        )
-
-    def _second_part(self, run: Run, done: int) -> Run:
-        """The head's run after `done` steps of the first part: by count, so that the sum of both tells the two apart
-        and `--steps` repeats a build that a budget ended. A head's step costs less than one of the first part."""
-        steps = round(done * self.head_share / (1 - self.head_share))
-        if run.steps is not None and done == self._first_part(run).steps:
-            steps = run.steps - done  # what rounding left, so that the sum is what was asked for
-        return dataclasses.replace(run, budget=None, epochs=None, steps=max(1, steps))
 
     def _anomalies(self, images: TrainingImages, run: Run) -> Anomalies:
         return Anomalies(default_textures(images.train, run.textures), self.anomaly_rate, kinds=KINDS)

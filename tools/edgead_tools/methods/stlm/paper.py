@@ -32,8 +32,9 @@ from edgead_tools.data.augment import turn
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.stlm.feature_aggregation import FeatureAggregation
 from edgead_tools.methods.stlm.sam_streams import SamStreams, cells
-from edgead_tools.training.loop import Optimizer, Run, TrainReport, fit
+from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.report import training_report
+from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 STRIDE = 16  # pixels a cell of the map
