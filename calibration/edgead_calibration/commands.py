@@ -28,6 +28,10 @@ By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's his
 def threshold(
     bundle: BundlePath,
     false_alarm_rate: Rate = None,
+    extrapolate: Annotated[
+        bool,
+        typer.Option("--extrapolate", help="With --false-alarm-rate: one that good images are too few for."),
+    ] = False,
     score: Annotated[
         float | None,
         typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="Set the image threshold to this raw score."),
@@ -70,6 +74,8 @@ def threshold(
         raise UsageError("give --score or --false-alarm-rate, not both")
     if score is None and (pixel is not None or why):
         raise UsageError("--pixel and --why belong to --score: say which score to set")
+    if extrapolate and false_alarm_rate is None:
+        raise UsageError("--extrapolate belongs to --false-alarm-rate: say which rate to set")
     opened, old = Bundle.open(bundle), None
     if false_alarm_rate is not None or score is not None:
         check_target(out or bundle)
@@ -77,7 +83,7 @@ def threshold(
         if score is not None:
             manifest = choose_score(opened, score, pixel, by or _login(), why)
         else:
-            manifest = refit_rate(opened, false_alarm_rate or 0.0, by or _login())
+            manifest = refit_rate(opened, false_alarm_rate or 0.0, by or _login(), extrapolate=extrapolate)
         opened = write_bundle(out or bundle, manifest, opened.members())
     elif out is not None:
         raise UsageError(f"nothing to write to {out}: say which rate to set with --false-alarm-rate")

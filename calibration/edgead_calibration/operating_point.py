@@ -115,6 +115,7 @@ def chosen_thresholds(
             "interval": interval_at(usual, image, margin),
             "tail_interval": tail.interval(image) if image >= tail.start else None,
             "promised": False,
+            "aimed_rate": 0.0,
             "chosen": True,
         })
     )  # fmt: skip

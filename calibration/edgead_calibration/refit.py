@@ -43,15 +43,19 @@ def read_good(
     return tuple(scores), tuple(maxima)
 
 
-def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "") -> Manifest:
-    """The bundle's manifest with thresholds for another rate, from the scores of good images kept in it."""
+def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "", *, extrapolate: bool = False) -> Manifest:
+    """The bundle's manifest with thresholds for another rate, from the scores of good images kept in it; one that they
+    are too few for only where it is to be extrapolated."""
 
     def refit(artifact: Artifact) -> Artifact:
-        thresholds = fit_thresholds(artifact.good_scores, artifact.good_maxima, false_alarm_rate, artifact.good_margin)
+        thresholds = fit_thresholds(
+            artifact.good_scores, artifact.good_maxima, false_alarm_rate, artifact.good_margin, extrapolate=extrapolate
+        )
         return msgspec.structs.replace(artifact, thresholds=thresholds)
 
     artifacts = tuple(refit(artifact) for artifact in bundle.manifest.artifacts)
-    return _replaced(bundle.manifest, artifacts, {"what": f"rate set to {false_alarm_rate:g}", "who": who})
+    what = f"rate set to {false_alarm_rate:g}{', extrapolated' if extrapolate else ''}"
+    return _replaced(bundle.manifest, artifacts, {"what": what, "who": who})
 
 
 def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: str = "", why: str = "") -> Manifest:

@@ -1,10 +1,17 @@
 """Fits thresholds to good images alone, for a false-alarm rate, with what that number of images can promise.
 
-With n scores of good images as new parts would have them (`conformal`), a threshold at the r-th smallest raises false
-alarms at a rate distributed as Beta(n - r + 1, r), whatever the distribution of scores (order statistics; the same
-fact conformal prediction rests on). A rate can therefore be promised by counting only when n >= 1/rate - 1. Below that
-the threshold is where the fitted tail of the scores expects the rate (`tails`), and `promised` is false. Scores that
-do not belong to the tail of the others are counted in neither, and how many they are is said.
+n scores of good images as new parts would have them (`conformal`) can promise no rate below 1 / (n + 1): that often a
+new part exceeds the largest of them, whatever the distribution of scores (order statistics, on which conformal
+prediction rests). Where a lower rate is asked for, the threshold is set for that one, and `promised` is false: set for
+a rate that nobody can have seen it would let defects pass. With `extrapolate` it is set for the rate all the same.
+
+In the upper tail the threshold is where the fitted tail (`tails`) has its median for the rate, also where counting
+could place it: one or two largest scores vary far more than the law of the largest twenty
+(`benchmarks/results/*/threshold-rules.json`). It is never so low that the scores above it contradict the rate.
+
+With r scores below a threshold the rate is distributed as Beta(n - r, r + 1) to Beta(n - r + 1, r), from which the
+interval is taken (`interval_at`). Scores that do not belong to the tail of the others are not counted, and how many
+they are is said.
 """
 
 from __future__ import annotations
@@ -30,12 +37,15 @@ def fit_thresholds(
     maxima: Sequence[float],
     false_alarm_rate: float,
     margin: tuple[float, float] = (0.0, 0.0),
+    *,
+    extrapolate: bool = False,
 ) -> Thresholds:
     """Thresholds for raw image scores and raw map maxima of the same good images.
 
-    `false_alarm_rate` in (0, 0.5] is the share of good parts that may be refused. The pixel threshold keeps the same
-    promise about regions: at most that share of good images shows one. `margin` is the uncertainty of scores and
-    maxima (`conformal.Corrected`), which widens the interval. Raises DataError for fewer than `tails.MINIMUM` images
+    `false_alarm_rate` in (0, 0.5] is the share of good parts that may be refused; too few images to promise it set the
+    threshold for `least_rate`, or with `extrapolate` for the rate asked for. The pixel threshold keeps the same promise
+    about regions: at most that share of good images shows one. `margin` is the uncertainty of scores and maxima
+    (`conformal.Corrected`), which widens the interval. Raises DataError for fewer than `tails.MINIMUM` images
     or scores that are not finite, UsageError for a rate outside its range.
     """
     if not 0 < false_alarm_rate <= 0.5:
@@ -45,8 +55,10 @@ def fit_thresholds(
     if not (np.isfinite(scores).all() and np.isfinite(maxima).all()):
         raise DataError("a score of a good image is not a finite number: the network is damaged, build it again")
     usual, usual_maxima, outliers = without_outliers(scores, maxima)
-    image, tail_interval = _bound(usual, false_alarm_rate)
-    pixel, _ = _bound(usual_maxima, false_alarm_rate)
+    promised = can_promise(len(usual), false_alarm_rate)
+    aimed = false_alarm_rate if promised or extrapolate else least_rate(len(usual))
+    image, tail_interval = _bound(usual, aimed)
+    pixel, _ = _bound(usual_maxima, aimed)
     return Thresholds(
         image=image,
         image_center=float(np.median(usual)),
@@ -55,10 +67,11 @@ def fit_thresholds(
         false_alarm_rate=false_alarm_rate,
         images=len(usual),
         interval=interval_at(usual, image, margin[0]),
-        promised=can_promise(len(usual), false_alarm_rate),
+        promised=promised,
         pixel_interval=interval_at(usual_maxima, pixel, margin[1]),
         tail_interval=tail_interval,
         outliers=len(outliers),
+        aimed_rate=aimed,
     )
 
 
@@ -72,7 +85,13 @@ def without_outliers(scores: Sequence[float], maxima: Sequence[float]) -> tuple[
 
 def can_promise(images: int, false_alarm_rate: float) -> bool:
     """Whether the largest of that many scores already is a threshold with the asked-for expected rate."""
-    return 1 / (images + 1) <= false_alarm_rate * (1 + 1e-9)
+    return least_rate(images) <= false_alarm_rate * (1 + 1e-9)
+
+
+def least_rate(images: int) -> float:
+    """The least expected false-alarm rate that so many good images can promise: how often a new part exceeds them all.
+    At most 0.5, the largest rate that may be asked for."""
+    return min(0.5, 1 / (images + 1))
 
 
 def interval_at(scores: Array, threshold: float, margin: float = 0.0) -> tuple[float, float]:
@@ -106,30 +125,44 @@ def threshold_summary(thresholds: Thresholds) -> str:
     elif thresholds.promised:
         text = f"the threshold is set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
     else:
-        needed, best = math.ceil(1 / asked - 1e-9) - 1, 1 / (thresholds.images + 1)
-        text = (
-            f"{thresholds.images} good images are too few to promise {asked:.2%} false alarms by counting "
-            f"({needed} are needed, and {best:.1%} is the least they can promise): {expect}; "
-            "the threshold is extrapolated from the tail of their scores"
-        )
+        text = f"{_what_few_promise(thresholds)}: {expect}"
         if thresholds.tail_interval is not None:
-            text += ", which expects {:.2%} to {:.1%}".format(*thresholds.tail_interval)
+            text += ", {:.2%} to {:.1%} by the tail of their scores".format(*thresholds.tail_interval)
     if thresholds.outliers:
         found = plural(thresholds.outliers, "image with an outlying score", "images with outlying scores")
         text += f"; {found} {are(thresholds.outliers)} not counted: good parts?"
     return text
 
 
+def _what_few_promise(thresholds: Thresholds) -> str:
+    """That there are too few good images for the rate asked for, and for which one the threshold is set."""
+    asked = thresholds.false_alarm_rate
+    needed, least = math.ceil(1 / asked - 1e-9) - 1, least_rate(thresholds.images)
+    text = (
+        f"{thresholds.images} good images are too few to promise {asked:.2%} false alarms "
+        f"({needed} are needed, and {least:.1%} is the least they can promise)"
+    )
+    if thresholds.aimed_rate > asked * (1 + 1e-9):
+        return f"{text}, for which the threshold is set"
+    return f"{text}, and the threshold is extrapolated to it from the tail of their scores"
+
+
 def _bound(values: Array, rate: float) -> tuple[float, tuple[float, float] | None]:
-    """The threshold for one kind of value, and the tail's interval of its rate where it is extrapolated."""
+    """The threshold of that rate for one kind of value, and the tail's interval of its rate where it lies in that."""
     ordered = np.sort(values)
-    n = len(ordered)
-    if can_promise(n, rate):
-        rank = min(n, math.ceil((n + 1) * (1 - rate) - 1e-9))
-        return _above(float(ordered[rank - 1]), ordered), None
-    tail = fit_tail(ordered)
-    threshold = _above(tail.quantile(rate), ordered)
+    n, tail = len(ordered), fit_tail(ordered)
+    if rate >= tail.share:
+        return _above(float(ordered[max(1, math.ceil((n + 1) * (1 - rate) - 1e-9)) - 1]), ordered), None
+    threshold = _above(max(tail.quantile(rate), float(ordered[n - 1 - _most_above(n, rate)])), ordered)
     return threshold, tail.interval(threshold, CONFIDENCE)
+
+
+def _most_above(images: int, rate: float) -> int:
+    """How many of so many scores may lie above a threshold before they contradict that rate."""
+    above = math.floor(rate * images)
+    while above + 1 < images and rate_interval(images, above + 1)[0] <= rate:
+        above += 1
+    return above
 
 
 def _above(threshold: float, ordered: Array) -> float:

@@ -89,7 +89,7 @@ def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
     said = "\n".join(limits(few))
     assert "training took 19 steps in 794 s" in said
     assert "images of 2400 x 1800 are shrunk 75-fold to 32 x 32: defects below about 225 pixels are lost" in said
-    assert "can promise no such false-alarm rate" in said
+    assert "40 good images can promise no false-alarm rate below 2.4%" in said
     assert "without defective images" in said
     long = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 900, "seconds": 300.0}})
     enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)

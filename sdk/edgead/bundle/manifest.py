@@ -170,9 +170,10 @@ class Thresholds(Struct, frozen=True):
     interval: tuple[float, float]  # 95 % interval of the false-alarm rate to expect
     promised: bool  # whether that many images can promise the rate by counting alone
     pixel_interval: tuple[float, float] | None = None  # the same interval of good parts that show a region
-    tail_interval: tuple[float, float] | None = None  # by the fitted tail, where the image threshold is extrapolated
+    tail_interval: tuple[float, float] | None = None  # by the fitted tail, where the image threshold lies in it
     chosen: bool = False  # by a person, not fitted; the rate is then what good images let expect
     outliers: int = 0  # good images whose scores do not belong to the tail of the others', not among `images`
+    aimed_rate: float = 0.0  # they were set for: more than what was asked for of too few images; 0 of bundles of before
 
     def __post_init__(self) -> None:
         if not (self.image > self.image_center and self.pixel > self.pixel_center):

@@ -102,10 +102,12 @@ def threshold_in_words(artifact: Artifact) -> str:
     fitted = artifact.thresholds
     low, high = (f"{100 * rate:.3g}" for rate in fitted.interval)
     text = f"NG above a raw score of {fitted.image:.4g} (a typical good part: {fitted.image_center:.4g}); "
-    text += f"fitted to {fitted.images} good images for {100 * fitted.false_alarm_rate:.3g} % false alarms, "
-    text += f"expect {low} to {high} %"
+    asked, aimed = (f"{100 * rate:.3g} %" for rate in (fitted.false_alarm_rate, fitted.aimed_rate))
+    few = not (fitted.promised or fitted.chosen)
+    set_for = f"{aimed} false alarms ({asked} were asked for)" if few and fitted.aimed_rate else f"{asked} false alarms"
+    text += f"fitted to {fitted.images} good images for {set_for}, expect {low} to {high} %"
     text += "; chosen by a person" if fitted.chosen else ""
-    text += "" if fitted.promised or fitted.chosen else "; too few images to promise that rate"
+    text += "; too few images to promise the rate that was asked for" if few else ""
     return text + (f"; {plural(fitted.outliers, 'outlier')} not counted" if fitted.outliers else "")
 
 

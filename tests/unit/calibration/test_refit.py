@@ -88,3 +88,15 @@ def test_calibrate_takes_a_camera_or_a_folder(edgead, tmp_path: Path, tiny_bundl
     for wrong in ((), ("--data", folder, "--camera", "0")):
         code, _, err = edgead("calibrate", "site.edgead", *wrong)
         assert (code, "say where good parts" in err) == (2, True)
+
+
+def test_a_rate_that_good_images_are_too_few_for_is_set_only_where_it_is_extrapolated(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    scores = tuple(np.random.default_rng(0).gamma(9, 0.01, 30).tolist())
+    network = msgspec.structs.replace(bundle.manifest.artifacts[0], good_scores=scores, good_maxima=scores)
+    known = Bundle(msgspec.structs.replace(bundle.manifest, artifacts=(network,)), bundle.members(), "", None)
+    (plain, farther) = (refit_rate(known, 0.01, extrapolate=extrapolate) for extrapolate in (False, True))
+    assert plain.artifacts[0].thresholds.aimed_rate == pytest.approx(1 / 31)
+    assert farther.artifacts[0].thresholds.aimed_rate == 0.01
+    assert farther.artifacts[0].thresholds.image > plain.artifacts[0].thresholds.image
+    assert farther.provenance["thresholds"][-1]["what"] == "rate set to 0.01, extrapolated"

@@ -83,6 +83,7 @@ class Trained:
     # Maps (N, h, w) by name that the good images in order, `train` before `calibration`, get from statistics, memories
     # and scales without their own fold (`edgead_calibration.conformal.assign_folds`); empty: the method gives none.
     out_of_fold: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict, kw_only=True)
+    untrained: frozenset[str] = dataclasses.field(default=frozenset(), kw_only=True)  # maps that no training shaped
     report: dict[str, Any]  # for the bundle's provenance; `training.report.training_report` at least
 
 

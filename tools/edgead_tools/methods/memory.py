@@ -57,6 +57,7 @@ TOLERATED = 0.01  # of AUROC on planted anomalies, that students may cost before
 FOLDS = 5
 MOST = 8.0  # spreads from what is usual beyond which a picture is no stranger
 NARROWEST = 1e-3  # the least spread of scores
+UNTRAINED = frozenset({"memory", "whole"})  # maps that are fitted to good images, without any training
 
 Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
 
@@ -217,8 +218,14 @@ def without_students(
     network = MemoryAlone(trunk, remembered.memory).cpu().eval()
     report = training_report([], [weights]) | {"seconds": round(time.monotonic() - start, 1)}
     report |= {"memory": remembered.provenance(), "findings": remembered.findings()}
-    maps = remembered.out_of_fold
-    return Trained(network=network, input=input_spec(images.size), fusion=fusion, out_of_fold=maps, report=report)
+    return Trained(
+        network=network,
+        input=input_spec(images.size),
+        fusion=fusion,
+        out_of_fold=remembered.out_of_fold,
+        untrained=UNTRAINED,
+        report=report,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,7 +140,7 @@ def _build(
     licenses = licenses_of(config, method, dataset)
     provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | {"export": record}
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
-    calibrate(config, draft, images, trained.out_of_fold, reporter)
+    calibrate(config, draft, images, trained, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)
     bundle, measured = _measure(images, bundle, reporter)
     if program is not None:

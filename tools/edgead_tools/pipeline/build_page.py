@@ -15,7 +15,7 @@ from edgead.progress import Reporter
 from edgead.types import ImageU8
 from edgead.wording import plural, printable
 from edgead_calibration.good_images import parts_in_words
-from edgead_calibration.thresholds import threshold_summary
+from edgead_calibration.thresholds import least_rate, threshold_summary
 from edgead_tools.data import Sample
 from edgead_tools.evaluation.evaluate import Evaluation
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
@@ -95,7 +95,8 @@ def limits(summary: BuildSummary) -> Iterator[str]:
         yield sentence
     thresholds = manifest.artifacts[0].thresholds
     if not thresholds.promised:
-        yield f"{plural(thresholds.images, 'good image')} can promise no such false-alarm rate: give more"
+        few = plural(thresholds.images, "good image")
+        yield f"{few} can promise no false-alarm rate below {least_rate(thresholds.images):.1%}: give more"
     training = manifest.provenance.get("training", {})
     steps, seconds = training.get("steps", 0), training.get("seconds", 0.0)
     if summary.timed and 0 < steps < FEW_STEPS:

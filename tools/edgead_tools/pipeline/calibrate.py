@@ -8,9 +8,10 @@ from edgead.progress import Reporter
 from edgead.reader import Reader
 from edgead_calibration.health import fit_profile, spread_out
 from edgead_calibration.thresholds import fit_thresholds
+from edgead_tools.methods import Trained
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, GOLDEN, make_golden
-from edgead_tools.pipeline.good_scores import OutOfFold, collect_good_scores
+from edgead_tools.pipeline.good_scores import collect_good_scores
 from edgead_tools.pipeline.images import BuildImages
 from edgead_tools.pipeline.outliers import outlier_records
 
@@ -18,13 +19,13 @@ REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read thro
 
 
 def calibrate(
-    config: BuildConfig, draft: BundleDraft, images: BuildImages, out_of_fold: OutOfFold, reporter: Reporter
+    config: BuildConfig, draft: BundleDraft, images: BuildImages, trained: Trained, reporter: Reporter
 ) -> None:
     """Give the draft its thresholds, golden frames and probability of detection, all read through the engine, and its
     health profile."""
     with Reader(draft, REFERENCE) as reader:
         with reporter.stage("fitting thresholds") as on_progress:
-            good = collect_good_scores(reader, out_of_fold, images, on_progress)
+            good = collect_good_scores(reader, trained, images, on_progress)
         thresholds = fit_thresholds(good.scores, good.maxima, config.false_alarm_rate, good.margin)
         frames, golden = make_golden(reader, map(images.frame, images.parts.held_out[:GOLDEN]), thresholds)
         with reporter.stage("planting defects") as on_progress:

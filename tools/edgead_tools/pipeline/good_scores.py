@@ -14,9 +14,8 @@ from edgead.reader import Reader
 from edgead_calibration.conformal import Corrected, correct_optimism
 from edgead_calibration.refit import read_good
 from edgead_tools.data import Sample
+from edgead_tools.methods import Trained
 from edgead_tools.pipeline.images import BuildImages
-
-OutOfFold = Mapping[str, NDArray[np.float32]]  # see `edgead_tools.methods.Trained.out_of_fold`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,19 +29,20 @@ class GoodScores:
 
 
 def collect_good_scores(
-    reader: Reader, out_of_fold: OutOfFold, images: BuildImages, on_progress: Callable[[int, int], None]
+    reader: Reader, trained: Trained, images: BuildImages, on_progress: Callable[[int, int], None]
 ) -> GoodScores:
-    """Of the held-out images through the engine; of all others from their maps out of fold, those
-    trained on corrected by what the rest shows. Where a method gives no such maps, the held-out images alone count."""
+    """Of the held-out images through the engine; of all others from their maps out of fold, where training shaped these
+    corrected by what the rest shows. Where a method gives no such maps, the held-out images alone count."""
     parts, held_out = images.parts, images.parts.held_out
     count = iter(range(1, len(held_out) + 1))
     scores, maxima = read_good(reader, images.rows(held_out), lambda: on_progress(next(count), len(held_out)))
     fusion = reader.source.manifest.fusion
-    if fusion.components is not None or not {part.name for part in fusion.maps} <= out_of_fold.keys():
+    used = {part.name for part in fusion.maps}
+    if fusion.components is not None or not used <= trained.out_of_fold.keys():
         return GoodScores(held_out, scores, maxima)
-    others = _fused(reader.source, out_of_fold)
+    others = _fused(reader.source, trained.out_of_fold)
     samples = (*parts.train, *parts.calibration, *held_out)
-    seen = np.arange(len(samples)) < len(parts.train)
+    seen = np.arange(len(samples)) < (0 if used <= trained.untrained else len(parts.train))
     image, largest = (
         correct_optimism(np.concatenate(pair), seen)
         for pair in zip(others, (np.asarray(scores), np.asarray(maxima)), strict=True)
@@ -50,7 +50,7 @@ def collect_good_scores(
     return GoodScores(samples, _scores_of(image), _scores_of(largest), (image.margin, largest.margin))
 
 
-def _fused(model: Model, maps: OutOfFold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score and largest value of each image's maps, fused as a detector fuses them."""
     fusion, mask = model.manifest.fusion, load_mask(model)
     count = len(next(iter(maps.values())))

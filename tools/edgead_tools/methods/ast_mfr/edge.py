@@ -37,7 +37,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import UNTRAINED, MemoryOptions, add_memory, input_spec, without_students
 from edgead_tools.training.loop import Optimizer, TrainReport
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
@@ -94,6 +94,7 @@ class AstMfrEdge(MemoryOptions):
             input=input_spec(images.size),
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
+            untrained=UNTRAINED,
             report=report | joined.report,
         )
 

@@ -44,7 +44,7 @@ from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import MemoryOptions, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import UNTRAINED, MemoryOptions, add_memory, input_spec, without_students
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
@@ -123,6 +123,7 @@ class StlmEdge(MemoryOptions):
             input=input_spec(images.size),
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
+            untrained=UNTRAINED,
             report=training_report(reports, sources) | report | joined.report,
         )
 
