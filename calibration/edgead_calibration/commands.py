@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 LARGEST = 1e30  # of a score, as a bundle may have it
 Rate = Annotated[float | None, typer_option(BUILD["false_alarm_rate"])]
+Extrapolate = Annotated[
+    bool, typer.Option("--extrapolate", help="With --false-alarm-rate: one that good images are too few for.")
+]
+Score = Annotated[
+    float | None,
+    typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="Set the image threshold to this raw score."),
+]
+Pixel = Annotated[
+    float | None,
+    typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="With --score: the pixel threshold."),
+]
 Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 
@@ -28,18 +39,9 @@ By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's his
 def threshold(
     bundle: BundlePath,
     false_alarm_rate: Rate = None,
-    extrapolate: Annotated[
-        bool,
-        typer.Option("--extrapolate", help="With --false-alarm-rate: one that good images are too few for."),
-    ] = False,
-    score: Annotated[
-        float | None,
-        typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="Set the image threshold to this raw score."),
-    ] = None,
-    pixel: Annotated[
-        float | None,
-        typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="With --score: the pixel threshold."),
-    ] = None,
+    extrapolate: Extrapolate = False,
+    score: Score = None,
+    pixel: Pixel = None,
     why: Annotated[str, typer.Option(help="Why it is set, for the bundle's history.")] = "",
     page: Annotated[
         Path | None, typer.Option(help="Write an HTML page on which the threshold is chosen by costs.")
