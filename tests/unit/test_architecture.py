@@ -35,6 +35,7 @@ ALLOWED = {  # what a file may import beyond the standard library and its packag
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
     "sdk/edgead/stream/plc/modbus.py": {"pymodbus"},
     "sdk/edgead/stream/plc/modbus_link.py": {"pymodbus"},
+    "sdk/edgead/stream/plc/pin_lines.py": {"gpiod"},
     "sdk/edgead/stream/plc/opcua.py": {"asyncua"},
     "sdk/edgead/stream/plc/opcua_station.py": {"asyncua"},
     "sdk/edgead/stream/trigger/gpio.py": {"gpiod"},

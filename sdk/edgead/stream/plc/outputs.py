@@ -19,6 +19,7 @@ class PlcEntry(Lazy):
 
 PLCS = {
     "modbus": PlcEntry("edgead.stream.plc.modbus:ModbusServer", example="modbus:502", extra="modbus"),
+    "pins": PlcEntry("edgead.stream.plc.pins:Pins", example="pins:/dev/gpiochip0?reject=13&ready=5", extra="gpio"),
     "opcua": PlcEntry("edgead.stream.plc.opcua:OpcUaServer", example="opcua:4840", extra="opcua"),
 }
 _CLIENTS = {  # of these kinds, where a URL names the controller
