@@ -112,6 +112,10 @@ COMMANDS = {
         help="Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score",
         needs="onnx",
     ),
+    "promote": Command(
+        "edgead.cli.promote:promote",
+        help="Put a bundle into force at a station, in one step that a power cut cannot halve",
+    ),
     "publish": Command(
         "edgead.cli.updates:publish",
         extra="updates",
@@ -129,6 +133,14 @@ COMMANDS = {
         extra="quantize",
         help="Add networks of lower precision to a bundle, each tried beside FP32 and left out where it loses too much",
         needs="onnx",
+    ),
+    "rollback": Command(
+        "edgead.cli.promote:rollback",
+        help="Put the bundle into force again that was there before the last `edgead promote`; again: the one before",
+    ),
+    "shadow": Command(
+        "edgead.cli.shadow:shadow",
+        help="A bundle that judges the same frames as the line, for comparison alone",
     ),
     "sign": Command(
         "edgead.cli.sign:sign",
@@ -156,8 +168,9 @@ COMMANDS = {
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench"),
-    "Look": ("info", "review", "verify", "cameras", "plc", "doctor"),
+    "Look": ("info", "verify", "cameras", "plc", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
+    "Learn from the line": ("review", "shadow", "promote", "rollback"),
     "Release": ("sign", "publish", "pull"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}

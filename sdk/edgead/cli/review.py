@@ -15,7 +15,7 @@ def review(
     folder: Annotated[Path, typer.Argument(help="The folder of the sink keep:FOLDER.", show_default=False)],
     at: Annotated[
         str, typer.Option(metavar="[HOST:]PORT", help="Where the page is; beyond this machine only with EDGEAD_TOKEN.")
-    ] = "8090",
+    ] = "8081",
     names: Annotated[str, typer.Option(help="Further names of this machine, with commas between.")] = "",
     export: Annotated[
         Path | None,

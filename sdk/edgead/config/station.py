@@ -38,6 +38,10 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         str | None,
         option("An .edgead file; else the newest in this folder.", metavar="FILE", variables=("EDGEAD_MODEL",)),
     ] = None
+    shadow: Annotated[
+        str | None,
+        option("A bundle that judges the same frames beside it, for comparison alone.", metavar="FILE"),
+    ] = None
     trust: Annotated[
         list[str],
         option(

@@ -26,22 +26,24 @@ from edgead.files import cache_folder
 from edgead.review.labels import decide, read_labels
 from edgead.review.layout import DAY, EVENT, RESULT
 
-VERSION = 1  # of the tables
+VERSION = 2  # of the tables
 _CHUNK = 500  # events that are written together
 _SETTLED_NS = 2 * 10**9  # a folder changed less long ago may change again within one tick of the disk's clock
 _TABLES = """
 create table if not exists days (day text primary key, stamp integer) without rowid;
 create table if not exists events (
-    id text primary key, day text, stamp integer, time real, camera text, verdict text, score real, kept text,
-    decision text, kinds text) without rowid;
+    number integer primary key, id text unique, day text, stamp integer, time real, camera text, verdict text,
+    score real, kept text, decision text, kinds text);
 create table if not exists labels (
     event text, person text, label text, kind text, at text, primary key (event, person)) without rowid;
-create index if not exists by_time on events (time);
+create index if not exists by_day on events (day, id, stamp);
+create index if not exists by_time on events (time, id);
 create index if not exists by_score on events (score);
 create index if not exists by_camera on events (camera, time);
 create index if not exists by_verdict on events (verdict, time);
 create index if not exists by_decision on events (decision, time);
 create index if not exists by_person on labels (person, at);
+create index if not exists by_person_and_event on labels (person, event);
 """
 
 
@@ -144,7 +146,13 @@ class EventIndex(Closing):
         self._write(
             ("delete from labels where event = ?", taken),
             ("insert or replace into labels values (?, ?, ?, ?, ?)", labels),
-            ("insert or replace into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows),
+            (
+                "insert into events (id, day, stamp, time, camera, verdict, score, kept, decision, kinds) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set stamp = excluded.stamp, "
+                "time = excluded.time, camera = excluded.camera, verdict = excluded.verdict, score = excluded.score, "
+                "kept = excluded.kept, decision = excluded.decision, kinds = excluded.kinds",
+                rows,
+            ),
         )
 
     def _forget_days(self, days: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,10 +54,19 @@ class Found:
 def search(index: EventIndex, query: Query) -> Found:
     """The events that a query asks for, from `offset` on, at most `limit` of them."""
     where, values = _conditions(query)
-    total = index.query(f"select count(*) from events where {where}", values)[0][0]  # noqa: S608 - no value in it
-    page = [max(0, min(query.limit, MOST)), max(0, query.offset)]
-    sql = f"select {_COLUMNS} from events where {where} order by {_ORDERS[query.order]}, id limit ? offset ?"  # noqa: S608
-    return Found(int(total), [Entry(*row) for row in index.query(sql, [*values, *page])])
+    first, most = max(0, query.offset), max(0, min(query.limit, MOST))
+    order = _ORDERS[query.order]
+    if query.text:  # every name has to be looked at, which is done once for the count and the page
+        numbers = [row[0] for row in index.query(f"select number from events where {where} order by {order}", values)]  # noqa: S608
+        total, page = len(numbers), numbers[first : first + most]
+    else:
+        total = int(index.query(f"select count(*) from events where {where}", values)[0][0])  # noqa: S608
+        sql = f"select number from events where {where} order by {order} limit ? offset ?"  # noqa: S608
+        page = [row[0] for row in index.query(sql, [*values, most, first])]
+    places = ", ".join("?" * len(page))
+    rows = index.query(f"select number, {_COLUMNS} from events where number in ({places})", page)  # noqa: S608
+    entries = {number: Entry(*row) for number, *row in rows}
+    return Found(total, [entries[number] for number in page if number in entries])
 
 
 def entry(index: EventIndex, event: str) -> Entry | None:
@@ -68,9 +78,8 @@ def entry(index: EventIndex, event: str) -> Entry | None:
 def _conditions(query: Query) -> tuple[str, list[Any]]:
     """The SQL that the asked-for events fulfil, and the values in it."""
     conditions: list[tuple[str, list[Any]]] = [("1", [])]
-    for name in ("verdict",):
-        if value := getattr(query, name):
-            conditions.append((f"{name} = ?", [value]))
+    if query.verdict:
+        conditions.append(("verdict = ?", [query.verdict]))
     if query.camera is not None:
         conditions.append(("camera = ?", [query.camera]))
     for name, sign, value in (
@@ -86,7 +95,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
     if query.kind:
         conditions.append(("id in (select event from labels where kind = ?)", [query.kind]))
     if query.text:
-        conditions.append(("instr(lower(id), ?)", [query.text.lower()]))
+        literal = re.sub("([!%_])", r"!\1", query.text)
+        conditions.append(("id like ? escape '!'", [f"%{literal}%"]))
     conditions.append(_of_labels(query))
     return " and ".join(sql for sql, _ in conditions), [value for _, values in conditions for value in values]
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from edgead import ops
 from edgead.bundle import Bundle
+from edgead.bundle.store import Trust
 from edgead.closing import Closing
 from edgead.config import Resolved, StationConfig
 from edgead.config.loader import BUNDLE
@@ -19,10 +20,12 @@ from edgead.errors import UsageError
 from edgead.files import state_folder
 from edgead.registry import Lazy
 from edgead.stream.audit import AuditLog
+from edgead.stream.bundles import StationBundles
 from edgead.stream.cameras import close_cameras, named, open_cameras
 from edgead.stream.capture import Camera
 from edgead.stream.plc.controller import PlcOutput
 from edgead.stream.plc.outputs import open_plc
+from edgead.stream.promotion import Versions
 from edgead.stream.roi import read_roi_masks
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
@@ -44,6 +47,7 @@ class PipelineResources:
     triggers: Sequence[TriggerSource]
     plcs: Sequence[PlcOutput]
     audit: AuditLog
+    bundles: StationBundles
 
 
 def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources:
@@ -60,11 +64,16 @@ def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources
     stack.callback(close_cameras, cameras)
     cameras = [replace(camera, roi_mask=mask) for camera, mask in zip(cameras, masks, strict=True)]
     sinks = _open_sinks(config, cameras, stack)
+    if config.shadow:
+        sinks.append(_open_shadow(config, cameras, detector))
+        stack.callback(sinks[-1].close)
+    versions = stack.enter_context(open_versions(config))
+    bundles = StationBundles(versions, None if config.shadow is None else Path(config.shadow))
     triggers = [_opened(stack, open_trigger(spec)) for spec in config.trigger]
     plcs = [_opened(stack, open_plc(spec)) for spec in config.plc]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return PipelineResources(cameras, detector, sinks, triggers, plcs, audit)
+    return PipelineResources(cameras, detector, sinks, triggers, plcs, audit, bundles)
 
 
 def _opened(stack: ExitStack, one: Opened) -> Opened:
@@ -97,15 +106,30 @@ def open_bundle(config: StationConfig) -> Bundle:
 
     Raises BundleError or UsageError.
     """
-    trust = None
-    if config.trust:
-        trust = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("trust")(config.trust)
-    return Bundle.open(find_bundle(config), trust=trust)
+    return Bundle.open(find_bundle(config), trust=read_trust(config))
+
+
+def read_trust(config: StationConfig) -> Trust | None:
+    """Whose bundles the station uses; None: anybody's. Raises UsageError."""
+    if not config.trust:
+        return None
+    trust: Trust = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("trust")(config.trust)
+    return trust
 
 
 def find_bundle(config: StationConfig) -> Path:
     """The bundle that is named, or the newest in the current folder; raises UsageError where there is none."""
     return Path(config.bundle) if config.bundle else newest_bundle()
+
+
+def open_versions(config: StationConfig) -> Versions:
+    """The station's bundle and those before it; changes go to the audit log that the station itself writes to.
+
+    Raises UsageError.
+    """
+    labels = [described(spec) for _, spec in named(config.specs)]
+    path = Path(config.audit) if config.audit else state_folder("audit.jsonl")
+    return Versions(find_bundle(config), AuditLog(path, ", ".join(labels)), read_trust(config))
 
 
 def newest_bundle() -> Path:
@@ -156,6 +180,29 @@ def _identified(area: str) -> str:
         if place and Path(place).is_file():
             return f"{area} ({hashlib.sha256(Path(place).read_bytes()).hexdigest()[:12]})"
     return area
+
+
+def _open_shadow(config: StationConfig, cameras: Sequence[Camera], detector: Detector) -> Sink:
+    """What compares another bundle with the line; raises BundleError or UsageError for one that cannot be used."""
+    from edgead.stream.shadow.process import Settings
+    from edgead.stream.shadow.sink import Shadow
+
+    bundle = Bundle.open(str(config.shadow), trust=read_trust(config))
+    if bundle.digest == detector.bundle.digest:
+        raise UsageError(f"the shadow {config.shadow} is the bundle that judges: name another, or none")
+    settings = Settings(
+        bundle=str(config.shadow),
+        line=detector.bundle.digest,
+        engine=config.engine,
+        precision=config.precision,
+        review=config.review,
+        min_area=detector.rules.min_area,
+        judge=tuple(config.judge),
+        ignore=tuple(config.ignore),
+        cameras=tuple(camera.name for camera in cameras),
+        idle=any(camera.live for camera in cameras),
+    )
+    return Shadow(settings, patient=not settings.idle)
 
 
 def _open_sinks(config: StationConfig, cameras: Sequence[Camera], stack: ExitStack) -> list[Sink]:

@@ -13,7 +13,8 @@ import json
 import logging
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
@@ -41,13 +42,22 @@ class AuditLog(Closing):
         before = self._last()
         for what, new in state.items():
             if what not in before or before[what] != new:
-                self._append(what, before.get(what), new, f"start by {_user()}", persisted=True)
+                self._append(what, before.get(what), new, f"start by {user_name()}", persisted=True)
 
     def changed(self, what: str, old: Any, new: Any, who: str, *, persisted: bool) -> None:
         """Note a change while the station runs, also in the program's log."""
         lasting = "" if persisted else ", for this run only"
         _log.warning("%s changed from %s to %s by %s%s", what, old, new, who or "the program", lasting)
+        self.note(what, old, new, who, persisted=persisted)
+
+    def note(self, what: str, old: Any, new: Any, who: str, *, persisted: bool) -> None:
+        """Note a change that is said elsewhere."""
         self._append(what, old, new, who or "the program", persisted=persisted)
+
+    def latest(self, kinds: Collection[str]) -> tuple[str, Any, Any] | None:
+        """The newest change of one of these kinds that the log tells of this station: what, old and new."""
+        found = [entry for entry in self._entries() if entry["what"] in kinds]
+        return (found[-1]["what"], found[-1]["old"], found[-1]["new"]) if found else None
 
     def close(self) -> None:
         with self._lock:
@@ -69,16 +79,16 @@ class AuditLog(Closing):
             _log.error("the audit log %s cannot be written: %s; not noted there: %s", self._path, error, line)
 
     def _last(self) -> dict[str, Any]:
-        """The newest value of everything that the log tells of this station; damaged lines are passed over."""
-        found: dict[str, Any] = {}
+        """The newest value of everything that the log tells of this station."""
+        return {entry["what"]: entry["new"] for entry in self._entries()}
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        """What the log tells of this station; damaged lines are passed over."""
         for line in _end_of(self._path):
-            try:
+            with suppress(ValueError, TypeError, AttributeError):
                 entry = json.loads(line)
-                if entry["station"] == self._station:
-                    found[entry["what"]] = entry["new"]
-            except (ValueError, TypeError, KeyError):
-                continue
-        return found
+                if entry.keys() >= {"what", "old", "new"} and entry.get("station") == self._station:
+                    yield entry
 
 
 def _end_of(path: Path | None) -> list[bytes]:
@@ -93,7 +103,8 @@ def _end_of(path: Path | None) -> list[bytes]:
         return []
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this program."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -24,6 +24,7 @@ from edgead.result import Result
 from edgead.stream.aggregation import Aggregator
 from edgead.stream.assembly import open_resources
 from edgead.stream.audit import AuditLog
+from edgead.stream.bundles import StationBundles
 from edgead.stream.capture import WAIT_S, Camera, FrameGrabber
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
@@ -88,6 +89,7 @@ class Pipeline(Closing):
         self._give_up_at = 0.0
         self._started = time.monotonic()
         self._owned = ExitStack()  # what `from_config` opened
+        self.bundles: StationBundles | None = None  # of a line from a configuration
 
     @classmethod
     def from_config(
@@ -117,6 +119,7 @@ class Pipeline(Closing):
                 triggers=opened.triggers,
                 plcs=opened.plcs,
             )
+            pipeline.bundles, opened.bundles.replace = opened.bundles, pipeline.replace_bundle
             pipeline._owned = stack.pop_all()
         return pipeline
 
@@ -328,6 +331,7 @@ class Pipeline(Closing):
             triggers=None if self._parts is None else self._parts.counts(),
             trigger_troubles=[] if self._parts is None else self._parts.silent_sources(),
             uptime=uptime,
+            shadow=next((told for sink in self._sinks if (told := sink.shadow()) is not None), None),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -75,6 +75,7 @@ class PipelineStatus:
     triggers: TriggerCounts | None = None  # None: the line has none
     trigger_troubles: list[str] = field(default_factory=list)  # why triggers cannot come, in words
     uptime: float = 0.0  # seconds
+    shadow: Mapping[str, Any] | None = None  # how a shadow compares, where there is one
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,9 @@ from edgead.bundle.store import Trust
 from edgead.errors import BundleError, EdgeadError, GateError
 from edgead.exposition import Sample, scrape
 from edgead.files import write_file
+from edgead.system.reload import reload_station
 from edgead.updates.pull import Client, Offer
 from edgead.updates.watch import Counts, Limits, read_counts, watch
-
-RELOAD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +41,14 @@ def roll_out(client: Client, offer: Offer, station: Station, say: Callable[[str]
     bundle = client.install(offer, station.out, station.trust)
     say(f"{station.out}: {bundle.manifest.name} {bundle.digest[:12]}{' (canary)' if offer.canary else ''}")
     try:
-        _tell(station.reload)
+        reload_station(station.reload)
         faults = _watch(bundle, old, station, say)
     except EdgeadError as error:
         faults = [str(error)]
     if faults and had is not None:
         client.refuse(offer.digest)
         write_file(station.out, had)
-        _tell(station.reload)
+        reload_station(station.reload)
         raise GateError(f"{bundle.digest[:12]} was worse and the old bundle is back: {'; '.join(faults)}")
     if faults:
         raise GateError(f"{bundle.digest[:12]} is in place, and there was no bundle before: {'; '.join(faults)}")
@@ -73,15 +71,3 @@ def _digest(path: Path) -> str:
         return Bundle.open(path).digest
     except BundleError:
         return ""
-
-
-def _tell(command: Sequence[str]) -> None:
-    """Run the command that has the station read its bundle again; raises EdgeadError where it fails."""
-    if not command:
-        return
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RELOAD_S, check=False)  # noqa: S603 - the operator's own
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EdgeadError(f"the station could not be told by '{' '.join(command)}': {error}") from error
-    if done.returncode:
-        raise EdgeadError(f"'{' '.join(command)}' ended with {done.returncode}: {done.stderr.strip()[-300:]}")

@@ -5,12 +5,33 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from edgead.closing import Closing
 from edgead.result import Result
 from edgead.stream.status import PipelineStatus
 from edgead.types import Frame
+
+
+class BundleControl(Protocol):
+    """The bundle of the running line, those before it, and the one that is to follow."""
+
+    def told(self) -> dict[str, Any]:
+        """What there is to know, in plain values: `history`, the newest change last, what is `possible` (promote,
+        rollback), and the newest `disagreements` with the shadow."""
+        ...
+
+    def picture(self, disagreement: str, kind: str) -> bytes:
+        """A JPEG of a disagreement: frame, line or shadow; raises UsageError."""
+        ...
+
+    def promote(self, who: str) -> None:
+        """Put the shadow into force and go on with it; raises EdgeadError."""
+        ...
+
+    def rollback(self, who: str) -> None:
+        """Take the last promotion back and go on; raises EdgeadError."""
+        ...
 
 
 class PipelineControl(Protocol):
@@ -31,6 +52,11 @@ class PipelineControl(Protocol):
         """Go on with another bundle without missing a frame; raises EdgeadError."""
         ...
 
+    @property
+    def bundles(self) -> BundleControl | None:
+        """How its bundle is changed for good; None for a line without a file of one."""
+        ...
+
 
 class Sink(Closing):
     """Takes what the pipeline has judged, called by one thread at a time, in the order of the frames.
@@ -46,6 +72,10 @@ class Sink(Closing):
     def lost(self) -> Mapping[str, int]:
         """Results that `emit` has taken and that can no longer arrive, by reason. Called from any thread."""
         return {}
+
+    def shadow(self) -> Mapping[str, Any] | None:
+        """How another bundle compares with the line's, of the sink that has one judge. Called from any thread."""
+        return None
 
     @abstractmethod
     def emit(self, frame: Frame, result: Result) -> None:

@@ -13,6 +13,7 @@ from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame
 from edgead.web.address import read_address, split_names
 from edgead.web.auth import AuthMiddleware
+from edgead.web.bundle_pages import BundlePages
 from edgead.web.notifier import AsyncNotifier
 from edgead.web.pages import Hooks, Pages
 from edgead.web.review_pages import ReviewPages
@@ -49,6 +50,7 @@ class Web(Sink):
         self._review = None if review is None else ReviewFolder(_made(review))
         site = Site(where.token)
         others = [] if self._review is None else ReviewPages(self._review, site).routes()
+        others += BundlePages(lambda: None if self._hooks.bundles is None else self._hooks.bundles()).routes()
         pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, site, fps, others)
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
@@ -58,6 +60,7 @@ class Web(Sink):
         self._pipeline = pipeline
         self._hooks.status = lambda: pipeline.status().to_dict()
         self._hooks.set_threshold = pipeline.set_threshold
+        self._hooks.bundles = lambda: pipeline.bundles
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)

@@ -1,6 +1,7 @@
 // The live page. Two kinds of question to the server, each answered as soon as there is something newer:
 // /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
 
+import { showShadow } from "./bundle.js";
 import { drawHistory } from "./chart.js";
 import "./theme.js";
 
@@ -67,6 +68,7 @@ function show() {
   showHealth();
   showThreshold();
   showAnomalies();
+  showShadow(state.shadow);
 }
 
 /** The severest of the new results is shown, and stays long enough to be read. */
