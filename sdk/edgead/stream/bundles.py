@@ -23,7 +23,7 @@ class StationBundles:
         self._versions, self._shadow = versions, shadow
         self.replace: Callable[[Path, str], None] = lambda path, who: None  # has the line go on with another bundle
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The last changes, what can be done, and the newest disagreements, in plain values."""
         history = self._versions.history()
         possible = ["rollback"] if self._versions.can_roll_back() else []

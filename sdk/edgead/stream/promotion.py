@@ -99,8 +99,8 @@ class Versions(Closing):
         change = Change(what, old, new.digest, who, datetime.now(timezone.utc).isoformat())
         raw = new.path.read_bytes()
         if old:
-            self._keep(old, self.bundle)
-        self._keep(new.digest, new.path)
+            self._store(old, self.bundle)
+        self._store(new.digest, new.path)
         self._append(asdict(change))
         self._take_signatures(new.path)
         write_file(self.bundle, raw)
@@ -143,7 +143,7 @@ class Versions(Closing):
             )
         return path
 
-    def _keep(self, digest: str, path: Path) -> None:
+    def _store(self, digest: str, path: Path) -> None:
         """Have a copy of a bundle, and of its signatures, among the versions."""
         kept = self.folder / f"{digest}.edgead"
         with suppress(BundleError):

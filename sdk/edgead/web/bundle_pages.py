@@ -18,7 +18,7 @@ from edgead.web.site import asked_by, body_of
 class Bundles(Protocol):
     """What is asked of the line; see `edgead.stream.sinks.base.BundleControl`."""
 
-    def told(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, Any]: ...
 
     def picture(self, disagreement: str, kind: str) -> bytes: ...
 
@@ -40,16 +40,16 @@ class BundlePages:
     def routes(self) -> list[Route]:
         """The paths that are answered here."""
         return [
-            Route("/api/bundle", self._told),
+            Route("/api/bundle", self._state),
             Route("/api/bundle/picture", self._picture),
             Route("/api/bundle", self._change, methods=["POST"]),
         ]
 
-    async def _told(self, request: Request) -> Response:
+    async def _state(self, request: Request) -> Response:
         bundles = self._bundles()
         if bundles is None:
             return JSONResponse({"history": [], "possible": [], "disagreements": []})
-        return JSONResponse(await asyncio.to_thread(bundles.told))
+        return JSONResponse(await asyncio.to_thread(bundles.to_dict))
 
     async def _picture(self, request: Request) -> Response:
         bundles, asked = self._bundles(), request.query_params
@@ -73,4 +73,4 @@ class BundlePages:
             await asyncio.to_thread(act, asked_by(request))
         except (ValueError, EdgeadError) as error:  # msgspec's are ValueErrors
             return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse(await asyncio.to_thread(bundles.told))
+        return JSONResponse(await asyncio.to_thread(bundles.to_dict))

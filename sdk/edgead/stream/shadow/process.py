@@ -23,7 +23,7 @@ from edgead import ops
 from edgead.detector import Detector
 from edgead.result import Result
 from edgead.stream.roi import RoiMask, read_roi_masks
-from edgead.stream.shadow.record import Recorder, told
+from edgead.stream.shadow.record import Recorder, figures_of
 from edgead.types import Frame, Region, Timings, Verdict
 
 
@@ -100,7 +100,7 @@ class ShadowJudge:
         mask = None if view is None else view.cells(task.shape, (fusion.height, fusion.width))
         (result,) = self.detector.detect_many([frame], [mask])
         agrees = self.record.add(frame, line, result, task.skipped)
-        return dict(told(self.record.summary, agrees=agrees, verdict=str(result.verdict), score=result.score))
+        return dict(figures_of(self.record.summary, agrees=agrees, verdict=str(result.verdict), score=result.score))
 
     def _read(self, task: Task) -> tuple[Frame, Result]:
         """The frame, and the line's result of it, as far as it is compared and drawn."""
@@ -140,7 +140,7 @@ def main(memory: int) -> None:
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - the engine's, too
             with suppress(OSError):
                 os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
-    _say(told(judge.record.summary))
+    _say(figures_of(judge.record.summary))
     for line in lines:
         _say(judge.judge(msgspec.json.decode(line, type=Task)))
     judge.record.write()

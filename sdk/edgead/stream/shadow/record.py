@@ -128,14 +128,14 @@ class Recorder:
         target = place / name_of(frame)
         if target.exists():
             return
-        told = {"line": line.to_dict(), "shadow": shadow.to_dict()}
+        said = {"line": line.to_dict(), "shadow": shadow.to_dict()}
         draft = place / f".writing-{target.name}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         images = (frame.image, line.overlay(frame.image), shadow.overlay(frame.image))
         for name, image in zip(PICTURES, images, strict=True):
             write_synced(draft / name, _jpeg(image))
-        write_synced(draft / "result.json", json.dumps(told, default=str).encode() + b"\n")
+        write_synced(draft / "result.json", json.dumps(said, default=str).encode() + b"\n")
         draft.rename(target)
         for old in sorted(path for path in place.iterdir() if not path.name.startswith("."))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
@@ -188,7 +188,7 @@ def _spread(values: Any) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99"), found, strict=True)}
 
 
-def told(summary: Summary, **more: Any) -> Mapping[str, Any]:
+def figures_of(summary: Summary, **more: Any) -> Mapping[str, Any]:
     """What a page is told of a comparison."""
     return {
         "line": summary.line[:12],

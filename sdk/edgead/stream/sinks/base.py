@@ -16,7 +16,7 @@ from edgead.types import Frame
 class BundleControl(Protocol):
     """The bundle of the running line, those before it, and the one that is to follow."""
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What there is to know, in plain values: `history`, the newest change last, what is `possible` (promote,
         rollback), and the newest `disagreements` with the shadow."""
         ...
