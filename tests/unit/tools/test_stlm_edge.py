@@ -63,7 +63,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         ({"head": -0.1}, "head must be at least 0"),
         ({"head": math.inf}, "head must be at least 0"),
         ({"head_share": 1.0}, "head_share in"),
-        ({"top": 0}, "top in"),
+        ({"top": 0}, "top must lie in"),
         ({"anomaly_rate": 1.5}, "anomaly_rate in"),
         ({"rate": 0}, "rate and passes must be above 0"),
         ({"rate": math.nan}, "rate and passes must be above 0"),

@@ -20,14 +20,13 @@ each is worth:
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import MapSpec
 from edgead.errors import UsageError
 from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
@@ -37,43 +36,32 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import UNTRAINED, MemoryOptions, add_memory, input_spec, without_students
-from edgead_tools.training.loop import Optimizer, TrainReport
+from edgead_tools.methods.memory import STRIDE, UNTRAINED, add_memory, input_spec, without_students
+from edgead_tools.methods.presets import EdgePreset
+from edgead_tools.training.loop import TrainReport
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
-STRIDE = 8  # pixels a cell of the fused map
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AstMfrEdge(MemoryOptions):
+class AstMfrEdge(EdgePreset):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "ast_mfr"
-    preset: ClassVar[str] = "edge"
-    size: ClassVar[int] = 256
-    distils: ClassVar[bool] = False
-    segments: ClassVar[bool] = False
     weights: ClassVar[tuple[str, ...]] = ("efficientnet-lite0",)
 
     width: int = 64  # channels of the student at 1/8; at 1/16 it has twice as many
     mask_rate: float = 0.3  # share of cells masked in training
-    rate: float = 2e-3
     batch: int = 8
-    passes: float = 30.0  # over the images that a time budget may be spent on: few images are soon learned by heart
-    flips: bool = False  # whether a mirrored part is a good part
-    rotation: float = 2.0  # degrees a good part may be turned by
-    top: float = 0.01  # share of the map's cells whose mean is the score
+    passes: float = 30.0  # over the images that a time budget may be spent on
 
     def __post_init__(self) -> None:
-        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
+        EdgePreset.__post_init__(self)  # slots: the class that super() knows is another
         if self.width < 8 or self.batch < 2:
             raise UsageError("width must be at least 8 and batch at least 2")
-        if not (0 <= self.mask_rate < 1 and 0 < self.top <= 1):
-            raise UsageError("mask_rate must lie in [0, 1) and top in (0, 1]")
-        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 <= self.rotation <= 180):
-            raise UsageError("rate and passes must be above 0 and rotation in 0..180 degrees")
+        if not 0 <= self.mask_rate < 1:
+            raise UsageError("mask_rate must lie in [0, 1)")
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
@@ -82,7 +70,8 @@ class AstMfrEdge(MemoryOptions):
         if not run.trains:
             return without_students(trunk, images, run, self, source, self.top)
         good = lite_batches(images, run.device)
-        fusion = self._fusion(*(side // STRIDE for side in images.size))
+        maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))
+        fusion = self.fused(maps, *(side // STRIDE for side in images.size))
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
@@ -106,11 +95,5 @@ class AstMfrEdge(MemoryOptions):
             batch = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
             return pair.losses(lite_tensor(np.stack(batch), run.device))
 
-        run = dataclasses.replace(run, most=math.ceil(self.passes * count / self.batch))
-        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
-        return teach(pair, step, optimizer, run, steps_per_epoch=count / self.batch)
-
-    def _fusion(self, height: int, width: int) -> FusionSpec:
-        maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))
-        score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        return FusionSpec(maps=maps, height=height, width=width, score=score)
+        steps = count / self.batch
+        return teach(pair, step, self.optimizer, self.limited(run, steps), steps_per_epoch=steps)

@@ -26,6 +26,7 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
+from edgead_tools.methods.presets import PaperPreset
 from edgead_tools.training.loop import Optimizer, Step, TrainReport, fit
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
@@ -36,15 +37,10 @@ SIGMA = math.sqrt(4**2 + (5**2 - 1) / 12)  # pixels: a Gaussian's variance and t
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AstMfrPaper:
+class AstMfrPaper(PaperPreset):
     """The published model's hyper-parameters."""
 
     name: ClassVar[str] = "ast_mfr"
-    preset: ClassVar[str] = "paper"
-    size: ClassVar[int] = 256
-    distils: ClassVar[bool] = False
-    memory: ClassVar[int] = 0
-    segments: ClassVar[bool] = False
 
     mask_rate: float = 0.3  # share of cells masked in training; 0.5 is as good in the paper
     rate: float = 1e-3

@@ -15,7 +15,6 @@ Against the published model (BMVC 2024):
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import msgspec
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import MapSpec
 from edgead.errors import UsageError
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
 from edgead_tools.backbones.weights import find, load_state
@@ -42,44 +41,32 @@ from edgead_tools.methods.csad.shared import (
     weights_of,
 )
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import Joined, MemoryOptions, add_memory, input_spec, read_maps, without_students
-from edgead_tools.training.loop import Optimizer, TrainReport, fit
+from edgead_tools.methods.memory import STRIDE, Joined, add_memory, input_spec, read_maps, without_students
+from edgead_tools.methods.presets import EdgePreset
+from edgead_tools.training.loop import TrainReport, fit
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
-STRIDE = 8  # pixels a cell of the fused map
 CELL = 2  # pixels a cell of the labels
 WIDTHS = (24, 64, 64)  # of the segmentation head
 DILATIONS = (6, 12)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CsadEdge(MemoryOptions):
+class CsadEdge(EdgePreset):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "csad"
-    preset: ClassVar[str] = "edge"
-    size: ClassVar[int] = 256
-    distils: ClassVar[bool] = False
     segments: ClassVar[bool] = True
 
     width: int = 96  # channels of the students
     batch: int = 4  # of the segmentation, labeled and unlabeled images each; the students have twice as many
-    rate: float = 2e-3
-    passes: float = 40.0  # over the images that a time budget may be spent on by the students
-    flips: bool = False  # whether a mirrored part is a good part
-    rotation: float = 2.0  # degrees a good part may be turned by
-    top: float = 0.01  # share of the map's cells whose mean is the structural score
     masks: MaskSource = "foreground"  # what components are found in
 
     def __post_init__(self) -> None:
-        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
+        EdgePreset.__post_init__(self)  # slots: the class that super() knows is another
         if self.width < 8 or self.batch < 1:
             raise UsageError("width must be at least 8 and batch at least 1")
-        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 < self.top <= 1):
-            raise UsageError("rate and passes must be above 0 and top in (0, 1]")
-        if not 0 <= self.rotation <= 180:
-            raise UsageError("rotation must lie in 0..180 degrees")
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -127,12 +114,11 @@ class CsadEdge(MemoryOptions):
             other = [jitter(one, random) for one in original]
             return students.losses(*(lite_tensor(np.stack(side), run.device) for side in (original, other)))
 
-        run = dataclasses.replace(run, most=math.ceil(self.passes * count / batch))
+        run = self.limited(run, count / batch)
         parts = {"local": students.local, "global": students.wide}
-        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
         for part in parts.values():
             part.train()
-        report = fit(parts, step, optimizer, run, stage="students", steps_per_epoch=count / batch)
+        report = fit(parts, step, self.optimizer, run, stage="students", steps_per_epoch=count / batch)
         students.eval()
         return report
 
@@ -152,7 +138,6 @@ class CsadEdge(MemoryOptions):
         """The structural branch: the students' maps and the memory's."""
         height, width = (side // STRIDE for side in images.size)
         maps = (MapSpec(name="local", weight=0.5), MapSpec(name="global", weight=0.5))
-        score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        own = FusionSpec(maps=maps, height=height, width=width, score=score)
+        own = self.fused(maps, height, width)
         found = read_maps(network.student_maps, lite_batches(images, run.device)()) if self.memory else {}
         return add_memory(network, trunk, own, found, images, run, self)

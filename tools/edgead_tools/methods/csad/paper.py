@@ -51,6 +51,7 @@ from edgead_tools.methods.csad.shared import (
     teach_segmentation,
     weights_of,
 )
+from edgead_tools.methods.presets import PaperPreset
 from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
@@ -64,14 +65,10 @@ FLAT = 1e-6  # between the quantiles: such a map is left as it is
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CsadPaper:
+class CsadPaper(PaperPreset):
     """The published model's hyper-parameters."""
 
     name: ClassVar[str] = "csad"
-    preset: ClassVar[str] = "paper"
-    size: ClassVar[int] = 256
-    distils: ClassVar[bool] = False
-    memory: ClassVar[int] = 0
     segments: ClassVar[bool] = True
 
     batch: int = 2  # of the students; the segmentation has twice as many, labeled and unlabeled each

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import UsageError, nearest
 from edgead.ops import resize
 from edgead_calibration.conformal import assign_folds
@@ -44,17 +44,17 @@ from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import UNTRAINED, MemoryOptions, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import STRIDE, UNTRAINED, add_memory, input_spec, without_students
+from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
-from edgead_tools.training.loop import Optimizer, Step, TrainReport, fit
+from edgead_tools.training.loop import Step, TrainReport, fit
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 FAMILY = "efficientnet-"  # before a variant's name in that of its weights
-STRIDE = 8  # pixels a cell of the fused map
 SEEN = (
     -1.0,
     3.0,
@@ -63,41 +63,29 @@ KINDS: tuple[Kind, ...] = ("perlin", "crack", "blob")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StlmEdge(MemoryOptions):
+class StlmEdge(EdgePreset):
     """The edge form's hyper-parameters."""
 
     name: ClassVar[str] = "stlm"
-    preset: ClassVar[str] = "edge"
-    size: ClassVar[int] = 256
     distils: ClassVar[bool] = True
-    segments: ClassVar[bool] = False
 
     trunk: Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"] = "efficientnet-lite0"
     teacher: str = ""  # weights of the backbone whose features are learned; the trunk itself where empty
     width: int = 128  # channels of the streams
     code: int = 64  # channels of its narrowest place
     batch: int = 8
-    rate: float = 2e-3
-    passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learned by heart
     anomaly_rate: float = 0.5  # share of training images with a pseudo-anomaly
-    flips: bool = False  # whether a mirrored part is a good part
-    rotation: float = 2.0  # degrees a good part may be turned by
     head: float = 0.5  # weight of the head's map where images are many (`trust`); 0 trains none
     head_share: float = 0.2  # share of the training that is spent on the head
-    top: float = 0.01  # share of the map's cells whose mean is the score
 
     def __post_init__(self) -> None:
-        MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
+        EdgePreset.__post_init__(self)  # slots: the class that super() knows is another
         if self._has_teacher and self.teacher not in TEACHERS:
             raise UsageError(f"no teacher is called '{self.teacher}': {nearest(self.teacher, TEACHERS)}")
         if self.width < 8 or self.code < 1 or self.batch < 2:
             raise UsageError("width must be at least 8, code at least 1 and batch at least 2")
-        if not (
-            0 <= self.head < math.inf and 0 < self.head_share < 1 and 0 < self.top <= 1 and 0 <= self.anomaly_rate <= 1
-        ):
-            raise UsageError("head must be at least 0, head_share in (0, 1), top in (0, 1], anomaly_rate in [0, 1]")
-        if not (0 < self.rate < math.inf and 0 < self.passes < math.inf and 0 <= self.rotation <= 180):
-            raise UsageError("rate and passes must be above 0 and rotation in 0..180 degrees")
+        if not (0 <= self.head < math.inf and 0 < self.head_share < 1 and 0 <= self.anomaly_rate <= 1):
+            raise UsageError("head must be at least 0, head_share in (0, 1) and anomaly_rate in [0, 1]")
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -139,7 +127,7 @@ class StlmEdge(MemoryOptions):
             teacher = load_teacher(self.teacher, load_state(sources[1]), good, channels, run.device)
         streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
         streams = streams.to(run.device).eval()
-        run = dataclasses.replace(run, most=math.ceil(self.passes * len(images.train) / self.batch))
+        run = self.limited(run, len(images.train) / self.batch)
         first, second = run.split(1 - self.head_share) if self.head else (run, None)
         reports = [self._teach_streams(streams, teacher, images, first)]
         network, maps = _with_statistics(streams, good, assign_folds(images.count))
@@ -223,10 +211,9 @@ class StlmEdge(MemoryOptions):
         return self._fit("head", {"head": head}, step, len(images.train), run)
 
     def _fit(self, stage: str, parts: dict[str, nn.Module], step: Step, images: int, run: Run) -> TrainReport:
-        optimizer = Optimizer(rate=self.rate, kind="adam", betas=(0.9, 0.99), weight_decay=0.0)
         for part in parts.values():
             part.train()
-        report = fit(parts, step, optimizer, run, stage=stage, steps_per_epoch=images / self.batch)
+        report = fit(parts, step, self.optimizer, run, stage=stage, steps_per_epoch=images / self.batch)
         for part in parts.values():
             part.eval()
         return report
@@ -250,8 +237,7 @@ class StlmEdge(MemoryOptions):
         if "head" in maps:
             mean, deviation = _mean_and_deviation(maps["head"])
             specs.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
-        score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        return FusionSpec(maps=tuple(specs), height=height, width=width, score=score)
+        return self.fused(specs, height, width)
 
 
 def load_trunk(name: str, state: Mapping[str, Tensor]) -> EfficientNetLite:

@@ -30,6 +30,7 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.anomalies import Anomalies, default_textures
 from edgead_tools.data.augment import turn
 from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.presets import PaperPreset
 from edgead_tools.methods.stlm.feature_aggregation import FeatureAggregation
 from edgead_tools.methods.stlm.sam_streams import SamStreams, cells
 from edgead_tools.training.loop import Optimizer, TrainReport, fit
@@ -43,15 +44,11 @@ TURNS = {"none": (False, 0.0), "slight": (False, 5.0), "rotation": (True, 5.0)} 
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StlmPaper:
+class StlmPaper(PaperPreset):
     """The published model's hyper-parameters."""
 
     name: ClassVar[str] = "stlm"
-    preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 1024
-    distils: ClassVar[bool] = False
-    memory: ClassVar[int] = 0
-    segments: ClassVar[bool] = False
 
     teacher: Literal["mobile-sam", "sam-vit-h"] = "mobile-sam"
     encoders: Literal["mobile-sam", "random"] = "mobile-sam"  # the weights they start with
