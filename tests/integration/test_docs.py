@@ -149,6 +149,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     api = (tmp_path / "site/api/index.html").read_text(encoding="utf-8")
     missing = [name for name in importlib.import_module("edgead").__all__ if f'id="edgead.{name}"' not in api]
     assert missing == []
+    pages = {page: page.read_text(encoding="utf-8") for page in (tmp_path / "site").rglob("*.html")}
+    outside = re.compile(
+        r'<(?:script|img|iframe)[^>]* src="?(?:https?:)?//|<link[^>]*(?:stylesheet|icon)[^>]*//|mermaid'
+    )
+    assert {
+        page.name for page, text in pages.items() if outside.search(text)
+    } == set()  # it loads nothing from elsewhere
 
 
 def test_the_notebook_runs(station: Path, monkeypatch: pytest.MonkeyPatch) -> None:
