@@ -25,6 +25,7 @@ from edgead.config.fields import (
     option,
 )
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
+from edgead.config.recipe import Recipe
 from edgead.errors import UsageError
 
 
@@ -141,6 +142,14 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
             hint="controllers are a list like '- modbus:502'",
         ),
     ] = msgspec.field(default_factory=list)
+    recipes: Annotated[
+        dict[int, Recipe],
+        option(
+            "What is judged otherwise, by the controller's number.",
+            flag="-",
+            hint="recipes are numbers with what is other than the station's, such as '2: {bundle: cap.edgead}'",
+        ),
+    ] = msgspec.field(default_factory=dict)
     plc_ack: Annotated[bool, option("The controller acknowledges each result.", flag="--plc-ack/--no-plc-ack")] = True
     ack_within: Annotated[
         Window, option("A result not acknowledged after so long is a fault; 0: never.", metavar="MS")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from edgead.stream.capture import Camera
 from edgead.stream.plc.controller import PlcOutput
 from edgead.stream.plc.outputs import open_plc
 from edgead.stream.promotion import Versions
+from edgead.stream.recipes import OpenRecipe, open_recipes
 from edgead.stream.roi import read_roi_masks
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
@@ -46,6 +47,7 @@ class PipelineResources:
     sinks: Sequence[Sink]
     triggers: Sequence[TriggerSource]
     plcs: Sequence[PlcOutput]
+    recipes: Mapping[int, OpenRecipe]
     audit: AuditLog
     bundles: StationBundles
 
@@ -63,6 +65,7 @@ def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources
     cameras = open_cameras(specs, policy=config.policy, bits=bits, timeout=config.timeout, give_up=config.give_up)
     stack.callback(close_cameras, cameras)
     cameras = [replace(camera, roi_mask=mask) for camera, mask in zip(cameras, masks, strict=True)]
+    recipes = open_recipes(config, [name for name, _ in named(specs)], detector, stack)
     sinks = _open_sinks(config, cameras, stack)
     if config.shadow:
         sinks.append(_open_shadow(config, cameras, detector))
@@ -73,7 +76,7 @@ def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources
     plcs = [_opened(stack, open_plc(spec)) for spec in config.plc]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return PipelineResources(cameras, detector, sinks, triggers, plcs, audit, bundles)
+    return PipelineResources(cameras, detector, sinks, triggers, plcs, recipes, audit, bundles)
 
 
 def _opened(stack: ExitStack, one: Opened) -> Opened:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,6 +85,8 @@ class CaptureThread:
         self._lost_at = 0.0  # time.monotonic(); 0 while it is not
         self._reading_since = 0.0  # time.monotonic(); 0 while no read is under way
         self._openings = 0  # of the source after the first
+        self._settings: Mapping[str, str] = {}  # of the recipe that is in force
+        self._unset = False  # whether they are yet to be set
         self._turn = 0  # which thread has the camera
         self._next_index = 0  # of a frame: the numbers of a source that is opened again go on where they were
         self._thread = self._make_thread()
@@ -159,6 +161,7 @@ class CaptureThread:
         try:
             frames, first = iter(source), self._next_index
             while not self._over(turn):  # it may have been told to stop while the source was being opened
+                self._set(source)
                 frame = self._read(frames, turn)
                 if frame is None or self._over(turn):
                     return
@@ -178,9 +181,23 @@ class CaptureThread:
             assert self.camera.reopen is not None  # else the loss would have ended the thread
             source = self.camera.reopen()
             self._openings += 1
+            self._unset = bool(self._settings)
             with self._lock:
                 self._source = source
         return source
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set the camera before its next frame is read, and again whenever it is opened; from any thread."""
+        with self._lock:
+            self._settings, self._unset = settings, True
+
+    def _set(self, source: Source) -> None:
+        """Apply what is yet to be set, by the thread that reads."""
+        with self._lock:
+            unset, self._unset = self._unset, False
+        apply = getattr(source, "configure", None)
+        if unset and apply is not None:
+            apply(self._settings)
 
     def _read(self, frames: Iterator[Frame], turn: int) -> Frame | None:
         """The next frame, or None at the end; for how long it has been waited for is there for `check`."""
@@ -285,6 +302,12 @@ class FrameGrabber(Closing):
         for capture in self.captures:
             capture.check()
         return self._queue.take(most, self._tick)
+
+    def configure(self, settings: Mapping[str, Mapping[str, str]]) -> None:
+        """Set cameras, by name, before their next frames."""
+        for capture in self.captures:
+            if wanted := settings.get(capture.camera.name):
+                capture.configure(wanted)
 
     @property
     def over(self) -> bool:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from edgead.closing import Closing
 from edgead.config import StationConfig, load_station
 from edgead.config.loader import validated
 from edgead.detector import Detector
 from edgead.errors import UsageError
-from edgead.percentiles import percentiles
 from edgead.result import Result
 from edgead.stream.aggregation import Aggregator
 from edgead.stream.assembly import open_resources
@@ -29,13 +29,15 @@ from edgead.stream.capture import WAIT_S, Camera, FrameGrabber
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
 from edgead.stream.pipeline_settings import DEFAULTS, PipelineSettings, settings_of
+from edgead.stream.pipeline_status import counted
 from edgead.stream.plc.controller import PlcOutput
 from edgead.stream.plc.line import TriggeredLine
 from edgead.stream.plc.monitor import TURN_S
+from edgead.stream.recipes import OpenRecipe, RecipeInference, RecipeSwitch
 from edgead.stream.sink_worker import TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
-from edgead.stream.status import Meter, PipelineStatus, rate
+from edgead.stream.status import Meter, PipelineStatus
 from edgead.stream.trigger.base import Ticket, TriggerSource
 from edgead.types import Frame, Verdict
 
@@ -59,13 +61,14 @@ class Pipeline(Closing):
         audit: AuditLog | None = None,
         triggers: Sequence[TriggerSource] = (),
         plcs: Sequence[PlcOutput] = (),
+        recipes: Mapping[int, OpenRecipe] = MappingProxyType({}),
     ) -> None:
         """Make a line that is yet to run; each sink is attached to it before the first frame.
 
         `on_result` is called with each result, in the thread that judges, or in one that answers triggers; `on_alive`
         in the first several times a second, as long as frames are judged or every camera is known to have none.
         `audit` is told of every change of what the line does. `triggers` and `plcs` are the line's own to close; they,
-        and `fire`, need `settings.parts`.
+        and `fire`, need `settings.parts`. With `recipes` each part is judged by that of its number.
         """
         self._settings = settings
         self._on_result = on_result
@@ -73,8 +76,9 @@ class Pipeline(Closing):
         self._sinks = sinks
         self._cameras = cameras
         self._meters = [Meter() for _ in cameras]
-        checks = [HealthCheck(settings.frozen) for _ in cameras] if settings.health else []
-        self._inference = InferenceWorker(detector, checks, [camera.roi_mask for camera in cameras], audit)
+        self._worker = InferenceWorker(detector, self._checks(), [camera.roi_mask for camera in cameras], audit)
+        self._recipes = RecipeInference(recipes, self._recipe, self._checks, audit) if recipes else None
+        self._switch = RecipeSwitch(recipes, audit or AuditLog(), lambda settings: self._grabber.configure(settings))
         rule = settings.aggregation
         self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
         self._parts = self._triggered_line(triggers, plcs) if settings.parts is not None else None
@@ -118,6 +122,7 @@ class Pipeline(Closing):
                 audit=opened.audit,
                 triggers=opened.triggers,
                 plcs=opened.plcs,
+                recipes=opened.recipes,
             )
             pipeline.bundles, opened.bundles.replace = opened.bundles, pipeline.replace_bundle
             pipeline._owned = stack.pop_all()
@@ -133,7 +138,9 @@ class Pipeline(Closing):
         self._started = time.monotonic()
         with ExitStack() as stack:
             stack.callback(self.close)
-            stack.callback(self._inference.close)
+            stack.callback(self._worker.close)
+            if self._recipes is not None:
+                stack.callback(self._recipes.close)
             if self._parts is not None:
                 stack.callback(self._parts.close)
             stack.callback(self._end)
@@ -196,7 +203,19 @@ class Pipeline(Closing):
             lambda number, frame, result: self._deliver(number, frame, self._in_time(result)),
             lambda: not all(capture.connected for capture in self._grabber.captures),
             lambda: any(self._inference.drift.drifts()),
+            self._switch,
         )
+
+    @property
+    def _inference(self) -> InferenceWorker:
+        """What judges new parts."""
+        return self._worker if self._recipes is None else self._recipes.worker
+
+    def _recipe(self) -> int:
+        return 0 if self._parts is None else self._parts.recipe
+
+    def _checks(self) -> list[HealthCheck]:
+        return [HealthCheck(self._settings.frozen) for _ in self._cameras] if self._settings.health else []
 
     def _open_sinks(self) -> None:
         names: dict[str, int] = {}
@@ -219,7 +238,7 @@ class Pipeline(Closing):
                 return True
             if self._parts is not None:
                 self._parts.judging([frame for _, frame in taken])
-            for (number, frame), result in zip(taken, self._inference.predict(taken), strict=True):
+            for (number, frame), result in zip(taken, (self._recipes or self._worker).predict(taken), strict=True):
                 self._count(number, frame, result)
             for worker in self._sink_workers:
                 if worker.fatal is not None:
@@ -292,45 +311,28 @@ class Pipeline(Closing):
 
     def status(self) -> PipelineStatus:
         """How the line is doing now; cheap enough to be asked several times a second."""
-        uptime = time.monotonic() - self._started
         names = [camera.name for camera in self._cameras]
-        read = dict(zip(names, (meter.read() for meter in self._meters), strict=True))
-        drifts = dict(zip(names, self._inference.drift.drifts(), strict=True))
-        cameras = {
-            name: replace(
-                capture.status(),
-                frames=read[name].frames,
-                fps=rate(read[name].samples, uptime),
-                judged_share=read[name].judged_share,
-                drift=drifts[name],
-            )
-            for name, capture in zip(names, self._grabber.captures, strict=True)
-        }
-        samples = [sample for one in read.values() for sample in one.samples]
-        detector = self._inference.detector
-        return PipelineStatus(
-            cameras=cameras,
-            counts={name: one.verdicts for name, one in read.items()},
-            verdicts={kind.value: sum(one.verdicts.get(kind.value, 0) for one in read.values()) for kind in Verdict},
-            late=sum(one.late for one in read.values()),
-            frames=sum(camera.frames for camera in cameras.values()),
-            dropped=sum(camera.dropped for camera in cameras.values()),
-            unreadable=sum(camera.unreadable for camera in cameras.values()),
-            reconnects=sum(camera.reconnects for camera in cameras.values()),
-            unwritten={worker.name: worker.unwritten for worker in self._sink_workers},
-            lost={worker.name: worker.lost() for worker in self._sink_workers},
-            fps=rate(samples, uptime),
-            age_ms=percentiles(sample.age for sample in samples if sample.age),
-            latency_ms=percentiles(sample.latency for sample in samples),
+        worker, parts = self._inference, self._parts
+        detector = worker.detector
+        counts = counted(
+            {name: capture.status() for name, capture in zip(names, self._grabber.captures, strict=True)},
+            {name: meter.read() for name, meter in zip(names, self._meters, strict=True)},
+            worker.drift.drifts(),
+            time.monotonic() - self._started,
+        )
+        return replace(
+            counts,
+            unwritten={sink.name: sink.unwritten for sink in self._sink_workers},
+            lost={sink.name: sink.lost() for sink in self._sink_workers},
             engine=detector.engine.name,
             precision=detector.engine.precision,
             model=detector.bundle.manifest.name,
             digest=detector.model,
             threshold=detector.rules.threshold,
-            fault=self._inference.fault,
-            triggers=None if self._parts is None else self._parts.counts(),
-            trigger_troubles=[] if self._parts is None else self._parts.silent_sources(),
-            uptime=uptime,
+            fault=worker.fault,
+            triggers=None if parts is None else parts.counts(),
+            trigger_troubles=[] if parts is None else parts.silent_sources(),
+            handshake=None if parts is None else parts.handshake(),
             shadow=next((told for sink in self._sinks if (told := sink.shadow()) is not None), None),
         )
 

@@ -51,6 +51,6 @@ def part_settings_of(config: StationConfig) -> PartSettings:
     window = TriggerWindow(frames, delay / 1e3, length / 1e3, before / 1e3)
     return PartSettings(
         TriggerSettings(window, config.answer_within / 1e3, config.vote_rule),
-        HandshakeSettings(config.plc_ack, config.ack_within / 1e3, config.heartbeat / 1e3),
+        HandshakeSettings(config.plc_ack, config.ack_within / 1e3, config.heartbeat / 1e3, tuple(config.recipes)),
         config.drift_stops,
     )

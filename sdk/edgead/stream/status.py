@@ -74,6 +74,7 @@ class PipelineStatus:
     fault: str = ""  # why the last change of the bundle failed
     triggers: TriggerCounts | None = None  # None: the line has none
     trigger_troubles: list[str] = field(default_factory=list)  # why triggers cannot come, in words
+    handshake: dict[str, Any] | None = None  # lamps and the last parts of a line with triggers
     uptime: float = 0.0  # seconds
     shadow: Mapping[str, Any] | None = None  # how a shadow compares, where there is one
 

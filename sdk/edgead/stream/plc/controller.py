@@ -93,10 +93,12 @@ class PlcController(Closing):
         settings: HandshakeSettings,
         fire: Callable[[str, str], Ticket],
         causes: Callable[[], frozenset[Fault]],
+        on_recipe: Callable[[int, int, str], None] = lambda old, new, who: None,
     ) -> None:
         """`fire` is called with the source and the part's id where the controller raised Trigger; `causes` says which
-        faults hold now."""
+        faults hold now; `on_recipe` is told of another recipe: the old number, the new one, and who asked."""
         self._outputs, self._settings, self._fire, self._causes = outputs, settings, fire, causes
+        self._on_recipe = on_recipe
         recipe = min(settings.recipes, default=0)
         self._state = Handshake(recipe=recipe)
         self._beats = 0
@@ -142,7 +144,7 @@ class PlcController(Closing):
             )
             self._change(state)
         if state.recipe != before.recipe:
-            _log.warning("recipe %d instead of %d, by %s", state.recipe, before.recipe, source)
+            self._on_recipe(before.recipe, state.recipe, source)
         if fire:
             with suppress(EdgeadError):  # a part's id that cannot be one: it was looked at already
                 self._fire(source, inputs.part)
@@ -195,7 +197,7 @@ class PlcController(Closing):
             before = self._state.recipe
             self._change(replace(self._state, recipe=recipe))
         if recipe != before:
-            _log.warning("recipe %d instead of %d, by %s", recipe, before, who)
+            self._on_recipe(before, recipe, who)
         return True
 
     def _watch(self) -> None:

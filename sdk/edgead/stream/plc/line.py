@@ -39,13 +39,15 @@ class TriggeredLine(Closing):
         deliver: Callable[[int, Frame, Result], Result],
         lost: Callable[[], bool],
         drifting: Callable[[], bool],
+        on_recipe: Callable[[int, int, str], None] = lambda old, new, who: None,
     ) -> None:
         """`invalid` gives the result of a frame that cannot be judged; `deliver` takes each answer with its camera's
-        number and gives it as it goes out; `lost` says whether a camera is, `drifting` whether scores drift."""
+        number and gives it as it goes out; `lost` says whether a camera is, `drifting` whether scores drift;
+        `on_recipe` is told of another recipe: the old number, the new one, and who asked."""
         self._deliver = deliver
         due = settings.trigger.answer_within
         self._monitor = JudgingMonitor(due, lost, lambda: settings.drift_stops and drifting())
-        self._controller = PlcController(outputs, settings.handshake, self.fire, self._monitor.causes)
+        self._controller = PlcController(outputs, settings.handshake, self.fire, self._monitor.causes, on_recipe)
         self.queue = TriggeredQueue(
             sources,
             cameras,
@@ -77,6 +79,11 @@ class TriggeredLine(Closing):
         result = self._deliver(*answer)
         self._controller.answered(result, result.recipe)
         ticket.answer.set_result(result)
+
+    @property
+    def recipe(self) -> int:
+        """The recipe for the parts from now on; 0 where there are none."""
+        return self._controller.recipe
 
     def select_recipe(self, number: int, who: str) -> bool:
         """Judge parts from now on with a recipe; false where its number is unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import cv2
@@ -16,7 +16,7 @@ from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
 from edgead.stream.sources.clock import BacklogClock, FrameClock, RequestClock, Stamp, StampClock
 from edgead.stream.sources.mjpeg import MjpegCapture, PartClock, open_http
-from edgead.stream.sources.settings import apply_settings, parse_settings
+from edgead.stream.sources.settings import Settable, apply_settings, parse_settings
 from edgead.stream.sources.snapshots import SnapshotCapture
 from edgead.stream.sources.verified import ffmpeg_verifies, verification
 from edgead.types import Frame, ImageU8
@@ -124,6 +124,13 @@ class LiveSource(Closing):
         if not self._released:
             self._released = True
             self._capture.release()
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set the device anew, by the thread that reads: `settings` as `parse_settings` gives them."""
+        if isinstance(self._capture, Settable):
+            apply_settings(self._capture, settings, self._name)
+        else:
+            _log.warning("%s is no camera that can be set: its settings stay", self._name)
 
     def close(self) -> None:
         """Release the device; a thread that waits for a frame is woken and does it. Calling it again does nothing."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
 import cv2
@@ -22,6 +22,7 @@ from edgead.errors import UsageError, nearest
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Settable(Protocol):
     """What is used of cv2.VideoCapture to set a camera."""
 

@@ -1,0 +1,149 @@
+"""Judges each part by the recipe of its number. All recipes are open from the start, so a change costs no time.
+
+A frame carries the recipe that was in force when its trigger came: no part is judged with a mixture, however many are
+on their way when the number changes. Recipes whose networks are the same share one engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from edgead import ops
+from edgead.bundle import Bundle
+from edgead.config import StationConfig
+from edgead.config.recipe import LAST, Recipe
+from edgead.detector import Detector
+from edgead.errors import UsageError
+from edgead.result import Result
+from edgead.stream.audit import AuditLog
+from edgead.stream.health import HealthCheck
+from edgead.stream.inference import InferenceWorker
+from edgead.stream.roi import RoiMask, read_roi_masks
+from edgead.stream.sources.settings import parse_settings
+from edgead.types import Frame
+
+Settings = Mapping[str, Mapping[str, str]]  # camera's name -> its settings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecipe:
+    """A recipe with its detector open."""
+
+    detector: Detector
+    roi_masks: Sequence[RoiMask | None]
+    settings: Settings
+
+
+def open_recipes(
+    config: StationConfig, cameras: Sequence[str], base: Detector, stack: ExitStack
+) -> dict[int, OpenRecipe]:
+    """Every recipe of a station, with its bundle open; `stack` closes them. `base` is the station's own detector.
+
+    Raises UsageError for a recipe that cannot be used, BundleError or EngineError.
+    """
+    if config.recipes and not (config.trigger or config.plc):
+        raise UsageError("recipes are for lines with a trigger or a plc: each part is judged by its own")
+    engines: dict[bytes, Detector] = {network_key(base.bundle): base}
+    opened: dict[int, OpenRecipe] = {}
+    for number, recipe in config.recipes.items():
+        if not 1 <= number <= LAST:
+            raise UsageError(f"a recipe's number is from 1 to {LAST}, not {number}")
+        bundle = base.bundle if recipe.bundle is None else Bundle.open(recipe.bundle, trust=base.bundle.trust)
+        if bundle.manifest.input.bits != base.bundle.manifest.input.bits:
+            raise UsageError(
+                f"recipe {number} is for pictures of {bundle.manifest.input.bits} bits and the station's bundle for "
+                f"{base.bundle.manifest.input.bits}: the cameras give one of them"
+            )
+        key = network_key(bundle)
+        if key in engines:
+            detector = Detector(bundle, engine=engines[key].engine)
+        else:
+            engines[key] = detector = Detector(
+                bundle, engine=config.engine, precision=config.precision, threads=config.threads
+            )
+            stack.callback(detector.close)
+        detector.rules = _rules(recipe, base.rules)
+        opened[number] = OpenRecipe(detector, _roi_masks(recipe, config, cameras), _settings(recipe, cameras, number))
+    return opened
+
+
+def network_key(bundle: Bundle) -> bytes:
+    """What of a bundle an engine depends on: its networks, their input and what becomes of their maps."""
+    manifest = bundle.manifest
+    names = [*(one.member for one in manifest.artifacts), *manifest.fusion.members]
+    networks = {name: manifest.members[name].sha256 for name in names}
+    relevant = {"input": manifest.input, "fusion": manifest.fusion, "networks": networks}
+    return msgspec.json.encode(relevant, order="deterministic")
+
+
+def _rules(recipe: Recipe, base: ops.Rules) -> ops.Rules:
+    said = {name: getattr(recipe, name) for name in ("threshold", "review", "min_area")}
+    return replace(base, **{name: value for name, value in said.items() if value is not None})
+
+
+def _roi_masks(recipe: Recipe, config: StationConfig, cameras: Sequence[str]) -> Sequence[RoiMask | None]:
+    judge = config.judge if recipe.judge is None else recipe.judge
+    ignore = config.ignore if recipe.ignore is None else recipe.ignore
+    return read_roi_masks(judge, ignore, cameras)
+
+
+def _settings(recipe: Recipe, cameras: Sequence[str], number: int) -> Settings:
+    for camera in recipe.settings:
+        if camera not in cameras:
+            raise UsageError(f"recipe {number} sets the camera '{camera}', which there is not")
+    return {camera: parse_settings(text) for camera, text in recipe.settings.items()}
+
+
+class RecipeSwitch:
+    """Takes note of a change of the recipe: in the audit log, and at the cameras."""
+
+    def __init__(
+        self, recipes: Mapping[int, OpenRecipe], audit: AuditLog, configure: Callable[[Settings], None]
+    ) -> None:
+        self._recipes, self._audit, self._configure = recipes, audit, configure
+
+    def __call__(self, old: int, new: int, who: str) -> None:
+        """The recipe for new parts is `new` now."""
+        self._audit.changed("recipe", old, new, who, persisted=False)
+        if new in self._recipes:
+            self._configure(self._recipes[new].settings)
+
+
+class RecipeInference:
+    """An `InferenceWorker` for each recipe. `predict` is called by one thread, the others from any."""
+
+    def __init__(
+        self,
+        recipes: Mapping[int, OpenRecipe],
+        active: Callable[[], int],
+        checks: Callable[[], Sequence[HealthCheck]],
+        audit: AuditLog | None = None,
+    ) -> None:
+        """`active` gives the number of the recipe for new parts, `checks` new checks of the cameras' health."""
+        self._workers = {
+            number: InferenceWorker(one.detector, checks(), one.roi_masks, audit) for number, one in recipes.items()
+        }
+        self._active = active
+
+    @property
+    def worker(self) -> InferenceWorker:
+        """That of the recipe for new parts."""
+        return self._workers[self._active()]
+
+    def predict(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+        """One result for each (camera's number, frame), in order, each by the recipe of its frame."""
+        found: dict[int, Result] = {}
+        for number in dict.fromkeys(frame.recipe for _, frame in taken):
+            places = [at for at, (_, frame) in enumerate(taken) if frame.recipe == number]
+            results = self._workers[number].predict([taken[at] for at in places])
+            found |= dict(zip(places, results, strict=True))
+        return [replace(found[at], recipe=frame.recipe) for at, (_, frame) in enumerate(taken)]
+
+    def close(self) -> None:
+        """Release what replaced a recipe's detector; those that were given stay their opener's."""
+        for worker in self._workers.values():
+            worker.close()
