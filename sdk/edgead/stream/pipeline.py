@@ -77,7 +77,7 @@ class Pipeline(Closing):
         self._cameras = cameras
         self._meters = [Meter() for _ in cameras]
         self._worker = InferenceWorker(detector, self._checks(), [camera.roi_mask for camera in cameras], audit)
-        self._recipes = RecipeInference(recipes, self._recipe, self._checks, audit) if recipes else None
+        self._recipes = RecipeInference(recipes, lambda: self._parts, self._checks, audit) if recipes else None
         self._switch = RecipeSwitch(recipes, audit or AuditLog(), lambda settings: self._grabber.configure(settings))
         rule = settings.aggregation
         self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
@@ -210,9 +210,6 @@ class Pipeline(Closing):
     def _inference(self) -> InferenceWorker:
         """What judges new parts."""
         return self._worker if self._recipes is None else self._recipes.worker
-
-    def _recipe(self) -> int:
-        return 0 if self._parts is None else self._parts.recipe
 
     def _checks(self) -> list[HealthCheck]:
         return [HealthCheck(self._settings.frozen) for _ in self._cameras] if self._settings.health else []

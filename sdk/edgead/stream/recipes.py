@@ -22,6 +22,7 @@ from edgead.result import Result
 from edgead.stream.audit import AuditLog
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
+from edgead.stream.plc.line import TriggeredLine
 from edgead.stream.roi import RoiMask, read_roi_masks
 from edgead.stream.sources.settings import parse_settings
 from edgead.types import Frame
@@ -119,20 +120,21 @@ class RecipeInference:
     def __init__(
         self,
         recipes: Mapping[int, OpenRecipe],
-        active: Callable[[], int],
+        parts: Callable[[], TriggeredLine | None],
         checks: Callable[[], Sequence[HealthCheck]],
         audit: AuditLog | None = None,
     ) -> None:
-        """`active` gives the number of the recipe for new parts, `checks` new checks of the cameras' health."""
+        """`parts` gives the line that knows the recipe for new parts, `checks` new checks of the cameras' health."""
         self._workers = {
             number: InferenceWorker(one.detector, checks(), one.roi_masks, audit) for number, one in recipes.items()
         }
-        self._active = active
+        self._parts, self._first = parts, min(recipes)
 
     @property
     def worker(self) -> InferenceWorker:
         """That of the recipe for new parts."""
-        return self._workers[self._active()]
+        parts = self._parts()
+        return self._workers[self._first if parts is None else parts.recipe]
 
     def predict(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order, each by the recipe of its frame."""
