@@ -52,6 +52,8 @@ class Effort(NamedTuple):
     steps: int | None = None  # of every training; None: what the documentation says
     rounds: tuple[str, ...] = ()
     soak: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    handshake: tuple[str, ...] = ()
 
     def training(self, budget: str) -> list[str]:
         return ["--budget", budget] if self.steps is None else ["--steps", str(self.steps)]
@@ -60,7 +62,14 @@ class Effort(NamedTuple):
         return ["--steps", str(self.steps or steps)]
 
 
-FULL, QUICK = Effort(), Effort(steps=2, rounds=("--rounds", "10"), soak=("--minutes", "0.2"))
+FULL = Effort()
+QUICK = Effort(
+    steps=2,
+    rounds=("--rounds", "10"),
+    soak=("--minutes", "0.2"),
+    events=("--events", "500"),
+    handshake=("--parts", "50"),
+)
 
 
 def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL) -> list[list[str]]:
@@ -108,6 +117,8 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
         ["engines.py", *quantized, *out("engines-rtx")],
         ["soak.py", stlm, *effort.soak, *out("soak")],
+        ["review.py", *effort.events, *out("review")],
+        ["plc_soak.py", stlm, *effort.handshake, *out("plc-soak")],
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
         [*peers, *sets(*KITS), "--bundles", str(keep / "csad"), *out("peers-trays")],
     ]

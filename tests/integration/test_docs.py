@@ -82,8 +82,8 @@ def test_the_python_of_a_page_runs(station: Path, page: str, block: str) -> None
 
 
 def test_the_yaml_of_the_pages_is_configuration(tmp_path: Path, edgead) -> None:
-    configs = [code for _, code in blocks("yaml") if "cameras:" not in code]
-    stations = [code for _, code in blocks("yaml") if "cameras:" in code]
+    configs = [code for _, code in blocks("yaml") if "data" in yaml.safe_load(code)]
+    stations = [code for _, code in blocks("yaml") if "data" not in yaml.safe_load(code)]
     assert configs
     assert stations
     for code in configs:
@@ -92,7 +92,9 @@ def test_the_yaml_of_the_pages_is_configuration(tmp_path: Path, edgead) -> None:
         assert config.data == "parts/bottle"
         assert config.options == {"flips": True}
     for code in stations:
-        given = yaml.safe_load(code) | {"bundle": "absent.edgead", "trust": []}  # no key lies here
+        given = (
+            {"cameras": {"top": "synthetic:"}} | yaml.safe_load(code) | {"bundle": "absent.edgead", "trust": []}
+        )  # no key lies here
         (tmp_path / "station.yaml").write_text(yaml.safe_dump(given))
         code, _, err = edgead("run", "--station", "station.yaml")
         assert (code, "there is no bundle at absent.edgead" in err) == (1, True), err  # all else was understood
