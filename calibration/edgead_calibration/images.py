@@ -9,8 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle import InputSpec
+from edgead.ops import to_batch
 from edgead.types import ImageU8
 
+TILES = 400  # tiles, at most, that ranges are observed on
 ENOUGH = 16  # images below which ranges depend on which they are
 T = TypeVar("T")
 Features = NDArray[np.float32]  # (N, columns), one row an image
@@ -45,6 +48,21 @@ def warnings(chosen: Features, others: Features) -> Iterator[str]:
             f"{far} of {len(others)} other good images are unlike every image that sets the ranges: these show one "
             "side of the line only; give images of every light and every batch"
         )
+
+
+def inputs_of(images: Sequence[ImageU8], spec: InputSpec) -> list[NDArray[np.float32]]:
+    """What the graph is given of images, (1, 3, H, W) each. Of frames in tiles it is as many tiles of each as `TILES`
+    allow, one by one; all in one, (T, 3, H, W), where the graph must have them together."""
+    batches = (to_batch(image, spec) for image in images)
+    if spec.tiles is None or spec.tiles.apart:
+        return list(batches)
+    each = max(1, min(spec.batch, TILES // max(1, len(images))))
+    step = spec.batch // each
+    return [
+        np.ascontiguousarray(batch[(index + number * step) % spec.batch][None])
+        for index, batch in enumerate(batches)
+        for number in range(each)
+    ]
 
 
 def digest(image: ImageU8) -> str:

@@ -13,14 +13,13 @@ from edgead.bundle import Artifact, Manifest
 from edgead.bundle.judging import passed
 from edgead.bundle.manifest import Precision
 from edgead.bundle.store import list_members
-from edgead.ops import to_input
 from edgead.progress import Reporter
 from edgead_calibration import networks
 from edgead_calibration.activations import Inputs, features
 from edgead_calibration.conformal import carry_over
 from edgead_calibration.gate import Comparison, Readings, compare, faults, map_error
 from edgead_calibration.golden import record_golden
-from edgead_calibration.images import choose, digest, evenly_spaced, warnings
+from edgead_calibration.images import choose, digest, evenly_spaced, inputs_of, warnings
 from edgead_calibration.mixed_precision import fewest, order
 from edgead_calibration.probe import ON_CPU, ProbeFrames, milliseconds, open_probe, read, runs_here, runtime
 from edgead_calibration.recipe import Recipe
@@ -122,13 +121,14 @@ class _Work:
     def _calibration(self, frames: ProbeFrames, seed: int) -> tuple[ProbeFrames, Inputs]:
         """The frames with a coreset of the calibration images, and these as inputs."""
         spec = self.bundle.manifest.input
-        inputs = [to_input(image, spec)[None] for image in frames.calibration]
-        others = [to_input(image, spec)[None] for image in evenly_spaced(frames.good, len(inputs))]
+        inputs = inputs_of(frames.calibration, spec)
+        others = inputs_of(evenly_spaced(frames.good, len(frames.calibration)), spec)
         rows = features(self.network, [*inputs, *others])
         chosen = choose(rows[: len(inputs)], self.recipe.int8.images, seed)
         for warning in warnings(rows[chosen], rows[len(inputs) :]):
             self.reporter.say(warning)
-        taken = [frames.calibration[index] for index in chosen]
+        each = len(inputs) // len(frames.calibration)
+        taken = [frames.calibration[index] for index in dict.fromkeys(index // each for index in chosen)]
         return ProbeFrames(taken, frames.good, frames.anomalous), [inputs[index] for index in chosen]
 
     def reference(self, engine: str) -> tuple[Detector, Readings]:

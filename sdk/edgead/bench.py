@@ -193,7 +193,7 @@ def _frames(bundle: Bundle, images: Sequence[Path], size: tuple[int, int] | None
     if not frames:
         frames = [golden_frame(bundle, name) for name in bundle.manifest.golden_frames]
     if not frames:
-        frames = [np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)]
+        frames = [np.random.default_rng(0).integers(0, 256, (*spec.frame, 3), dtype=np.uint8)]
     return frames if size is None else [np.asarray(cv2.resize(one, size), np.uint8) for one in frames]
 
 
@@ -213,7 +213,7 @@ def _repeat(call: Callable[[ImageU8], float], frames: Sequence[ImageU8], setting
 def _network(detector: Detector, frames: Sequence[ImageU8], settings: BenchSettings) -> dict[str, float]:
     """The network alone, its input ready: what the engine itself says of frames that need no resizing."""
     spec = detector.bundle.manifest.input
-    ready = [resize(frame, spec.height, spec.width) for frame in frames]
+    ready = [resize(frame, *spec.frame) for frame in frames]
     return summarize(_repeat(lambda frame: detector.read(frame).infer_ms, ready, settings))
 
 

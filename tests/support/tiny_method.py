@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.registry import Lazy
 from edgead_calibration.conformal import assign_folds
 from edgead_tools.methods import METHODS, Trained, TrainingImages

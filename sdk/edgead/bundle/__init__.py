@@ -1,6 +1,7 @@
 """Reads and writes bundles: the one file that goes from the workstation to the line."""
 
 from edgead.bundle.detection import Detection, DetectionCurve, PlantedDefect
+from edgead.bundle.input_spec import InputSpec, TileSpec
 from edgead.bundle.manifest import (
     SCHEMA,
     Artifact,
@@ -8,7 +9,6 @@ from edgead.bundle.manifest import (
     FusionSpec,
     HealthProfile,
     HistogramSpec,
-    InputSpec,
     Manifest,
     MapSpec,
     Member,
@@ -36,4 +36,5 @@ __all__ = [
     "Scale",
     "ScoreSpec",
     "Thresholds",
+    "TileSpec",
 ]

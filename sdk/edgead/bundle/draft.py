@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgead.bundle.detection import Detection
+from edgead.bundle.input_spec import InputSpec
 from edgead.bundle.manifest import (
     SCHEMA,
     Artifact,
     FusionSpec,
     HealthProfile,
-    InputSpec,
     Manifest,
     Precision,
     Thresholds,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgead.bundle.manifest import Artifact, FusionSpec, InputSpec, Manifest, Thresholds
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import Artifact, FusionSpec, Manifest, Thresholds
 from edgead.errors import BundleError
 
 LARGEST = 1e30  # of a threshold: maps are FP32, and sums of what they hold must stay finite

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from edgead.bundle.detection import Detection
+from edgead.bundle.input_spec import InputSpec
 from edgead.errors import BundleError
 
 SCHEMA = 1
 MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 Precision = Literal["fp32", "fp16", "int8"]
-Triple = tuple[float, float, float]
 Range = tuple[float, float]  # the least and the most that was seen
 
 MOST_FRAMES = 32  # of one batch, as the CUDA kernels take them
@@ -28,26 +28,6 @@ THUMBNAIL = 48  # cells a side of the mean picture in a health profile
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of every part of the manifest."""
-
-
-class InputSpec(Struct, frozen=True):
-    """From a BGR frame to the graph's `image` input: resize, then `pixel * scale + offset` per channel.
-
-    Channels stay in BGR order; the order the network was trained in is folded into its first convolution.
-    """
-
-    height: int
-    width: int
-    scale: Triple
-    offset: Triple
-    bits: int = 16  # a 16-bit image's full scale: 10, 12, 14 or 16 significant bits
-    resize: Literal["halve-bilinear"] = "halve-bilinear"  # see edgead.ops.resize
-
-    def __post_init__(self) -> None:
-        if not (8 <= self.height <= 8192 and 8 <= self.width <= 8192):
-            raise ValueError(f"an input of {self.width}x{self.height} is outside 8..8192")
-        if self.bits not in (10, 12, 14, 16):
-            raise ValueError(f"bits must be 10, 12, 14 or 16, not {self.bits}")
 
 
 class MapSpec(Struct, frozen=True):
@@ -132,7 +112,7 @@ class FusionSpec(Struct, frozen=True):
     """From the graph's maps to one map and one score (carried out by `edgead.ops.fuse`)."""
 
     maps: tuple[MapSpec, ...]
-    height: int  # the grid on which maps are combined, in cells
+    height: int  # the grid of a frame's map, in cells; each tile has its share of it
     width: int
     combine: Literal["sum", "product"] = "sum"
     sigma: float = 0.0  # Gaussian smoothing of the combined map, in cells; 0 is none
@@ -262,6 +242,7 @@ class Manifest(Struct, frozen=True):
                 raise ValueError(f"{artifact.member} must have one golden map per golden frame")
             if artifact.golden_scores and len(artifact.golden_scores) != len(self.golden_frames):
                 raise ValueError(f"{artifact.member} must have one golden score per golden frame")
+        check_tiles(self.input, self.fusion)
         for name in self.golden_anomalies:
             if name not in self.golden_frames:
                 raise ValueError(f"'{name}' must be NG and is no golden frame")
@@ -295,6 +276,17 @@ class Manifest(Struct, frozen=True):
         have = dict.fromkeys(artifact.precision for artifact in self.artifacts)
         if precision != "auto" and precision not in have:
             raise BundleError(f"bundle '{self.name}' has no {precision} network; it has {', '.join(have)}")
+
+
+def check_tiles(spec: InputSpec, fusion: FusionSpec) -> None:
+    """Raise ValueError where the cells of a frame's map do not divide into those of its tiles."""
+    if spec.tiles is None:
+        return
+    if fusion.components is not None:
+        raise ValueError("components are those of a whole frame: they go with no tiles")
+    for cells, pixels, side in zip((fusion.height, fusion.width), spec.frame, (spec.height, spec.width), strict=True):
+        if cells * side % pixels or cells * spec.tiles.overlap % pixels:
+            raise ValueError(f"{cells} cells do not divide into tiles of {side} pixels in {pixels}")
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -43,7 +43,7 @@ def _rows(bundle: Bundle, *, everything: bool = False) -> Iterator[tuple[str, st
     manifest, mask = bundle.manifest, load_mask(bundle)
     spec = manifest.input
     yield "method", shown(manifest.method)
-    yield "input", f"{spec.width} x {spec.height} pixels, frames of any size; 16-bit images with {spec.bits} bits"
+    yield "input", f"{spec.in_words()}, frames of any size; 16-bit images with {spec.bits} bits"
     judged = "" if mask is None else f", {mask.mean():.0%} of them judged ({shown(manifest.fusion.mask)})"
     yield "map", f"{manifest.fusion.width} x {manifest.fusion.height} cells{judged}"
     for artifact in manifest.artifacts:

@@ -10,12 +10,14 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from edgead.bundle.input_spec import MOST_TILES
 from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
 from edgead.errors import UsageError
 
 FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
+AUTO = "auto"
 Rate = Annotated[float, msgspec.Meta(gt=0, le=0.5)]  # a share of parts
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
@@ -57,6 +59,18 @@ class BuildConfig(Config, frozen=True, kw_only=True):
             hint="a side such as 256, or WIDTHxHEIGHT such as 384x160, in multiples of 32",
         ),
     ] = ""
+    tiles: Annotated[
+        str | tuple[int, int],
+        option(
+            "Cut large frames into COLUMNSxROWS tiles, each of the network's size; auto finds out how many.",
+            shown_default="frames stay whole",
+            hint="COLUMNSxROWS such as 4x3, or auto",
+        ),
+    ] = ""
+    tile_overlap: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=1024)],
+        option("Pixels of the network's input by which a tile lies over the next; a multiple of 32."),
+    ] = 32
     seed: Annotated[Natural, option("The same seed, steps, images and threads give the same network.")] = 0
     false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01
     bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
@@ -107,6 +121,12 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         for side in self.input_size or ():
             if side % 32 or not 64 <= side <= 2048:
                 raise UsageError(f"size must be a multiple of 32 between 64 and 2048, not {side}")
+        if self.tile_overlap % 32:
+            raise UsageError(f"tile_overlap must be a multiple of 32, not {self.tile_overlap}")
+        if self.tile_grid is not None and not 1 <= math.prod(self.tile_grid) <= MOST_TILES:
+            raise UsageError(f"tiles must be 1 to {MOST_TILES}, not {self.tile_grid[1]}x{self.tile_grid[0]}")
+        if self.tiles and (self.program or self.distill_from):
+            raise UsageError("program and distill_from go with whole frames alone: leave out tiles")
         if self.program and not self.program.endswith(".pt2"):
             raise UsageError(f"program must be a file name that ends in .pt2, not '{self.program}'")
         if not _DEVICE.fullmatch(self.device):
@@ -133,6 +153,16 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         if not all(side.strip().isdecimal() for side in sides) or len(sides) > 2:
             raise UsageError(f"size must be a side such as 256, or WIDTHxHEIGHT such as 384x160, not '{self.size}'")
         return int(sides[-1]), int(sides[0])
+
+    @property
+    def tile_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of tiles, 1 x 1 for whole frames; None: not said, or to be found out (`auto`)."""
+        if self.tiles in ("", AUTO):
+            return None
+        sides = self.tiles.lower().split("x") if isinstance(self.tiles, str) else [*map(str, self.tiles)]
+        if len(sides) != 2 or not all(side.strip().isdecimal() for side in sides):
+            raise UsageError(f"tiles must be COLUMNSxROWS such as 4x3, or auto, not '{self.tiles}'")
+        return int(sides[1]), int(sides[0])
 
     @property
     def bundle_path(self) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgead.bundle.manifest import InputSpec
+from edgead.bundle.input_spec import InputSpec
 from edgead.cuda.buffers import TILE, Buffer, blocks
 from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.frame_buffer import DEVICE_FRAME, FRAMES, DeviceFrames, Format

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from edgead import ops
 from edgead.bundle.draft import Model
+from edgead.bundle.input_spec import TileSpec
 from edgead.closing import Closing
 from edgead.engines.contract import Port, check_ports, output_names
 from edgead.errors import EngineError
 from edgead.types import Branches, ImageU8, MapF32, Reading
 
 Tensor = NDArray[np.float32]
+AT_ONCE = 8  # tiles in one run, at most
 
 
 class Engine(Closing):
@@ -46,7 +48,9 @@ class Engine(Closing):
 class CpuEngine(Engine):
     """Frames one by one through a network, since a batch gains nothing on a CPU: preprocess, `_run`, postprocess.
 
-    A subclass names its `library` and has `_load` and `_run`. The input is allocated once.
+    A frame in tiles goes a few at a time (`AT_ONCE`), so that neither inputs nor activations of all lie in memory,
+    unless the network must have all together. A subclass names its `library` and has `_load` and `_run`. The input is
+    allocated once.
     """
 
     library: ClassVar[str]  # with its version, for messages
@@ -62,7 +66,7 @@ class CpuEngine(Engine):
         self._names = output_names(bundle.manifest.fusion)  # to run for, in this order
         self._mask, self._components = ops.load_mask(bundle), ops.load_components(bundle)
         spec = bundle.manifest.input
-        self._tensor = np.empty((1, 3, spec.height, spec.width), np.float32)
+        self._tensor = np.empty((_at_once(spec.tiles), 3, spec.height, spec.width), np.float32)
         self._is_open = True
         network = bundle.read(self._artifact.member)
         try:
@@ -78,7 +82,7 @@ class CpuEngine(Engine):
 
     @abstractmethod
     def _run(self, tensor: Tensor) -> Sequence[Tensor]:
-        """The outputs `_names`, each (1, ...) FP32 and the caller's to keep, for the input (1, 3, H, W)."""
+        """The outputs `_names`, each (B, ...) FP32 and the caller's to keep, for the input (B, 3, H, W)."""
 
     def _check(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
         check_ports(self._manifest, self._artifact.member, inputs, outputs)
@@ -93,26 +97,41 @@ class CpuEngine(Engine):
         return [self._read(image) for image in images]
 
     def _read(self, image: ImageU8) -> Reading:
-        start = time.perf_counter()
-        ops.to_input(image, self._manifest.input, self._tensor[0])
-        prepared = time.perf_counter()
-        try:
-            outputs = self._run(self._tensor)
-        except Exception as error:
-            raise EngineError(f"{self.library} failed on a frame: {self._words(error)}") from error
+        start, inferring = time.perf_counter(), 0.0
+        spec, at_once = self._manifest.input, len(self._tensor)
+        tiles = ops.cut(ops.resize(image, *spec.frame), spec)
+        found: list[Sequence[Tensor]] = []
+        for first in range(0, len(tiles), at_once):
+            for tile, out in zip(tiles[first : first + at_once], self._tensor, strict=True):
+                ops.normalize(tile, spec, out)
+            prepared = time.perf_counter()
+            try:
+                found.append(self._run(self._tensor))
+            except Exception as error:
+                raise EngineError(f"{self.library} failed on a frame: {self._words(error)}") from error
+            inferring += time.perf_counter() - prepared
         inferred = time.perf_counter()
-        fused, score, branches = self._fuse(outputs)
+        fused, score, branches = self._fuse(found)
         done = time.perf_counter()
-        times = 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred)
+        times = 1e3 * (inferred - start - inferring), 1e3 * inferring, 1e3 * (done - inferred)
         return Reading(fused, score, *times, branches)
 
-    def _fuse(self, outputs: Sequence[Tensor]) -> tuple[MapF32, float, Branches | None]:
-        maps = {name: out[0] for name, out in zip(self._names, outputs, strict=True)}
-        fused = ops.fuse(maps, self._manifest.fusion, self._mask)
+    def _fuse(self, found: Sequence[Sequence[Tensor]]) -> tuple[MapF32, float, Branches | None]:
+        """The frame's map, score and branches, from the outputs of every run on it."""
+        outputs = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        maps = dict(zip(self._names, outputs, strict=True))
+        fused = ops.fuse_batch(maps, self._manifest.input, self._manifest.fusion, self._mask)
         score = ops.image_score(fused, self._manifest.fusion)
         if self._components is None:
             return fused, score, None
-        return fused, *ops.judge_components(maps[ops.COMPONENTS], score, self._components)
+        return fused, *ops.judge_components(maps[ops.COMPONENTS][0], score, self._components)
 
     def close(self) -> None:
         self._is_open = False
+
+
+def _at_once(tiles: TileSpec | None) -> int:
+    """Tiles in one run: what divides their number, or all where the network must have them together."""
+    if tiles is None:
+        return 1
+    return tiles.count if tiles.apart else next(size for size in range(AT_ONCE, 0, -1) if tiles.count % size == 0)

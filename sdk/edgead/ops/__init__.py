@@ -2,20 +2,24 @@
 
 from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
 from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_specks, strongest_region
-from edgead.ops.fuse import fuse, image_score, upsample
+from edgead.ops.fuse import fuse, fuse_batch, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
-from edgead.ops.resize import as_image, normalize, resize, to_input
+from edgead.ops.resize import as_image, normalize, resize, to_batch, to_input
+from edgead.ops.tiles import blend, cut, tile_cells
 
 __all__ = [
     "COMPONENTS",
     "Components",
     "Rules",
     "as_image",
+    "blend",
     "calibrate",
     "classify",
+    "cut",
     "find_regions",
     "find_specks",
     "fuse",
+    "fuse_batch",
     "image_score",
     "judge_components",
     "judge_histograms",
@@ -26,6 +30,8 @@ __all__ = [
     "remove_specks",
     "resize",
     "strongest_region",
+    "tile_cells",
+    "to_batch",
     "to_input",
     "upsample",
 ]

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from edgead.bundle.input_spec import InputSpec
 from edgead.bundle.manifest import FusionSpec
+from edgead.ops.tiles import blend, tile_cells
 from edgead.types import MapF32
 
 
@@ -19,12 +21,31 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec, mask: MapF32 | None = Non
     centers, edges replicated), summed or multiplied, then smoothed by a Gaussian and multiplied by `mask`
     (`edgead.ops.load_mask`).
     """
+    return _finish(_combine(maps, spec, spec.height, spec.width), spec, mask)
+
+
+def fuse_batch(maps: Mapping[str, MapF32], source: InputSpec, spec: FusionSpec, mask: MapF32 | None = None) -> MapF32:
+    """The same from what the graph gives for one frame, name -> (1, h, w) float32, or (T, h, w) of its tiles.
+
+    The maps of each tile are combined on its share of the grid, blended to that of the frame (`edgead.ops.tiles`), and
+    smoothed and masked there.
+    """
+    each = [{one.name: maps[one.name][index] for one in spec.maps} for index in range(source.batch)]
+    if source.tiles is None:
+        return fuse(each[0], spec, mask)
+    cells = tile_cells(source, spec.height, spec.width)
+    combined = np.stack([_combine(one, spec, *cells) for one in each])
+    return _finish(blend(combined, source.tiles, spec.height, spec.width), spec, mask)
+
+
+def _combine(maps: Mapping[str, MapF32], spec: FusionSpec, height: int, width: int) -> MapF32:
+    """The scaled sum or product of the maps on a grid, as a new array."""
     fused: MapF32 | None = None
     for part in spec.maps:
         scaled: MapF32 = maps[part.name] * np.float32(part.weight * part.scale)
         scaled += np.float32(part.weight * part.offset)
-        if scaled.shape != (spec.height, spec.width):
-            scaled = upsample(scaled, spec.height, spec.width)
+        if scaled.shape != (height, width):
+            scaled = upsample(scaled, height, width)
         if fused is None:
             fused = scaled
         elif spec.combine == "sum":
@@ -32,6 +53,11 @@ def fuse(maps: Mapping[str, MapF32], spec: FusionSpec, mask: MapF32 | None = Non
         else:
             fused *= scaled
     assert fused is not None  # a fusion spec has at least one map
+    return fused
+
+
+def _finish(fused: MapF32, spec: FusionSpec, mask: MapF32 | None) -> MapF32:
+    """The frame's map, smoothed and masked; it may be changed in place."""
     if spec.sigma > 0:
         size = 2 * math.ceil(3 * spec.sigma) + 1
         fused = np.asarray(

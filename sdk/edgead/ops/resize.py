@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import InputSpec
+from edgead.bundle.input_spec import InputSpec
 from edgead.errors import DataError
+from edgead.ops.tiles import cut
 from edgead.types import ImageU8, Tensor
 
 
@@ -59,8 +60,17 @@ def normalize(image: ImageU8, spec: InputSpec, out: Tensor) -> None:
         cv2.addWeighted(plane, scale, plane, 0.0, offset, dst=out[channel], dtype=cv2.CV_32F)
 
 
+def to_batch(image: ImageU8, spec: InputSpec) -> Tensor:
+    """The network's input for a frame (H, W, 3) BGR uint8: (1, 3, height, width) float32, (T, ...) of its tiles."""
+    batch = np.empty((spec.batch, 3, spec.height, spec.width), np.float32)
+    for tile, out in zip(cut(resize(image, *spec.frame), spec), batch, strict=True):
+        normalize(tile, spec, out)
+    return batch
+
+
 def to_input(image: ImageU8, spec: InputSpec, out: Tensor | None = None) -> Tensor:
-    """The network's input (3, height, width) float32 for one frame (H, W, 3) BGR uint8, written into `out` if given."""
+    """The network's input (3, height, width) float32 for one frame (H, W, 3) BGR uint8 that is not cut into tiles,
+    written into `out` if given."""
     if out is None:
         out = np.empty((3, spec.height, spec.width), np.float32)
     normalize(resize(image, spec.height, spec.width), spec, out)

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import GateError
 from edgead.ops.resize import to_input
 from edgead_tools.backbones.efficientnet_lite import OFFSET, SCALE, load_efficientnet_lite

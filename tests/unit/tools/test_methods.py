@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import DataError, UsageError
 from edgead.registry import Lazy
 from edgead_tools.methods import METHODS, Method, Trained, TrainingImages, create_method

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgead import Bundle
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import EngineError, UsageError
 from edgead_tools.export.network import export, quiet
 from edgead_tools.export.program import (

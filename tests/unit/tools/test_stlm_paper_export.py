@@ -11,7 +11,7 @@ import pytest
 import torch
 from boards import boards
 
-from edgead.bundle.manifest import InputSpec
+from edgead.bundle.input_spec import InputSpec
 from edgead_tools.backbones.sam import OFFSET, SCALE, load_mobile_sam
 from edgead_tools.backbones.tiny_vit import TinyVit
 from edgead_tools.export import network as export_module

@@ -20,6 +20,7 @@ DefectKind = Literal["spot", "scratch", "grain"]
 
 SOFTNESS = 0.7  # sigma of the edges, in pixels
 SLENDERNESS = 12.0  # length of a scratch over its width
+REACH = math.sqrt(SLENDERNESS / math.pi)  # sizes from its center that a defect reaches, at most
 
 
 def plant_defect(
@@ -29,7 +30,21 @@ def plant_defect(
     about, which is less than `contrast` where pixels are dark or bright already. The defect's center lies where
     `judged` (H, W) is true, if there is such a place."""
     height, width = image.shape[:2]
-    shape = SHAPES[kind](height, width, _place(height, width, size, random, judged), size, random)
+    x, y = _place(height, width, size, random, judged)
+    reach = math.ceil(REACH * size) + 4
+    left, top = max(0, int(x) - reach), max(0, int(y) - reach)
+    around = slice(top, int(y) + reach), slice(left, int(x) + reach)
+    spoiled = image.copy()
+    spoiled[around], change = _spoil(image[around], kind, size, (x - left, y - top), contrast, random)
+    return spoiled, change
+
+
+def _spoil(
+    image: ImageU8, kind: DefectKind, size: float, center: tuple[float, float], contrast: float, random: Random
+) -> tuple[ImageU8, float]:
+    """What `plant_defect` makes of the surroundings of a defect."""
+    height, width = image.shape[:2]
+    shape = SHAPES[kind](height, width, center, size, random)
     alpha = cv2.GaussianBlur(shape, (0, 0), SOFTNESS)[:, :, None]
     inside = alpha[:, :, 0] > 0.5
     mean = float(image[inside].mean()) if inside.any() else 128.0

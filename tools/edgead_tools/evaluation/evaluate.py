@@ -181,7 +181,7 @@ class _Pixels:
         if self.scores is None:
             return
         spec, kind = self.detector.bundle.manifest.input, None if sample.is_good else sample.label
-        size = result.frame_size if self.full_size else (spec.height, spec.width)
+        size = result.frame_size if self.full_size else spec.frame
         mask = read_mask(sample, *size)
         if self.saturated is not None:
             full_map = upsample(result.grid_map, *result.frame_size)

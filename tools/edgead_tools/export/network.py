@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from edgead_tools.methods import Trained
 
 OPSET = 18  # the lowest with one LayerNormalization node and antialias-free Resize that torch.export writes
 BATCHES = (1, 2, 5)
+FRAMES = (1, 2)  # where a batch is made of whole frames in tiles
 TOLERANCE = 1e-4  # largest difference of a map from torch, times the map's largest value where that exceeds 1
 # Maps of squared distances in units of their spread over good images that hardly differ, which magnifies rounding:
 # 1.3e-3 was seen. Another graph differs by tenths.
@@ -68,14 +69,15 @@ def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportR
     Two exports of the same weights are the same bytes. Raises GateError where the network breaks the contract, the
     graph holds a forbidden operator, or a map differs.
     """
-    network = _Named(trained.network)
-    images = _inputs(trained, examples)
+    network, group = _Named(trained.network), trained.group
+    batches = BATCHES if group == 1 else tuple(group * frames for frames in FRAMES)
+    images = _inputs(trained, examples, max(batches))
     outputs = _check_network(trained, network, images)
-    model = finish(_to_onnx(network, images[:1], list(outputs)))
+    model = finish(_to_onnx(network, images[:group], list(outputs)))
     check_operators(model)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
-    errors = _compare(content, network, images, list(outputs))
+    errors = _compare(content, network, images, list(outputs), batches, group)
     write_file(path, content)
     digest = hashlib.sha256(content).hexdigest()
     return ExportReport(path, digest, len(content), len(model.graph.node), outputs, errors)
@@ -96,12 +98,12 @@ class _Named(nn.Module):
         return tuple(self.named(image).values())
 
 
-def _inputs(trained: Trained, examples: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _inputs(trained: Trained, examples: NDArray[np.uint8], most: int) -> NDArray[np.float32]:
     """What the runtime would feed, (N, 3, H, W) BGR, with examples repeated up to the largest batch."""
     spec = trained.input
     if examples.ndim != 4 or len(examples) == 0 or examples.shape[1:] != (spec.height, spec.width, 3):
         raise GateError(f"export needs examples of (N, {spec.height}, {spec.width}, 3), not {examples.shape}")
-    count = max(len(examples), max(BATCHES))
+    count = max(len(examples) // trained.group * trained.group, most)
     images = np.empty((count, 3, spec.height, spec.width), np.float32)
     for index in range(count):
         normalize(np.ascontiguousarray(examples[index % len(examples)]), spec, images[index])
@@ -123,13 +125,18 @@ def _check_network(trained: Trained, network: _Named, images: NDArray[np.float32
     ]
     if wrong:
         raise GateError(f"the trained network must be FP32 on the CPU, and {wrong[0]} is not")
-    maps = _run_torch(network, images[:2])
+    maps = _run_torch(network, images[: 2 * trained.group])
     missing = {part.name for part in trained.fusion.maps} - maps.keys()
     if missing:
         raise GateError(f"the fusion names maps the network does not give: {', '.join(sorted(missing))}")
     for name, array in maps.items():
         rank = 4 if name == "components" else 3
-        if array.ndim != rank or len(array) != 2 or array.dtype != np.float32 or not np.isfinite(array).all():
+        if (
+            array.ndim != rank
+            or len(array) != 2 * trained.group
+            or array.dtype != np.float32
+            or not np.isfinite(array).all()
+        ):
             raise GateError(f"output '{name}' must be finite FP32 of rank {rank}, is {array.dtype} {array.shape}")
     return {name: array.shape[1:] for name, array in maps.items()}
 
@@ -140,6 +147,7 @@ def _is_normal(tensor: Tensor) -> bool:
 
 def _to_onnx(network: _Named, image: NDArray[np.float32], names: list[str]) -> onnx.ModelProto:
     example = torch.from_numpy(image).repeat(2, 1, 1, 1)  # torch.export fixes a dimension of 1
+    batch = torch.export.Dim("batch")
     with quiet():
         program = torch.onnx.export(
             network.eval(),
@@ -148,7 +156,7 @@ def _to_onnx(network: _Named, image: NDArray[np.float32], names: list[str]) -> o
             opset_version=OPSET,
             input_names=["image"],
             output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: batch if len(image) == 1 else len(image) * batch},),
             verbose=False,
         )
     assert program is not None  # it is with dynamo=True
@@ -169,18 +177,21 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _compare(content: bytes, network: _Named, images: NDArray[np.float32], names: list[str]) -> dict[str, float]:
-    """The largest difference from torch of each map; raises GateError beyond the tolerance."""
+def _compare(
+    content: bytes, network: _Named, images: NDArray[np.float32], names: list[str], batches: Sequence[int], group: int
+) -> dict[str, float]:
+    """The largest difference from torch, which runs `group` images at a time, of each map; raises GateError beyond the
+    tolerance."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    singles = [_run_torch(network, images[index : index + 1]) for index in range(len(images))]
+    singles = [_run_torch(network, images[start : start + group]) for start in range(0, len(images), group)]
     errors = dict.fromkeys(names, 0.0)
-    for batch in BATCHES:
+    for batch in batches:
         for start in range(0, len(images) - batch + 1, batch):
             found = session.run(names, {"image": images[start : start + batch]})
             for name, array in zip(names, found, strict=True):
-                expected = np.concatenate([single[name] for single in singles[start : start + batch]])
+                expected = np.concatenate([one[name] for one in singles[start // group : (start + batch) // group]])
                 errors[name] = max(errors[name], _difference(name, batch, array, expected))
     return errors
 

@@ -26,7 +26,8 @@ class ImageStatistics(nn.Module):
     factor: Tensor
 
     def __init__(self, mean: Tensor, factor: Tensor, usual: float, spread: float) -> None:
-        """`mean` (V,) of the vectors, `factor` (V, V) with |(v - mean) factor| their distance."""
+        """`mean` (V,) of the vectors, or (T, V) of those of each tile of a frame; `factor` (V, V) with
+        |(v - mean) factor| their distance."""
         super().__init__()
         self.register_buffer("mean", mean.float())
         self.register_buffer("factor", factor.float())
@@ -56,37 +57,44 @@ def image_descriptor(*taps: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fit_image_statistics(vectors: Tensor, folds: Sequence[Tensor]) -> FittedStatistics:
-    """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together."""
+def fit_image_statistics(vectors: Tensor, folds: Sequence[Tensor], tiles: int = 1) -> FittedStatistics:
+    """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together.
+
+    With `tiles` above 1 each tile of a frame has a mean of its own, and all share the covariance around their means.
+    """
     vectors = vectors.double()
     distances = torch.empty(len(vectors), dtype=torch.float64)
     for fold in folds:
         kept = torch.ones(len(vectors), dtype=torch.bool)
         kept[fold] = False
-        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept]))
+        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept], tiles))
     usual, spread = float(distances.median()), max(NARROWEST, float(distances.std(correction=0)))
-    statistics = ImageStatistics(*_gaussian(vectors), usual, spread)
+    statistics = ImageStatistics(*_gaussian(vectors, tiles), usual, spread)
     return FittedStatistics(statistics, ((distances - usual) / spread).float())
 
 
 def _distance(vectors: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     """Root of the mean squared whitened component, (N,)."""
-    whitened = (vectors - mean) @ factor
+    away = vectors - mean if mean.ndim == 1 else (vectors.reshape(-1, *mean.shape) - mean).reshape(-1, mean.shape[1])
+    whitened = away @ factor
     return (whitened * whitened).mean(1).sqrt()
 
 
-def _gaussian(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (V,) and a factor (V, V) that whitens, of entries that are standardized first."""
+def _gaussian(vectors: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
+    """The mean (V,), or (T, V) of each tile, and a factor (V, V) that whitens, of entries that are standardized
+    first."""
     count, size = vectors.shape
-    mean = vectors.mean(0)
-    deviation = vectors.std(0, correction=0).clamp(min=1e-6)
-    standard = (vectors - mean) / deviation
+    by_tile = vectors.reshape(-1, tiles, size)
+    mean = by_tile.mean(0)
+    away = (by_tile - mean).reshape(count, size)
+    deviation = (away * away).mean(0).sqrt().clamp(min=1e-6)
+    standard = away / deviation
     covariance = standard.T @ standard / count
     share = shrinkage(covariance, count)
     identity = torch.eye(size, dtype=vectors.dtype)
     shrunk = (1 - share) * covariance + share * covariance.diagonal().mean().clamp(min=1e-6) * identity
     inverse = torch.linalg.inv(torch.linalg.cholesky(shrunk)).T
-    return mean, inverse / deviation[:, None]
+    return mean if tiles > 1 else mean[0], inverse / deviation[:, None]
 
 
 def shrinkage(covariance: Tensor, count: int) -> float:

@@ -7,7 +7,8 @@ and |q - b|^2 = |q|^2 + min_k(|b_k|^2 - 2 q b_k) is a product with [q, 1].
 
 Where parts lie still, every region of the picture has patches of its own (`Layout`): a cell is compared with as many
 patches as before, but with those of its surroundings, so that the memory as a whole holds many more. Whether they do
-is found out from good images: with regions, images of other folds must not be farther away than without.
+is found out from good images: with regions, images of other folds must not be farther away than without. Of frames in
+tiles every tile is such a region, which a graph knows by its place in the batch (`TileLayout`).
 
 A patch that no image of another fold comes near to costs what it lies beyond the others: a part that looks like nothing
 but one good image is believed less than one that looks like several, so that a defective image among the good ones
@@ -80,6 +81,24 @@ class Layout:
                 yield part.permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
 
 
+@dataclass(frozen=True, slots=True)
+class TileLayout(Layout):
+    """Frames in tiles: every tile of `rows` x `columns` is a region. A batch holds whole frames."""
+
+    def gather(self, cells: Tensor) -> Tensor:
+        """(B, D, h, w) as (B / regions, regions, h w, D)."""
+        return cells.flatten(2).transpose(1, 2).reshape(-1, self.regions, cells[0, 0].numel(), cells.shape[1])
+
+    def scatter(self, values: Tensor, height: int, width: int) -> Tensor:
+        """(B / regions, regions, h w) as (B, h, w), the inverse of `gather`."""
+        return values.reshape(-1, height, width)
+
+    def surroundings(self, cells: Tensor) -> Iterator[Tensor]:
+        """The rows (M, D) of every tile, of all frames (N regions, D, h, w)."""
+        for index in range(self.regions):
+            yield cells[index :: self.regions].permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
+
+
 class Projection(NamedTuple):
     """From pooled taps to principal components: a matrix (D, C) and a shift (D,)."""
 
@@ -106,7 +125,7 @@ class MemoryMap(nn.Module):
     spread: Tensor
 
     def __init__(self, projection: Projection, patches: Patches, layout: Layout, usual: Tensor, spread: Tensor) -> None:
-        """`usual` and `spread` (h, w), of squared distances."""
+        """`usual` and `spread` (h, w), of squared distances, or (T, h, w) of those of the tiles of a frame."""
         super().__init__()
         weight, bias = projection
         self.layout = layout
@@ -123,7 +142,7 @@ class MemoryMap(nn.Module):
         return self.layout.scatter(_nearest(self.layout.gather(query), self.patches), height, width)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        return (self.distances(fine, coarse) - self.usual) / self.spread
+        return judge_cells(self.distances(fine, coarse), self.usual, self.spread)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,38 +154,51 @@ class FittedMemory:
     left_out: Tensor  # (N, h, w): every good image's map by a memory without its fold
     still: float  # distances with regions, as a share of those without
 
+    @property
+    def group(self) -> int:
+        """Images of a batch that belong together: the tiles of a frame, where they are told apart."""
+        return self.map.layout.regions if isinstance(self.map.layout, TileLayout) else 1
+
 
 def pool_taps(fine: Tensor, coarse: Tensor) -> Tensor:
     """Both levels at 1/16: (B, F, 2h, 2w) and (B, C, h, w) give (B, F + C, h, w)."""
     return torch.cat([functional.avg_pool2d(fine, 2), coarse], 1)
 
 
+def judge_cells(values: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+    """(B, h, w) in spreads from what is usual of the cell, (h, w), or of each tile's, (T, h, w)."""
+    if usual.ndim == 2:
+        return (values - usual) / spread
+    by_tile = values.reshape(-1, *usual.shape)
+    return ((by_tile - usual) / spread).reshape(-1, *usual.shape[1:])
+
+
 @torch.no_grad()
 def fit_memory_map(
-    cells: Tensor, count: int, folds: Sequence[Tensor], *, places: bool | None = None, seed: int = 0
+    cells: Tensor, count: int, folds: Sequence[Tensor], *, places: bool | None = None, seed: int = 0, tiles: int = 1
 ) -> FittedMemory:
     """The memory of good images' pooled taps (N, C, h, w) with `count` patches for each region.
 
     `folds` are the indices of images that are left out together, every image in one of them. `places` says whether
-    regions and cells are told apart; None finds it out.
+    regions and cells are told apart; None finds it out. Of frames in `tiles` each tile is a region.
     """
     generator = torch.Generator().manual_seed(seed)
     projection = fit_projection(cells)
     projected = project(cells, projection)
-    layout, still = _choose_layout(projected, count, folds[-1], places, generator)
+    apart = Layout.dividing(*cells.shape[2:]) if tiles == 1 else TileLayout(tiles, 1)
+    layout, still = _choose_layout(projected, apart, count, folds[-1], places, generator)
     size = count if layout.regions > 1 else SHARED * count
     chosen = [choose_patches(projected, layout, size, generator, without=fold) for fold in folds]
     free = [take(projected, patches) for patches in chosen]
     excess = _excess(_left_out(projected, layout, free, folds))
     memories = [take(projected, patches, excess) for patches in chosen]
     values = _left_out(projected, layout, memories, folds).double()
-    share = trust(len(cells)) if layout.regions > 1 or places else 0.0
-    usual, spread = usual_at_cells(values.mean(0), (values * values).mean(0), share)
+    usual, spread = _usual(values, layout, in_places=layout.regions > 1 or places is True)
     patches = take(projected, choose_patches(projected, layout, size, generator), excess)
     return FittedMemory(
         map=MemoryMap(projection, patches, layout, usual, spread),
         first=MemoryMap(projection, memories[0], layout, usual, spread),
-        left_out=((values - usual) / spread).float(),
+        left_out=judge_cells(values, usual, spread).float(),
         still=still,
     )
 
@@ -185,12 +217,24 @@ def _excess(distances: Tensor) -> Tensor:
     return (distances - distances.flatten().topk(count).values[-1]).clamp(min=0)
 
 
+def _usual(distances: Tensor, layout: Layout, *, in_places: bool) -> tuple[Tensor, Tensor]:
+    """What is usual of distances (N, h, w) and their spread, (h, w), or (T, h, w) where tiles are told apart."""
+    if not isinstance(layout, TileLayout):
+        share = trust(len(distances)) if in_places else 0.0
+        return usual_at_cells(distances.mean(0), (distances * distances).mean(0), share)
+    by_tile = distances.reshape(-1, layout.regions, *distances.shape[1:])
+    share = trust(len(by_tile))
+    pairs = [usual_at_cells(one.mean(0), (one * one).mean(0), share) for one in by_tile.unbind(1)]
+    usual, spread = (torch.stack(side) for side in zip(*pairs, strict=True))
+    return usual, spread
+
+
 def _choose_layout(
-    projected: Tensor, count: int, fold: Tensor, places: bool | None, generator: torch.Generator
+    projected: Tensor, apart: Layout, count: int, fold: Tensor, places: bool | None, generator: torch.Generator
 ) -> tuple[Layout, float]:
-    """Regions or none, and how far the images of a fold are from the others' patches with regions, as a share of how
-    far they are without; 1 where that is not looked at."""
-    apart, alike = Layout.dividing(*projected.shape[2:]), Layout(1, 1)
+    """`apart` or no regions, and how far the images of a fold are from the others' patches with regions, as a share of
+    how far they are without; 1 where that is not looked at."""
+    alike = Layout(1, 1)
     if places is not None or apart == alike:
         return (alike if places is False else apart), 1.0
     levels = []
@@ -285,9 +329,8 @@ def _distances(projected: Tensor, layout: Layout, patches: Patches) -> Tensor:
     height, width = projected.shape[2:]
     product = _as_product(patches)
     query = functional.pad(projected, (0, 0, 0, 0, 0, 1), value=1.0)
-    found = [
-        layout.scatter(_nearest(layout.gather(some), product), height, width) for some in torch.split(query, CHUNK)
-    ]
+    size = layout.regions if isinstance(layout, TileLayout) else CHUNK  # whole frames
+    found = [layout.scatter(_nearest(layout.gather(some), product), height, width) for some in torch.split(query, size)]
     return torch.cat(found)
 
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edgead.bundle.manifest import FusionSpec, InputSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec
 from edgead.errors import DataError, UsageError, nearest
 from edgead.registry import Lazy, Registry
 from edgead.types import Labels, Mask
+from edgead_calibration.conformal import assign_folds
 from edgead_tools.training.run import Run
 
 METHODS = Registry(  # "name.preset", so that a package may add a preset to a method of another
@@ -46,6 +48,7 @@ class TrainingImages:
     names: tuple[str, ...] = ()  # of components that a person drew, the background first
     labels: Mapping[int, Labels] = dataclasses.field(default_factory=dict)  # (H, W), by index in `train`
     masks: Mapping[int, list[Mask]] = dataclasses.field(default_factory=dict)  # proposals (H, W), by index in `train`
+    tiles: int = 1  # images in a row that are the tiles of one frame, in the order of `edgead.ops.tiles`
 
     def __post_init__(self) -> None:
         for name, images in (("train", self.train), ("calibration", self.calibration)):
@@ -53,6 +56,8 @@ class TrainingImages:
                 raise DataError(f"{name} images must be uint8 (N, H, W, 3), not {images.dtype} {images.shape}")
             if len(images) == 0:
                 raise DataError(f"there are no {name} images: give more good images")
+        if len(self.train) % self.tiles or len(self.calibration) % self.tiles:
+            raise DataError(f"{len(self.train)} and {len(self.calibration)} images are not all of {self.tiles} tiles")
         if self.train.shape[1:] != self.calibration.shape[1:]:
             raise DataError(f"train and calibration images differ: {self.train.shape} and {self.calibration.shape}")
 
@@ -65,6 +70,10 @@ class TrainingImages:
     def count(self) -> int:
         """Images that statistics are fitted to: those trained on and those kept from the training."""
         return len(self.train) + len(self.calibration)
+
+    def folds(self) -> NDArray[np.intp]:
+        """The fold of each image, those to train on first (`assign_folds`); the tiles of a frame are in one."""
+        return np.repeat(assign_folds(self.count // self.tiles), self.tiles)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +92,7 @@ class Trained:
     # Maps (N, h, w) by name that the good images in order, `train` before `calibration`, get from statistics, memories
     # and scales without their own fold (`edgead_calibration.conformal.assign_folds`); empty: the method gives none.
     out_of_fold: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict, kw_only=True)
+    group: int = dataclasses.field(default=1, kw_only=True)  # images that a batch is made of: the tiles of a frame, all
     untrained: frozenset[str] = dataclasses.field(default=frozenset(), kw_only=True)  # maps that no training shaped
     report: dict[str, Any]  # for the bundle's provenance; `training.report.training_report` at least
 

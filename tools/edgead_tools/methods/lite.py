@@ -22,12 +22,18 @@ def lite_tensor(images: NDArray[np.uint8], device: str) -> Tensor:
     return tensor_from(torch.from_numpy(images)).to(device=device, memory_format=torch.channels_last)
 
 
+def chunk(tiles: int) -> int:
+    """Images a forward pass, about `CHUNK`: whole frames of so many tiles."""
+    return tiles * max(1, CHUNK // tiles)
+
+
 def lite_batches(images: TrainingImages, device: str) -> Batches:
     """All good images in order, those kept from the training included: statistics need every one."""
+    size = chunk(images.tiles)
 
     def batches() -> Iterable[Tensor]:
         for side in (images.train, images.calibration):
-            for start in range(0, len(side), CHUNK):
-                yield lite_tensor(np.ascontiguousarray(side[start : start + CHUNK]), device)
+            for start in range(0, len(side), size):
+                yield lite_tensor(np.array(side[start : start + size]), device)
 
     return batches

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
 from edgead.ops.fuse import fuse, image_score
 from edgead_calibration.conformal import assign_folds
@@ -45,7 +46,7 @@ from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, fit_memory_m
 from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.lite import CHUNK, lite_batches, lite_tensor
+from edgead_tools.methods.lite import chunk, lite_batches, lite_tensor
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
@@ -67,7 +68,8 @@ class MemoryOptions:
     """The hyper-parameters that every edge form has beside its students."""
 
     memory: int = 1024  # good patches that a cell is compared with; 0 keeps none and looks at no picture as a whole
-    places: Literal["auto", "yes", "no"] = "auto"  # whether a region has patches of its own: where parts lie still
+    # Whether a region, or a tile of a frame, has patches of its own: where parts lie still. YAML reads yes as true.
+    places: Literal["auto", "yes", "no"] | bool = "auto"
     whole: float = 0.5  # weight of the picture as a whole where images are many (`trust`); 0 counts it nowhere
     students: float = 1 / 3  # share of the students' maps in the sum with the memory's
 
@@ -138,6 +140,7 @@ class Remembered:
     patches: FittedMemory
     whole: FittedStatistics
     weight: float  # of the picture as a whole
+    tiles: int = 1  # of a frame
 
     @property
     def out_of_fold(self) -> Maps:
@@ -164,18 +167,18 @@ class Remembered:
     def findings(self) -> list[dict[str, str]]:
         """What the good images say of the part, from which figures, what was chosen, and how to overrule it."""
         found, count = self.provenance(), len(self.patches.left_out)
-        still = found["regions"] > 1
+        still, parts = found["regions"] > 1, "tiles" if self.patches.group > 1 else "regions"
         nearer = f"images left out are {found['still']:.2f} times as far from the others' patches by region as from all"
         kept = "are held for each" if still else "are held for all"
         return [
             {
                 "found": "the part lies still" if still else "the part moves or turns, or is a texture",
                 "figures": nearer if self.patches.still != 1 else "not looked at, since options or the size decide",
-                "chosen": f"{found['patches']} patches {kept} of {found['regions']} regions",
+                "chosen": f"{found['patches']} patches {kept} of {found['regions']} {parts}",
                 "overrule": "--set places=no" if still else "--set places=yes",
             },
             {
-                "found": f"{count} good images",
+                "found": f"{count} {'good images' if self.tiles == 1 else 'tiles of good frames'}",
                 "figures": f"trusted by {trust(count):.0%} against what is assumed without them",
                 "chosen": f"the picture as a whole has the weight {self.weight:.2f}",
                 "overrule": "--set whole=0",
@@ -187,18 +190,19 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     """Fit the memory and the statistics of pictures to all good images."""
     context = trunk.blocks[max(trunk.taps) + 1]
     cells, vectors = _collect(trunk, context, lite_batches(images, run.device)())
-    folds = make_folds(len(images.train), len(images.calibration))
-    places = {"auto": None, "yes": True, "no": False}[options.places]
-    patches = fit_memory_map(cells, options.memory, folds, places=places, seed=run.seed)
-    pictures = fit_image_statistics(vectors, folds)
+    folds = make_folds(len(images.train), len(images.calibration), images.tiles)
+    places = {"auto": None, "yes": True, "no": False}.get(str(options.places), bool(options.places))
+    patches = fit_memory_map(cells, options.memory, folds, places=places, seed=run.seed, tiles=images.tiles)
+    pictures = fit_image_statistics(vectors, folds, patches.group)
     highest = max(NARROWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, context, pictures.statistics, highest).to(run.device).eval()
-    return Remembered(memory, patches, pictures, options.whole * trust(len(vectors)))
+    return Remembered(memory, patches, pictures, options.whole * trust(len(vectors)), images.tiles)
 
 
-def make_folds(train: int, calibration: int) -> list[Tensor]:
-    """Indices of images that are left out together: those to calibrate with, which students have not seen, first."""
-    dealt = torch.from_numpy(assign_folds(train, FOLDS - 1))
+def make_folds(train: int, calibration: int, tiles: int = 1) -> list[Tensor]:
+    """Indices of images that are left out together: those to calibrate with, which students have not seen, first. The
+    tiles of a frame stay together."""
+    dealt = torch.from_numpy(assign_folds(train // tiles, FOLDS - 1)).repeat_interleave(tiles)
     rest = [torch.nonzero(dealt == fold)[:, 0] for fold in range(int(dealt.max()) + 1)]
     return [torch.arange(train, train + calibration), *rest]
 
@@ -224,6 +228,7 @@ def without_students(
         fusion=fusion,
         out_of_fold=remembered.out_of_fold,
         untrained=UNTRAINED,
+        group=remembered.patches.group,
         report=report,
     )
 
@@ -236,6 +241,7 @@ class Joined:
     fusion: FusionSpec
     out_of_fold: Maps  # good images' maps, as `Trained` has them
     report: dict[str, Any]  # how it came about, as `Trained.report` has it
+    group: int = 1  # as `Trained` has it
 
 
 def add_memory(
@@ -256,8 +262,9 @@ def add_memory(
     report: dict[str, Any] = {"memory": remembered.provenance() | {"planted_auroc": planted, "students": helps}}
     report["findings"] = [*remembered.findings(), _of_students(planted, options.students, helps=helps)]
     if helps:
-        return Joined(network, both, {**maps, **remembered.out_of_fold}, report)
-    return Joined(MemoryAlone(trunk, remembered.memory).eval(), alone, remembered.out_of_fold, report)
+        return Joined(network, both, {**maps, **remembered.out_of_fold}, report, remembered.patches.group)
+    memory = MemoryAlone(trunk, remembered.memory).eval()
+    return Joined(memory, alone, remembered.out_of_fold, report, remembered.patches.group)
 
 
 def _of_students(planted: Mapping[str, float], share: float, *, helps: bool) -> dict[str, str]:
@@ -282,10 +289,13 @@ def _planted_aurocs(
     images: TrainingImages, run: Run,
 ) -> list[float]:  # fmt: skip
     """The AUROC of each fusion on anomalies planted into images to calibrate with, by a memory without them."""
-    good = np.stack(evenly_spaced(list(images.calibration), PLANTED))
+    tiles, count = images.tiles, len(images.calibration) // images.tiles
+    frames = evenly_spaced(range(count), max(1, PLANTED // tiles))
+    good = np.concatenate([images.calibration[tiles * frame : tiles * (frame + 1)] for frame in frames])
     anomalies = Anomalies(default_textures(images.train, run.textures), 1.0, kinds=("perlin", "crack", "blob"))
     random = np.random.default_rng(run.seed)
-    damaged = np.stack([anomalies.draw(image, random)[0] for image in good for _ in range(EACH)])
+    several = [good[start : start + tiles] for start in range(0, len(good), tiles) for _ in range(EACH)]
+    damaged = np.stack([anomalies.draw(image, random)[0] for frame in several for image in frame])
     memory = remembered.memory
     first = GoodMemory(remembered.patches.first, memory.context, memory.statistics, memory.highest).to(run.device)
 
@@ -293,7 +303,8 @@ def _planted_aurocs(
         return {**network(batch), **first(*memory_taps(trunk(batch)))}
 
     pictures = np.concatenate([good, damaged])
-    batches = (lite_tensor(pictures[start : start + CHUNK], run.device) for start in range(0, len(pictures), CHUNK))
+    size = chunk(tiles)
+    batches = (lite_tensor(pictures[start : start + size], run.device) for start in range(0, len(pictures), size))
     seen = read_maps(maps, batches)
     bad = np.arange(len(pictures)) >= len(good)
     return [image_auroc(_scores(seen, fusion), bad) for fusion in fusions]

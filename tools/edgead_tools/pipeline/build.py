@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 
 from edgead import Bundle, Detector
+from edgead.bundle import InputSpec
 from edgead.bundle.draft import BundleDraft, DraftNetwork, DraftSpec
 from edgead.bundle.store import check_target, write_bundle
 from edgead.config import BuildConfig
+from edgead.config.build import AUTO
 from edgead.config.loader import validated
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area
@@ -38,11 +40,13 @@ from edgead_tools.pipeline.build_page import BuildSummary, report_build, scored_
 from edgead_tools.pipeline.calibrate import calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
+from edgead_tools.pipeline.input_survey import find_tiles
 from edgead_tools.pipeline.licenses import check_commercial, licenses_of
 from edgead_tools.pipeline.outliers import exclude, report_outliers
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
 from edgead_tools.pipeline.runs import has_training, open_run, pin_images
+from edgead_tools.pipeline.tiling import of_frames, tile_input
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import check_device
@@ -108,6 +112,10 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         MapTeacher(Path(config.distill_from)).close()
     if config.textures:
         FolderTextures.open(Path(config.textures))
+    if config.tiles and config.tile_grid != (1, 1) and method.segments:
+        raise UsageError(f"method '{config.method}' counts the components of whole frames: leave out tiles")
+    if config.tiles == AUTO and not method.memory:
+        raise UsageError("without a memory nothing tells how many tiles to take: give a grid, such as --tiles 4x3")
     if config.mask and method.segments:
         raise UsageError(f"method '{config.method}' takes no mask: leave what does not matter undrawn in label maps")
     if config.mask:
@@ -120,25 +128,25 @@ def _build(
 ) -> BuildResult:
     """The eight steps: check, split, train, export, calibrate, quantize, measure, write."""
     decoded = DecodedImages(config.bits)
-    height, width = size = choose_size(config.input_size, method.size, dataset.train, decoded)
-    check_square(size, config.preset)
-    checked = check_images(config, size, dataset, decoded, folder, reporter)
+    spec, surveyed = _choose_input(config, method, dataset, decoded, folder, reporter)
+    checked = check_images(config, spec, dataset, decoded, folder, reporter)
     pin_images(folder, checked.digest)
-    images = split_images(config, dataset, checked, decoded, reporter)
+    images = split_images(config, spec, dataset, checked, decoded, reporter)
     foreground = read_foreground_of(config, images, reporter) if config.mask else None
-    drawn = read_drawn(dataset.root, images.parts.train, height, width, decoded) if method.segments else None
-    training = images.training(drawn)
+    drawn = read_drawn(dataset.root, images.parts.train, spec.height, spec.width, decoded) if method.segments else None
+    training = images.training(drawn) if spec.tiles is None else images.tiles(spec, folder)
     with reporter.stage(f"training {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
+    trained = of_frames(trained, spec.tiles)
     for one in trained.report.get("findings", ()):
         reporter.say(f"{one['found']} ({one['figures']}): {one['chosen']}; {one['overrule']} overrules it")
     with reporter.stage("exporting"):
-        exported = export(trained, folder / NETWORK, training.calibration[:EXAMPLES])
+        exported = export(trained, folder / NETWORK, training.calibration[: max(EXAMPLES, trained.group)])
     program = ExportedProgramFile.of(trained) if config.program else None
     record = exported.provenance() | (program.provenance() if program else {})
     left = (*dataset.left, *checked.rejected)
     licenses = licenses_of(config, method, dataset)
-    provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | {"export": record}
+    provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | surveyed | {"export": record}
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
     calibrate(config, draft, images, trained, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)
@@ -154,6 +162,17 @@ def _build(
     size = images.frame_size()
     summary = BuildSummary(bundle, scored, checked.parts, left, size, timed, measured, images.frame)
     return BuildResult(bundle, measured, report_build(summary, reporter))
+
+
+def _choose_input(
+    config: BuildConfig, method: Method, dataset: Dataset, decoded: DecodedImages, folder: Path, reporter: Reporter
+) -> tuple[InputSpec, dict[str, Any]]:
+    """The size of the network's input and the tiles of a frame, and what the bundle records of how they were found."""
+    size = choose_size(config.input_size, method.size, dataset.train, decoded)
+    check_square(size, config.preset)
+    run = _run(config, folder, lambda done, total: None, finish=False)
+    tiles, found = find_tiles(config, method, dataset.train, size, run, decoded, reporter)
+    return tile_input(size, tiles), {"survey": found} if found else {}
 
 
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgead import Bundle, Detector
+from edgead.bundle import InputSpec
 from edgead.files import write_file
 from edgead.listing import LeftOut
 from edgead.ops import calibrate
@@ -104,12 +105,13 @@ def limits(summary: BuildSummary) -> Iterator[str]:
             f"training took {plural(steps, 'step')} in {seconds:.0f} s, and fewer than {FEW_STEPS} leave defects "
             "unfound: give a longer --budget, a machine with less other work, or a smaller --size"
         )
-    shrunk = max(summary.frame_size[0] / manifest.input.height, summary.frame_size[1] / manifest.input.width)
+    height, width = manifest.input.frame
+    shrunk = max(summary.frame_size[0] / height, summary.frame_size[1] / width)
     if shrunk > SHRUNK:
         yield (
             f"images of {summary.frame_size[1]} x {summary.frame_size[0]} are shrunk {shrunk:.0f}-fold to "
-            f"{manifest.input.width} x {manifest.input.height}: defects below about {3 * shrunk:.0f} pixels are lost; "
-            "give a larger --size, or images of the place where defects appear"
+            f"{width} x {height}: defects below about {3 * shrunk:.0f} pixels are lost; give --tiles auto, a larger "
+            "--size, or images of the place where defects appear"
         )
     if summary.evaluation is None:
         yield "without defective images misses are known of planted defects alone: keep some and use `edgead eval`"
@@ -142,13 +144,20 @@ def _tiles(summary: BuildSummary) -> str:
         ("good images", str(len(summary.parts)), f"{len(set(summary.parts))} different parts"),
         ("left out", str(sum(one.count for one in summary.left)), "see below"),
         ("steps of training", str(training.get("steps", "–")), f"{training.get('seconds', 0):.0f} s"),
-        ("input", f"{manifest.input.width} x {manifest.input.height}", "pixels"),
+        _input_tile(manifest.input),
     ]
     if found is not None and found.false_alarm_rate is not None:
         figures.append(("false alarms", f"{found.false_alarm_rate:.1%}", "on labeled images"))
     if found is not None and found.miss_rate is not None:
         figures.append(("misses", f"{found.miss_rate:.1%}", "on labeled images"))
     return tiles(figures)
+
+
+def _input_tile(spec: InputSpec) -> tuple[str, str, str]:
+    size = f"{spec.width} x {spec.height}"
+    if spec.tiles is None:
+        return "input", size, "pixels"
+    return "input", f"{spec.tiles.columns} x {spec.tiles.rows}", f"tiles of {size} pixels"
 
 
 def _histogram(summary: BuildSummary) -> str:

@@ -19,7 +19,9 @@ from edgead_tools.pipeline.images import BuildImages
 
 IMAGES = 30  # good images at most
 EACH = 6  # defects planted in each
-SIZES = (0.008, 0.25)  # shares of the shorter side
+FEWEST = 6  # images, where there are so many
+RUNS = 4000  # of the network, at most: frames in many tiles get fewer defects
+SIZES = (0.008, 0.25)  # shares of the shorter side; of frames in tiles, of that of a tile
 CONTRASTS = (25.0, 80.0)  # gray levels
 KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 
@@ -32,7 +34,9 @@ def measure_detection(
     Sizes and contrasts are drawn evenly on a logarithmic scale; every kind has as many defects. Raises DataError for
     fewer than two images.
     """
-    chosen = evenly_spaced(images.parts.held_out, IMAGES)
+    spec = reader.source.manifest.input
+    chosen = evenly_spaced(images.parts.held_out, max(FEWEST, min(IMAGES, RUNS // (EACH * spec.batch))))
+    finer = 1 if spec.tiles is None else min(spec.tiles.grid)
     random = np.random.default_rng(seed)
     planted: list[PlantedDefect] = []
     frame = (0, 0)
@@ -44,6 +48,7 @@ def measure_detection(
         for _ in range(EACH):
             kind = KINDS[len(planted) % len(KINDS)]
             size, contrast = (float(np.exp(random.uniform(*np.log(ends)))) for ends in (SIZES, CONTRASTS))
+            size /= finer
             spoiled, change = plant_defect(image, kind, size * min(frame), contrast, random, judged)
             score = reader.read(spoiled).score
             planted.append(PlantedDefect(kind=kind, size=round(size, 5), contrast=round(change, 1), score=score))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.draft import Model
-from edgead.ops import fuse, image_score, load_mask
+from edgead.ops import fuse_batch, image_score, load_mask
 from edgead.reader import Reader
 from edgead_calibration.conformal import Corrected, correct_optimism
 from edgead_calibration.refit import read_good
@@ -52,11 +52,12 @@ def collect_good_scores(
 
 def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score and largest value of each image's maps, fused as a detector fuses them."""
-    fusion, mask = model.manifest.fusion, load_mask(model)
-    count = len(next(iter(maps.values())))
+    spec, fusion, mask = model.manifest.input, model.manifest.fusion, load_mask(model)
+    count = len(next(iter(maps.values()))) // spec.batch
     scores, maxima = np.empty(count), np.empty(count)
     for index in range(count):
-        fused = fuse({part.name: maps[part.name][index] for part in fusion.maps}, fusion, mask)
+        rows = slice(index * spec.batch, (index + 1) * spec.batch)
+        fused = fuse_batch({part.name: maps[part.name][rows] for part in fusion.maps}, spec, fusion, mask)
         scores[index], maxima[index] = image_score(fused, fusion), float(fused.max())
     return scores, maxima
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle import InputSpec
 from edgead.config import BuildConfig
 from edgead.progress import Reporter
 from edgead.stream.health import ImageStats
 from edgead.types import ImageU8
 from edgead_calibration.good_images import parts_in_words
+from edgead_calibration.images import evenly_spaced
 from edgead_tools.components import Drawn
 from edgead_tools.data import Cache, Checked, Dataset, DecodedImages, Sample, Split, check, split
 from edgead_tools.methods import TrainingImages
 from edgead_tools.pipeline.runs import check_space
+from edgead_tools.pipeline.tiling import tile_rows
 from edgead_tools.training.distillation import MapTeacher
+
+LEARNED = 6000  # tiles that are learned from, at most: memory and time grow with them, accuracy no more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +42,16 @@ class BuildImages:
         if drawn is None:
             return TrainingImages(train, calibration, large)
         return TrainingImages(train, calibration, large, drawn.names, drawn.labels, drawn.masks)
+
+    def tiles(self, spec: InputSpec, folder: Path) -> TrainingImages:
+        """What a method learns from of frames in tiles, mapped from files of the folder."""
+        assert self.checked.images is not None  # the check was given a cache
+        images = self.checked.images
+        train, calibration = (
+            tile_rows([images[row] for row in self.checked.rows(samples)], spec, folder / f"{name}-tiles.npy")
+            for name, samples in (("train", self.parts.train), ("calibration", self.parts.calibration))
+        )
+        return TrainingImages(train, calibration, tiles=spec.batch)
 
     def rows(self, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """The samples at network size, (N, H, W, 3) BGR uint8: what the network is given of a frame."""
@@ -63,25 +78,22 @@ class BuildImages:
 
 
 def check_images(
-    config: BuildConfig,
-    size: tuple[int, int],
-    dataset: Dataset,
-    decoded: DecodedImages,
-    folder: Path,
-    reporter: Reporter,
+    config: BuildConfig, spec: InputSpec, dataset: Dataset, decoded: DecodedImages, folder: Path, reporter: Reporter
 ) -> Checked:
-    """Read every good image: at `size` (height, width), and at that of the bundle that is distilled from, if any."""
+    """Read every good image: at the size of `spec`, and at that of the bundle that is distilled from, if any."""
     samples = (*dataset.train, *dataset.validation)
-    cache, large = Cache(folder / "images.npy", *size), None
+    cache, large = Cache(folder / "images.npy", *spec.frame), None
     if config.distill_from:
         with MapTeacher(Path(config.distill_from)) as teacher:
             large = Cache(folder / "teacher-images.npy", *teacher.size)
     pixels = sum(one.height * one.width for one in (cache, large) if one is not None)
+    if spec.tiles is not None:
+        pixels += spec.batch * spec.height * spec.width
     check_space(folder, 3 * len(samples) * pixels)
     with reporter.stage("checking images") as on_progress:
         checked = check(samples, config.bits, cache=cache, large=large, decoded=decoded, on_progress=on_progress)
-    if size[0] != size[1]:
-        reporter.say(f"the network's input is {size[1]}x{size[0]} pixels")
+    if spec.tiles is not None or spec.height != spec.width:
+        reporter.say(f"the network's input is {spec.in_words()}")
     for one in (*dataset.left, *checked.rejected):
         reporter.say(f"left out {one}")
     if sentence := parts_in_words(checked.parts):
@@ -90,11 +102,21 @@ def check_images(
 
 
 def split_images(
-    config: BuildConfig, dataset: Dataset, checked: Checked, decoded: DecodedImages, reporter: Reporter
+    config: BuildConfig,
+    spec: InputSpec,
+    dataset: Dataset,
+    checked: Checked,
+    decoded: DecodedImages,
+    reporter: Reporter,
 ) -> BuildImages:
-    """Who learns, who sets the ranges of INT8, who sets the threshold."""
+    """Who learns, who sets the ranges of INT8, who sets the threshold. Of frames in many tiles no more learn than
+    `LEARNED` tiles allow, and the others set the threshold too."""
     numbers = dict(zip(checked.accepted, checked.parts, strict=True))
     parts = split(checked.accepted, config.seed, validation=dataset.validation, parts=numbers)
+    if len(parts.train) * spec.batch > LEARNED:
+        learned = set(evenly_spaced(parts.train, max(1, LEARNED // spec.batch)))
+        held_out = (*parts.held_out, *(one for one in parts.train if one not in learned))
+        parts = replace(parts, train=tuple(one for one in parts.train if one in learned), held_out=held_out)
     reporter.say(
         f"{dataset.root}: {len(parts.train)} images to train, {len(parts.calibration)} to calibrate, "
         f"{len(parts.held_out)} kept aside for thresholds"

@@ -70,4 +70,4 @@ def planted(images: Sequence[ImageU8], seed: int) -> list[NDArray[np.uint8]]:
 def _read(bundle: Bundle, samples: Sequence[Sample]) -> list[ImageU8]:
     """The samples at network size."""
     spec = bundle.manifest.input
-    return [np.array(resize(read_image(one.path, bits=spec.bits), spec.height, spec.width)) for one in samples]
+    return [np.array(resize(read_image(one.path, bits=spec.bits), *spec.frame)) for one in samples]

@@ -195,7 +195,7 @@ def latencies(bundles: Mapping[str, Bundle], threads: int, rounds: int = ROUNDS)
     for _ in range(rounds):
         for name, detector in detectors.items():
             spec = detector.bundle.manifest.input
-            image = np.zeros((spec.height, spec.width, 3), np.uint8)
+            image = np.zeros((*spec.frame, 3), np.uint8)
             start = time.perf_counter()
             detector.read(image)
             spent[name].append(1e3 * (time.perf_counter() - start))

@@ -23,8 +23,7 @@ class MapTeacher(Closing):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images it wants, in pixels."""
-        spec = self._detector.bundle.manifest.input
-        return spec.height, spec.width
+        return self._detector.bundle.manifest.input.frame
 
     def maps(self, images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
         """Maps (B, height, width) of images (B, H, W, 3) uint8 BGR, which are best of its own size."""

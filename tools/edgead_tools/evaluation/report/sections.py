@@ -131,7 +131,7 @@ def _entry_provenance(one: BenchmarkEntry) -> str:
     method = " ".join(filter(None, [manifest.method, config.get("preset", "")]))
     rows = {
         "bundle": f"{manifest.name}, {one.bundle.digest}",
-        "method": f"{method}, input {manifest.input.width} x {manifest.input.height}",
+        "method": f"{method}, input {manifest.input.in_words()}",
         "judged by": f"{found.engine} in {found.precision}; pixel figures at the {found.resolution}'s resolution",
         "threshold": threshold_summary(one.artifact.thresholds),
         "trained on": f"{data['train']} good images (digest {data['digest'][:12]})" if "train" in data else "",

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from edgead.bundle.manifest import MapSpec
 from edgead.errors import UsageError
-from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import augment
@@ -76,7 +75,7 @@ class AstMfrEdge(EdgePreset):
             torch.manual_seed(run.seed)
             pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
             report = training_report([self._teach(pair, images, run)], [source])
-            network, out_of_fold = judge_differences(pair, good, assign_folds(images.count))
+            network, out_of_fold = judge_differences(pair, good, images.folds())
             joined = add_memory(network.eval(), trunk, fusion, out_of_fold, images, run, self)
         return Trained(
             network=joined.network.cpu().eval(),
@@ -84,6 +83,7 @@ class AstMfrEdge(EdgePreset):
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
             untrained=UNTRAINED,
+            group=joined.group,
             report=report | joined.report,
         )
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import UsageError
 from edgead_tools.backbones.resnet import OFFSET, OUTPUTS, SCALE, ResNet, load_resnet, tensor_from
 from edgead_tools.backbones.weights import find, load_state

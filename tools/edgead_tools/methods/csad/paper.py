@@ -32,7 +32,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import UsageError
 from edgead_calibration.components import published_statistics
 from edgead_tools.backbones.resnet import OFFSET, SCALE, load_resnet, tensor_from

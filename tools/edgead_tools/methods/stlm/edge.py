@@ -30,7 +30,6 @@ from torch.nn import functional
 from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import UsageError, nearest
 from edgead.ops import resize
-from edgead_calibration.conformal import assign_folds
 from edgead_tools.backbones.efficientnet_lite import (
     VARIANTS,
     EfficientNetLite,
@@ -112,6 +111,7 @@ class StlmEdge(EdgePreset):
             fusion=joined.fusion,
             out_of_fold=joined.out_of_fold,
             untrained=UNTRAINED,
+            group=joined.group,
             report=training_report(reports, sources) | report | joined.report,
         )
 
@@ -130,7 +130,7 @@ class StlmEdge(EdgePreset):
         run = self.limited(run, len(images.train) / self.batch)
         first, second = run.split(1 - self.head_share) if self.head else (run, None)
         reports = [self._teach_streams(streams, teacher, images, first)]
-        network, maps = _with_statistics(streams, good, assign_folds(images.count))
+        network, maps = _with_statistics(streams, good, images.folds())
         network = network.to(run.device).eval()
         report: dict[str, Any] = {}
         if second is not None:

@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgead.bundle.manifest import FusionSpec, InputSpec, MapSpec, ScoreSpec
+from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.errors import UsageError
 from edgead_tools.backbones.sam import OFFSET, SCALE, load_mobile_sam, load_sam_vit_h, tensor_from
 from edgead_tools.backbones.tiny_vit import TinyVit
