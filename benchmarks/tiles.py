@@ -29,7 +29,7 @@ from edgead import Detector
 from edgead.bundle import Bundle
 from edgead.config import BuildConfig
 from edgead.images import read_image
-from edgead.progress import Reporter
+from edgead.progress import ConsoleReporter
 from edgead.system.device import describe_device
 from edgead_tools.data.defects import DefectKind, plant_defect
 from edgead_tools.pipeline.build import build
@@ -74,7 +74,7 @@ def built(root: Path, tiles: str, steps: int, threads: int) -> tuple[Bundle, flo
     how: dict[str, Any] = {"steps": steps} if steps else {"budget": "0"}
     start = time.perf_counter()
     config = BuildConfig(data=str(root), tiles=tiles, threads=threads, out=str(path), **how)
-    bundle = build(config, Reporter(sys.stderr)).bundle
+    bundle = build(config, ConsoleReporter()).bundle
     return bundle, time.perf_counter() - start
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import ops
-from edgead.bundle import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle import FusionSpec, InputSpec, MapSpec, ScoreSpec, TileSpec
 from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap, Fuse
@@ -29,10 +29,14 @@ class Bench:
         self.gpu, self.kernels, self.stream = gpu, kernels, stream
 
     def run(
-        self, spec: FusionSpec, maps: dict[str, np.ndarray], mask: np.ndarray | None = None
+        self,
+        spec: FusionSpec,
+        maps: dict[str, np.ndarray],
+        mask: np.ndarray | None = None,
+        frames: InputSpec | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fused maps and scores for maps (batch, h, w), which may be float16."""
-        count = len(next(iter(maps.values())))
+        count = len(next(iter(maps.values()))) // (1 if frames is None else frames.batch)
         outputs = {}
         for name, values in maps.items():
             mirror = HostDeviceBuffer(self.gpu, values.shape, values.dtype)
@@ -40,7 +44,7 @@ class Bench:
             mirror.upload(self.stream)
             outputs[name] = DeviceMap(mirror.address, *values.shape[1:], half=values.dtype == np.float16)
         results = ResultBlock(self.gpu, Fuse.layout(spec, count))
-        fuse = Fuse(self.gpu, self.kernels, spec, count, outputs, self.stream, results, mask)
+        fuse = Fuse(self.gpu, self.kernels, spec, count, outputs, self.stream, results, mask, frames)
         fuse.launch(count, self.stream)
         results.download(self.stream)
         self.stream.synchronize()
@@ -162,3 +166,36 @@ def test_as_many_maps_as_the_kernel_takes(bench: Bench) -> None:
     assert (fused == 120).all()
     with pytest.raises(EngineError, match="16 maps, not 17"):
         bench.run(spec(17), maps)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 3)).filter(lambda grid: grid != (1, 1)),
+    st.integers(0, 4),
+    st.sampled_from(["sum", "product"]),
+    st.sampled_from([0.0, 1.2]),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_the_maps_of_tiles_are_blended(
+    bench: Bench, grid: tuple[int, int], overlap: int, combine: Any, sigma: float, half: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    tiles = TileSpec(rows=grid[0], columns=grid[1], overlap=8 * overlap)
+    frames = InputSpec(height=64, width=64, scale=(1.0,) * 3, offset=(0.0,) * 3, tiles=tiles)
+    height, width = (side // 8 for side in frames.frame)
+    parts = (MapSpec(name="a", scale=0.7), MapSpec(name="b", offset=0.2))
+    spec = FusionSpec(maps=parts, height=height, width=width, combine=combine, sigma=sigma, score=ScoreSpec(top=5))
+    maps = {
+        name: random.normal(size=(2 * frames.batch, side, side)).astype(np.float16 if half else np.float32)
+        for name, side in (("a", 8), ("b", 4))
+    }
+    mask = random.random((height, width)).astype(np.float32)
+    fused, scores = bench.run(spec, maps, mask, frames)
+    for index in range(2):
+        rows = slice(index * frames.batch, (index + 1) * frames.batch)
+        expected = ops.fuse_batch(
+            {name: values[rows].astype(np.float32) for name, values in maps.items()}, frames, spec, mask
+        )
+        np.testing.assert_allclose(fused[index], expected, atol=5e-5 * max(1.0, float(np.abs(expected).max())), rtol=0)
+        assert scores[index] == pytest.approx(ops.image_score(fused[index], spec), rel=1e-12, abs=1e-12)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import ops
-from edgead.bundle import InputSpec
+from edgead.bundle import InputSpec, TileSpec
 from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.frame_buffer import DeviceFrames, Format, FrameBuffer, region
@@ -41,7 +42,7 @@ class Gpu:
         """The network's input for uploaded pictures."""
         resize = Resize(self.gpu, self.kernels, spec, len(pictures), half=half)
         resize.launch(pictures, self.stream)
-        shape = (len(pictures), 3, spec.height, spec.width)
+        shape = (spec.batch * len(pictures), 3, spec.height, spec.width)
         fetched = HostDeviceBuffer(self.gpu, shape, np.float16 if half else np.float32)
         self.stream.download(fetched.host, resize.tensor.address)
         self.stream.synchronize()
@@ -162,3 +163,19 @@ def test_a_second_batch_takes_no_memory(device: Gpu) -> None:
         seen.append((pictures["pixels"][0], halved["pixels"][0], resize.tensor.address))
     device.stream.synchronize()
     assert len(set(seen)) == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(sizes, min_size=1, max_size=3), targets, st.tuples(st.integers(1, 3), st.integers(2, 3)), st.integers(0, 4)
+)
+def test_frames_are_cut_into_tiles(
+    room: Room, given_sizes: list[tuple[int, int]], target: tuple[int, int], grid: tuple[int, int], overlap: int
+) -> None:
+    tiles = TileSpec(rows=grid[0], columns=grid[1], overlap=overlap)
+    spec = msgspec.structs.replace(spec_of(target), tiles=tiles)
+    images = [picture((*size, 3), index) for index, size in enumerate(given_sizes)]
+    tensor = room.tensor(room.frames.upload(images, room.stream), spec)
+    expected = np.concatenate([ops.to_batch(image, spec) for image in images])
+    level = np.array(spec.scale)[:, np.newaxis, np.newaxis]
+    assert (np.abs(tensor - expected) <= 1.001 * level + 1e-5).all()

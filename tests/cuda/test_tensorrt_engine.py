@@ -17,6 +17,7 @@ import tiny
 from onnx import TensorProto
 
 from edgead import Bundle, Detector
+from edgead.bundle import FusionSpec, InputSpec, MapSpec, TileSpec
 from edgead.engines import load_engine
 from edgead.engines.base import Engine
 from edgead.errors import AbsentError, EngineError
@@ -243,3 +244,15 @@ def test_its_engine_may_be_loaded_twice(machine: None, bundle: Bundle) -> None:
 def test_a_network_outside_the_contract_is_refused(machine: None, bundle: Bundle, network: bytes, match: str) -> None:
     with pytest.raises(EngineError, match=match):
         load_engine(batched(bundle, member=network), "tensorrt")
+
+
+def test_frames_in_tiles_read_as_on_the_cpu(machine: None, tmp_path: Path) -> None:
+    tiles = TileSpec(rows=2, columns=3, overlap=8)
+    source = InputSpec(height=32, width=32, scale=(1 / 255,) * 3, offset=(0.0,) * 3, tiles=tiles)
+    fusion = FusionSpec(maps=(MapSpec(name="distance"),), height=14, width=20)
+    bundle = batched(tiny.write_tiny(tmp_path / "tiles.edgead", input=source, fusion=fusion), (1, 2))
+    engine = load_engine(bundle, "tensorrt")
+    assert engine.batch == 2
+    images = [*frames(3), tiny.bad(5, 448, 640)]
+    assert_alike(engine.infer(images), load_engine(bundle, "onnx", threads=1).infer(images))
+    engine.close()

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from edgead.bundle.input_spec import InputSpec
 from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
 from edgead.registry import Lazy
-from edgead_calibration.conformal import assign_folds
 from edgead_tools.methods import METHODS, Trained, TrainingImages
 from edgead_tools.training.run import Run
 
@@ -64,7 +63,7 @@ class TinyMethod:
         with torch.no_grad():
             pixels = torch.from_numpy(good[..., ::-1].copy()).permute(0, 3, 1, 2) * SCALE
             projected = network.project(pixels)
-            folds = assign_folds(len(good))
+            folds = images.folds()
             maps = np.empty((len(good), *projected.shape[2:]), np.float32)
             for fold in range(folds.max() + 1):
                 network.fit(projected[folds != fold])

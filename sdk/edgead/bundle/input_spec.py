@@ -29,6 +29,11 @@ class TileSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"an overlap must be at least 0, not {self.overlap}")
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    @property
     def count(self) -> int:
         """Tiles of a frame."""
         return self.rows * self.columns

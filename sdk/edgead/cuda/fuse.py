@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edgead.bundle.input_spec import InputSpec
 from edgead.bundle.manifest import FusionSpec
 from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, Layout, ResultBlock, blocks
 from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
+from edgead.ops.tiles import tile_cells
 from edgead.types import MapF32
 
 MAPS = 16  # as in fuse.cu
@@ -38,6 +40,12 @@ COMBINATION = np.dtype(  # struct Combination
         ("is_product", "i4"),
         ("height", "i4"),
         ("width", "i4"),
+        ("rows", "i4"),
+        ("columns", "i4"),
+        ("tile_height", "i4"),
+        ("tile_width", "i4"),
+        ("step_down", "i4"),
+        ("step_across", "i4"),
     ]
 )
 BLURRING = np.dtype(  # struct Blurring
@@ -83,8 +91,10 @@ class Fuse:
         stream: Stream,
         results: ResultBlock,
         mask: MapF32 | None = None,
+        frames: InputSpec | None = None,
     ) -> None:
-        """`outputs` are the network's, by name; `results` has what `layout` asks for; `mask` is `ops.load_mask`'s.
+        """`outputs` are the network's, by name; `results` has what `layout` asks for; `mask` is `ops.load_mask`'s, and
+        `frames` says how they are cut; None: they are whole.
 
         The stream is waited for.
         """
@@ -103,7 +113,8 @@ class Fuse:
             source, scale, offset = outputs[part.name], part.weight * part.scale, part.weight * part.offset
             entry = (source.address, source.height, source.width, source.half, scale, offset, 0)
             self._combination["maps"][index] = entry
-        rest = (covered if spec.sigma == 0 else 0, len(spec.maps), spec.combine == "product", *size)
+        kind = covered if spec.sigma == 0 else 0, len(spec.maps), spec.combine == "product"
+        rest = (*kind, *size, *_tiles(frames, size))
         for name, value in zip(COMBINATION.names[2:], rest, strict=True):  # type: ignore[index]
             self._combination[name] = value
         self._combination["out"] = self._maps
@@ -131,6 +142,15 @@ class Fuse:
         """Where the fused map of a frame lies on the device, for `Overlay`."""
         height, width = self._size
         return self._maps + 4 * index * height * width
+
+
+def _tiles(frames: InputSpec | None, size: tuple[int, int]) -> tuple[int, ...]:
+    """Rows and columns of tiles, the cells of one, and those from one to the next, in a frame's grid of `size`."""
+    if frames is None or frames.tiles is None:
+        return (1, 1, *size, *size)
+    high, wide = tile_cells(frames, *size)
+    overlap = high * frames.tiles.overlap // frames.height, wide * frames.tiles.overlap // frames.width
+    return (*frames.tiles.grid, high, wide, high - overlap[0], wide - overlap[1])
 
 
 def _sent(gpu: CudaContext, values: MapF32, stream: Stream) -> int:

@@ -32,33 +32,46 @@ SAMPLING = np.dtype(  # struct Sampling
         ("width", "i4"),
         ("scale", "f4", 3),
         ("offset", "f4", 3),
+        ("rows", "i4"),
+        ("columns", "i4"),
+        ("step_down", "i4"),
+        ("step_across", "i4"),
+        ("whole_height", "i4"),
+        ("whole_width", "i4"),
     ]
 )
 
 
 class Resize:
-    """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from frames of any sizes."""
+    """Writes `tensor`, (batch, 3, height, width) float32 or float16 on the device, from frames of any sizes.
+
+    A frame in tiles fills as many entries as it has tiles (`edgead.ops.tiles`).
+    """
 
     def __init__(self, gpu: CudaContext, kernels: Kernels, spec: InputSpec, batch: int, *, half: bool = False) -> None:
-        self._size, self._batch = (spec.height, spec.width), batch
+        self._size, self._whole, self._batch, self._tiles = (spec.height, spec.width), spec.frame, batch, spec.batch
         self._halve = kernels.get("resize", "halve", HALVINGS)
         self._sample = kernels.get("resize", "sample_f16" if half else "sample_f32", SAMPLING)
-        self.tensor = Buffer(gpu, batch * 3 * spec.height * spec.width * (2 if half else 4))
+        self.tensor = Buffer(gpu, batch * spec.batch * 3 * spec.height * spec.width * (2 if half else 4))
         self._scratch = Buffer(gpu)  # halved frames; grows as `FrameBuffer` does
         self._halvings, self._sampling = kernel_args(HALVINGS), kernel_args(SAMPLING)
         self._sampling["height"], self._sampling["width"] = self._size
         self._sampling["scale"], self._sampling["offset"] = spec.scale, spec.offset
+        rows, columns, overlap = (1, 1, 0) if spec.tiles is None else (*spec.tiles.grid, spec.tiles.overlap)
+        self._sampling["rows"], self._sampling["columns"] = rows, columns
+        self._sampling["step_down"], self._sampling["step_across"] = spec.height - overlap, spec.width - overlap
+        self._sampling["whole_height"], self._sampling["whole_width"] = self._whole
 
     def reserve(self, frames: DeviceFrames) -> int:
         """Reserve memory for such frames, so that `launch` allocates nothing; gives its address."""
-        self._scratch.reserve(_plan(frames, *self._size)[1])
+        self._scratch.reserve(_plan(frames, *self._whole)[1])
         return self._scratch.address
 
     def launch(self, frames: DeviceFrames, stream: Stream) -> DeviceFrames:
         """Fill the tensor's first entries; gives the frames as halved, to draw a preview on while this batch lasts."""
         assert 1 <= len(frames) <= self._batch
         halved = frames.copy()
-        passes, size = _plan(halved, *self._size)
+        passes, size = _plan(halved, *self._whole)
         self._scratch.reserve(size)
         for steps in passes:
             for slot, step in enumerate(steps):
@@ -70,7 +83,7 @@ class Resize:
             stream.launch(self._halve, grid, TILE, self._halvings)
         self._sampling["frames"][: len(halved)] = halved
         self._sampling["tensor"] = self.tensor.address
-        stream.launch(self._sample, blocks(*self._size, len(halved)), TILE, self._sampling)
+        stream.launch(self._sample, blocks(*self._size, self._tiles * len(halved)), TILE, self._sampling)
         return halved
 
 

@@ -34,7 +34,8 @@ class Batches:
     def __init__(self, gpu: CudaContext, library: Library, bundle: Bundle, prepared: Prepared) -> None:
         """Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit."""
         spec, fusion, metadata = bundle.manifest.input, bundle.manifest.fusion, prepared.metadata
-        self.sizes, self.most = metadata.batches, max(metadata.batches)
+        self.sizes = tuple(size // spec.batch for size in metadata.batches)  # in frames
+        self.most = max(self.sizes)
         half = next(port.dtype == "fp16" for port in metadata.ports if port.name == INPUT)
         self._stream = stream = gpu.stream()
         kernels = Kernels(gpu)
@@ -48,7 +49,7 @@ class Batches:
         if self._components is not None:
             layout |= ComponentHistograms.layout(self._components, self.most)
         self._results = results = ResultBlock(gpu, layout)
-        self._fuse = Fuse(gpu, kernels, fusion, self.most, outputs, stream, results, ops.load_mask(bundle))
+        self._fuse = Fuse(gpu, kernels, fusion, self.most, outputs, stream, results, ops.load_mask(bundle), spec)
         if self._components is not None:
             logits = outputs[ops.COMPONENTS]
             self._counter = ComponentHistograms(gpu, kernels, self._components, logits, stream, results)

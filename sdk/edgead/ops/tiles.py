@@ -15,21 +15,14 @@ import numpy as np
 from edgead.bundle.input_spec import InputSpec, TileSpec
 from edgead.types import ImageU8, MapF32
 
-
-def places(tiles: TileSpec, height: int, width: int, overlap: int) -> Iterator[tuple[slice, slice]]:
-    """Where each tile of height x width lies, in rows and columns; sides and `overlap` are of one unit."""
-    for row in range(tiles.rows):
-        top = row * (height - overlap)
-        for column in range(tiles.columns):
-            left = column * (width - overlap)
-            yield slice(top, top + height), slice(left, left + width)
+Size = tuple[int, int]  # height and width
 
 
 def cut(frame: ImageU8, spec: InputSpec) -> list[ImageU8]:
     """The tiles of a frame at `spec.frame`, (h, w, 3) views of it; the frame itself where it is not cut."""
     if spec.tiles is None:
         return [frame]
-    return [frame[place] for place in places(spec.tiles, spec.height, spec.width, spec.tiles.overlap)]
+    return [frame[place] for place in tile_places(spec.tiles, (spec.height, spec.width), spec.frame)]
 
 
 def tile_cells(spec: InputSpec, height: int, width: int) -> tuple[int, int]:
@@ -39,24 +32,34 @@ def tile_cells(spec: InputSpec, height: int, width: int) -> tuple[int, int]:
 
 def blend(maps: MapF32, tiles: TileSpec, height: int, width: int) -> MapF32:
     """One (height, width) float32 map of a frame, from those of its tiles, (T, h, w)."""
-    _, high, wide = maps.shape
-    down, across = _shares(tiles.rows, high, height), _shares(tiles.columns, wide, width)
-    blended = np.zeros((height, width), np.float32)
-    for index, one in enumerate(maps):
-        row, column = divmod(index, tiles.columns)
-        top, left = _start(row, tiles.rows, high, height), _start(column, tiles.columns, wide, width)
-        weighted = one * down[row][:, None]
-        weighted *= across[column]
-        blended[top : top + high, left : left + wide] += weighted
+    cells, frame = (maps.shape[1], maps.shape[2]), (height, width)
+    blended = np.zeros(frame, np.float32)
+    all_weights = tile_weights(tiles, cells, frame)
+    for one, weights, place in zip(maps, all_weights, tile_places(tiles, cells, frame), strict=True):
+        blended[place] += one * weights
     return blended
 
 
-def _start(index: int, count: int, size: int, whole: int) -> int:
-    """The first cell of a tile in a line of `count`, each of `size` cells, that fill `whole` cells."""
-    return 0 if count == 1 else index * ((whole - size) // (count - 1))
+def tile_places(tiles: TileSpec, size: Size, frame: Size) -> Iterator[tuple[slice, slice]]:
+    """Where each tile of a size lies in a frame of a size, rows and columns, in pixels or cells."""
+    down, across = (
+        [0] if count == 1 else [index * ((whole - side) // (count - 1)) for index in range(count)]
+        for count, side, whole in zip((tiles.rows, tiles.columns), size, frame, strict=True)
+    )
+    for top in down:
+        for left in across:
+            yield slice(top, top + size[0]), slice(left, left + size[1])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
+def tile_weights(tiles: TileSpec, size: Size, frame: Size) -> MapF32:
+    """How much each tile counts in each of its cells, (T, h, w) float32; read-only."""
+    down, across = _shares(tiles.rows, size[0], frame[0]), _shares(tiles.columns, size[1], frame[1])
+    weights = (down[:, None, :, None] * across[None, :, None, :]).reshape(-1, *size)
+    weights.flags.writeable = False
+    return weights
+
+
 def _shares(count: int, size: int, whole: int) -> MapF32:
     """The weight of every cell of every tile in a line of them, (count, size) float32."""
     shares = np.ones((count, size), np.float32)
@@ -65,5 +68,4 @@ def _shares(count: int, size: int, whole: int) -> MapF32:
         ramp = (np.arange(overlap, dtype=np.float32) + np.float32(0.5)) / np.float32(max(1, overlap))
         shares[1:, :overlap] *= ramp
         shares[:-1, size - overlap :] *= ramp[::-1]
-    shares.flags.writeable = False
     return shares

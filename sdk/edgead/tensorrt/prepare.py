@@ -58,7 +58,7 @@ def key_of(
         cuda=0 if portable or gpu is None else gpu.driver_version,
         driver="" if portable else _driver(),
         precision=artifact.precision,
-        batches=tuple(sorted(set(batches or artifact.batches))),
+        batches=tuple(sorted({frames * bundle.manifest.input.batch for frames in batches or artifact.batches})),
         dla=dla,
         via=via,
     )

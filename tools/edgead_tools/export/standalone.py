@@ -21,7 +21,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgead import Bundle, Detector, ops
 from edgead.bundle import Artifact
-from edgead.bundle.manifest import ComponentSpec, FusionSpec, InputSpec, Scale
+from edgead.bundle.input_spec import InputSpec, TileSpec
+from edgead.bundle.manifest import ComponentSpec, FusionSpec, Scale
 from edgead.errors import GateError, UsageError
 from edgead.files import write_file
 from edgead.types import ImageU8
@@ -73,12 +74,12 @@ def parse_frame(text: str) -> tuple[int, int]:
 def standalone(bundle: Bundle, artifact: Artifact, frame_size: tuple[int, int] | None = None) -> ModelProto:
     """The graph of `export_onnx` around the network of `artifact`."""
     fusion, spec, thresholds = bundle.manifest.fusion, bundle.manifest.input, artifact.thresholds
-    width, height = frame_size or (spec.width, spec.height)
+    width, height = frame_size or spec.frame[::-1]
     network = onnx.load_from_string(bundle.read(artifact.member))
     nodes = _Nodes()
     _prepare(nodes, spec, (height, width), network.graph.input[0].name)
     nodes.take(network)
-    fused = _fuse(nodes, fusion, ops.load_mask(bundle))
+    fused = _fuse(nodes, spec, fusion, ops.load_mask(bundle))
     raw = _image_score(nodes, fusion, fused)
     components = ops.load_components(bundle)
     if components is not None:
@@ -153,27 +154,37 @@ class _Nodes:
 def _prepare(nodes: _Nodes, spec: InputSpec, size: tuple[int, int], output: str) -> None:
     """`edgead.ops.to_input` for frames of `size` (H, W)."""
     pixels = nodes.add("Cast", [nodes.add("Transpose", [FRAME], perm=[0, 3, 1, 2])], to=TensorProto.FLOAT)
-    height, width = size
-    while height >= 2 * spec.height and width >= 2 * spec.width:
+    (height, width), whole = size, spec.frame
+    while height >= 2 * whole[0] and width >= 2 * whole[1]:
         height, width = height // 2, width // 2
         ends, axes = nodes.integers(2 * height, 2 * width), nodes.integers(2, 3)
         even = nodes.add("Slice", [pixels, nodes.integers(0, 0), ends, axes])
         pixels = nodes.rounded(nodes.add("AveragePool", [even], kernel_shape=[2, 2], strides=[2, 2]))
-    if (height, width) != (spec.height, spec.width):
-        pixels = nodes.rounded(nodes.resized(pixels, spec.height, spec.width))
+    if (height, width) != whole:
+        pixels = nodes.rounded(nodes.resized(pixels, *whole))
     scale, offset = (nodes.constant(np.array(row, np.float32).reshape(1, 3, 1, 1)) for row in (spec.scale, spec.offset))
-    nodes.add("Add", [nodes.add("Mul", [pixels, scale]), offset], output)
+    normal = nodes.add("Add", [nodes.add("Mul", [pixels, scale]), offset], "" if spec.tiles else output)
+    if spec.tiles is not None:
+        axes = nodes.integers(2, 3)
+        tiles = []
+        for rows, columns in ops.tile_places(spec.tiles, (spec.height, spec.width), whole):
+            ends = nodes.integers(rows.stop, columns.stop)
+            tiles.append(nodes.add("Slice", [normal, nodes.integers(rows.start, columns.start), ends, axes]))
+        nodes.add("Concat", tiles, output, axis=0)
 
 
-def _fuse(nodes: _Nodes, spec: FusionSpec, mask: NDArray[np.float32] | None) -> str:
-    """`edgead.ops.fuse`: the fused map (1, h, w)."""
+def _fuse(nodes: _Nodes, source: InputSpec, spec: FusionSpec, mask: NDArray[np.float32] | None) -> str:
+    """`edgead.ops.fuse_batch`: the fused map (1, h, w)."""
     axes, fused = nodes.integers(1), ""
+    cells = ops.tile_cells(source, spec.height, spec.width)
     for part in spec.maps:
         factor, offset = np.float32(part.weight * part.scale), np.float32(part.weight * part.offset)
         scaled = nodes.add("Mul", [part.name, nodes.constant(factor)])
         scaled = nodes.add("Unsqueeze", [nodes.add("Add", [scaled, nodes.constant(offset)]), axes])
-        scaled = nodes.resized(scaled, spec.height, spec.width)
+        scaled = nodes.resized(scaled, *cells)
         fused = nodes.add("Add" if spec.combine == "sum" else "Mul", [fused, scaled]) if fused else scaled
+    if source.tiles is not None:
+        fused = _blend(nodes, source.tiles, spec, cells, fused)
     if spec.sigma > 0:
         reach = math.ceil(3 * spec.sigma)
         kernel = np.asarray(cv2.getGaussianKernel(2 * reach + 1, spec.sigma, cv2.CV_32F), np.float32)
@@ -183,6 +194,18 @@ def _fuse(nodes: _Nodes, spec: FusionSpec, mask: NDArray[np.float32] | None) -> 
     if mask is not None:
         fused = nodes.add("Mul", [fused, nodes.constant(mask[np.newaxis, np.newaxis])])
     return nodes.add("Squeeze", [fused, axes])
+
+
+def _blend(nodes: _Nodes, tiles: TileSpec, spec: FusionSpec, cells: tuple[int, int], maps: str) -> str:
+    """`edgead.ops.blend`: (T, 1, h, w) of tiles to (1, 1, height, width) of the frame."""
+    weights = ops.tile_weights(tiles, cells, (spec.height, spec.width))
+    weighted = nodes.add("Mul", [maps, nodes.constant(weights[:, np.newaxis])])
+    parts = []
+    for index, (rows, columns) in enumerate(ops.tile_places(tiles, cells, (spec.height, spec.width))):
+        one = nodes.add("Slice", [weighted, nodes.integers(index), nodes.integers(index + 1), nodes.integers(0)])
+        after = spec.height - rows.stop, spec.width - columns.stop
+        parts.append(nodes.add("Pad", [one, nodes.integers(0, 0, rows.start, columns.start, 0, 0, *after)]))
+    return nodes.add("Sum", parts)
 
 
 def _image_score(nodes: _Nodes, spec: FusionSpec, fused: str) -> str:
@@ -230,7 +253,7 @@ def _largest_difference(raw: bytes, bundle: Bundle, artifact: Artifact, frame_si
         for name in bundle.manifest.golden_frames:
             image: ImageU8 = golden_frame(bundle, name)
             if frame_size is None:
-                image = ops.resize(image, spec.height, spec.width)
+                image = ops.resize(image, *spec.frame)
             else:
                 image = np.asarray(cv2.resize(image, frame_size), np.uint8)
             expected = detector(image)

@@ -18,7 +18,7 @@ from edgead.types import ImageU8
 from edgead_calibration.golden import TOLERANCE, Golden, encode_map
 
 GOLDEN = 4  # frames of good parts
-SIDE = 512  # pixels; frames are stored no larger
+SIDE = 512  # pixels; frames are stored no larger, or half as large as frames in tiles are judged
 ANOMALY = "golden/anomaly.png"
 CLEAR = 1.5  # calibrated score from which a planted anomaly will be NG in every precision, and after a refit
 
@@ -28,7 +28,8 @@ def make_golden(reader: Reader, good: Iterable[ImageU8], thresholds: Thresholds)
 
     Raises GateError where no planted anomaly is NG by the thresholds.
     """
-    images = [_small(frame) for frame in good]
+    side = max(SIDE, max(reader.source.manifest.input.frame) // 2)
+    images = [_small(frame, side) for frame in good]
     pictures = {f"golden/{index:02d}.png": _barred(image) if index % 2 else image for index, image in enumerate(images)}
     pictures[ANOMALY] = _planted(reader, images[0], thresholds)
     frames, maps, scores, largest = {}, {}, [], 1.0
@@ -59,9 +60,9 @@ def _planted(reader: Reader, image: ImageU8, thresholds: Thresholds) -> ImageU8:
     return found
 
 
-def _small(image: ImageU8) -> ImageU8:
-    """The image, no larger than SIDE."""
-    scale = min(1.0, SIDE / max(image.shape[:2]))
+def _small(image: ImageU8, side: int) -> ImageU8:
+    """The image, no larger than `side`."""
+    scale = min(1.0, side / max(image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return np.array(resize(image, height, width))
 

@@ -142,7 +142,7 @@ def grids(frame: tuple[int, int], size: tuple[int, int], overlap: int) -> list[t
             found.append((grid[0], grid[1]))
             shrunk *= 2
         else:
-            shrunk *= 1.25
+            shrunk += 1
     return list(dict.fromkeys([(1, 1), *reversed(found)]))
 
 

@@ -18,11 +18,14 @@ struct Map {
 };
 
 struct Combination {
-  Map maps[MAPS];
+  Map maps[MAPS];     // (frames * rows * columns, ...) of tiles
   float *out;         // (frames, height, width)
   const float *mask;  // (height, width), or null
   int count, is_product;
   int height, width;
+  int rows, columns;           // of tiles; 1 and 1 for whole frames
+  int tile_height, tile_width; // cells of a tile; those of the frame where it is whole
+  int step_down, step_across;  // from a tile to the next, in cells
 };
 
 struct Blurring {
@@ -41,8 +44,8 @@ struct Scoring {
 };
 
 template <class T>
-__device__ float interpolated(const Map &map, Tap down, Tap across) {
-  const T *values = static_cast<const T *>(map.values) + (size_t)blockIdx.z * map.height * map.width;
+__device__ float interpolated(const Map &map, size_t entry, Tap down, Tap across) {
+  const T *values = static_cast<const T *>(map.values) + entry * map.height * map.width;
   const T *above = values + (size_t)down.first * map.width, *below = values + (size_t)down.second * map.width;
   float a = widen(above[across.first]) * map.scale + map.offset;
   float b = widen(above[across.second]) * map.scale + map.offset;
@@ -51,16 +54,46 @@ __device__ float interpolated(const Map &map, Tap down, Tap across) {
   return between(between(a, b, across.share), between(c, d, across.share), down.share);
 }
 
+// The sum or product of the maps of one entry of the batch, at a cell of its grid.
+__device__ float combined(const Combination &task, size_t entry, int y, int x) {
+  float fused = task.is_product ? 1.0f : 0.0f;
+  for (int index = 0; index < task.count; index++) {
+    const Map &map = task.maps[index];
+    Tap down = tap(y, map.height, task.tile_height), across = tap(x, map.width, task.tile_width);
+    float value =
+        map.is_half ? interpolated<Half>(map, entry, down, across) : interpolated<float>(map, entry, down, across);
+    fused = task.is_product ? fused * value : fused + value;
+  }
+  return fused;
+}
+
+// How much a tile counts in its cell, in one direction: less toward its neighbors over what it shares with them.
+__device__ float share(int cell, int size, int step, int tile, int count) {
+  int overlap = size - step;
+  float shared = 1.0f;
+  if (tile > 0 && cell < overlap) shared *= (cell + 0.5f) / overlap;
+  if (tile < count - 1 && cell >= step) shared *= (size - cell - 0.5f) / overlap;
+  return shared;
+}
+
+// The first tile of a line that reaches a cell.
+__device__ int first_tile(int cell, int size, int step) { return cell < size ? 0 : (cell - size) / step + 1; }
+
 // A thread for each cell; grid.z is the frame.
 extern "C" __global__ void combine(Combination task) {
   int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= task.width || y >= task.height) return;
-  float fused = task.is_product ? 1.0f : 0.0f;
-  for (int index = 0; index < task.count; index++) {
-    const Map &map = task.maps[index];
-    Tap down = tap(y, map.height, task.height), across = tap(x, map.width, task.width);
-    float value = map.is_half ? interpolated<Half>(map, down, across) : interpolated<float>(map, down, across);
-    fused = task.is_product ? fused * value : fused + value;
+  float fused = 0.0f;
+  size_t frame = (size_t)blockIdx.z * task.rows * task.columns;
+  int low = smaller(task.rows - 1, y / task.step_down), right = smaller(task.columns - 1, x / task.step_across);
+  for (int row = first_tile(y, task.tile_height, task.step_down); row <= low; row++) {
+    int down = y - row * task.step_down;
+    float vertical = share(down, task.tile_height, task.step_down, row, task.rows);
+    for (int column = first_tile(x, task.tile_width, task.step_across); column <= right; column++) {
+      int across = x - column * task.step_across;
+      float value = combined(task, frame + row * task.columns + column, down, across);
+      fused += value * (vertical * share(across, task.tile_width, task.step_across, column, task.columns));
+    }
   }
   size_t cell = (size_t)y * task.width + x;
   if (task.mask) fused *= task.mask[cell];

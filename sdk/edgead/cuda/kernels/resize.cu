@@ -22,9 +22,12 @@ struct Halvings {
 
 struct Sampling {
   DeviceFrame frames[FRAMES];
-  void *tensor;  // (frames, 3, height, width)
-  int height, width;
+  void *tensor;       // (frames, 3, height, width), or (frames * rows * columns, ...) of their tiles
+  int height, width;  // of the input: a frame, or a tile
   float scale[3], offset[3];
+  int rows, columns;              // of tiles; 1 and 1 for whole frames
+  int step_down, step_across;     // from a tile to the next, in pixels
+  int whole_height, whole_width;  // of all tiles together: what a frame is resized to
 };
 
 // BGR whose rows begin at multiples of 4 bytes, so that four pixels are three words.
@@ -106,10 +109,12 @@ extern "C" __global__ void halve(Halvings task) {
 
 template <class T>
 __device__ void sample(const Sampling &task) {
-  const DeviceFrame &frame = task.frames[blockIdx.z];
+  int tiles = task.rows * task.columns, tile = blockIdx.z % tiles;
+  const DeviceFrame &frame = task.frames[blockIdx.z / tiles];
   int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= task.width || y >= task.height) return;
-  Tap down = tap(y, frame.height, task.height), across = tap(x, frame.width, task.width);
+  Tap down = tap(y + tile / task.columns * task.step_down, frame.height, task.whole_height);
+  Tap across = tap(x + tile % task.columns * task.step_across, frame.width, task.whole_width);
   Pixel a = pixel_at(frame, down.first, across.first), b = pixel_at(frame, down.first, across.second);
   Pixel c = pixel_at(frame, down.second, across.first), d = pixel_at(frame, down.second, across.second);
   int levels[3] = {between_levels(a.blue, b.blue, c.blue, d.blue, down, across),
@@ -121,6 +126,6 @@ __device__ void sample(const Sampling &task) {
     narrow(levels[channel] * task.scale[channel] + task.offset[channel], out + channel * plane);
 }
 
-// A thread for each pixel of the input; grid.z is the frame.
+// A thread for each pixel of the input; grid.z is the frame, or the tile of a frame.
 extern "C" __global__ void sample_f32(Sampling task) { sample<float>(task); }
 extern "C" __global__ void sample_f16(Sampling task) { sample<Half>(task); }
