@@ -115,6 +115,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],
         ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
+        ["tiles.py", str(keep / "surfaces"), *(() if effort.steps is None else ("--tiles", "1x1")), *out("tiles")],
         ["engines.py", *quantized, *out("engines-rtx")],
         ["soak.py", stlm, *effort.soak, *out("soak")],
         ["review.py", *effort.events, *out("review")],
