@@ -170,12 +170,12 @@ def test_a_second_batch_takes_no_memory(device: Gpu) -> None:
     st.lists(sizes, min_size=1, max_size=3), targets, st.tuples(st.integers(1, 3), st.integers(2, 3)), st.integers(0, 4)
 )
 def test_frames_are_cut_into_tiles(
-    room: Room, given_sizes: list[tuple[int, int]], target: tuple[int, int], grid: tuple[int, int], overlap: int
+    device: Gpu, given_sizes: list[tuple[int, int]], target: tuple[int, int], grid: tuple[int, int], overlap: int
 ) -> None:
     tiles = TileSpec(rows=grid[0], columns=grid[1], overlap=overlap)
     spec = msgspec.structs.replace(spec_of(target), tiles=tiles)
     images = [picture((*size, 3), index) for index, size in enumerate(given_sizes)]
-    tensor = room.tensor(room.frames.upload(images, room.stream), spec)
+    tensor = device.tensor(device.frames.upload(images, device.stream), spec)
     expected = np.concatenate([ops.to_batch(image, spec) for image in images])
     level = np.array(spec.scale)[:, np.newaxis, np.newaxis]
     assert (np.abs(tensor - expected) <= 1.001 * level + 1e-5).all()

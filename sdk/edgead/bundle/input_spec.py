@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from edgead.config.build import MOST_TILES
+
 Triple = tuple[float, float, float]
-MOST_TILES = 1024  # of one frame
 
 
 class TileSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -99,7 +99,7 @@ class CpuEngine(Engine):
     def _read(self, image: ImageU8) -> Reading:
         start, inferring = time.perf_counter(), 0.0
         spec, at_once = self._manifest.input, len(self._tensor)
-        tiles = ops.cut(ops.resize(image, *spec.frame), spec)
+        tiles = ops.cut_tiles(ops.resize(image, *spec.frame), spec)
         found: list[Sequence[Tensor]] = []
         for first in range(0, len(tiles), at_once):
             for tile, out in zip(tiles[first : first + at_once], self._tensor, strict=True):

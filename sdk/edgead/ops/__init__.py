@@ -5,7 +5,7 @@ from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_spe
 from edgead.ops.fuse import fuse, fuse_batch, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
 from edgead.ops.resize import as_image, normalize, resize, to_batch, to_input
-from edgead.ops.tiles import blend, cut, tile_cells, tile_places, tile_weights
+from edgead.ops.tiles import blend, cut_tiles, tile_cells, tile_places, tile_weights
 
 __all__ = [
     "COMPONENTS",
@@ -15,7 +15,7 @@ __all__ = [
     "blend",
     "calibrate",
     "classify",
-    "cut",
+    "cut_tiles",
     "find_regions",
     "find_specks",
     "fuse",

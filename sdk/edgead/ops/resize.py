@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.input_spec import InputSpec
 from edgead.errors import DataError
-from edgead.ops.tiles import cut
+from edgead.ops.tiles import cut_tiles
 from edgead.types import ImageU8, Tensor
 
 
@@ -63,7 +63,7 @@ def normalize(image: ImageU8, spec: InputSpec, out: Tensor) -> None:
 def to_batch(image: ImageU8, spec: InputSpec) -> Tensor:
     """The network's input for a frame (H, W, 3) BGR uint8: (1, 3, height, width) float32, (T, ...) of its tiles."""
     batch = np.empty((spec.batch, 3, spec.height, spec.width), np.float32)
-    for tile, out in zip(cut(resize(image, *spec.frame), spec), batch, strict=True):
+    for tile, out in zip(cut_tiles(resize(image, *spec.frame), spec), batch, strict=True):
         normalize(tile, spec, out)
     return batch
 

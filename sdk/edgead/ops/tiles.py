@@ -18,7 +18,7 @@ from edgead.types import ImageU8, MapF32
 Size = tuple[int, int]  # height and width
 
 
-def cut(frame: ImageU8, spec: InputSpec) -> list[ImageU8]:
+def cut_tiles(frame: ImageU8, spec: InputSpec) -> list[ImageU8]:
     """The tiles of a frame at `spec.frame`, (h, w, 3) views of it; the frame itself where it is not cut."""
     if spec.tiles is None:
         return [frame]

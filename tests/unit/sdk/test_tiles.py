@@ -47,13 +47,13 @@ def test_the_size_of_a_frame_follows_from_its_tiles() -> None:
 
 def test_tiles_are_views_of_the_frame_row_by_row() -> None:
     frame = noise(*FRAME)
-    tiles = ops.cut(frame, INPUT)
+    tiles = ops.cut_tiles(frame, INPUT)
     assert len(tiles) == 6
     assert all(np.shares_memory(tile, frame) for tile in tiles)
     assert (tiles[0] == frame[:32, :32]).all()
     assert (tiles[5] == frame[24:, 48:]).all()
     whole = msgspec.structs.replace(INPUT, tiles=None)
-    assert ops.cut(frame, whole)[0] is frame
+    assert ops.cut_tiles(frame, whole)[0] is frame
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -23,7 +23,7 @@ from edgead.bundle import InputSpec, TileSpec
 from edgead.config import BuildConfig
 from edgead.config.build import AUTO
 from edgead.errors import DataError
-from edgead.ops import cut, fuse_batch, image_score, normalize, resize
+from edgead.ops import cut_tiles, fuse_batch, image_score, normalize, resize
 from edgead.progress import Reporter
 from edgead.types import ImageU8, MapF32
 from edgead_calibration.detection import fit_hits
@@ -105,7 +105,7 @@ def find_tiles(
                      "another grid overrules it")  # fmt: skip
     elif not decides and best.tiles > 1:
         reporter.say(f"frames stay whole; --tiles {best.columns}x{best.rows} would find the smaller ones")
-    return tile_spec(chosen, config.tile_overlap, size), card(found, chosen)
+    return tile_spec(chosen, config.tile_overlap, size), provenance(found, chosen)
 
 
 def _is_shrunk(method: Method, samples: Sequence[Sample], size: tuple[int, int], decoded: DecodedImages) -> bool:
@@ -192,7 +192,7 @@ def _read(samples: Sequence[Sample], decoded: DecodedImages, specs: Sequence[Inp
 
 def _without_training(method: Method, spec: InputSpec, frames: Sequence[ImageU8], run: Run) -> Trained:
     """What the method is without training, at an input; all tiles share one memory."""
-    tiles = [tile for frame in frames for tile in cut(frame, spec)]
+    tiles = [tile for frame in frames for tile in cut_tiles(frame, spec)]
     taken = evenly_spaced(tiles, LEARNED_TILES)
     held = max(1, len(taken) // 8)
     order = np.random.default_rng(run.seed).permutation(len(taken))
@@ -217,7 +217,7 @@ class _Surveyed:
 
     def look(self, image: ImageU8) -> None:
         """Take in a good frame, in which defects are planted next."""
-        self._tiles = self._cut(image)
+        self._tiles = self._tiles_of(image)
         start = time.perf_counter()
         self._maps = self._run(self._tiles)
         self._times.append(time.perf_counter() - start)
@@ -225,7 +225,7 @@ class _Surveyed:
 
     def plant(self, image: ImageU8, size: float) -> None:
         """Take in the same frame with a defect."""
-        tiles = self._cut(image)
+        tiles = self._tiles_of(image)
         changed = [index for index, tile in enumerate(tiles) if not np.array_equal(tile, self._tiles[index])]
         maps = {name: values.copy() for name, values in self._maps.items()}
         for name, values in self._run([tiles[index] for index in changed]).items() if changed else ():
@@ -245,8 +245,8 @@ class _Surveyed:
             milliseconds=1e3 * float(np.median(self._times)),
         )
 
-    def _cut(self, image: ImageU8) -> list[ImageU8]:
-        return cut(resize(image, *self._spec.frame), self._spec)
+    def _tiles_of(self, image: ImageU8) -> list[ImageU8]:
+        return cut_tiles(resize(image, *self._spec.frame), self._spec)
 
     def _score(self, maps: Maps) -> float:
         return image_score(fuse_batch(maps, self._spec, self._fusion), self._fusion)
@@ -269,6 +269,6 @@ class _Surveyed:
             yield torch.from_numpy(np.ascontiguousarray(batch[:, ::-1])).to(self._device)  # the network takes RGB
 
 
-def card(findings: Sequence[InputFinding], chosen: tuple[int, int]) -> dict[str, Any]:
+def provenance(findings: Sequence[InputFinding], chosen: tuple[int, int]) -> dict[str, Any]:
     """What a bundle records of a survey; `chosen` is the grid (rows, columns) that was taken."""
     return {"inputs": [dataclasses.asdict(one) for one in findings], "chosen": list(chosen)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgead.bundle import InputSpec, TileSpec
 from edgead.bundle.manifest import check_tiles
 from edgead.errors import UsageError
-from edgead.ops import cut
+from edgead.ops import cut_tiles
 from edgead.types import ImageU8
 from edgead_tools.data.cache import new_rows, open_rows
 from edgead_tools.methods import Trained
@@ -40,7 +40,7 @@ def tile_rows(frames: Sequence[ImageU8], spec: InputSpec, path: Path) -> NDArray
     """The tiles of all frames, which have the size `spec.frame`, (N T, h, w, 3), mapped from a file that is made."""
     with new_rows(path, spec.batch * len(frames), spec.height, spec.width) as rows:
         for index, frame in enumerate(frames):
-            rows[index * spec.batch : (index + 1) * spec.batch] = cut(frame, spec)
+            rows[index * spec.batch : (index + 1) * spec.batch] = cut_tiles(frame, spec)
     return open_rows(path)
 
 
