@@ -54,7 +54,7 @@ class Detector(Reader):
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         super().__init__(self.bundle, engine, precision, threads)
-        self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.name)
+        self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.fitted_for)
         self.rules = rules
         self._asked = (engine, precision, threads)
 
@@ -166,7 +166,7 @@ class Detector(Reader):
             grid_map=grid_map,
             frame_size=size,
             timings=Timings(reading.preprocess_ms, reading.infer_ms, post),
-            engine=self.engine.name,
+            engine=reading.judged_by or self.engine.name,
             precision=self.engine.precision,
             model=self.model,
             bits=self.bundle.manifest.input.bits,

@@ -118,3 +118,4 @@ class Reading:
     infer_ms: float = 0.0
     postprocess_ms: float = 0.0
     branches: Branches | None = None  # of methods that know a part's components
+    judged_by: str = ""  # the engine, where it may be another from frame to frame; "" for the one that was asked

@@ -14,10 +14,11 @@ import tiny
 from onnx import TensorProto
 
 from edgead import Bundle, Detector
-from edgead.engines import ENGINES, is_here, load_engine
+from edgead.engines import ENGINES, is_here, load_engine, local_engines
 from edgead.engines.base import Engine
 from edgead.errors import AbsentError, BundleError, EngineError
 from edgead.registry import Lazy
+from edgead.serving.server import InferenceServer
 from edgead.verify import verify
 
 
@@ -32,7 +33,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def engine_name(request: pytest.FixtureRequest) -> str:
     if request.param == "tensorrt":
         request.getfixturevalue("gpu_machine")
+    if request.param == "kserve":
+        return f"kserve:127.0.0.1:{request.getfixturevalue('inference_server').port}"
     return request.param
+
+
+@pytest.fixture(scope="module")
+def inference_server(tiny_bundle: Path) -> Iterator[InferenceServer]:
+    with InferenceServer([Bundle.open(tiny_bundle)], "0", engine="onnx", threads=1) as server:
+        yield server
 
 
 @pytest.fixture
@@ -54,7 +63,7 @@ def test_readings_are_what_the_protocol_says(engine: Engine, engine_name: str) -
     assert {r.anomaly_map.dtype for r in readings} == {np.dtype(np.float32)}
     assert all(type(r.score) is float and min(r.preprocess_ms, r.infer_ms, r.postprocess_ms) >= 0 for r in readings)
     assert [r.score > 0.6 for r in readings] == [False, True, False]
-    assert (engine.name, engine.precision) == (engine_name, "fp32")
+    assert (engine.name, engine.precision) == (engine_name.partition(":")[0], "fp32")
     assert engine.infer([]) == []
 
 
@@ -178,7 +187,7 @@ def test_auto_gives_every_engines_reason(monkeypatch: pytest.MonkeyPatch, tiny_b
     monkeypatch.setattr("edgead.engines.ENGINES", table)
     assert load_engine(Bundle.open(tiny_bundle)).name == "openvino"  # there is no GPU
     reasons = "; ".join(
-        ["first needs the package surely_absent: pip install first", *(f"{name}: .*" for name in ENGINES)]
+        ["first needs the package surely_absent: pip install first", *(f"{name}: .*" for name in local_engines())]
     )
     with pytest.raises(EngineError, match=reasons):
         load_engine(broken(b"no onnx"))

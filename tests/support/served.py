@@ -32,6 +32,10 @@ class Served:
                 else:
                     send(self, b"", 404)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
+
             def log_message(self, *_: object) -> None:
                 """Nothing to standard error."""
 

@@ -15,7 +15,7 @@ from edgead.bundle import Bundle
 from edgead.cli.derive import finite
 from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.cli.table import aligned
-from edgead.engines import ENGINES
+from edgead.engines import local_engines
 from edgead.errors import AbsentError, EngineError, UsageError
 from edgead.files import write_file
 from edgead.system.device import describe_device
@@ -73,7 +73,7 @@ def _measure(
     """The figures of every engine and precision that is asked for and runs here; raises EngineError where none does."""
     have = dict.fromkeys(one.precision for one in opened.manifest.artifacts)
     found, reasons = [], []
-    for name in ENGINES if engine == "auto" else [engine]:
+    for name in local_engines() if engine == "auto" else [engine]:
         for kind in have if precision is Precision.auto else [precision.value]:
             print(f"edgead: measuring {name} {kind}", file=sys.stderr)
             try:

@@ -109,7 +109,7 @@ COMMANDS = {
     "export": Command(
         "edgead_tools.commands:export",
         extra="quantize",
-        help="Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score",
+        help="Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score, or models for Triton",
         needs="onnx",
     ),
     "promote": Command(
@@ -137,6 +137,12 @@ COMMANDS = {
     "rollback": Command(
         "edgead.cli.promote:rollback",
         help="Put the bundle into force again that was there before the last `edgead promote`; again: the one before",
+    ),
+    "serve": Command(
+        "edgead.cli.serve:serve",
+        extra="web",
+        help="Judge frames that others send, over the Open Inference Protocol (KServe v2), which Triton speaks too",
+        needs="starlette",
     ),
     "shadow": Command(
         "edgead.cli.shadow:shadow",
@@ -167,7 +173,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
-    "Judge": ("run", "predict", "eval", "bench"),
+    "Judge": ("run", "predict", "eval", "bench", "serve"),
     "Look": ("info", "verify", "cameras", "plc", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Learn from the line": ("review", "shadow", "promote", "rollback"),

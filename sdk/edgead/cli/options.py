@@ -11,7 +11,7 @@ import typer
 from edgead.cli.derive import typer_option
 from edgead.config import BuildConfig, StationConfig
 from edgead.config.fields import fields_of
-from edgead.engines import ENGINES
+from edgead.engines import ENGINES, REMOTE
 from edgead.stream.plc.outputs import PLCS
 from edgead.stream.sinks import SINKS
 from edgead.stream.sources import SOURCES
@@ -21,7 +21,7 @@ from edgead.wording import printable
 FIELDS = fields_of(StationConfig)
 BUILD = fields_of(BuildConfig)
 WORDS = {  # what help texts of settings leave open
-    "engines": ", ".join(ENGINES.builtin),
+    "engines": ", ".join(name if name not in REMOTE else f"{name}:HOST" for name in ENGINES.builtin),
     "sinks": ", ".join(SINKS.builtin),
     "plcs": ", ".join(PLCS),
     "triggers": ", ".join(TRIGGERS.builtin),

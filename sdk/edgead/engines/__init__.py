@@ -14,7 +14,8 @@ from edgead.registry import Lazy, Registry
 _log = logging.getLogger(__name__)
 
 
-# best first: "auto" takes the first that loads; each is called as Class(bundle, precision, threads)
+# best first: "auto" takes the first that loads; each is called as Class(bundle, precision, threads), and one of REMOTE
+# with its address too, as in "kserve:10.0.0.5:8000"
 ENGINES = Registry(
     "edgead.engines",
     Lazy,
@@ -22,12 +23,14 @@ ENGINES = Registry(
         "tensorrt": Lazy("edgead.engines.tensorrt:TensorRtEngine", extra="tensorrt"),
         "openvino": Lazy("edgead.engines.openvino:OpenVinoEngine", extra="openvino"),
         "onnx": Lazy("edgead.engines.onnx:OnnxEngine", package="onnxruntime"),
+        "kserve": Lazy("edgead.engines.kserve:KserveEngine"),
     },
 )
+REMOTE = ("kserve",)  # never taken by "auto"
 
 
 def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
-    """The engine `name` for the bundle's network of that precision.
+    """The engine `name` for the bundle's network of that precision; `kserve:HOST:PORT` has a server judge.
 
     `auto` is the first that runs here; one that is here and does not run is said. `threads` limits the CPU threads of
     one inference; 0 leaves it to the engine. Raises UsageError for an unknown name, BundleError where the bundle has no
@@ -36,6 +39,10 @@ def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", thre
     """
     candidates = _candidates(name)
     bundle.manifest.check_precision(precision)
+    kind_of_server, _, place = name.partition(":")
+    if kind_of_server in REMOTE:
+        remote: Engine = _class_of(kind_of_server)(bundle, precision, threads, place)
+        return remote
     reasons, faults = [], []
     for candidate in candidates:
         try:
@@ -67,10 +74,17 @@ def is_here(bundle: Model, engine: str, precision: str) -> bool:
     return any(_is_for(bundle, name, precision) and _available(name) for name in _candidates(engine))
 
 
+def local_engines() -> list[str]:
+    """The engines that run on this machine, best first."""
+    return [name for name in ENGINES if name not in REMOTE]
+
+
 def _candidates(name: str) -> Iterable[str]:
-    if name != "auto" and name not in ENGINES:
+    kind = name.partition(":")[0]
+    if (name != "auto" and name not in ENGINES) and kind not in REMOTE:
         raise UsageError(f"unknown engine '{name}': {nearest(name, ['auto', *ENGINES])}")
-    return ENGINES if name == "auto" else (name,)
+    local = name == "auto" or kind in REMOTE  # a server is tried by using it; this machine's own takes its place
+    return local_engines() if local else (name,)
 
 
 def _is_for(bundle: Model, name: str, precision: str) -> bool:

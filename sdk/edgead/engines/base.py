@@ -32,6 +32,11 @@ class Engine(Closing):
     precision: str  # fp32, fp16 or int8: of the network that it runs
     batch: int = 1  # the most frames that are cheaper judged at once than one by one
 
+    @property
+    def fitted_for(self) -> str:
+        """The engine of the table whose networks and thresholds hold: itself, or the one behind it."""
+        return self.name
+
     @classmethod
     def available(cls) -> bool:
         """Whether this machine has the library and the hardware; loads no network and never raises."""

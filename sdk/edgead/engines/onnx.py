@@ -26,12 +26,7 @@ class OnnxEngine(CpuEngine):
         super().__init__(bundle, precision, threads)
 
     def _load(self, network: bytes, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        if self._unoptimized:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session: Any = ort.InferenceSession(network, options, providers=[PROVIDER])
+        self._session: Any = open_session(network, threads, unoptimized=self._unoptimized)
         self._check(_ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def _run(self, tensor: Tensor) -> Sequence[Tensor]:
@@ -41,6 +36,16 @@ class OnnxEngine(CpuEngine):
     def close(self) -> None:
         super().close()
         self._session = None
+
+
+def open_session(network: bytes, threads: int = 0, *, unoptimized: bool = False) -> Any:
+    """A session of ONNX Runtime on the CPU, for at most `threads` threads (0: its own choice)."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if unoptimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(network, options, providers=[PROVIDER])
 
 
 def _ports(nodes: Sequence[Any]) -> list[Port]:

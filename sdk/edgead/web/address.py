@@ -31,7 +31,10 @@ class Address:
         """A listening socket; raises UsageError where the port is taken or may not be had."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), family=family, backlog=64)
+            listening = socket.create_server((self.host, self.port), family=family, backlog=64)
+            # for all connections: without it the second packet of an answer waits 40 ms for the first
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return listening
         except OSError as error:
             raise UsageError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}") from error
 
