@@ -107,6 +107,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         accuracy("csad", effort.fixed(160), *KITS),
         ["curve.py", *sets(*CURVE), *effort.fixed(80), "--keep", str(keep / "curve"), *out("curve-stlm")],
         ["frame_path.py", stlm, *effort.rounds, *out("frame-path")],
+        ["serving.py", stlm, *out("serving")],
         *(precision(method, data, *SETS) for method in TRAINING),
         *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
