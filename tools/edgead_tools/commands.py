@@ -243,7 +243,7 @@ def export(
     batch: Annotated[int, typer.Option(min=1, max=32, help="For Triton: most frames of one run.")] = 8,
     gpu: Annotated[bool, typer.Option("--gpu", help="For Triton: ONNX Runtime on the GPU.")] = False,
 ) -> None:
-    """Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score, or models for Triton.
+    """Write a bundle for other runtimes: one ONNX graph from a frame to its score, or models for Triton.
 
     \b
     edgead export part.edgead --onnx part.onnx

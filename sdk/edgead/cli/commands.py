@@ -109,7 +109,7 @@ COMMANDS = {
     "export": Command(
         "edgead_tools.commands:export",
         extra="quantize",
-        help="Write a bundle for other runtimes: one ONNX graph from the frame's pixels to the score, or models for Triton",
+        help="Write a bundle for other runtimes: one ONNX graph from a frame to its score, or models for Triton",
         needs="onnx",
     ),
     "promote": Command(

@@ -48,15 +48,15 @@ class Batcher(Closing):
             over = taken[-1] is None
             jobs = [job for job in taken if job is not None and job[1].set_running_or_notify_cancel()]
             if jobs:
-                self._judge(jobs)
+                self._run(jobs)
 
-    def _judge(self, jobs: Sequence[_Job]) -> None:
+    def _run(self, jobs: Sequence[_Job]) -> None:
         try:
             readings = self._detector.read_many([image for image, _ in jobs])
         except Exception as error:  # one frame must not cost those that happen to wait beside it
             if len(jobs) > 1:
                 for job in jobs:
-                    self._judge([job])
+                    self._run([job])
             else:
                 jobs[0][1].set_exception(error)
             return
