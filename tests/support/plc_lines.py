@@ -14,6 +14,7 @@ from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline
 from edgead.stream.plc.controller import HandshakeSettings, PlcOutput
 from edgead.stream.plc.line import PartSettings
+from edgead.stream.sinks.base import Sink
 from edgead.stream.trigger.line import TriggerSettings
 from edgead.stream.trigger.matching import TriggerWindow
 
@@ -29,13 +30,14 @@ def plc_line(
     within: float = 1.0,
     handshake: HandshakeSettings = ACKNOWLEDGED,
     fps: float = 100,
+    sinks: Sequence[Sink] = (),
     **options: object,
 ) -> Iterator[Pipeline]:
     """A running line whose handshake `outputs` carry; it is stopped at the end."""
     trigger = TriggerSettings(TriggerWindow(length=0.2), within)
     settings = replace(QUICK, parts=PartSettings(trigger, handshake))
     seen = camera or Camera("", Scripted(paced(fps)))
-    line = Pipeline([seen], detector, [], settings, plcs=outputs, **options)
+    line = Pipeline([seen], detector, list(sinks), settings, plcs=outputs, **options)
     thread = background(line)
     until(lambda: line.status().cameras[""].state == "connected", 90)
     try:

@@ -49,8 +49,11 @@ def part_settings_of(config: StationConfig) -> PartSettings:
     frames = 1 if config.vote == "name" else config.vote
     delay, length, before = config.trigger_delay, config.trigger_window, config.trigger_before
     window = TriggerWindow(frames, delay / 1e3, length / 1e3, before / 1e3)
+    acknowledges = any(not spec.startswith("pins:") for spec in config.plc)  # pins have nothing to say it by
     return PartSettings(
         TriggerSettings(window, config.answer_within / 1e3, config.vote_rule),
-        HandshakeSettings(config.plc_ack, config.ack_within / 1e3, config.heartbeat / 1e3, tuple(config.recipes)),
+        HandshakeSettings(
+            config.plc_ack and acknowledges, config.ack_within / 1e3, config.heartbeat / 1e3, tuple(config.recipes)
+        ),
         config.drift_stops,
     )

@@ -35,6 +35,7 @@ class Hooks:
 
     status: Callable[[], dict[str, Any]] | None = None
     set_threshold: Callable[[float, str], None] | None = None  # a factor, and who asks for it
+    fire: Callable[[str, str], object] | None = None  # who asks, and a part's id; None: the line has no triggers
     bundles: Callable[[], Any] | None = None  # see `edgead.web.bundle_pages.Bundles`
 
 
@@ -111,7 +112,7 @@ class Pages:
         if status:  # the line's own figures; of times, 0 means that none was measured
             state["fps"] = status["fps"]
             state |= {key: {p: ms for p, ms in status[key].items() if ms} for key in ("latency_ms", "age_ms")}
-            state["shadow"] = status.get("shadow")
+            state |= {name: status.get(name) for name in ("shadow", "handshake", "triggers")}
         if counts := status.get("counts"):
             state["counts"] = dict(sum(map(Counter, counts.values()), Counter()))
         states = status.get("cameras", {})

@@ -48,6 +48,10 @@ class PipelineControl(Protocol):
         """
         ...
 
+    def fire(self, source: str, part: str = "") -> object:
+        """A part is before the cameras now; raises UsageError where the line has no triggers, or for no part's id."""
+        ...
+
     def replace_bundle(self, path: Path, who: str = "") -> None:
         """Go on with another bundle without missing a frame; raises EdgeadError."""
         ...

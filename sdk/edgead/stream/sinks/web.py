@@ -16,6 +16,7 @@ from edgead.web.auth import AuthMiddleware
 from edgead.web.bundle_pages import BundlePages
 from edgead.web.notifier import AsyncNotifier
 from edgead.web.pages import Hooks, Pages
+from edgead.web.part_pages import PartPages
 from edgead.web.review_pages import ReviewPages
 from edgead.web.server import Server
 from edgead.web.site import Site
@@ -51,6 +52,7 @@ class Web(Sink):
         site = Site(where.token)
         others = [] if self._review is None else ReviewPages(self._review, site).routes()
         others += BundlePages(lambda: None if self._hooks.bundles is None else self._hooks.bundles()).routes()
+        others += PartPages(lambda: self._hooks.fire).routes()
         pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, site, fps, others)
         listening = where.listen()
         self.port: int = listening.getsockname()[1]
@@ -60,6 +62,7 @@ class Web(Sink):
         self._pipeline = pipeline
         self._hooks.status = lambda: pipeline.status().to_dict()
         self._hooks.set_threshold = pipeline.set_threshold
+        self._hooks.fire = pipeline.fire
         self._hooks.bundles = lambda: pipeline.bundles
 
     def emit(self, frame: Frame, result: Result) -> None:

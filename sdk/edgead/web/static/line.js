@@ -2,6 +2,7 @@
 // /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
 
 import { showShadow } from "./bundle.js";
+import { showHandshake } from "./parts.js";
 import { drawHistory } from "./chart.js";
 import "./theme.js";
 
@@ -69,6 +70,7 @@ function show() {
   showThreshold();
   showAnomalies();
   showShadow(state.shadow);
+  showHandshake(state.handshake, state.triggers);
 }
 
 /** The severest of the new results is shown, and stays long enough to be read. */
