@@ -32,6 +32,7 @@ REFUSED = 0.25  # share of NG parts up to which the parts and not the bundle are
 MINIMUM = 8  # good scores without which nothing is tested
 QUANTILES = (0.5, 0.75, 0.9)  # above which scores are counted
 MEMORY = 0.05  # weight of the newest picture in the running means of what the camera shows
+CAST = 0.04  # share by which one channel's mean must leave the others' to be a cast
 CALM = 500  # parts without an alarm after which drift is over
 
 
@@ -183,7 +184,21 @@ def probable_cause(values: dict[str, float], thumbnail: np.ndarray | None, profi
     if outside[worst] > 0:
         word, measure, (low, high) = causes[worst]
         return f"probably {word}: {measure} {values[worst]:.3g}, good parts had {low:.3g} to {high:.3g}"
+    if (cast := color_cast(thumbnail, reference_of(profile))) is not None:
+        return f"probably color: {cast} than of good parts, against the other colors"
     return "probably a new variant of the part: the camera's pictures are as bright, sharp and placed as before"
+
+
+def color_cast(picture: np.ndarray, reference: np.ndarray) -> str | None:
+    """Which color of a mean picture (H, W, 3) BGR is stronger or weaker than in another, beside the brightness of both,
+    in words; None where the difference is below `CAST`. Single pictures tell no cast so small, their mean does."""
+    means, known = (np.maximum(one.reshape(-1, 3).mean(axis=0, dtype=np.float64), 1.0) for one in (picture, reference))
+    ratio = (means / known) / np.median(means / known)
+    most = int(np.abs(np.log(ratio)).argmax())
+    if abs(ratio[most] - 1) < CAST:
+        return None
+    word = "stronger" if ratio[most] > 1 else "weaker"
+    return f"{('blue', 'green', 'red')[most]} is {100 * abs(ratio[most] - 1):.0f} % {word}"
 
 
 def _outside(value: float, known: tuple[float, float]) -> float:

@@ -107,6 +107,10 @@ def picture(seed: int) -> np.ndarray:
     return np.clip(image + np.random.default_rng(seed).integers(-6, 7, image.shape), 0, 255).astype(np.uint8)
 
 
+def redder(image: np.ndarray) -> np.ndarray:
+    return np.clip((1.0, 1.0, 1.08) * image, 0, 255).round().astype(np.uint8)
+
+
 @pytest.fixture(scope="module")
 def profile() -> HealthProfile:
     stats = [measure(picture(seed)) for seed in range(20)]
@@ -130,6 +134,8 @@ def profile() -> HealthProfile:
         (lambda stats: replace(stats, brightness=stats.brightness - 15), "brightness"),
         (lambda stats: replace(stats, sharpness=0.6 * stats.sharpness), "focus"),
         (lambda stats: replace(stats, thumbnail=np.roll(stats.thumbnail, 4, axis=1)), "position"),
+        (lambda stats: replace(stats, thumbnail=redder(stats.thumbnail)), "red is 8 % stronger"),
+        (lambda stats: replace(stats, thumbnail=stats.thumbnail[:, ::-1]), "new variant"),
         (lambda stats: stats, "new variant"),
     ],
 )
