@@ -66,9 +66,9 @@ def fit_thresholds(
         pixel_center=float(np.median(usual_maxima)) if np.ptp(usual_maxima) > 0 else pixel - 1.0,
         false_alarm_rate=false_alarm_rate,
         images=len(usual),
-        interval=interval_at(usual, image, margin[0]),
+        interval=_stated(usual, image, margin[0], promised=promised),
         promised=promised,
-        pixel_interval=interval_at(usual_maxima, pixel, margin[1]),
+        pixel_interval=_stated(usual_maxima, pixel, margin[1], promised=promised),
         tail_interval=tail_interval,
         outliers=len(outliers),
         aimed_rate=aimed,
@@ -102,6 +102,13 @@ def interval_at(scores: Array, threshold: float, margin: float = 0.0) -> tuple[f
     """
     fewest, most = (int((scores > threshold + shift).sum()) for shift in (margin, -margin))
     return rate_interval(len(scores), fewest)[0], rate_interval(len(scores), most)[1]
+
+
+def _stated(scores: Array, threshold: float, margin: float, *, promised: bool) -> tuple[float, float]:
+    """The interval to state. Of few images the statistics without a fold are worse than those of all, so that their
+    scores are rather too high: then it begins at 0."""
+    low, high = interval_at(scores, threshold, margin)
+    return (low if promised else 0.0), high
 
 
 def rate_interval(images: int, above: int) -> tuple[float, float]:

@@ -80,6 +80,7 @@ def test_too_few_images_set_the_threshold_for_what_they_can_promise_and_say_so()
     few, farther = (fit_thresholds(values, values, 0.01, extrapolate=extrapolate) for extrapolate in (False, True))
     assert not few.promised
     assert few.aimed_rate == pytest.approx(1 / 21)
+    assert few.interval[0] == 0  # statistics without a fold of so few are worse than those of all
     assert few.image == pytest.approx(fit_thresholds(values, values, 1 / 21).image)
     assert farther.aimed_rate == 0.01
     assert farther.image > few.image
