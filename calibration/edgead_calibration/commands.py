@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import itertools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +11,9 @@ import typer
 from edgead.bundle import Manifest
 from edgead.cli.derive import finite, typer_option
 from edgead.cli.options import BUILD, BundlePath, shown
-from edgead.types import Frame
 
 if TYPE_CHECKING:
-    from edgead import Bundle
-    from edgead_calibration.operating_point import Costs
+    pass
 
 LARGEST = 1e30  # of a score, as a bundle may have it
 Rate = Annotated[float | None, typer_option(BUILD["false_alarm_rate"])]
@@ -71,6 +67,7 @@ def threshold(
     from edgead.errors import UsageError
     from edgead_calibration.operating_point import Costs
     from edgead_calibration.refit import choose_score, refit_rate
+    from edgead_calibration.site import write_operating_points
 
     if score is not None and false_alarm_rate is not None:
         raise UsageError("give --score or --false-alarm-rate, not both")
@@ -90,32 +87,12 @@ def threshold(
     elif out is not None:
         raise UsageError(f"nothing to write to {out}: say which rate to set with --false-alarm-rate")
     if page is not None:
-        _write_page(page, opened, Costs(cost_miss, cost_alarm, defect_rate), defects)
+        best = write_operating_points(page, opened, Costs(cost_miss, cost_alarm, defect_rate), defects)
+        typer.echo(
+            f"page: {page}; least cost at a score of {best.score:.6g}: "
+            f"{best.false_alarms:.2%} false alarms expected, {best.cost:.3g} a part"
+        )
     _print_thresholds(opened.manifest, old)
-
-
-def _write_page(page: Path, bundle: Bundle, costs: Costs, defects: Path | None) -> None:
-    """The page of the operating points; known defects are read through the FP32 network."""
-    from edgead import Detector
-    from edgead.errors import UsageError
-    from edgead.files import write_file
-    from edgead_calibration.operating_point import operating_points
-    from edgead_calibration.threshold_page import threshold_page
-
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{page} would be overwritten: give the page a name that ends in .html")
-    labeled: list[float] = []
-    if defects is not None:
-        with Detector(bundle, precision="fp32") as detector:
-            frames = _frames(str(defects), bundle.manifest.input.bits, None)
-            labeled = [detector.read(frame.image).score for frame in frames]
-    points = operating_points(bundle.manifest, costs, labeled)
-    write_file(page, threshold_page(bundle.manifest, bundle.path.name if bundle.path else "BUNDLE", points).encode())
-    best = points.cheapest
-    typer.echo(
-        f"page: {page}; least cost at a score of {best.score:.6g}: "
-        f"{best.false_alarms:.2%} false alarms expected, {best.cost:.3g} a part"
-    )
 
 
 def calibrate(
@@ -135,45 +112,19 @@ def calibrate(
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
     from edgead.errors import UsageError
-    from edgead.stream.sources import described
-    from edgead_calibration.good_images import GoodImages
-    from edgead_calibration.refit import refit_images
+    from edgead_calibration.site import refit_site
 
     if (data is None) == (camera is None):
         raise UsageError("say where good parts are to be seen: --data FOLDER, or --camera 0")
-    source = str(data if camera is None else camera)
     opened = Bundle.open(bundle)
     check_target(out or bundle)
-    artifacts = opened.manifest.artifacts
-    rate = artifacts[0].thresholds.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-    frames = _frames(source, opened.manifest.input.bits, None if camera is None else images)
-    check = GoodImages()
-    try:
-        manifest = refit_images(opened, check.taken(frames), rate, by or _login(), described(source), check)
-    finally:
-        _say(check.findings(opened.manifest.health))
-    _say(_of_the_fit(opened.manifest, manifest))
+    source, count = (str(data), None) if camera is None else (camera, images)
+    manifest = refit_site(opened, source, count, false_alarm_rate, by or _login(), _say)
     _print_thresholds(write_bundle(out or bundle, manifest, opened.members()).manifest, opened.manifest)
 
 
-def _say(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        typer.echo(f"edgead: {shown(sentence)}", err=True)
-
-
-def _of_the_fit(old: Manifest, new: Manifest) -> Iterator[str]:
-    """What a person should know of the new thresholds."""
-    from edgead_calibration.good_images import moved_in_words
-
-    entry = new.provenance["thresholds"][-1]
-    for left in entry.get("left", []):
-        yield f"{left} keeps its thresholds: its engine is not on this machine"
-    for name in entry.get("not_counted", []):
-        yield f"{name} is much stranger than the other good images and is not counted: is it a good part?"
-    pairs = [
-        pair for pair in zip(old.artifacts, new.artifacts, strict=True) if pair[0].thresholds != pair[1].thresholds
-    ]
-    yield from filter(None, {moved_in_words(b.good_scores, a.thresholds, b.thresholds) for a, b in pairs})
+def _say(sentence: str) -> None:
+    typer.echo(f"edgead: {shown(sentence)}", err=True)
 
 
 def _print_thresholds(manifest: Manifest, old: Manifest | None = None) -> None:
@@ -184,17 +135,6 @@ def _print_thresholds(manifest: Manifest, old: Manifest | None = None) -> None:
         before = "" if old is None else f" (until now {old.artifacts[index].thresholds.image:.6g})"
         typer.echo(f"{artifact.precision}{only}: score above {artifact.thresholds.image:.6g} is NG{before}")
         typer.echo(f"  {threshold_summary(artifact.thresholds)}")
-
-
-def _frames(source: str, bits: int, count: int | None) -> Iterator[Frame]:
-    """The frames of a source that ends, or the first `count` of one that is live."""
-    from edgead.errors import UsageError
-    from edgead.stream.cameras import grab_frames
-
-    with grab_frames(source, bits=bits) as frames:
-        if frames.live and count is None:  # it would never end
-            raise UsageError(f"{source} has no end to fit to: give it as --camera, or record good parts first")
-        yield from itertools.islice(frames, count)
 
 
 def _login() -> str:

@@ -171,12 +171,9 @@ def components(
     or more are taken from folders instead: components/STEM/0.png and so on, white where the thing is; a build finds
     them there too. For SAM's masks give it `--set masks=mobile-sam`.
     """
-    from edgead.errors import UsageError
     from edgead.progress import ConsoleReporter
     from edgead_tools.components.stage import write_components
 
-    if out.exists() and out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out} would be overwritten: give the page a name that ends in .html")
     config = BuildConfig(data=str(data), size=size, seed=seed, weights=weights, device=device)
     found = write_components(validated(config), out, ConsoleReporter(), masks=masks)
     for name, share in zip(found.names, found.shares().mean(axis=0), strict=True):
@@ -204,17 +201,13 @@ def quantize(
     from edgead.bundle.store import check_target, write_bundle
     from edgead.errors import UsageError
     from edgead.progress import ConsoleReporter
-    from edgead_tools.data import open_dataset, split
-    from edgead_tools.pipeline.precisions import fill
+    from edgead_tools.pipeline.precisions import refill
 
     wanted = [one.value for one in precision or ()]
     if {"auto", "fp32"} & set(wanted):
         raise UsageError("--precision takes int8 and fp16 here: FP32 is what the others are made from")
     check_target(out or bundle)
-    opened, dataset = Bundle.open(bundle), open_dataset(data)
-    seed = opened.manifest.provenance.get("config", {}).get("seed", 0)
-    parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
-    manifest, members, results = fill(opened, recipe, dataset, parts, ConsoleReporter(), precisions=wanted, seed=seed)
+    manifest, members, results = refill(Bundle.open(bundle), recipe, data, wanted, ConsoleReporter())
     write_bundle(out or bundle, manifest, members)
     for line in [msgspec.json.encode(result).decode() for result in results] if as_json else [str(out or bundle)]:
         typer.echo(line)

@@ -70,7 +70,7 @@ def files(tmp_path: Path, tiny_bundle: Path) -> Path:
         ("eval tiny.edgead DATA --precision int4", 2, "int4"),
         ("eval tiny.edgead DATA --report empty", 2, "would be overwritten"),
         ("eval tiny.edgead DATA --report notes.txt", 2, "would be overwritten"),
-        ("threshold tiny.edgead --false-alarm-rate 0", 2, "must lie in (0, 0.5]"),
+        ("threshold tiny.edgead --false-alarm-rate 0", 2, "must be a number above 0 and of at most 0.5"),
         ("calibrate tiny.edgead --data DATA/train/good/1.png", 1, "at least 3 good images"),
         ("calibrate tiny.edgead --data DATA/train/good --out notes.txt", 2, "would be overwritten"),
         ("calibrate tiny.edgead --data DATA/train/good --out empty", 2, "is a folder"),

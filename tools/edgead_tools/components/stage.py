@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgead.config import BuildConfig
+from edgead.errors import UsageError
 from edgead.progress import Reporter
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components.classes import ComponentLabels, from_drawn
@@ -28,6 +29,8 @@ def write_components(
     The configuration's weights are a folder, or the file of the masks' SAM, of the search's own network where there is
     no SAM. Raises an EdgeadError.
     """
+    if page.exists() and page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{page} would be overwritten: give the page a name that ends in .html")
     check_device(config.device)
     height, width = config.input_size or (SIDE, SIDE)
     weights = Path(config.weights) if config.weights else None

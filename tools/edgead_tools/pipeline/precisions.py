@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from edgead_calibration.images import evenly_spaced
 from edgead_calibration.precisions import PrecisionResult, add_precisions
 from edgead_calibration.probe import ProbeFrames
 from edgead_calibration.recipe import load_recipe
-from edgead_tools.data import Dataset, Sample, Split
+from edgead_tools.data import Dataset, Sample, Split, open_dataset, split
 from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 
 RANGES = 200  # good images at most, of which a coreset sets the ranges
@@ -52,6 +53,15 @@ def fill(
         bad = _read(bundle, evenly_spaced([sample for sample in dataset.test if not sample.is_good], ANOMALOUS))
     frames = ProbeFrames(calibration, held, [*planted(evenly_spaced(held, ANOMALOUS), seed), *bad])
     return add_precisions(bundle, frames, chosen, reporter, precisions=precisions, seed=seed)
+
+
+def refill(
+    bundle: Bundle, recipe: str, data: Path, precisions: Sequence[str], reporter: Reporter
+) -> tuple[Manifest, dict[str, bytes], list[PrecisionResult]]:
+    """The same for a bundle that is there, from a folder: images of its build are divided as they were there."""
+    dataset, seed = open_dataset(data), bundle.manifest.provenance.get("config", {}).get("seed", 0)
+    parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
+    return fill(bundle, recipe, dataset, parts, reporter, precisions=precisions, seed=seed)
 
 
 def planted(images: Sequence[ImageU8], seed: int) -> list[NDArray[np.uint8]]:
