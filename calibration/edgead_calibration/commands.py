@@ -28,6 +28,10 @@ Pixel = Annotated[
     float | None,
     typer.Option(min=-LARGEST, max=LARGEST, callback=finite, help="With --score: the pixel threshold."),
 ]
+Page = Annotated[Path | None, typer.Option(help="Write an HTML page on which the threshold is chosen by costs.")]
+Defects = Annotated[
+    Path | None, typer.Option(help="Images of known defects, for the page; they never change the false alarms.")
+]
 Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 
@@ -39,9 +43,7 @@ def threshold(
     score: Score = None,
     pixel: Pixel = None,
     why: Annotated[str, typer.Option(help="Why it is set, for the bundle's history.")] = "",
-    page: Annotated[
-        Path | None, typer.Option(help="Write an HTML page on which the threshold is chosen by costs.")
-    ] = None,
+    page: Page = None,
     cost_miss: Annotated[
         float, typer.Option(min=0, max=1e12, callback=finite, help="Of a defective part that passes.")
     ] = 200.0,
@@ -51,9 +53,7 @@ def threshold(
     defect_rate: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, help="Share of parts that are defective.")
     ] = 0.002,
-    defects: Annotated[
-        Path | None, typer.Option(help="Images of known defects, for the page; they never change the false alarms.")
-    ] = None,
+    defects: Defects = None,
     out: Out = None,
     by: By = "",
 ) -> None:
