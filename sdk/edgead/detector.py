@@ -176,6 +176,7 @@ class Detector(Reader):
             camera=frame.camera,
             reasons=tuple(str(one) for one in unusual),
             branches=branches,
+            rules=rules,
         )
 
     def _image(self, image: Any, color: str) -> ImageU8:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
+from edgead.ops.decide import Rules
 from edgead.overlay import draw
 from edgead.types import Branches, ImageU8, MapF32, Mask, Region, Timings, Verdict
 
@@ -49,6 +50,7 @@ class Result:
     part: str = ""  # the part's id, as the trigger gave it
     answer: float = 0.0  # milliseconds from the trigger to its answer
     recipe: int = 0  # number of the recipe that it was judged with; 0 where there are none
+    rules: Rules | None = None  # by which the score became the verdict
     extra: dict[str, Any] = field(default_factory=dict)
     bits: int = 16  # full scale of 16-bit pixels, as the bundle has it
     origin: Callable[[], ImageU8] | None = None  # gives the image again, where the detector was asked directly
@@ -161,6 +163,7 @@ class Result:
             "engine": self.engine,
             "precision": self.precision,
             "model": self.model,
+            **({} if self.rules is None else {"rules": asdict(self.rules)}),
             **self._of_the_trigger(),
             **self.extra,
         }

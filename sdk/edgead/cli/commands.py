@@ -50,6 +50,10 @@ COMMANDS = {
         help="Review saved anomalies, borderline and random good frames in a browser: good, defect or unsure",
         needs="starlette",
     ),
+    "explain": Command(
+        "edgead.cli.explain:explain",
+        help="Compute a recorded verdict anew from its frame and its bundle, and show every step",
+    ),
     "info": Command(
         "edgead.cli.info:info",
         help="Show a bundle as a card: what it was made from, what it finds, its threshold, networks and licenses",
@@ -174,7 +178,7 @@ COMMANDS = {
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench", "serve"),
-    "Look": ("info", "verify", "cameras", "plc", "doctor"),
+    "Look": ("info", "explain", "verify", "cameras", "plc", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Learn from the line": ("review", "shadow", "promote", "rollback"),
     "Release": ("sign", "publish", "pull"),

@@ -95,7 +95,12 @@ class InferenceWorker:
         if self._failing:
             _log.warning("frames are judged again")
             self._failing = False
-        return results
+        return [self._with_areas(number, result) for (number, _), result in zip(taken, results, strict=True)]
+
+    def _with_areas(self, number: int, result: Result) -> Result:
+        """The result with the areas of its camera, where it has some."""
+        roi_mask = self._roi_masks[number] if self._roi_masks else None
+        return result if roi_mask is None else replace(result, extra={**result.extra, "areas": roi_mask.areas})
 
     def _mask(self, number: int, frame: Frame) -> MapF32 | None:
         """What of the frame's map counts; None where all of it does."""

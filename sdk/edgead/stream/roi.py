@@ -5,6 +5,7 @@ What is not judged is taken out of the anomaly map before the score, as the bund
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ class Roi:
     painting: RoiImage | None = None  # of any size, stretched over the frame
     text: str = ""  # as it was written
 
+    @property
+    def identity(self) -> str:
+        """The area as it was written; of a painting also the beginning of the SHA-256 of what is painted."""
+        if self.painting is None:
+            return self.text
+        return f"{self.text} ({hashlib.sha256(self.painting.tobytes()).hexdigest()[:12]})"
+
     def paint(self, frame_size: tuple[int, int]) -> RoiImage:
         """The area in a frame of (H, W)."""
         if self.painting is not None:
@@ -51,6 +59,10 @@ class RoiMask:
 
     def __init__(self, judged: Sequence[Roi], ignored: Sequence[Roi]) -> None:
         self._judged, self._ignored = judged, ignored
+        self.areas = {  # as they were written, a painted one with the beginning of its SHA-256
+            "judge": [area.identity for area in judged],
+            "ignore": [area.identity for area in ignored],
+        }
         self._key: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._cells = np.zeros((0, 0), np.float32)
 
