@@ -36,9 +36,8 @@ def judge(station: Path, **settings: object) -> list[Path]:
     )  # fmt: skip
     with Pipeline.from_config(config) as line:
         line.run()
-    return sorted(
-        (path.parent for path in (station / "saved").glob("*/*/result.json")), key=lambda path: path.name[-14:]
-    )
+    kept = [path.parent for path in (station / "saved").glob("*/*/result.json")]
+    return sorted(kept, key=lambda path: int(path.name.split("_")[1]))
 
 
 def alter(event: Path, **changes: object) -> None:
