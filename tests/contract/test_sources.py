@@ -61,7 +61,12 @@ def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(gstreamer, "has_element", lambda element: True)
     fake = (lambda *_: FakeCapture([tiny.good(i) for i in range(FRAMES)], count=FRAMES),)
     monkeypatch.setattr(function, "__defaults__", fake)
-    specs = {"camera": "camera:0", "csi": "csi://0", "gst": "gst:rtspsrc location=rtsp://u:secret@h user-pw=secret"}
+    specs = {
+        "camera": "camera:0",
+        "csi": "csi://0",
+        "genicam": "genicam:1",
+        "gst": "gst:rtspsrc location=rtsp://u:secret@h user-pw=secret",
+    }
     return specs.get(request.param, f"{request.param}://user:secret@host/path?token=secret")
 
 

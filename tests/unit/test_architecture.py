@@ -36,6 +36,7 @@ ALLOWED = {  # what a file may import beyond the standard library and its packag
     "sdk/edgead/engines/onnx.py": {"onnxruntime"},
     "sdk/edgead/engines/openvino.py": {"openvino"},
     "sdk/edgead/stream/sinks/mqtt.py": {"paho"},
+    "sdk/edgead/stream/sources/genicam.py": {"gi"},
     "sdk/edgead/stream/plc/modbus.py": {"pymodbus"},
     "sdk/edgead/stream/plc/modbus_link.py": {"pymodbus"},
     "sdk/edgead/stream/plc/pin_lines.py": {"gpiod"},

@@ -11,8 +11,10 @@ from pathlib import Path
 import cv2
 
 from edgead.cli.options import Json, shown
-from edgead.errors import SourceError
+from edgead.errors import MissingPackageError, SourceError
 from edgead.stream.sources.capture import open_capture
+from edgead.stream.sources.genicam import INSTALL as INSTALL_ARAVIS
+from edgead.stream.sources.genicam import find_cameras
 from edgead.stream.sources.gstreamer import INSTALL, PROGRAM, has_element
 
 _SYS = Path("/sys/class/video4linux")
@@ -30,7 +32,7 @@ class Found:
 
 def cameras(as_json: Json = False) -> None:
     """List this machine's cameras, whether each opens, and how to name it in `edgead run --source`."""
-    found = [*video_devices(), *boards()]
+    found = [*video_devices(), *boards(), *industrial()]
     for one in found:
         if as_json:
             print(json.dumps(asdict(one)))
@@ -69,6 +71,21 @@ def boards() -> Iterator[Found]:
     elements = [element for element in ("nvarguscamerasrc", "libcamerasrc") if has_element(element)]
     detail = f"through {elements[0]}" if elements else "no nvarguscamerasrc (Jetson) or libcamerasrc here"
     yield Found("csi://0", "camera on the board", bool(elements), detail)
+
+
+def industrial() -> Iterator[Found]:
+    """GigE Vision and USB3 Vision cameras, with the pixel formats that can be read of each."""
+    try:
+        cameras = list(find_cameras())
+    except MissingPackageError:
+        yield Found("genicam:", "industrial cameras", False, f"no Aravis: {INSTALL_ARAVIS}")
+        return
+    for one in cameras:
+        formats = ", ".join(one.formats) or "in use by another program"
+        name = f"{one.model} ({one.protocol}, {one.address})"
+        yield Found(f"genicam:{one.serial}", name, bool(one.formats), formats)
+    if not cameras:
+        yield Found("genicam:", "industrial cameras", False, "none answers: same network, and no firewall between?")
 
 
 def _text(path: Path) -> str:

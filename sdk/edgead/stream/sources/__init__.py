@@ -25,7 +25,7 @@ VIDEO_EXTENSIONS = frozenset(
         *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
-_LOCAL = ("images", "video", "camera", "gst", "synthetic")  # written camera:0; the others are URLs
+_LOCAL = ("images", "video", "camera", "genicam", "gst", "synthetic")  # written camera:0; the others are URLs
 _LISTENING = ("udp", "tcp", "srt")  # may name a port of this machine alone
 _LABEL = re.compile(r"[^\s.]{1,63}")  # of a host's name, in any script
 LAST_CAMERA = 9999
@@ -92,6 +92,9 @@ SOURCES = Registry(
         },
         "http": SourceEntry("edgead.stream.sources.live:open_web", example="http://camera.local/video"),
         "https": SourceEntry("edgead.stream.sources.live:open_web", example="https://camera.local/video"),
+        "genicam": SourceEntry(
+            "edgead.stream.sources.genicam:open_genicam", example="'genicam:SERIAL?trigger=Line0&exposure=800'"
+        ),
         "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", example="csi://0"),
         "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", example="'gst:v4l2src device=/dev/video0'"),
         "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", example="synthetic:640x480@30"),
@@ -143,7 +146,7 @@ def parse(spec: str) -> tuple[str, str]:
     scheme = _SCHEME.fullmatch(spec)
     if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
-    settings = spec.lower().startswith("camera:")  # behind a question mark, which no glob is there
+    settings = spec.lower().startswith(("camera:", "genicam:"))  # behind a question mark, which no glob is there
     if scheme is not None and not ((glob.has_magic(spec) and not settings) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
@@ -188,7 +191,7 @@ def _check_address(kind: str, rest: str) -> None:
 def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:
     if kind == "file" and is_url:
         return parse(unquote(rest))
-    if kind in _LOCAL and not is_url:
+    if kind in _LOCAL and (not is_url or kind == "genicam"):
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec

@@ -1,0 +1,266 @@
+"""Reads industrial cameras, GigE Vision and USB3 Vision, by Aravis (GObject introspection), which is found at run time.
+
+genicam:SERIAL?trigger=Line0&exposure=800&gain=4&format=BayerRG12p&width=1024&height=768&fps=30
+
+The serial number, address or id of a camera as `edgead cameras` prints it; empty for the only one. `exposure` is in
+microseconds, `gain` in the camera's unit, `trigger` an input of the camera by which it takes each frame. What the
+camera makes of a setting is read back and said where it is something else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import cv2
+
+from edgead.errors import MissingPackageError, SourceError, UsageError, nearest
+from edgead.stream.sources.capture import Capture
+from edgead.stream.sources.clock import Stamp, StampClock
+from edgead.stream.sources.live import LiveSource
+from edgead.stream.sources.pixels import CODES, parse_format, to_bgr
+
+INSTALL = "apt-get install gir1.2-aravis-0.8 python3-gi, and a Python that sees them (venv --system-site-packages)"
+NUMBERS = {"exposure": (1.0, 1e8), "gain": (-100.0, 1000.0), "fps": (0.001, 100_000.0)}
+SIZES = {"width": (16, 65536), "height": (16, 65536), "packet": (576, 16384)}
+TEXTS = ("trigger", "format")
+_BUFFERS = 8
+_WAIT_US = 50_000  # of one look for a frame, after which it is seen whether anybody still wants one
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCamera:
+    """A camera on the network or the bus."""
+
+    serial: str
+    model: str
+    protocol: str  # GigEVision or USB3Vision
+    address: str
+    formats: tuple[str, ...]  # pixel formats that can be read here
+
+
+def library() -> Any:
+    """Aravis; raises MissingPackageError where it is not on this machine."""
+    try:
+        import gi
+
+        gi.require_version("Aravis", "0.8")
+        from gi.repository import Aravis
+    except (ImportError, ValueError) as error:
+        raise MissingPackageError(f"genicam: needs Aravis 0.8: {INSTALL}") from error
+    return Aravis
+
+
+def find_cameras() -> Iterator[FoundCamera]:
+    """The cameras that answer now; raises MissingPackageError."""
+    aravis = library()
+    aravis.update_device_list()
+    for at in range(aravis.get_n_devices()):
+        name = aravis.get_device_id(at)
+        yield FoundCamera(
+            str(aravis.get_device_serial_nbr(at)),
+            str(aravis.get_device_model(at)),
+            str(aravis.get_device_protocol(at)),
+            str(aravis.get_device_address(at)),
+            _formats(aravis, name),
+        )
+
+
+def _formats(aravis: Any, name: str) -> tuple[str, ...]:
+    try:
+        every = aravis.Camera.new(name).dup_available_pixel_formats_as_strings()
+    except Exception:  # GLib.Error: another program has it
+        return ()
+    return tuple(one for one in every if one in CODES.values())
+
+
+def parse_genicam(name: str) -> tuple[str, dict[str, str]]:
+    """The camera and its settings; raises UsageError for a setting that there is not, or that cannot be."""
+    camera, _, query = name.partition("?")
+    settings = dict(parse_qsl(query, keep_blank_values=True))
+    for key, value in settings.items():
+        known = [*TEXTS, *NUMBERS, *SIZES]
+        if key not in known:
+            raise UsageError(f"an industrial camera has no setting '{key}': {nearest(key, known)}")
+        if key in TEXTS:
+            if not value.isalnum():
+                raise UsageError(f"the camera's {key} is a name such as Line0 or Mono8, not '{value}'")
+            continue
+        low, high = NUMBERS.get(key) or SIZES[key]
+        try:
+            number = float(value) if key in NUMBERS else int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise UsageError(f"the camera's {key} is a number from {low:g} to {high:g}, not '{value}'")
+    if "format" in settings:
+        parse_format(settings["format"])
+    return camera, settings
+
+
+class AravisCapture:
+    """A `Capture` of one camera; a frame with lost packets is damaged, and counted as such by its source."""
+
+    def __init__(self, aravis: Any, camera: Any, name: str, timeout: float) -> None:
+        """Start to acquire; raises what Aravis raises. A frame may take `timeout` seconds (0: any time)."""
+        self._aravis, self._camera, self._name, self._timeout = aravis, camera, name, timeout
+        self._interrupted = False
+        self._frame: tuple[bytes, int, int, int] | None = None  # data, width, height and code; None: damaged
+        self._stamp = 0
+        self._stream: Any = camera.create_stream(None, None)
+        if self._stream is None:
+            raise SourceError(f"{name} sends no stream: is another program using it?")
+        for _ in range(_BUFFERS):
+            self._stream.push_buffer(aravis.Buffer.new_allocate(camera.get_payload()))
+        camera.start_acquisition()
+
+    def grab(self) -> bool:
+        waited = 0
+        while not self._interrupted:
+            buffer = self._stream.timeout_pop_buffer(_WAIT_US)
+            if buffer is not None:
+                self._take(buffer)
+                return True
+            waited += _WAIT_US
+            if 0 < 1e6 * self._timeout <= waited:
+                return False
+        return False
+
+    def _take(self, buffer: Any) -> None:
+        whole = buffer.get_status() == self._aravis.BufferStatus.SUCCESS
+        size = (buffer.get_image_width(), buffer.get_image_height()) if whole else (0, 0)
+        code = buffer.get_image_pixel_format() if whole else 0
+        self._stamp = int(buffer.get_timestamp())
+        self._frame = (bytes(buffer.get_data()), *size, int(code)) if whole else None
+        self._stream.push_buffer(buffer)
+
+    def retrieve(self) -> tuple[bool, Any]:
+        if self._frame is None:
+            return False, None
+        data, width, height, code = self._frame
+        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"))
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The camera's own time of the grabbed frame."""
+        return Stamp(self._stamp / 1e9) if self._stamp else None
+
+    def resent(self) -> tuple[int, int]:
+        """Packets that were sent again, and packets that are missing; 0 for a camera without packets."""
+        ask = getattr(self._stream, "get_statistics", None)
+        found = ask() if ask is not None and hasattr(self._aravis, "GvStream") else None
+        return (int(found[0]), int(found[1])) if found is not None and len(found) == 2 else (0, 0)
+
+    def get(self, propId: int, /) -> float:
+        if propId != cv2.CAP_PROP_FPS:
+            return 0.0
+        try:
+            return float(self._camera.get_frame_rate())
+        except Exception:  # GLib.Error: a camera without that feature
+            return 0.0
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+    def release(self) -> None:
+        self._interrupted = True
+        resent, missing = self.resent()
+        if resent or missing:
+            _log.warning("%s: %d packets were sent again, %d are missing", self._name, resent, missing)
+        try:
+            self._camera.stop_acquisition()
+        except Exception as error:  # GLib.Error: it is gone
+            _log.info("%s could not be stopped: %s", self._name, error)
+        self._stream = self._camera = None
+
+
+def open_aravis(asked: str, settings: Mapping[str, str], timeout: float) -> AravisCapture:
+    """The camera, set and acquiring; raises MissingPackageError, or SourceError where it cannot be opened or set."""
+    aravis, label = library(), f"genicam:{asked}"
+    aravis.update_device_list()
+    try:
+        camera = aravis.Camera.new(_device_id(aravis, asked))
+        _apply(camera, settings, label)
+        return AravisCapture(aravis, camera, label, timeout)
+    except SourceError:
+        raise
+    except Exception as error:  # GLib.Error
+        words = getattr(error, "message", None) or str(error)
+        raise SourceError(f"{label} cannot be opened: {words}; `edgead cameras` lists what is there") from error
+
+
+def open_genicam(
+    name: str, bits: int, timeout: float, opener: Callable[[str, Mapping[str, str], float], Capture] = open_aravis
+) -> LiveSource:
+    """The camera that `name` describes; its frames come as 8 bits, whatever `bits` says.
+
+    Raises UsageError, MissingPackageError, or SourceError where it cannot be opened or set.
+    """
+    asked, settings = parse_genicam(name)
+    capture = opener(asked, settings, timeout)
+    clock = StampClock(lambda: capture.stamp if isinstance(capture, AravisCapture) else None, "camera")
+    return LiveSource(capture, f"genicam:{asked}", bits, timeout, clock)
+
+
+def _device_id(aravis: Any, asked: str) -> str | None:
+    """The id by which Aravis opens a camera: of its serial number, address or id; None for the first there is."""
+    if not asked:
+        return None
+    for at in range(aravis.get_n_devices()):
+        names = (aravis.get_device_serial_nbr(at), aravis.get_device_address(at), aravis.get_device_id(at))
+        if asked in names:
+            return str(aravis.get_device_id(at))
+    return asked
+
+
+def _apply(camera: Any, settings: Mapping[str, str], label: str) -> None:
+    """Set the camera, and say what it made something else of."""
+    if "format" in settings:
+        camera.set_pixel_format_from_string(settings["format"])
+    if "width" in settings or "height" in settings:
+        _, _, width, height = camera.get_region()
+        camera.set_region(0, 0, int(settings.get("width", width)), int(settings.get("height", height)))
+    if "packet" in settings:
+        camera.gv_set_packet_size(int(settings["packet"]))
+    if "exposure" in settings:
+        camera.set_exposure_time(float(settings["exposure"]))
+    if "gain" in settings:
+        camera.set_gain(float(settings["gain"]))
+    if "fps" in settings:
+        camera.set_frame_rate(float(settings["fps"]))
+    if "trigger" in settings:
+        camera.set_trigger(settings["trigger"])
+    for key, found in read_settings(camera).items():
+        if key in settings and _differs(found, settings[key]):
+            _log.warning("%s has %s %s instead of %s", label, key, found, settings[key])
+
+
+def read_settings(camera: Any) -> dict[str, str]:
+    """What the camera is set to, as far as it says."""
+    ways: dict[str, Callable[[], Any]] = {
+        "format": camera.get_pixel_format_as_string,
+        "width": lambda: camera.get_region()[2],
+        "height": lambda: camera.get_region()[3],
+        "exposure": camera.get_exposure_time,
+        "gain": camera.get_gain,
+        "fps": camera.get_frame_rate,
+    }
+    found = {}
+    for key, way in ways.items():
+        try:
+            found[key] = str(way())
+        except Exception:  # noqa: S112 - GLib.Error: a camera without that feature
+            continue
+    return found
+
+
+def _differs(found: str, asked: str) -> bool:
+    try:
+        return abs(float(found) - float(asked)) > 0.01 * abs(float(asked))
+    except ValueError:
+        return found != asked
