@@ -94,6 +94,14 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(ge=0, le=1e6)],
         option("Scale of the frames, so that sizes are said in millimeters.", shown_default="not known"),
     ] = 0.0
+    scale: Annotated[
+        str,
+        option(
+            "The scale of the frames by two points and their distance instead.",
+            metavar="X1,Y1,X2,Y2,MM",
+            hint="two points of a frame in pixels and their distance in millimeters, such as 120,80,620,80,25",
+        ),
+    ] = ""
     textures: Annotated[
         str, option("Folder of texture images for pseudo-anomalies.", shown_default="procedural ones")
     ] = ""
@@ -137,6 +145,15 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         if self.budget_seconds == math.inf:
             raise UsageError("a budget must end: write it like 90s, 5m or 1h30m, or 0 for no training")
 
+        if self.scale and self.mm_per_pixel:
+            raise UsageError("give mm_per_pixel or scale, not both")
+        parse_scale(self.scale)
+
+    @property
+    def known_scale(self) -> float:
+        """Millimeters of a pixel of the frames; 0: not known."""
+        return self.mm_per_pixel or parse_scale(self.scale)
+
     @property
     def budget_seconds(self) -> float | None:
         """Seconds of training, or None where epochs or steps say when to stop."""
@@ -171,6 +188,21 @@ class BuildConfig(Config, frozen=True, kw_only=True):
             return Path(self.out)
         root = self.data if isinstance(self.data, str) else str(self.data.get("root", ""))
         return Path(f"{Path(root).resolve().name or 'model'}.edgead")
+
+
+def parse_scale(text: str) -> float:
+    """Millimeters of a pixel by two points (x, y) and their distance in millimeters, five numbers; 0 for no text.
+    Raises UsageError."""
+    if not text.strip():
+        return 0.0
+    try:
+        x, y, other_x, other_y, distance = (float(number) for number in text.split(","))
+    except ValueError:
+        raise UsageError(f"scale must be X1,Y1,X2,Y2,MM such as 120,80,620,80,25, not '{text}'") from None
+    pixels = math.hypot(other_x - x, other_y - y)
+    if not (pixels >= 1 and 0 < distance < math.inf and math.isfinite(pixels)):
+        raise UsageError(f"scale needs two points at least a pixel apart and a distance above 0, not '{text}'")
+    return distance / pixels
 
 
 def parse_duration(text: str) -> float:

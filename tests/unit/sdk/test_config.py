@@ -201,3 +201,21 @@ def test_what_yaml_says_is_not_shown_where_it_cannot_be_read() -> None:
     with pytest.raises(UsageError, match=r"the key 'b' is there twice \(line 2\)"):
         parse_yaml("a: {b: 1,\n  b: 2}", "s")
     assert parse_yaml("base: &b {x: 1}\none: {<<: *b, x: 2}", "s")["one"] == {"x": 2}
+
+
+def test_a_scale_is_two_points_and_their_distance() -> None:
+    assert BuildConfig(scale="120,80,620,80,25").known_scale == pytest.approx(0.05)
+    assert BuildConfig(scale="0,0,30,40,5").known_scale == pytest.approx(0.1)
+    assert BuildConfig(mm_per_pixel=0.2).known_scale == 0.2
+    assert BuildConfig().known_scale == 0
+
+
+@pytest.mark.parametrize("text", ["1,2,3,4", "a,b,c,d,e", "5,5,5,5,10", "0,0,10,0,0", "0,0,10,0,inf", "nan,0,1,1,5"])
+def test_a_scale_that_says_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="scale"):
+        BuildConfig(scale=text)
+
+
+def test_one_scale_is_given() -> None:
+    with pytest.raises(UsageError, match="not both"):
+        BuildConfig(scale="0,0,10,0,1", mm_per_pixel=0.1)

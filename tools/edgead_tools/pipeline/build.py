@@ -205,7 +205,7 @@ def _draft(
         input=msgspec.structs.replace(trained.input, bits=config.bits),
         fusion=fusion,
         network=DraftNetwork(NETWORK),
-        mm_per_pixel=config.mm_per_pixel,
+        mm_per_pixel=config.known_scale,
     )
     return BundleDraft(spec, members, provenance)
 
