@@ -8,8 +8,9 @@ a shift and a stretch, both damped by their own uncertainty, neither below nothi
 
 What holds: scores of images kept from the training are exchangeable with those of new parts up to the difference of
 one fold in the statistics, so that a rate counted in them obeys the Beta law of order statistics. Scores of images
-trained on obey it as far as a shift and a stretch describe what training did to them; `margin` is the uncertainty of
-that, and an interval that counts within it on both sides covers the true rate.
+trained on obey it as far as a shift and a stretch describe what training did to them; `margin` is the standard error of
+that, and an interval that counts within it on both sides covers the true rate (`benchmarks/threshold_simulation.py`):
+counting leaves out its own 2.5 % at either end.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Corrected:
     scores: Array
     shift: float  # what the typical score of a trained-on image gained
     stretch: float  # by how much the spread of the others is wider, at least 1
-    margin: float  # half the width of the 95 % interval of the correction at the typical score
+    margin: float  # the standard error of the correction at a threshold, as a share of the corrected scores
 
 
 def correct_optimism(scores: Sequence[float] | Array, seen: Sequence[bool] | NDArray[np.bool_]) -> Corrected:
@@ -69,7 +70,7 @@ def correct_optimism(scores: Sequence[float] | Array, seen: Sequence[bool] | NDA
     corrected = values.copy()
     corrected[mask] = center + shift + stretch * (known - center)
     error = np.hypot(MEDIAN_ERROR, FAR * SPREAD_ERROR) * parts * spread
-    return Corrected(corrected, shift, stretch, 1.96 * float(error) * len(known) / len(values))
+    return Corrected(corrected, shift, stretch, float(error) * len(known) / len(values))
 
 
 def carry_over(scores: Sequence[float], before: Sequence[float], after: Sequence[float]) -> tuple[Array, float]:
