@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import asdict
-from string import Template
 
 from edgead.bundle import Manifest
+from edgead.html_page import page_template
 from edgead_calibration.operating_point import OperatingPoints
 
 
@@ -31,23 +31,15 @@ def threshold_page(manifest: Manifest, bundle: str, points: OperatingPoints) -> 
     return _PAGE.substitute(title=html.escape(f"{manifest.name}: threshold"), data=data)
 
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>$title</title><style>
-:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #5d6976; --line: #d9dee4; }
-@media (prefers-color-scheme: dark) {
-  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #9aa7b5; --line: #2c343e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
-  max-width: 900px; padding: 32px 24px; }
+_PAGE = page_template(
+    """\
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 16px; margin: 12px 0; }
 input[type=range] { width: 100%; } svg { width: 100%; height: 130px; } label { margin-right: 16px; }
-table { border-collapse: collapse; } td, th { padding: 4px 14px 4px 0; text-align: left; }
+td, th { padding: 4px 14px 4px 0; text-align: left; }
 th { color: var(--dim); font-weight: 500; } code { overflow-wrap: anywhere; }
 svg text { font-size: 11px; fill: var(--dim); }
-</style></head><body>
-<h1>$title</h1>
+""",
+    """\
 <section><svg id="plot" viewBox="0 0 800 130" preserveAspectRatio="none" role="img" aria-label="scores"></svg>
 <input type="range" id="at" min="0" step="1" aria-label="threshold">
 <p>Image threshold <b id="score"></b>
@@ -109,5 +101,7 @@ byId("now").addEventListener("click", () => go(known.current));
 const cheaper = (best, point) => cost(point) < cost(best) ? point : best;
 byId("best").addEventListener("click", () => go([...points].reverse().reduce(cheaper).score));
 go(known.current);
-</script></body></html>
-""")
+</script>""",
+    width=900,
+    has_script=True,
+)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import html
 from pathlib import Path
-from string import Template
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.files import write_file
+from edgead.html_page import page_template
 from edgead.overlay import component_colors, paint
 from edgead_tools.components.classes import ComponentLabels
 from edgead_tools.data.logical import find_items
@@ -71,25 +71,21 @@ def _figure(image: NDArray[np.uint8]) -> str:
     return f'<img src="data:image/jpeg;base64,{base64.b64encode(raw).decode()}" alt="">'
 
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title><style>
-:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #6b7785; --line: #d9dee4; }
-@media (prefers-color-scheme: dark) {
-  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #93a0ae; --line: #2c343e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
-  max-width: 1080px; padding: 32px 24px 64px; }
+_PAGE = page_template(
+    """\
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8px; } p { color: var(--dim); }
 .row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
 .wide img { width: 340px; } .small img { width: 165px; } img { border-radius: 4px; display: block; }
-table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line); width: 100%; }
+table { background: var(--card); border: 1px solid var(--line); width: 100%; }
 th, td { text-align: left; padding: 8px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; height: 18px; border-radius: 4px; }
-</style></head><body>
-<h1>$title</h1><p>$summary</p>
+""",
+    """\
+<p>$summary</p>
 <table><tr><th></th><th>component</th><th>pieces an image</th><th>share of the image</th><th>examples</th></tr>
 $classes</table>
 <h2>Labeled images</h2><div class="row wide">$labeled</div>
 <h2>Images used without labels</h2><div class="row small">$unlabeled</div>
-</body></html>
-""")
+""",
+    width=1080,
+)

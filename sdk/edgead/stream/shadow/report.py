@@ -7,9 +7,9 @@ import html
 import json
 import math
 from pathlib import Path
-from string import Template
 from typing import Any
 
+from edgead.html_page import page_template
 from edgead.stream.shadow.record import Summary, disagreements
 
 SHOWN = 60  # disagreements on a page
@@ -70,20 +70,16 @@ def _said(result: dict[str, Any]) -> str:
     return html.escape(f"{result['verdict']} {result['score']:.2f}")
 
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title><style>
-:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #5d6976; --line: #d9dee4; }
-@media (prefers-color-scheme: dark) {
-  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #9aa7b5; --line: #2c343e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
-  max-width: 1040px; padding: 24px 16px; }
-table { border-collapse: collapse; } td, th { padding: 4px 14px 4px 0; text-align: left; vertical-align: top; }
+_PAGE = page_template(
+    """\
+td, th { padding: 4px 14px 4px 0; text-align: left; vertical-align: top; }
 th { color: var(--dim); font-weight: 500; } h3 { font-size: 14px; margin: 20px 0 6px; overflow-wrap: anywhere; }
 div { display: flex; flex-wrap: wrap; gap: 12px; }
 figure { margin: 0; padding: 8px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 figure { flex: 1 1 300px; } img { width: 100%; border-radius: 4px; } figcaption { color: var(--dim); }
-</style></head><body><h1>$title</h1><table>$table</table><h2>Disagreements</h2><p>$shown</p>$figures
-</body></html>
-""")
+""",
+    """\
+<table>$table</table><h2>Disagreements</h2><p>$shown</p>$figures
+""",
+    width=1040,
+)

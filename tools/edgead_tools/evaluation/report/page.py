@@ -6,8 +6,8 @@ import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from string import Template
 
+from edgead.html_page import page_template
 from edgead_tools.evaluation.report.galleries import Gallery
 
 
@@ -70,15 +70,8 @@ def gallery(row: Gallery) -> str:
     return f'<h3>{html.escape(row.title)} <small>({row.count})</small></h3><div class="row">{figures}</div>'
 
 
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title><style>
-:root { color-scheme: light dark; --fg: #1c2530; --bg: #f6f7f9; --card: #fff; --dim: #5d6976; --line: #d9dee4; }
-@media (prefers-color-scheme: dark) {
-  :root { --fg: #e6eaef; --bg: #12161b; --card: #1b2129; --dim: #9aa7b5; --line: #2c343e; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); margin: 0 auto;
-  max-width: 1120px; padding: 32px 24px 64px; }
+_PAGE = page_template(
+    """\
 h1 { font-size: 26px; margin: 0 0 16px; } h2 { font-size: 19px; margin: 36px 0 8px; }
 h3 { font-size: 15px; margin: 18px 0 6px; }
 small, figcaption, .tile span, .key, li { color: var(--dim); }
@@ -92,14 +85,15 @@ svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var
 figure { margin: 0; padding: 8px; } figure img { display: block; border-radius: 4px; max-width: 336px; }
 figcaption { font-size: 12px; margin-top: 4px; overflow-wrap: anywhere; max-width: 336px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
+.scroll { overflow-x: auto; } table { width: 100%; font-size: 13px; }
 th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;
   border-top: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; border-top: 0; } th:first-child, td:first-child { text-align: left; }
 tr.strong td { font-weight: 600; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
-</style></head><body>
-<h1>$title</h1>
+""",
+    """\
 $body
-</body></html>
-""")
+""",
+    width=1120,
+)
