@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from edgead.cli.options import shown
+from edgead.cli.derive import typer_option
+from edgead.cli.options import FIELDS, shown
 from edgead.config import load_station
 from edgead.errors import UsageError
 from edgead.stream.assembly import open_versions
@@ -19,9 +20,7 @@ from edgead.system.reload import reload_station
 Station = Annotated[
     Path | None, typer.Option(envvar=["EDGEAD_STATION", "EDGEAD_CONFIG"], help="YAML file of the station.")
 ]
-Over = Annotated[
-    str | None, typer.Option("--bundle", metavar="FILE", help="The station's bundle, where it has no file.")
-]
+Over = Annotated[str | None, typer_option(FIELDS["bundle"], help="The station's bundle, where it has no file.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the audit log.  [default: the login name]")]
 Reload = Annotated[str, typer.Option(metavar="COMMAND", help="Run this afterwards, such as 'systemctl reload edgead'.")]
 

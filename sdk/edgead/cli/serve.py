@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from edgead.bundle import Bundle
-from edgead.cli.options import EngineName, Precision, PrecisionName, Threads, shown
+from edgead.cli.derive import typer_option
+from edgead.cli.options import FIELDS, EngineName, Precision, PrecisionName, Threads, shown
 from edgead.serving.server import InferenceServer
 
 
@@ -22,7 +23,7 @@ def serve(
     names: Annotated[str, typer.Option(help="Further names of this machine, with commas between.")] = "",
     trust: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.pem", help="As in station.yaml: who must have signed the bundles."),
+        typer_option(FIELDS["trust"], help="As in station.yaml: who must have signed the bundles."),
     ] = None,
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,

@@ -70,6 +70,9 @@ OTHER = {  # options of commands that have the name of a setting and another mea
     ("compile", "--program"): "the file that a build wrote",
     ("components", "--out"): "a page",
     ("demo", "--out"): "a folder",
+    ("explain", "--bundle"): "that of a recorded result",
+    ("explain", "--engine"): "that of a recorded result where none is named",
+    ("plc simulate", "--seed"): "of a simulated controller",
     ("pull", "--out"): "the station's bundle",
     ("quantize", "--data"): "images for a bundle that is there",
     ("quantize", "--out"): "a changed bundle",
@@ -83,7 +86,9 @@ def commands() -> Iterator[tuple[str, Any]]:
     for name, entry in COMMANDS.items():
         command = entry.load(name)
         if isinstance(command, typer.Typer):
-            yield from ((f"{name} {one.name}", one.callback) for one in command.registered_commands)
+            for one in command.registered_commands:
+                assert one.callback is not None
+                yield f"{name} {one.name or one.callback.__name__}", one.callback
         elif name not in ("run", "build"):
             yield name, command
 
