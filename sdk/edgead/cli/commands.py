@@ -78,6 +78,10 @@ COMMANDS = {
         "edgead.cli.plc:app",
         help="The handshake with a controller: its register map, and a simulator",
     ),
+    "station": Command(
+        "edgead.cli.station:app",
+        help="A station's file: its cameras, trigger, controller and where results go",
+    ),
     "build": Command(
         "edgead_tools.commands:build",
         extra="build",
@@ -178,7 +182,7 @@ COMMANDS = {
 GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench", "serve"),
-    "Look": ("info", "explain", "verify", "cameras", "plc", "doctor"),
+    "Look": ("info", "explain", "verify", "cameras", "plc", "station", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Learn from the line": ("review", "shadow", "promote", "rollback"),
     "Release": ("sign", "publish", "pull"),
