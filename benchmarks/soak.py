@@ -108,7 +108,9 @@ def look(pid: int) -> tuple[float, int]:
 
 
 def slope(hours: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """Least-squares slope an hour, with its standard error."""
+    """Least-squares slope an hour, with its standard error; none of fewer than five values, as of a trial run."""
+    if len(hours) < 5:
+        return {}
     (gradient, _), covariance = np.polyfit(hours, values, 1, cov=True)
     return {"per_hour": round(float(gradient), 3), "error": round(float(np.sqrt(covariance[0, 0])), 3)}
 
