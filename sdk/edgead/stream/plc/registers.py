@@ -98,7 +98,7 @@ def status_values(state: Handshake, beats: int) -> dict[str, bool | int | float 
         **{word.name.lower(): state.done and answer.word is word for word in ResultWord if word},
     }
     numbers = {
-        "status": sum(bool(bits[name]) << at for at, name in enumerate(_STATUS_BITS)),
+        "status": sum(bool(bits[name]) << at for at, name in enumerate(STATUS_BITS)),
         "result": int(answer.word) if state.done else 0,
         "fault_code": int(state.fault),
         "heartbeat_count": beats & 0xFFFF,
@@ -115,7 +115,7 @@ def status_values(state: Handshake, beats: int) -> dict[str, bool | int | float 
     return {**bits, **numbers}
 
 
-_STATUS_BITS = ("ready", "busy", "done", "fault", "heartbeat", "reject")
+STATUS_BITS = ("ready", "busy", "done", "fault", "heartbeat", "reject")
 
 
 def encode(row: Register, value: bool | int | float | str, words: str = "big") -> list[int]:
