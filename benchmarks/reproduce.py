@@ -67,7 +67,7 @@ QUICK = Effort(
     steps=2,
     rounds=("--rounds", "10"),
     soak=("--minutes", "0.2"),
-    events=("--events", "500"),
+    events=("--events", "500", "--labels", "5"),
     handshake=("--parts", "50"),
 )
 
