@@ -245,11 +245,6 @@ class CaptureThread:
             self._status = replace(self._status, unreadable=self._status.unreadable + source.unreadable)
 
     @property
-    def connected(self) -> bool:
-        """Whether it delivers frames."""
-        return self._status.state == CONNECTED
-
-    @property
     def waiting(self) -> bool:
         """Whether nothing is to be expected of it now: it is declared lost, not there yet, at its end, or quiet."""
         source = self._source
@@ -302,6 +297,12 @@ class FrameGrabber(Closing):
         for capture in self.captures:
             capture.check()
         return self._queue.take(most, self._tick)
+
+    @property
+    def lost(self) -> bool | None:
+        """Whether a camera is lost; None while one is yet to show its first frame."""
+        states = {capture.status().state for capture in self.captures}
+        return True if states & {LOST, ENDED} else None if CONNECTING in states else False
 
     def configure(self, settings: Mapping[str, Mapping[str, str]]) -> None:
         """Set cameras, by name, before their next frames."""

@@ -33,7 +33,7 @@ from edgead.stream.pipeline_status import counted
 from edgead.stream.plc.controller import PlcOutput
 from edgead.stream.plc.line import TriggeredLine
 from edgead.stream.plc.monitor import TURN_S
-from edgead.stream.recipes import OpenRecipe, RecipeInference, RecipeSwitch
+from edgead.stream.recipes import OpenRecipe, RecipeInference
 from edgead.stream.sink_worker import TICK, SinkWorker
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
@@ -77,14 +77,15 @@ class Pipeline(Closing):
         self._cameras = cameras
         self._meters = [Meter() for _ in cameras]
         self._worker = InferenceWorker(detector, self._checks(), [camera.roi_mask for camera in cameras], audit)
-        self._recipes = RecipeInference(recipes, lambda: self._parts, self._checks, audit) if recipes else None
-        self._switch = RecipeSwitch(recipes, audit or AuditLog(), lambda settings: self._grabber.configure(settings))
+        self._recipes = RecipeInference(recipes, self._checks, audit) if recipes else None
         rule = settings.aggregation
         self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
         self._parts = self._triggered_line(triggers, plcs) if settings.parts is not None else None
         queue = None if self._parts is None else self._parts.queue
         tick = WAIT_S if queue is None else TURN_S
         self._grabber = FrameGrabber(cameras, settings.camera_backoff, queue, tick)
+        if self._recipes is not None:
+            self._recipes.attach(self._parts, self._grabber.configure)
         self._delivering = threading.Lock()  # answers to triggers come from several threads
         self._sink_workers: list[SinkWorker] = []
         self._delivered = 0  # results
@@ -201,9 +202,9 @@ class Pipeline(Closing):
             self._settings.parts,
             lambda frame, words: self._inference.detector.invalid(frame, words),
             lambda number, frame, result: self._deliver(number, frame, self._in_time(result)),
-            lambda: not all(capture.connected for capture in self._grabber.captures),
+            lambda: self._grabber.lost,
             lambda: any(self._inference.drift.drifts()),
-            self._switch,
+            (lambda old, new, who: None) if self._recipes is None else self._recipes.switched,
         )
 
     @property

@@ -7,7 +7,8 @@ on their way when the number changes. Recipes whose networks are the same share 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -99,42 +100,38 @@ def _settings(recipe: Recipe, cameras: Sequence[str], number: int) -> Settings:
     return {camera: parse_settings(text) for camera, text in recipe.settings.items()}
 
 
-class RecipeSwitch:
-    """Takes note of a change of the recipe: in the audit log, and at the cameras."""
-
-    def __init__(
-        self, recipes: Mapping[int, OpenRecipe], audit: AuditLog, configure: Callable[[Settings], None]
-    ) -> None:
-        self._recipes, self._audit, self._configure = recipes, audit, configure
-
-    def __call__(self, old: int, new: int, who: str) -> None:
-        """The recipe for new parts is `new` now."""
-        self._audit.changed("recipe", old, new, who, persisted=False)
-        if new in self._recipes:
-            self._configure(self._recipes[new].settings)
-
-
 class RecipeInference:
     """An `InferenceWorker` for each recipe. `predict` is called by one thread, the others from any."""
 
     def __init__(
         self,
         recipes: Mapping[int, OpenRecipe],
-        parts: Callable[[], TriggeredLine | None],
         checks: Callable[[], Sequence[HealthCheck]],
         audit: AuditLog | None = None,
     ) -> None:
-        """`parts` gives the line that knows the recipe for new parts, `checks` new checks of the cameras' health."""
+        """`checks` gives new checks of the cameras' health; `audit` is told of every change."""
         self._workers = {
             number: InferenceWorker(one.detector, checks(), one.roi_masks, audit) for number, one in recipes.items()
         }
-        self._parts, self._first = parts, min(recipes)
+        self._parts: TriggeredLine | None = None
+        self._configure: Callable[[Settings], None] = lambda settings: None
+        self._recipes, self._audit = recipes, audit or AuditLog()
+        self._notes = ThreadPoolExecutor(1, "edgead recipes")  # writing waits for the disk, and a part does not
+
+    def attach(self, parts: TriggeredLine | None, configure: Callable[[Settings], None]) -> None:
+        """Ask `parts` for the recipe for new parts from now on, and set cameras, by name, with `configure`."""
+        self._parts, self._configure = parts, configure
+
+    def switched(self, old: int, new: int, who: str) -> None:
+        """The recipe for new parts is `new` now: set the cameras, and take note in the audit log."""
+        self._configure(self._recipes[new].settings)
+        with suppress(RuntimeError):  # the line is at its end
+            self._notes.submit(self._audit.changed, "recipe", old, new, who, persisted=False)
 
     @property
     def worker(self) -> InferenceWorker:
         """That of the recipe for new parts."""
-        parts = self._parts()
-        return self._workers[self._first if parts is None else parts.recipe]
+        return self._workers[min(self._recipes) if self._parts is None else self._parts.recipe]
 
     def predict(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         """One result for each (camera's number, frame), in order, each by the recipe of its frame."""
@@ -149,3 +146,4 @@ class RecipeInference:
         """Release what replaced a recipe's detector; those that were given stay their opener's."""
         for worker in self._workers.values():
             worker.close()
+        self._notes.shutdown()

@@ -34,7 +34,7 @@ def test_a_frame_before_the_trigger_counts_where_that_is_asked_for() -> None:
 def test_a_window_ends_where_the_next_begins() -> None:
     found = TriggerMatcher(TriggerWindow(length=0.2))
     assert found.open(Trigger(1, 10.0, 0.0)) is None
-    assert found.open(Trigger(2, 10.15, 0.0)) == pytest.approx(0.15)
+    assert found.open(Trigger(2, 10.15, 0.0)) == (1, pytest.approx(0.15))
     assert found.open(Trigger(3, 11.0, 0.0)) is None
     assert [found.owner(clock) for clock in (10.1, 10.149, 10.15, 10.3)] == [1, 1, 2, 2]
     assert found.end(1) == 10.15

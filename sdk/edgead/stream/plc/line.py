@@ -37,13 +37,13 @@ class TriggeredLine(Closing):
         settings: PartSettings,
         invalid: Callable[[Frame, str], Result],
         deliver: Callable[[int, Frame, Result], Result],
-        lost: Callable[[], bool],
+        lost: Callable[[], bool | None],
         drifting: Callable[[], bool],
         on_recipe: Callable[[int, int, str], None] = lambda old, new, who: None,
     ) -> None:
         """`invalid` gives the result of a frame that cannot be judged; `deliver` takes each answer with its camera's
-        number and gives it as it goes out; `lost` says whether a camera is, `drifting` whether scores drift;
-        `on_recipe` is told of another recipe: the old number, the new one, and who asked."""
+        number and gives it as it goes out; `lost` says whether a camera is (None: one is yet to come), `drifting`
+        whether scores drift; `on_recipe` is told of another recipe: the old number, the new one, and who asked."""
         self._deliver = deliver
         due = settings.trigger.answer_within
         self._monitor = JudgingMonitor(due, lost, lambda: settings.drift_stops and drifting())

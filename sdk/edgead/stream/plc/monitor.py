@@ -16,8 +16,9 @@ GONE_S = 0.4  # without a look, after which the thread that judges is gone or he
 class JudgingMonitor:
     """Told by the thread that judges, asked by the one that keeps the handshake."""
 
-    def __init__(self, due: float, lost: Callable[[], bool], drifting: Callable[[], bool]) -> None:
-        """A frame is due `due` seconds after its capture; `lost` says whether a camera is, `drifting` whether drift
+    def __init__(self, due: float, lost: Callable[[], bool | None], drifting: Callable[[], bool]) -> None:
+        """A frame is due `due` seconds after its capture; `lost` says whether a camera is (None: one is yet to
+        come), `drifting` whether drift
         is a reason to stop and there is one."""
         self._due, self._lost, self._drifting = due, lost, drifting
         self._lock = threading.Lock()
@@ -39,12 +40,12 @@ class JudgingMonitor:
 
     def causes(self) -> frozenset[Fault]:
         """The faults that hold now."""
-        now = time.monotonic()
+        now, lost = time.monotonic(), self._lost()
         with self._lock:
             overdue = now > self._due_at if self._due_at else now - self._turned > GONE_S
             causes = {
-                Fault.STOPPED: not self._running,
+                Fault.STOPPED: not self._running or lost is None,
                 Fault.OVERDUE: self._running and overdue,
             }
-        causes |= {Fault.CAMERA_LOST: self._lost(), Fault.DRIFT: self._drifting()}
+        causes |= {Fault.CAMERA_LOST: bool(lost), Fault.DRIFT: self._drifting()}
         return frozenset(fault for fault, holds in causes.items() if holds)

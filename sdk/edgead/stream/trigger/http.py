@@ -46,6 +46,10 @@ class _Posted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Handler(PlainHandler):
+    def do_GET(self) -> None:
+        if self.allowed():
+            self.answer(405, "triggers are posted to /trigger\n", {"Allow": "POST"})
+
     def do_POST(self) -> None:
         if not self.allowed():
             return

@@ -46,14 +46,16 @@ class TriggerMatcher:
         self._window = window
         self._begins: list[_Begin] = []
 
-    def open(self, trigger: Trigger) -> float | None:
-        """Take a trigger; gives the seconds since the one before where that lies inside its window, else None."""
+    def open(self, trigger: Trigger) -> tuple[int, float] | None:
+        """Take a trigger; gives the number of the one before and the seconds since, where it lies inside its window."""
         begin = _Begin(trigger.clock + self._window.delay - self._window.before, trigger.number)
         insort(self._begins, begin)
         del self._begins[:-_KEPT]
         place = self._begins.index(begin) if begin in self._begins else 0
-        since = begin.clock - self._begins[place - 1].clock if place else None
-        return since if since is not None and since < self._window.length + self._window.before else None
+        before = self._begins[place - 1] if place else None
+        if before is None or begin.clock - before.clock >= self._window.length + self._window.before:
+            return None
+        return before.trigger, begin.clock - before.clock
 
     def owner(self, clock: float) -> int | None:
         """The number of the trigger to whose part a frame captured at `clock` belongs; None: to none."""

@@ -122,10 +122,12 @@ class PartTracker(Closing):
 
     def _open(self, ticket: Ticket) -> None:
         trigger = ticket.trigger
-        since = self._matcher.open(trigger)
+        before = self._matcher.open(trigger)
         part = _Part(ticket, trigger.clock + self._within, [self._window.frames] * len(self._held))
-        if since is not None:
-            part.notes.append(f"its trigger came {1e3 * since:.0f} ms after the one before, inside that one's window")
+        if before is not None and before[0] in self._parts:  # else it has all its frames
+            part.notes.append(
+                f"its trigger came {1e3 * before[1]:.0f} ms after the one before, inside that one's window"
+            )
             self._counts.close += 1
             if not self._said_close:
                 _log.warning("trigger %d: %s; others like it are counted", trigger.number, part.notes[0])
