@@ -130,7 +130,7 @@ def measure_page(folder: Path, file: Path, labels: int) -> dict[str, Any]:
                 place = "document.querySelector('#events [aria-current=true]').parentElement.dataset.id"
                 here = browser.evaluate(place)
                 browser.press("gdu"[number % 3])
-                browser.until(f"{place} !== {here!r} && document.querySelector('#image').complete")
+                browser.until(f"{place} !== {here!r} && document.querySelector('#picture').ariaBusy === 'false'")
             while review.facets()["people"].get("eve", 0) < labels:
                 time.sleep(0.01)
             minutes = (time.perf_counter() - start) / 60

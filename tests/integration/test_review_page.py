@@ -18,7 +18,8 @@ from edgead.review.labels import Label, add_label, read_labels
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
 
-SHOWN = "document.querySelector('#image').naturalWidth === 64 && document.querySelector('#about b') !== null"
+READY = "document.querySelector('#picture').ariaBusy === 'false'"
+SHOWN = f"document.querySelector('#image').naturalWidth === 64 && {READY}"
 TOKEN = "a token of some length"
 
 

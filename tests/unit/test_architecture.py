@@ -47,6 +47,7 @@ ALLOWED = {  # what a file may import beyond the standard library and its packag
     "sdk/edgead/stream/trigger/mqtt.py": {"paho"},
     "sdk/edgead/web/pages.py": {"starlette"},
     "sdk/edgead/web/part_pages.py": {"starlette"},
+    "sdk/edgead/web/area_pages.py": {"starlette"},
     "sdk/edgead/web/bundle_pages.py": {"starlette"},
     "sdk/edgead/web/review_pages.py": {"starlette"},
     "sdk/edgead/web/site.py": {"starlette"},

@@ -59,16 +59,17 @@ def run(
         for line in resolved_lines(with_bundle(settings)):
             typer.echo(line)
         return
-    run_station(settings.config)
+    run_station(settings.config, station)
 
 
-def run_station(config: StationConfig) -> None:
-    """Run a station's line to its end, with a status line, signals and systemd."""
+def run_station(config: StationConfig, file: Path | None = None) -> None:
+    """Run a station's line to its end, with a status line, signals and systemd; `file` is its configuration's."""
     show, systemd = ConsoleStatus(), Systemd()
     with ExitStack() as stack:
         pipeline = stack.enter_context(
             Pipeline.from_config(
                 config,
+                file=file,
                 on_result=lambda result: show(pipeline, result),
                 on_alive=lambda: systemd.alive(lambda: counts(pipeline.status())),
             )

@@ -24,6 +24,7 @@ from edgead.review.search import Found, Query, entry, facets, last_labeled, sear
 THUMB = 240  # pixels, the longer side
 _QUALITY = 80  # JPEG
 _EVERY_S = 2.0  # between two looks for new events
+_WAIT_S = 0.3  # for such a look; what takes longer goes on in the background
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +62,12 @@ class ReviewFolder(Closing):
             raise InterruptedError
 
     def search(self, query: Query) -> Found:
-        """What is found; that something new is there is seen within seconds, in the background."""
+        """What is found, also of what is new; where there is much of that, it is read in the background (`reading`)."""
         if not self._thread.is_alive() and time.monotonic() > self._looked + _EVERY_S:
+            self.reading = 0
             self._thread = threading.Thread(target=self._refresh, args=(False,), name="edgead review", daemon=True)
             self._thread.start()
+            self._thread.join(_WAIT_S)
         return search(self.index, query)
 
     def entry(self, event: str) -> Entry | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from edgead.detector import Detector
 from edgead.errors import UsageError
 from edgead.files import state_folder
 from edgead.registry import Lazy
+from edgead.stream.areas import StationAreas, identified
 from edgead.stream.audit import AuditLog
 from edgead.stream.bundles import StationBundles
 from edgead.stream.cameras import close_cameras, named, open_cameras
@@ -50,10 +50,11 @@ class PipelineResources:
     recipes: Mapping[int, OpenRecipe]
     audit: AuditLog
     bundles: StationBundles
+    areas: StationAreas
 
 
-def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources:
-    """Open what the configuration names; `stack` closes it.
+def open_resources(config: StationConfig, stack: ExitStack, file: Path | None = None) -> PipelineResources:
+    """Open what the configuration names; `stack` closes it. `file` is the one that it was read from.
 
     Raises UsageError, BundleError, EngineError, SourceError, or DataError for a place that cannot be written.
     """
@@ -76,7 +77,9 @@ def open_resources(config: StationConfig, stack: ExitStack) -> PipelineResources
     plcs = [_opened(stack, open_plc(spec)) for spec in config.plc]
     audit = _open_audit(config, cameras, detector)
     stack.callback(audit.close)
-    return PipelineResources(cameras, detector, sinks, triggers, plcs, recipes, audit, bundles)
+    fusion = detector.bundle.manifest.fusion
+    areas = StationAreas(config, [camera.name for camera in cameras], (fusion.height, fusion.width), audit, file)
+    return PipelineResources(cameras, detector, sinks, triggers, plcs, recipes, audit, bundles, areas)
 
 
 def _opened(stack: ExitStack, one: Opened) -> Opened:
@@ -171,18 +174,10 @@ def _open_audit(config: StationConfig, cameras: Sequence[Camera], detector: Dete
     path = Path(config.audit) if config.audit else state_folder("audit.jsonl") if live else None
     audit = AuditLog(path, ", ".join(camera.label or camera.name for camera in cameras))
     asked = {"judge": config.judge, "ignore": config.ignore}
-    areas = {kind: [_identified(area) for area in given] for kind, given in asked.items()}
+    areas = {kind: [identified(area) for area in given] for kind, given in asked.items()}
     own = ("threshold", "review", "min_area", "min_area_mm2", "vote", "vote_rule", "deadline", "health", "policy")
     audit.begin({"bundle": detector.model, **{name: getattr(config, name) for name in own}, **areas})
     return audit
-
-
-def _identified(area: str) -> str:
-    """An area as it was given; where it is painted in a file, with the beginning of that file's SHA-256."""
-    for place in (area, area.partition("=")[2]):
-        if place and Path(place).is_file():
-            return f"{area} ({hashlib.sha256(Path(place).read_bytes()).hexdigest()[:12]})"
-    return area
 
 
 def _open_shadow(config: StationConfig, cameras: Sequence[Camera], detector: Detector) -> Sink:
@@ -198,11 +193,6 @@ def _open_shadow(config: StationConfig, cameras: Sequence[Camera], detector: Det
         line=detector.bundle.digest,
         engine=config.engine,
         precision=config.precision,
-        review=config.review,
-        min_area=detector.rules.min_area,
-        judge=tuple(config.judge),
-        ignore=tuple(config.ignore),
-        cameras=tuple(camera.name for camera in cameras),
         idle=any(camera.live for camera in cameras),
     )
     return Shadow(settings, patient=not settings.idle)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edgead import ops
 from edgead.bundle import Bundle
@@ -22,10 +19,9 @@ from edgead.detector import Detector
 from edgead.errors import DataError, UsageError
 from edgead.images import read_image
 from edgead.review.layout import RESULT, frame_file
-from edgead.stream.roi import RoiMask, read_roi
+from edgead.stream.roi import recorded_mask
 from edgead.types import Frame, ImageU8, MapF32, Verdict
 
-_PAINTED = re.compile(r"(.+) \(([0-9a-f]{12})\)")
 _EXACT = 1e-3  # of a calibrated score, where engine and pixels are the same
 _DIGEST = 64  # hex digits at the end of every bundle
 
@@ -205,20 +201,6 @@ def _outcome(result: Mapping[str, Any], verdict: Verdict) -> Step:
 
 
 def _mask(result: Mapping[str, Any], image: ImageU8, detector: Detector) -> MapF32 | None:
-    """What of the map was judged; None where all of it was. Raises DataError for a painting that is another now."""
-    areas = result.get("areas")
-    if not areas:
-        return None
-    judged, ignored = ([_area(text) for text in areas.get(kind, ())] for kind in ("judge", "ignore"))
-    fusion = detector.bundle.manifest.fusion
-    cells = RoiMask([read_roi(text) for text in judged], [read_roi(text) for text in ignored])
-    return np.asarray(cells.cells(image.shape[:2], (fusion.height, fusion.width)))
-
-
-def _area(text: str) -> str:
-    match = _PAINTED.fullmatch(text)
-    if match is None:
-        return text
-    if read_roi(match[1]).identity != text:
-        raise DataError(f"the painted area {match[1]} is another than when the frame was judged: put the old one there")
-    return match[1]
+    """What of the map was judged; None where all of it was."""
+    mask, fusion = recorded_mask(result.get("areas")), detector.bundle.manifest.fusion
+    return None if mask is None else mask.cells(image.shape[:2], (fusion.height, fusion.width))

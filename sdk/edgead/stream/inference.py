@@ -85,8 +85,9 @@ class InferenceWorker:
             return [f"the camera's health could not be checked: {type(error).__name__}: {error}"], [], None
 
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
+        roi_masks = self._roi_masks  # read once: another thread may exchange them
         try:
-            masks = [self._mask(number, frame) for number, frame in taken] if self._roi_masks else ()
+            masks = [self._cells(roi_masks[number], frame) for number, frame in taken] if roi_masks else ()
             results = self.detector.detect_many([frame for _, frame in taken], masks)
         except Exception as error:
             if len(taken) > 1:
@@ -95,16 +96,17 @@ class InferenceWorker:
         if self._failing:
             _log.warning("frames are judged again")
             self._failing = False
-        return [self._with_areas(number, result) for (number, _), result in zip(taken, results, strict=True)]
+        if not roi_masks:
+            return results
+        return [_with_areas(result, roi_masks[number]) for (number, _), result in zip(taken, results, strict=True)]
 
-    def _with_areas(self, number: int, result: Result) -> Result:
-        """The result with the areas of its camera, where it has some."""
-        roi_mask = self._roi_masks[number] if self._roi_masks else None
-        return result if roi_mask is None else replace(result, extra={**result.extra, "areas": roi_mask.areas})
+    def set_roi_masks(self, roi_masks: Sequence[RoiMask | None]) -> None:
+        """From the next frames on judge what these say of each camera's."""
+        self._roi_masks = roi_masks
 
-    def _mask(self, number: int, frame: Frame) -> MapF32 | None:
+    def _cells(self, roi_mask: RoiMask | None, frame: Frame) -> MapF32 | None:
         """What of the frame's map counts; None where all of it does."""
-        roi_mask, fusion = self._roi_masks[number], self.detector.bundle.manifest.fusion
+        fusion = self.detector.bundle.manifest.fusion
         return None if roi_mask is None else roi_mask.cells(frame.image.shape[:2], (fusion.height, fusion.width))
 
     def _unjudged(self, frame: Frame, error: Exception) -> Result:
@@ -207,3 +209,8 @@ def _close(detector: Detector) -> None:
 def _explained(result: Result, causes: Sequence[str]) -> Result:
     """An NG result with what beside its part may be the cause."""
     return replace(result, reasons=(*result.reasons, *causes)) if causes and result.is_anomalous else result
+
+
+def _with_areas(result: Result, roi_mask: RoiMask | None) -> Result:
+    """The result with the areas of its camera, where it has some."""
+    return result if roi_mask is None else replace(result, extra={**result.extra, "areas": roi_mask.areas})

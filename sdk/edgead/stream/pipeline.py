@@ -22,6 +22,7 @@ from edgead.detector import Detector
 from edgead.errors import UsageError
 from edgead.result import Result
 from edgead.stream.aggregation import Aggregator
+from edgead.stream.areas import Masks, StationAreas
 from edgead.stream.assembly import open_resources
 from edgead.stream.audit import AuditLog
 from edgead.stream.bundles import StationBundles
@@ -93,39 +94,37 @@ class Pipeline(Closing):
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
         self._started = time.monotonic()
-        self._owned = ExitStack()  # what `from_config` opened
-        self.bundles: StationBundles | None = None  # of a line from a configuration
+        self._owned = ExitStack()  # what `from_config` opened, as are the next two
+        self.bundles: StationBundles | None = None
+        self.areas: StationAreas | None = None
 
     @classmethod
     def from_config(
         cls,
         config: StationConfig | str | os.PathLike[str],
         *,
+        file: Path | None = None,
         on_result: Callable[[Result], None] = lambda result: None,
         on_alive: Callable[[], None] = lambda: None,
     ) -> Pipeline:
         """The line that a configuration describes, with all that it names open; `run` and `close` close it.
 
-        A path is that of a YAML file, over which EDGEAD_* variables count. For `on_result` and `on_alive` see the
-        class. Raises UsageError for settings that cannot be used, BundleError, EngineError, SourceError, and DataError
-        for a place that cannot be written; nothing stays open then.
+        A path is that of a YAML file, over which EDGEAD_* variables count; `file` is the one a configuration was read
+        from, to which areas drawn on the live page go. Raises UsageError for settings that cannot be used, BundleError,
+        EngineError, SourceError, and DataError for a place that cannot be written; nothing stays open then.
         """
-        settings = validated(config) if isinstance(config, StationConfig) else load_station(Path(config)).config
+        if not isinstance(config, StationConfig):
+            file, config = Path(config), load_station(Path(config)).config
+        settings = validated(config)
         with ExitStack() as stack:
-            opened = open_resources(settings, stack)
+            opened = open_resources(settings, stack, file)
             pipeline = cls(
-                opened.cameras,
-                opened.detector,
-                opened.sinks,
-                settings_of(settings),
-                on_result=on_result,
-                on_alive=on_alive,
-                audit=opened.audit,
-                triggers=opened.triggers,
-                plcs=opened.plcs,
+                opened.cameras, opened.detector, opened.sinks, settings_of(settings), on_result=on_result,
+                on_alive=on_alive, audit=opened.audit, triggers=opened.triggers, plcs=opened.plcs,
                 recipes=opened.recipes,
-            )
-            pipeline.bundles, opened.bundles.replace = opened.bundles, pipeline.replace_bundle
+            )  # fmt: skip
+            pipeline.bundles, pipeline.areas = opened.bundles, opened.areas
+            opened.bundles.replace, opened.areas.apply = pipeline.replace_bundle, pipeline.set_roi_masks
             pipeline._owned = stack.pop_all()
         return pipeline
 
@@ -152,7 +151,7 @@ class Pipeline(Closing):
             ended = self._judge_all()
             for number, aggregator in enumerate(self._aggregators):
                 for frame, result in aggregator.close():
-                    self._deliver(number, frame, self._in_time(result))
+                    self._deliver(number, frame, self._settings.in_time(result))
             self._finished = not self._stopping
         endings = [worker.fatal for worker in self._sink_workers] + [
             capture.error for capture in self._grabber.captures if ended and self._finished
@@ -187,6 +186,12 @@ class Pipeline(Closing):
             raise UsageError("this line judges without triggers: give it one with --trigger, like http:8090")
         return self._parts.fire(source, part, clock)
 
+    def set_roi_masks(self, masks: Masks, recipes: Mapping[int, Masks] = MappingProxyType({})) -> None:
+        """From the next frame on judge what these say of each camera's, and for parts of a recipe what its own say."""
+        self._worker.set_roi_masks(masks)
+        if self._recipes:
+            self._recipes.set_roi_masks(recipes)
+
     def replace_bundle(self, path: str | os.PathLike[str], who: str = "") -> None:
         """Go on with another bundle without missing a frame; see `InferenceWorker.replace_bundle`."""
         self._inference.replace_bundle(path, who)
@@ -201,7 +206,7 @@ class Pipeline(Closing):
             [camera.name for camera in self._cameras],
             self._settings.parts,
             lambda frame, words: self._inference.detector.invalid(frame, words),
-            lambda number, frame, result: self._deliver(number, frame, self._in_time(result)),
+            lambda number, frame, result: self._deliver(number, frame, self._settings.in_time(result)),
             lambda: self._grabber.lost,
             lambda: any(self._inference.drift.drifts()),
             (lambda old, new, who: None) if self._recipes is None else self._recipes.switched,
@@ -256,7 +261,7 @@ class Pipeline(Closing):
             return
         parts = self._aggregators[number].add(frame, result) if self._aggregators else [(frame, result)]
         for shown, one in parts:
-            self._deliver(number, shown, self._in_time(one))
+            self._deliver(number, shown, self._settings.in_time(one))
 
     def _deliver(self, number: int, frame: Frame, result: Result) -> Result:
         """Hand a result on, and give it with its number."""
@@ -269,15 +274,6 @@ class Pipeline(Closing):
                 worker.emit(frame, result, None if camera.live else self._may_wait)
             self._on_result(result)
         return result
-
-    def _in_time(self, result: Result) -> Result:
-        """The result, marked where it was judged past the deadline; what is late is NG or LATE, never OK."""
-        deadline, found = self._settings.deadline, result.judged or result.verdict
-        if deadline is None or result.age <= deadline:
-            return result
-        words = f"{found}, but judged {result.age:.0f} ms after capture, past the deadline of {deadline:g} ms"
-        verdict = result.verdict if result.verdict in (Verdict.NG, Verdict.INVALID) else Verdict.LATE
-        return replace(result, verdict=verdict, judged=found, late=True, reasons=(*result.reasons, words))
 
     def _may_wait(self) -> bool:
         """Whether to wait for a sink whose queue is full; once stopped, as long as sinks are given to finish."""

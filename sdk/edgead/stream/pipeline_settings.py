@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgead.config import StationConfig
+from edgead.result import Result
 from edgead.stream.aggregation import VerdictAggregation
 from edgead.stream.capture import CAMERA_BACKOFF, Backoff
 from edgead.stream.health import FROZEN_S
@@ -13,6 +14,7 @@ from edgead.stream.plc.line import PartSettings
 from edgead.stream.sink_worker import DRAIN_S
 from edgead.stream.trigger.line import TriggerSettings
 from edgead.stream.trigger.matching import TriggerWindow
+from edgead.types import Verdict
 
 ONE_FRAME = VerdictAggregation()
 SINK_BACKOFF = Backoff(first=0.1, longest=30.0)
@@ -31,6 +33,15 @@ class PipelineSettings:
     sink_backoff: Backoff = SINK_BACKOFF
     drain: float = DRAIN_S  # seconds that a stopped line gives its cameras and sinks to finish
     parts: PartSettings | None = None  # what triggers and controllers ask of it; None: it judges without any
+
+    def in_time(self, result: Result) -> Result:
+        """The result, marked where it was judged past the deadline; what is late is NG or LATE, never OK."""
+        found = result.judged or result.verdict
+        if self.deadline is None or result.age <= self.deadline:
+            return result
+        words = f"{found}, but judged {result.age:.0f} ms after capture, past the deadline of {self.deadline:g} ms"
+        verdict = result.verdict if result.verdict in (Verdict.NG, Verdict.INVALID) else Verdict.LATE
+        return replace(result, verdict=verdict, judged=found, late=True, reasons=(*result.reasons, words))
 
 
 DEFAULTS = PipelineSettings()

@@ -180,7 +180,8 @@ class Versions(Closing):
     def _changes(self, current: str) -> Iterator[tuple[Change, bool]]:
         """Every change and whether it was made; `current` tells it of one that is open."""
         entries = list(self._entries())
-        for entry, after in zip(entries, [*entries[1:], {}], strict=True):
+        for place, entry in enumerate(entries):
+            after = entries[place + 1] if place + 1 < len(entries) else {}
             if entry.get("what") in (PROMOTE, ROLL_BACK):
                 open_still = after.get("what") not in (_DONE, _GIVEN_UP)
                 change = Change(**entry)

@@ -142,6 +142,11 @@ class RecipeInference:
             found |= dict(zip(places, results, strict=True))
         return [replace(found[at], recipe=frame.recipe) for at, (_, frame) in enumerate(taken)]
 
+    def set_roi_masks(self, roi_masks: Mapping[int, Sequence[RoiMask | None]]) -> None:
+        """From the next frames on judge what these say, by recipe."""
+        for number, masks in roi_masks.items():
+            self._workers[number].set_roi_masks(masks)
+
     def close(self) -> None:
         """Release what replaced a recipe's detector; those that were given stay their opener's."""
         for worker in self._workers.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.errors import UsageError, nearest
+from edgead.errors import DataError, UsageError, nearest
 from edgead.images import read_area
 from edgead.types import MapF32
 
@@ -23,6 +23,7 @@ RoiImage = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
 SMALLEST = 128  # of 255: the share of some cell that an area to judge must cover
 
 _OF_CAMERA = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
+_PAINTED = re.compile(r"(.+) \([0-9a-f]{12}\)")
 _NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
 
 
@@ -109,6 +110,25 @@ def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequenc
         mine, others = ([area for name, area in areas if name in ("", camera)] for areas in (judged, ignored))
         masks.append(RoiMask(mine, others) if mine or others else None)
     return masks
+
+
+def recorded_mask(areas: Mapping[str, Sequence[str]] | None) -> RoiMask | None:
+    """What `RoiMask.areas` was taken of, read again; None for none. Raises DataError for a painting that is another
+    now."""
+    if not areas:
+        return None
+    judged, ignored = ([_recorded(text) for text in areas.get(kind, ())] for kind in ("judge", "ignore"))
+    return RoiMask(judged, ignored)
+
+
+def _recorded(identity: str) -> Roi:
+    match = _PAINTED.fullmatch(identity)
+    area = read_roi(match[1] if match else identity)
+    if area.identity != identity:
+        raise DataError(
+            f"the painted area {area.text} is another than when the frame was judged: put the old one there"
+        )
+    return area
 
 
 def _of_camera(text: str, cameras: Sequence[str]) -> tuple[str, Roi]:

@@ -36,7 +36,8 @@ class Hooks:
     status: Callable[[], dict[str, Any]] | None = None
     set_threshold: Callable[[float, str], None] | None = None  # a factor, and who asks for it
     fire: Callable[[str, str], object] | None = None  # who asks, and a part's id; None: the line has no triggers
-    bundles: Callable[[], Any] | None = None  # see `edgead.web.bundle_pages.Bundles`
+    bundles: Callable[[], Any] = lambda: None  # see `edgead.web.bundle_pages.Bundles`
+    areas: Callable[[], Any] = lambda: None  # see `edgead.web.area_pages.AreaControl`
 
 
 @dataclass(slots=True)

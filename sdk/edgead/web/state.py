@@ -155,6 +155,7 @@ def _camera(name: str, camera: _Camera, now: float, after: int) -> dict[str, Any
         "score": _number(result.score),
         "reasons": list(result.reasons),
         "quiet": round(now - latest.seen, 2),
+        "areas": result.extra.get("areas"),
         "size": [latest.frame.image.shape[1], latest.frame.image.shape[0]],
         "history": [[n, at, _number(score), verdict] for n, at, score, verdict in camera.history if n > after],
     }

@@ -42,6 +42,8 @@ def in_force(folder: Path) -> str:
 
 def test_a_promotion_is_undone_step_by_step(tmp_path: Path, versions: Versions) -> None:
     first, second, third = bundles(tmp_path, "station", "new", "third")
+    assert versions.history() == []
+    assert not versions.can_roll_back()
     versions.promote(tmp_path / "new.edgead", "ada")
     assert in_force(tmp_path) == second
     with pytest.raises(UsageError, match="in force already"):

@@ -171,6 +171,9 @@ def test_review_finds_new_events_and_takes_labels_back(saved: Path, tmp_path: Pa
         assert review.search(Query(labeled="open")).total == 2
         assert review.picture(events[0], heatmap=False) == ((saved / events[0] / "frame.png").read_bytes(), "image/png")
         assert review.thumb(events[0])[:2] == b"\xff\xd8"
+        third = save_event(saved, 2)
+        review._looked = 0.0
+        assert review.search(Query(limit=1)).entries[0].id == third
 
 
 def settle(review: ReviewFolder) -> None:

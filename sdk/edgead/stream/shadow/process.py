@@ -12,7 +12,6 @@ import math
 import os
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from edgead import ops
 from edgead.detector import Detector
 from edgead.result import Result
-from edgead.stream.roi import RoiMask, read_roi_masks
+from edgead.stream.roi import RoiMask, recorded_mask
 from edgead.stream.shadow.record import Recorder, figures_of
 from edgead.types import Frame, Region, Timings, Verdict
 
@@ -34,11 +33,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     line: str  # digest of the bundle that the line judges with
     engine: str = "auto"
     precision: str = "auto"
-    review: float | None = None
-    min_area: float = 0.0
-    judge: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    cameras: tuple[str, ...] = ("",)
     idle: bool = True  # whether to judge only while nobody else wants the processor
 
 
@@ -51,7 +45,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     name: str
     time: float
-    threshold: float  # the factor in force
+    rules: ops.Rules  # in force
+    areas: dict[str, list[str]] | None  # in force, as `RoiMask.areas` has them
     skipped: int  # frames left out since the last one
     verdict: Verdict
     score: float | None
@@ -59,7 +54,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     regions: tuple[tuple[int, int, int, int, float], ...]
 
 
-def task_of(frame: Frame, result: Result, threshold: float, skipped: int) -> Task:
+def task_of(frame: Frame, result: Result, skipped: int) -> Task:
     """What the shadow is told of a frame and the line's result."""
     height, width = frame.image.shape[:2]
     rows, columns = result.grid_map.shape
@@ -70,7 +65,8 @@ def task_of(frame: Frame, result: Result, threshold: float, skipped: int) -> Tas
         index=frame.index,
         name=frame.name,
         time=frame.time,
-        threshold=threshold,
+        rules=result.rules or ops.Rules(),
+        areas=result.extra.get("areas"),
         skipped=skipped,
         verdict=result.judged or result.verdict,
         score=result.score if math.isfinite(result.score) else None,
@@ -84,20 +80,18 @@ class ShadowJudge:
 
     def __init__(self, settings: Settings, memory: int) -> None:
         self._memory = memory
-        rules = ops.Rules(1.0, settings.review, settings.min_area)
-        self.detector = Detector(
-            settings.bundle, engine=settings.engine, precision=settings.precision, threads=1, rules=rules
-        )
-        masks = read_roi_masks(settings.judge, settings.ignore, settings.cameras)
-        self._views: dict[str, RoiMask | None] = dict(zip(settings.cameras, masks, strict=True))
+        self.detector = Detector(settings.bundle, engine=settings.engine, precision=settings.precision, threads=1)
+        self._masks: dict[str, tuple[object, RoiMask | None]] = {}  # camera -> areas and what they make
         self.record = Recorder.open(Path(settings.bundle), settings.line, self.detector.bundle.digest)
 
     def judge(self, task: Task) -> dict[str, Any]:
         """Judge a frame and give what the line is told of it."""
         frame, line = self._read(task)
-        self.detector.rules = replace(self.detector.rules, threshold=task.threshold)
-        view, fusion = self._views[task.camera], self.detector.bundle.manifest.fusion
-        mask = None if view is None else view.cells(task.shape, (fusion.height, fusion.width))
+        self.detector.rules = task.rules
+        if self._masks.get(task.camera, (None, None))[0] != task.areas:
+            self._masks[task.camera] = task.areas, recorded_mask(task.areas)
+        roi_mask, fusion = self._masks.get(task.camera, (None, None))[1], self.detector.bundle.manifest.fusion
+        mask = None if roi_mask is None else roi_mask.cells(task.shape, (fusion.height, fusion.width))
         (result,) = self.detector.detect_many([frame], [mask])
         agrees = self.record.add(frame, line, result, task.skipped)
         return dict(figures_of(self.record.summary, agrees=agrees, verdict=str(result.verdict), score=result.score))
@@ -113,7 +107,7 @@ class ShadowJudge:
             verdict=task.verdict,
             score=score,
             raw_score=score,
-            threshold=task.threshold,
+            threshold=task.rules.threshold,
             regions=tuple(Region(*region) for region in task.regions),
             grid_map=grid,
             frame_size=task.shape,

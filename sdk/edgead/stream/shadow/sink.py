@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import select
 import subprocess
@@ -18,7 +17,7 @@ import numpy as np
 
 from edgead.result import Result
 from edgead.stream.shadow.process import Settings, task_of
-from edgead.stream.sinks.base import PipelineControl, Sink
+from edgead.stream.sinks.base import Sink
 from edgead.types import Frame, Verdict
 
 _END_S = 2.0  # for the process to write its summary, and to end
@@ -37,8 +36,6 @@ class Shadow(Sink):
         self._told: dict[str, Any] = {}  # what it said last
         self._patient = patient
         self._ready, self._busy, self._skipped = False, False, 0
-        self._line: PipelineControl | None = None
-        self._threshold, self._asked = 1.0, -math.inf
         self._memory = os.memfd_create("edgead shadow")
         command = [sys.executable, "-m", "edgead.stream.shadow.process", str(self._memory)]
         self._process = subprocess.Popen(  # noqa: S603 - this program
@@ -47,9 +44,6 @@ class Shadow(Sink):
         )  # fmt: skip
         self._unread = b""
         self._send(settings)
-
-    def attach(self, pipeline: PipelineControl) -> None:
-        self._line = pipeline
 
     def shadow(self) -> dict[str, Any]:
         return self._told | {"bundle": self.bundle.name, "fault": self.fault, "waiting": not self._ready}
@@ -65,19 +59,13 @@ class Shadow(Sink):
         if self._busy or not self._ready:
             self._skipped += 1
             return
-        task = task_of(frame, result, self._factor(), self._skipped)
+        task = task_of(frame, result, self._skipped)
         os.pwrite(self._memory, np.ascontiguousarray(frame.image).data, 0)
         os.pwrite(self._memory, np.ascontiguousarray(result.grid_map, np.float32).data, frame.image.nbytes)
         self._busy, self._skipped = True, 0
         self._send(task)
         if self._patient:
             self._take_answers(_PATIENCE_S)
-
-    def _factor(self) -> float:
-        """The threshold in force, asked for at most once a second."""
-        if self._line is not None and time.monotonic() >= self._asked + 1.0:
-            self._threshold, self._asked = self._line.status().threshold, time.monotonic()
-        return self._threshold
 
     def _send(self, words: msgspec.Struct) -> None:
         assert self._process.stdin is not None  # it was asked for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -34,6 +34,20 @@ class BundleControl(Protocol):
         ...
 
 
+class AreaControl(Protocol):
+    """What of each camera's frames the running line judges."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The areas in force, in plain values."""
+        ...
+
+    def change(
+        self, camera: str, recipe: int, drawn: Mapping[str, Sequence[str]], size: tuple[int, int], who: str
+    ) -> bool:
+        """Put what was drawn for a camera into force; whether it is also in the station's file. Raises EdgeadError."""
+        ...
+
+
 class PipelineControl(Protocol):
     """The running pipeline, as a sink sees it. Every method may be called from any thread and returns at once."""
 
@@ -59,6 +73,11 @@ class PipelineControl(Protocol):
     @property
     def bundles(self) -> BundleControl | None:
         """How its bundle is changed for good; None for a line without a file of one."""
+        ...
+
+    @property
+    def areas(self) -> AreaControl | None:
+        """How its areas are changed; None for a line without a configuration."""
         ...
 
 

@@ -12,6 +12,7 @@ from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
 from edgead.types import Frame
 from edgead.web.address import read_address, split_names
+from edgead.web.area_pages import AreaPages
 from edgead.web.auth import AuthMiddleware
 from edgead.web.bundle_pages import BundlePages
 from edgead.web.notifier import AsyncNotifier
@@ -51,7 +52,7 @@ class Web(Sink):
         self._review = None if review is None else ReviewFolder(_made(review))
         site = Site(where.token)
         others = [] if self._review is None else ReviewPages(self._review, site).routes()
-        others += BundlePages(lambda: None if self._hooks.bundles is None else self._hooks.bundles()).routes()
+        others += BundlePages(lambda: self._hooks.bundles()).routes() + AreaPages(lambda: self._hooks.areas()).routes()
         others += PartPages(lambda: self._hooks.fire).routes()
         pages = Pages(self._dashboard, self._notifier, self._hooks, self._metrics, title, site, fps, others)
         listening = where.listen()
@@ -64,6 +65,7 @@ class Web(Sink):
         self._hooks.set_threshold = pipeline.set_threshold
         self._hooks.fire = pipeline.fire
         self._hooks.bundles = lambda: pipeline.bundles
+        self._hooks.areas = lambda: pipeline.areas
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)

@@ -1,6 +1,7 @@
 // The live page. Two kinds of question to the server, each answered as soon as there is something newer:
 // /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
 
+import { outline, offerAreas } from "./areas.js";
 import { showShadow } from "./bundle.js";
 import { showHandshake } from "./parts.js";
 import { drawHistory } from "./chart.js";
@@ -56,6 +57,7 @@ function show() {
   for (const camera of state.cameras) {
     const tile = tiles.get(camera.name) ?? addTile(camera.name);
     tile.camera = camera;
+    outline(tile.figure.querySelector(".areas"), camera);
     tile.points = tile.points.concat(camera.history).slice(-HISTORY);
     judge(tile, camera.history);
   }
@@ -70,6 +72,7 @@ function show() {
   showThreshold();
   showAnomalies();
   showShadow(state.shadow);
+  offerAreas(state.cameras);
   showHandshake(state.handshake, state.triggers);
 }
 

@@ -187,6 +187,8 @@ function mark() {
 async function open(place) {
   at = Math.max(0, Math.min(place, events.length - 1));
   const one = events[at];
+  current = null; // until it is seen, no key labels it
+  $("picture").ariaBusy = "true";
   $("nothing").hidden = Boolean(one);
   for (const id of ["good", "defect", "unsure"]) $(id).disabled = !one;
   if (!one) return empty();
@@ -223,6 +225,7 @@ function empty() {
 const wanted = () => ($("heatmap").getAttribute("aria-pressed") === "true" ? "heatmap" : "frame");
 
 function showEvent() {
+  $("picture").ariaBusy = "false";
   const { result, labels, hidden } = current, mine = labels[person()];
   const image = $("image"), [height, width] = result.frame_size ?? [image.naturalHeight, image.naturalWidth];
   const hints = (result.regions ?? []).map((one) => ({ points: edges(one) }));
