@@ -39,7 +39,7 @@ def plc_line(
     seen = camera or Camera("", Scripted(paced(fps)))
     line = Pipeline([seen], detector, list(sinks), settings, plcs=outputs, **options)
     thread = background(line)
-    until(lambda: line.status().cameras[""].state == "connected", 90)
+    until(lambda: line.status().cameras[""].state == "connected", 150)
     try:
         yield line
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgead.stream.plc import handshake, registers
@@ -125,7 +125,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVENTS, max_size=40))
 def test_no_order_of_events_breaks_the_contract(events: list) -> None:
     state, steps = JUDGING, {(step.phase, step.next) for step in STEPS}

@@ -141,6 +141,7 @@ def test_every_trigger_has_one_answer_whatever_the_controller_does(server: tuple
     assert report.parts == 25
 
 
+@pytest.mark.slow  # a server takes seconds to start
 def test_beyond_this_machine_a_certificate_and_a_password_are_asked_for(
     tmp_path: Path, quick: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,7 @@ def own_certificate(folder: Path) -> tuple[Path, Path]:
     return cert, key
 
 
+@pytest.mark.slow  # a server takes seconds to start
 def test_a_line_that_ends_says_so_to_its_subscribers(quick: Detector) -> None:
     output, seen = OpcUaServer("0"), []
 

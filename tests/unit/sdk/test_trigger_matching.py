@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import UsageError
@@ -45,6 +45,7 @@ def test_a_trigger_that_is_told_late_takes_its_place() -> None:
     assert [found.owner(clock) for clock in (10.1, 10.25, 10.45)] == [1, 3, 2]
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.floats(0, 101))
 def test_a_frame_is_never_that_of_a_trigger_after_which_another_came(clocks: list[float], at: float) -> None:
     owner = matcher(*clocks, length=0.2).owner(at)

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import threading
+from concurrent.futures import TimeoutError
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.object_ids import ObjectIds
 
-from edgead.errors import UsageError
+from edgead.errors import EdgeadError, UsageError
 from edgead.stream.plc.controller import PlcControl, PlcOutput
 from edgead.stream.plc.handshake import Fault, Handshake, Inputs
 from edgead.stream.plc.opcua_nodes import METHODS, NAMESPACE, NODES, ROOT, node_values
 from edgead.stream.trigger.base import checked_part
 
-_START_S = 30.0
+_START_S = 120.0  # the standard nodes alone take seconds, and far more on a machine that is busy
 _POLICY = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
 _EMPTY = {"Boolean": False, "String": ""}
 
@@ -76,6 +77,10 @@ class OpcUaServer(PlcOutput):
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(_START_S)
+        except TimeoutError as error:
+            raise EdgeadError(
+                f"the OPC UA server did not start within {_START_S:g} s: is the machine too busy?"
+            ) from error
         except OSError as error:
             raise UsageError(f"cannot listen at {self._host}:{self.port}: {error.strerror or error}") from error
 
