@@ -35,7 +35,9 @@ DIRECTIONS = 32  # random directions in which centers are chosen (a Johnson-Lind
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
 MARGIN = 1  # cells by which a region's patches reach beyond it
+SHARED_BY_TILES = 4  # the same of frames in tiles, which show more different places
 STILL = 1.05  # largest ratio of distances with regions to those without, of parts that lie still
+STILL_IN_TILES = 0.8  # the same of tiles: a memory of each wants all of a frame at once, which takes memory on a CPU
 COMMON = 0.99  # quantile of distances to other folds from which on a patch costs something
 HIGHEST = 3  # cells whose mean says how far a picture is
 CHUNK = 16  # images at once
@@ -186,8 +188,9 @@ def fit_memory_map(
     projection = fit_projection(cells)
     projected = project(cells, projection)
     apart = Layout.dividing(*cells.shape[2:]) if tiles == 1 else TileLayout(tiles, 1)
-    layout, still = _choose_layout(projected, apart, count, folds[-1], places, generator)
-    size = count if layout.regions > 1 else SHARED * count
+    shared = (SHARED if tiles == 1 else SHARED_BY_TILES) * count
+    layout, still = _choose_layout(projected, apart, (count, shared), folds[-1], places, generator)
+    size = count if layout.regions > 1 else shared
     chosen = [choose_patches(projected, layout, size, generator, without=fold) for fold in folds]
     free = [take(projected, patches) for patches in chosen]
     excess = _excess(_left_out(projected, layout, free, folds))
@@ -230,19 +233,24 @@ def _usual(distances: Tensor, layout: Layout, *, in_places: bool) -> tuple[Tenso
 
 
 def _choose_layout(
-    projected: Tensor, apart: Layout, count: int, fold: Tensor, places: bool | None, generator: torch.Generator
+    projected: Tensor,
+    apart: Layout,
+    counts: tuple[int, int],
+    fold: Tensor,
+    places: bool | None,
+    generator: torch.Generator,
 ) -> tuple[Layout, float]:
     """`apart` or no regions, and how far the images of a fold are from the others' patches with regions, as a share of
-    how far they are without; 1 where that is not looked at."""
+    how far they are without; 1 where that is not looked at. `counts` are patches with regions, of each, and without."""
     alike = Layout(1, 1)
     if places is not None or apart == alike:
         return (alike if places is False else apart), 1.0
     levels = []
-    for layout, size in ((apart, count), (alike, SHARED * count)):
+    for layout, size in zip((apart, alike), counts, strict=True):
         patches = take(projected, choose_patches(projected, layout, size, generator, without=fold))
         levels.append(level(_distances(projected[fold], layout, patches)))
     still = levels[0] / max(levels[1], 1e-12)
-    return (apart if still <= STILL else alike), still
+    return (apart if still <= (STILL_IN_TILES if isinstance(apart, TileLayout) else STILL) else alike), still
 
 
 def fit_projection(cells: Tensor) -> Projection:
