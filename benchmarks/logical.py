@@ -1,6 +1,6 @@
 """Logical and structural anomalies apart: csad, stlm, and the nearest good patch.
 
-    python tests/support/trays.py trays
+    python tests/support/trays.py trays; python tests/support/panels.py panels
     python benchmarks/logical.py trays ... --keep FOLDER --out FILE [--steps 120] [--structural damaged]
 
 Test images whose label is among `--structural` are structural anomalies, all others that are not good logical ones.

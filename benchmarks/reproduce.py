@@ -42,6 +42,8 @@ CURVE = ("aliens", "glass_fibre")
 TRAINING = {"stlm": "3m", "ast_mfr": "5m"}  # method -> how long, at the most
 LONGER = {("ast_mfr", "elpv"): "10m"}
 TRAYS = "trays"  # generated images whose defects are logical
+PANELS = "panels"  # likewise, of another family
+DRAWN = (TRAYS, PANELS)
 KITS = ("screw_presence", TRAYS)  # the sets of csad
 GPU = "nvidia-smi"  # the program that shows there is one
 
@@ -76,8 +78,8 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
     """The command lines that measure everything, in order. What needs a GPU is left out where there is none."""
 
     def sets(*names: str) -> list[str]:
-        found = ((keep if name == TRAYS else data) / name for name in names)
-        return [str(path) for path in found if path.is_dir() or path.name == TRAYS]
+        found = ((keep if name in DRAWN else data) / name for name in names)
+        return [str(path) for path in found if path.is_dir() or path.name in DRAWN]
 
     def out(name: str) -> list[str]:
         return ["--out", result(name, machine)]
@@ -102,7 +104,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
     peers = ["peers.py", "--keep", str(keep / "peers"), *(() if effort.steps is None else ("--seconds", "2"))]
     bottle = [*sets("bottle"), "--preset", "edge"]
     found = [
-        ["../tests/support/trays.py", str(keep / TRAYS)],
+        *([f"../tests/support/{name}.py", str(keep / name)] for name in DRAWN),
         *(line for method in TRAINING for line in trained(method)),
         accuracy("csad", effort.fixed(160), *KITS),
         ["curve.py", *sets(*CURVE), *effort.fixed(80), "--keep", str(keep / "curve"), *out("curve-stlm")],
@@ -111,7 +113,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         *(precision(method, data, *SETS) for method in TRAINING),
         *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
-        ["logical.py", *sets(*KITS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
+        ["logical.py", *sets(*KITS, PANELS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
         ["thresholds.py", *sets(*SMALL), *effort.fixed(100), "--keep", str(keep / "thresholds"), *out("thresholds")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],

@@ -27,6 +27,7 @@ def _mobile_sam() -> dict[str, Tensor]:
 LAYOUTS: dict[str, Callable[[], dict[str, Tensor]]] = {  # weights' name -> a state dict with its keys and shapes
     "mobile-sam": _mobile_sam,
     "wide-resnet50-2": partial(bottleneck_resnet, 1, torch.float16),  # as the published file is
+    "wide-resnet50-2-v2": partial(bottleneck_resnet, 1, torch.float32),
     "resnext50-32x4d": partial(bottleneck_resnet, 32, torch.float32),
 }
 

@@ -113,6 +113,11 @@ def test_the_losses_are_the_published_ones() -> None:
         assert losses["global"].item() == pytest.approx(float(away), rel=1e-4)
         apart = ((guess - network.local(jittered)[1]) ** 2).mean()
         assert losses["agreement"].item() == pytest.approx(float(apart), rel=1e-4)
+    strange = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        nothing = (network.local(strange)[0] ** 2).mean()
+    assert "penalty" not in losses
+    assert network.losses(plain, jittered, strange)["penalty"].item() == pytest.approx(float(nothing), rel=1e-4)
     losses["agreement"].backward()
     for part in (network.wide.last, network.local.of_global):  # it teaches both
         assert all(parameter.grad is not None for parameter in part.parameters())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead_tools.data.augment import jitter
-from edgead_tools.data.logical import OUTSIDE, find_items, jitter_scene, paste_items
+from edgead_tools.data.logical import OUTSIDE, corner_ground, find_items, jitter_scene, paste_items
 
 SIDE = 64
 COLORS = np.array([(20, 20, 20), (40, 160, 200), (200, 90, 30)], np.uint8)
@@ -97,3 +97,38 @@ def test_jitter_changes_one_thing_by_a_fifth_at_most(seed: int) -> None:
     changed = jitter(image, np.random.default_rng(seed))
     assert changed.shape == image.shape
     assert 0 < np.abs(changed.astype(int) - image).max() <= 0.2 * 180 + 1
+
+
+def test_the_ground_reaches_a_corner_or_the_middle_of_a_side() -> None:
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    labels[10:50, 10:50] = 1
+    labels[20:30, 20:30] = 0  # a hole in the part
+    ground = corner_ground(labels)
+    assert ground[0, 0]
+    assert ground[SIDE - 1, SIDE // 2]
+    assert not ground[25, 25]
+    assert not ground[12, 12]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_by_the_published_rule_less_than_half_of_the_first_item_lands_on_the_ground(seed: int) -> None:
+    labels = np.full((SIDE, SIDE), 2, np.uint8)
+    labels[:, 40:] = 0
+    labels[8:16, 8:20] = 1
+    ground = corner_ground(labels)
+    items = [item for item in find_items(labels) if labels[int(item.y), int(item.x)] == 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgead_tools.data.logical.SECOND", 0.0)
+        image = COLORS[labels]
+        _, painted = paste_items(image, labels, items, np.random.default_rng(seed), ground=ground)
+    assert (painted[:, 40:] == 1).sum() < 0.5 * 96 + 12  # a turned item covers a few cells more
+
+
+def test_an_item_that_would_lie_on_the_ground_is_not_pasted() -> None:
+    image, labels = part()
+    ground = np.ones(labels.shape, np.bool_)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgead_tools.data.logical.SECOND", 0.0)
+        _, painted = paste_items(image, labels, find_items(labels), np.random.default_rng(0), ground=ground)
+    assert np.array_equal(painted, labels)

@@ -252,6 +252,13 @@ def test_a_constant_rate_is_constant_from_the_first_step() -> None:
     assert {rate_factor(step, planned, 1.0) for step in (0, 5, 30, 999) for planned in (0, 25, 999)} == {1.0}
 
 
+def test_a_rate_falls_to_a_tenth_after_its_share_of_the_steps() -> None:
+    factors = [rate_factor(step, 200, 1.0, 0.95) for step in range(200)]
+    assert set(factors[:190]) == {1.0}
+    assert factors[190:] == pytest.approx([0.1] * 10)
+    assert rate_factor(train.WARM_UP - 1, train.WARM_UP, 1.0, 0.5) == 1.0  # the warm-up does not know the plan
+
+
 def test_a_run_needs_exactly_one_limit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exactly one"):
         Run(tmp_path)

@@ -125,6 +125,15 @@ _TABLE = (
         url=f"{TORCHVISION}/wide_resnet50_2-95faca4d.pth",
     ),
     Weights(
+        "wide-resnet50-2-v2",
+        "wide_resnet50_2-9ba9bcbe.pth",
+        "9ba9bcbe",
+        0,
+        "BSD-3-Clause" + IMAGENET,
+        "csad: encoder",
+        url=f"{TORCHVISION}/wide_resnet50_2-9ba9bcbe.pth",
+    ),
+    Weights(
         "resnext50-32x4d",
         "resnext50_32x4d-7cdf4587.pth",
         "7cdf4587",

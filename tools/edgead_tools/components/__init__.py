@@ -7,12 +7,13 @@ learns from. Whoever draws label maps by hand skips it.
 
 from edgead_tools.components.classes import ComponentLabels, from_drawn, group
 from edgead_tools.components.drawn import Drawn, read_drawn
-from edgead_tools.components.find import MaskSource, choose_proposals, find_components
+from edgead_tools.components.find import MaskSource, Search, choose_proposals, find_components
 
 __all__ = [
     "ComponentLabels",
     "Drawn",
     "MaskSource",
+    "Search",
     "choose_proposals",
     "find_components",
     "from_drawn",

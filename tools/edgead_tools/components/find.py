@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,14 +25,20 @@ from edgead_tools.components.foreground import propose
 from edgead_tools.components.refine import refine
 from edgead_tools.components.sam_masks import find_everything
 
-LOOKED_AT = 60  # images: classes need no more, and each costs a second
-TURNS = 8
 LAST_BLOCK = 15
 NONE: Mapping[int, list[Mask]] = MappingProxyType({})
 MaskSource = Literal["foreground", "mobile-sam", "sam-vit-h"]
 SOURCES: tuple[MaskSource, ...] = get_args(MaskSource)
 Masks = Iterable[list[Mask]]
 Propose = Callable[[NDArray[np.uint8]], Masks]  # images (N, H, W, 3) -> masks (H, W) of each: the seam
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How much is looked at to find components."""
+
+    images: int = 60  # at most: classes need no more, and each costs a second; 0: all
+    turns: int = 8  # of every item when it is described
 
 
 def find_components(
@@ -41,6 +48,7 @@ def find_components(
     *,
     proposals: Propose | None = None,
     masks: Mapping[int, list[Mask]] = NONE,
+    search: Search = Search(),
 ) -> ComponentLabels:
     """Label maps of good images (N, H, W, 3) uint8 BGR, which may be a memory map; indices are those of `images`.
 
@@ -50,7 +58,7 @@ def find_components(
     """
     random = np.random.default_rng(seed)
     able = np.array(sorted(masks)) if masks else np.arange(len(images))
-    chosen = np.sort(random.choice(able, min(LOOKED_AT, len(able)), replace=False))
+    chosen = np.sort(random.choice(able, min(search.images or len(able), len(able)), replace=False))
     some = np.stack([images[index] for index in chosen])
     with torch.no_grad():
         if masks:
@@ -62,7 +70,7 @@ def find_components(
         items = [refine(masks) for masks in found]
         pairs = [(image, mask) for image, masks in zip(some, items, strict=True) for mask in masks]
         network = load_efficientnet_lite(state, taps=(LAST_BLOCK,))
-        descriptors = item_descriptors(network, pairs, TURNS) if pairs else np.empty((0, 1), np.float32)
+        descriptors = item_descriptors(network, pairs, search.turns) if pairs else np.empty((0, 1), np.float32)
     grouped = group(items, descriptors)
     return ComponentLabels(
         grouped.names,

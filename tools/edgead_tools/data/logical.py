@@ -20,6 +20,8 @@ POINTS = 1000  # places drawn from
 MARGIN = 0.1  # of the side, where no item's middle is put
 OUTSIDE = (0.5, 0.1)  # share of the item that may fall outside of the picture: of the first paste and of the second
 SECOND = 0.5  # share of pictures with a second paste
+ON_GROUND = (0.5, 0.9)  # share of the item that may lie on the ground, where a rule asks for it: as published
+PUBLISHED_TRIES = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,28 +45,46 @@ def find_items(labels: Labels) -> list[Item]:
     return items
 
 
+def corner_ground(labels: Labels) -> Mask:
+    """The ground around a part: what has no label and is connected to a corner of the picture or the middle of a side,
+    the eight points from which the published code asks SAM for the background."""
+    _, pieces = cv2.connectedComponents((labels == 0).astype(np.uint8), connectivity=4)
+    bottom, right = labels.shape[0] - 1, labels.shape[1] - 1
+    rows, columns = (0, bottom // 2, bottom), (0, right // 2, right)
+    points = [(y, x) for y in rows for x in columns if (y, x) != (rows[1], columns[1])]
+    touched = {int(pieces[point]) for point in points} - {0}
+    return np.asarray(np.isin(pieces, list(touched)))
+
+
 def paste_items(
-    image: ImageU8, labels: Labels, items: list[Item], random: np.random.Generator, *, nearest: float = 0.2
+    image: ImageU8,
+    labels: Labels,
+    items: list[Item],
+    random: np.random.Generator,
+    *,
+    nearest: float = 0.2,
+    ground: Mask | None = None,
 ) -> tuple[ImageU8, Labels]:
     """A new picture (H, W, 3) and label map (H, W) with one item more, or two, each turned at will.
 
-    `nearest` is the least way between an item's place and its copy's, of the side; further places are likelier.
+    `nearest` is the least way between an item's place and its copy's, of the side; further places are likelier. With a
+    `ground` (H, W) the published rule holds: less than `ON_GROUND` of an item may lie on it.
     """
     pasted, relabeled = image.copy(), labels.copy()
     if items:
         order = random.permutation(len(items))
-        for count, limit in enumerate(OUTSIDE[: 1 + (random.random() < SECOND)]):
+        for count in range(1 + (random.random() < SECOND)):
             item = items[order[count % len(items)]]
-            matrix = _place(item, labels.shape, random, nearest, limit)
+            matrix = _place(item, labels.shape, random, nearest, count, ground)
             if matrix is not None:
                 _paste(image, labels, item, matrix, pasted, relabeled)
     return pasted, relabeled
 
 
 def _place(
-    item: Item, shape: tuple[int, ...], random: np.random.Generator, nearest: float, limit: float
+    item: Item, shape: tuple[int, ...], random: np.random.Generator, nearest: float, count: int, ground: Mask | None
 ) -> np.ndarray | None:
-    """The warp to a place where less than `limit` of the item falls outside, or None."""
+    """The warp to a place that the rule of the paste of that number, 0 or 1, allows, or None."""
     height, width = shape
     points = random.uniform(MARGIN, 1 - MARGIN, (POINTS, 2))
     away = ((points - (item.x / width, item.y / height)) ** 2).sum(axis=1)
@@ -72,11 +92,17 @@ def _place(
     if weight.sum() == 0:
         return None
     area = float(item.mask.sum())
-    for target in random.choice(POINTS, TRIES, p=weight / weight.sum()):
+    tries = TRIES if ground is None else PUBLISHED_TRIES
+    for target in random.choice(POINTS, tries, p=weight / weight.sum()):
         matrix = cv2.getRotationMatrix2D((item.x, item.y), float(random.integers(360)), 1.0)
         shift = points[target] * (width, height) - (item.x, item.y)
         matrix = matrix + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
-        if _warped(item.mask, matrix).sum() > (1 - limit) * area:
+        warped = _warped(item.mask, matrix)
+        if ground is None:
+            allowed = warped.sum() > (1 - OUTSIDE[count]) * area
+        else:
+            allowed = warped.any() and (warped & ground).sum() < ON_GROUND[count] * area
+        if allowed:
             return np.asarray(matrix)
     return None
 

@@ -41,7 +41,7 @@ Step = Callable[[int, np.random.Generator], Mapping[str, Tensor]]  # step number
 class Optimizer:
     """How one part learns: warm-up over 20 steps, then a cosine down to `last` of the rate.
 
-    With `last` = 1 the rate is constant from the first step on.
+    With `last` = 1 the rate is constant from the first step on. After the share `drop` of the steps it is a tenth.
     """
 
     rate: float = 1e-3
@@ -50,6 +50,7 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
     momentum: float = 0.9  # of SGD
     last: float = 0.01
+    drop: float = 1.0
     clip: float = 0.0  # largest norm of the part's gradient; 0 is none
 
 
@@ -127,8 +128,10 @@ def _per_part(parts: Mapping[str, nn.Module], optimizer: Optimizer | Mapping[str
     return dict(optimizer)
 
 
-def rate_factor(step: int, planned: int, last: float) -> float:
+def rate_factor(step: int, planned: int, last: float, drop: float = 1.0) -> float:
     """The share of the rate at `step`; within the warm-up it does not depend on `planned`."""
+    if drop < 1 and step >= max(WARM_UP, drop * planned):
+        return 0.1 * rate_factor(step, planned, last)
     if last == 1:
         return 1.0
     if step < WARM_UP:
@@ -203,7 +206,7 @@ class _Training:
             if spec.clip:
                 nn.utils.clip_grad_norm_(self._parts[name].parameters(), spec.clip)
             for group in optimizer.param_groups:
-                group["lr"] = spec.rate * rate_factor(self.done, self.planned, spec.last)
+                group["lr"] = spec.rate * rate_factor(self.done, self.planned, spec.last, spec.drop)
             optimizer.step()
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

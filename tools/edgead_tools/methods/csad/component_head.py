@@ -84,6 +84,11 @@ def unlabeled_losses(logits: Tensor, shares: Tensor) -> dict[str, Tensor]:
     return {"histogram": WEIGHTS["histogram"] * away, "entropy": WEIGHTS["entropy"] * entropy(probabilities)}
 
 
+def entropy_loss(logits: Tensor) -> Tensor:
+    """The entropy of logits (B, K, H, W), weighted."""
+    return WEIGHTS["entropy"] * entropy(functional.softmax(logits, 1))
+
+
 def entropy(probabilities: Tensor) -> Tensor:
     """Mean of -p log(p + 1e-5)."""
     return -(probabilities * torch.log(probabilities + SMALL)).mean()

@@ -7,16 +7,14 @@ usual momentum and nearest-neighbor label maps. What differs here:
 - Pseudo-labels come from `edgead_tools.components` or a person, not from GroundingDINO and HQ-SAM; `masks` names
   another SAM to search with.
 - Training keeps the last state. The published figures chose it by the test set.
-- Without images of another domain at hand the penalty on them is left out, as in EfficientAD's other implementations.
-- The rate is constant; the published one falls to a tenth for the last twentieth of the students' steps.
+- The penalty on images of another domain wants such images: `penalty` names a folder of them. Without one it is left
+  out, as in EfficientAD's other implementations.
 - Image scores are taken on the map's own grid in training and on the device alike.
-- Pasted items (`edgead_tools.data.logical`) are refused by the share that falls outside of the picture, not by the
-  share that lands on the background (less than half for the first, nine tenths for the second): where components are
-  found without a text prompt the whole ground is background, and items that lie apart on it would find no place.
-- The segmentation has no entropy loss on labeled images, and the histogram loss from the first joint step on.
-- The encoder starts from torchvision's first ImageNet weights of WideResNet-50-2 (V1), not from V2.
-- Components are searched for as in the edge form: in 60 images at most, described by EfficientNet-Lite0 in turns.
-- Histograms have the grids 1 and 2 alone.
+- Items are pasted by the published rule: less than half of the first, less than nine tenths of the second may land on
+  the ground. The ground is what has no label and reaches a corner or the middle of a side (`corner_ground`), where the
+  published code asks SAM at these points. An item that finds no place is not pasted, where the code pastes the first
+  one all the same.
+- Components are described by EfficientNet-Lite0, not by WideResNet-50's fourth stage, in all images and 60 turns.
 """
 
 from __future__ import annotations
@@ -24,8 +22,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
+import cv2
 import msgspec
 import numpy as np
 import torch
@@ -38,7 +38,8 @@ from edgead.errors import UsageError
 from edgead_calibration.components import published_statistics
 from edgead_tools.backbones.resnet import OFFSET, SCALE, load_resnet, tensor_from
 from edgead_tools.backbones.weights import find, load_state
-from edgead_tools.components import MaskSource
+from edgead_tools.components import MaskSource, Search
+from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.augment import jitter
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.csad.paper_students import STEP, PublishedCsad
@@ -46,6 +47,7 @@ from edgead_tools.methods.csad.shared import (
     CHUNK,
     LabeledImages,
     Segmentation,
+    check_grids,
     csad_report,
     fit_branches,
     label,
@@ -57,7 +59,10 @@ from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
-ENCODER, FINDER = "wide-resnet50-2", "efficientnet-lite0"
+ENCODER, ENCODER_WEIGHTS, FINDER = "wide-resnet50-2", "wide-resnet50-2-v2", "efficientnet-lite0"
+DROP = 0.95  # of the students' steps, after which their rate is a tenth
+SIDE = 512  # pixels, to which images of another domain are stretched before their middle is taken
+GRAY = 0.3  # share of them that lose their colors
 FINER = 4  # labels a cell of the logits, each way: one a pixel
 ALONE = 50 / 120  # of the epochs, in which labeled images alone teach
 QUANTILES = (0.9, 0.995)  # of each map over good images: 0 and HEIGHT of what is fused
@@ -75,34 +80,39 @@ class CsadPaper(PaperPreset):
     batch: int = 2  # of the students; the segmentation has twice as many, labeled and unlabeled each
     students_rate: float = 2e-4
     rate: float = 1e-2  # of the segmentation
+    turns: int = 60  # of every item when it is described
+    penalty: str = ""  # folder of images of another domain, in which the local student is to see nothing
+    grids: tuple[int, ...] = (1, 2)  # cells a side of each histogram
     masks: MaskSource = "foreground"  # what components are found in
 
     def __post_init__(self) -> None:
-        if not (self.batch >= 1 and 0 < self.students_rate < math.inf and 0 < self.rate < math.inf):
-            raise UsageError("batch must be at least 1 and both rates above 0")
+        if not (self.batch >= 1 and self.turns >= 1 and 0 < self.students_rate < math.inf and 0 < self.rate < math.inf):
+            raise UsageError("batch and turns must be at least 1 and both rates above 0")
+        check_grids(self.grids, 1)
 
     @property
     def weights(self) -> tuple[str, ...]:
         """The encoder's, the finder's, and those of the masks."""
-        return weights_of(ENCODER, FINDER, masks=self.masks)
+        return weights_of(ENCODER_WEIGHTS, FINDER, masks=self.masks)
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         sources = [find(name, run.weights) for name in self.weights]
         states = [load_state(source) for source in sources[:2]]
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            found = label(images, states[1], run, self.masks)
+            found = label(images, states[1], run, self.masks, Search(images=0, turns=self.turns))
             network = PublishedCsad(load_resnet(states[0], ENCODER), images.size, len(found.names))
             network.to(device=run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             network.teacher.standardize(lambda: map(network.teach, _batches(images.train, run.device)))
             first, second = run.split(0.5)
             reports = [self._teach_students(network, images, first)]
             rest = second(reports[0].steps)
-            reports.append(self._teach_head(network, LabeledImages(images.train, found), rest))
+            reports.append(self._teach_head(network, LabeledImages(images.train, found, published=True), rest))
             fusion = _fusion(network, images, run.device)
             branches = fit_branches(
-                network, images, to_tensor, run.device, found.names, fusion, images.size, published_statistics
-            )
+                network, images, to_tensor, run.device, found.names, fusion, images.size, self.grids,
+                published_statistics,
+            )  # fmt: skip
         height, width = images.size
         return Trained(
             network=network.cpu(),
@@ -114,15 +124,17 @@ class CsadPaper(PaperPreset):
 
     def _teach_students(self, network: PublishedCsad, images: TrainingImages, run: Run) -> TrainReport:
         count = len(images.train)
+        others = FolderTextures.open(Path(self.penalty)) if self.penalty else None
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
             chosen = random.choice(count, self.batch, replace=self.batch > count)
             original = images.train[chosen]
             other = np.stack([jitter(np.ascontiguousarray(one), random) for one in original])
-            return network.losses(to_tensor(original, run.device), to_tensor(other, run.device))
+            strange = None if others is None else to_tensor(_strange(others, images.size, random)[None], run.device)
+            return network.losses(to_tensor(original, run.device), to_tensor(other, run.device), strange)
 
         parts = {"local": network.local, "global": network.wide}
-        optimizer = Optimizer(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0)
+        optimizer = Optimizer(rate=self.students_rate, kind="adam", weight_decay=1e-4, last=1.0, drop=DROP)
         for part in parts.values():
             part.train()
         report = fit(parts, step, optimizer, run, stage="students", steps_per_epoch=count / self.batch)
@@ -136,8 +148,19 @@ class CsadPaper(PaperPreset):
             found: Tensor = network.head(stages[0], stages[2])
             return found
 
-        how = Segmentation(rate=self.rate, batch=2 * self.batch, alone=ALONE, finer=FINER, last=1.0)
+        how = Segmentation(rate=self.rate, batch=2 * self.batch, alone=ALONE, finer=FINER, last=1.0, certain=True)
         return teach_segmentation(network.head, logits, labeled, to_tensor, how, run)
+
+
+def _strange(others: FolderTextures, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.uint8]:
+    """The middle of an image of another domain, (H, W, 3), sometimes without its colors."""
+    image = others.draw(SIDE, SIDE, random)
+    height, width = (min(side, SIDE) for side in size)
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    middle = np.asarray(cv2.resize(image[top : top + height, left : left + width], size[::-1]), np.uint8)
+    if random.random() < GRAY:
+        middle = np.asarray(cv2.cvtColor(cv2.cvtColor(middle, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+    return middle
 
 
 def to_tensor(images: NDArray[np.uint8], device: str) -> Tensor:

@@ -122,13 +122,14 @@ class PublishedCsad(nn.Module):
         features: Tensor = self.teacher(self.encoder(image))
         return features
 
-    def losses(self, original: Tensor, jittered: Tensor) -> dict[str, Tensor]:
-        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4), without the
-        penalty on images of another domain."""
+    def losses(self, original: Tensor, jittered: Tensor, others: Tensor | None = None) -> dict[str, Tensor]:
+        """L_st, L_ae and L_stae of images (B, 3, H, W) and of the same in other colors (CSAD, 4.4). Where there are
+        `others`, images of another domain (B, 3, H, W), the local student is to see nothing in them: `penalty`."""
         with torch.no_grad():
             seen, other = self.teach(torch.cat([original, jittered])).chunk(2)
         guess = self.wide(jittered)
-        return {
+        penalty = {} if others is None else {"penalty": self.local(others)[0].square().mean()}
+        return penalty | {
             "local": hardest((seen - self.local(original)[0]).square()),
             "global": functional.mse_loss(guess, other),
             "agreement": functional.mse_loss(self.local(jittered)[1], guess),

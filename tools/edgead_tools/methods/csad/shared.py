@@ -14,15 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgead.bundle.manifest import FusionSpec
+from edgead.errors import UsageError
 from edgead.ops import COMPONENTS, fuse, image_score
 from edgead.ops.components import ComponentStatistics, label_cells
 from edgead.types import Labels
 from edgead_calibration.components import Fitted, Rows, fit_components
 from edgead_tools.backbones.weights import WeightsFile
-from edgead_tools.components import ComponentLabels, MaskSource, choose_proposals, find_components, from_drawn
-from edgead_tools.data.logical import Item, find_items, jitter_scene, paste_items
+from edgead_tools.components import ComponentLabels, MaskSource, Search, choose_proposals, find_components, from_drawn
+from edgead_tools.data.logical import Item, corner_ground, find_items, jitter_scene, paste_items
 from edgead_tools.methods import TrainingImages
-from edgead_tools.methods.csad.component_head import ComponentHead, labeled_losses, unlabeled_losses
+from edgead_tools.methods.csad.component_head import ComponentHead, entropy_loss, labeled_losses, unlabeled_losses
 from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
@@ -41,19 +42,25 @@ def weights_of(*names: str, masks: MaskSource) -> tuple[str, ...]:
     return names if masks == "foreground" else (*names, masks)
 
 
-def label(images: TrainingImages, state: Mapping[str, Tensor], run: Run, source: MaskSource) -> ComponentLabels:
+def label(
+    images: TrainingImages, state: Mapping[str, Tensor], run: Run, source: MaskSource, search: Search | None = None
+) -> ComponentLabels:
     """The label maps a person drew, where there are any, else those found in masks that are given or of `source`."""
     proposals = choose_proposals(source, run.weights, run.device, given=bool(images.labels or images.masks))
     if images.labels:
         return from_drawn(images.names, images.labels, len(images.train))
-    return find_components(images.train, state, run.seed, proposals=proposals, masks=images.masks)
+    return find_components(
+        images.train, state, run.seed, proposals=proposals, masks=images.masks, search=search or Search()
+    )
 
 
 class LabeledImages:
     """Good images with label maps, and good images without, as batches."""
 
-    def __init__(self, images: NDArray[np.uint8], found: ComponentLabels) -> None:
+    def __init__(self, images: NDArray[np.uint8], found: ComponentLabels, *, published: bool = False) -> None:
+        """`published` has items pasted by the published rule, which looks at the ground (`corner_ground`)."""
         self._images, self._found = images, found
+        self._grounds = {index: corner_ground(one) for index, one in found.labels.items()} if published else {}
         self._labeled = list(found.labels)
         self._items: dict[int, list[Item]] = {index: find_items(one) for index, one in found.labels.items()}
         self._shares = found.shares()
@@ -79,7 +86,9 @@ class LabeledImages:
 
     def _draw(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
         image = np.ascontiguousarray(self._images[index])
-        return jitter_scene(*paste_items(image, self._found.labels[index], self._items[index], random), random)
+        ground = self._grounds.get(index)
+        pasted = paste_items(image, self._found.labels[index], self._items[index], random, ground=ground)
+        return jitter_scene(*pasted, random)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +101,7 @@ class Segmentation:
     finer: int  # labels a cell of the logits, each way
     last: float = 0.01  # of the rate, at the end
     weight_decay: float = 1e-5
+    certain: bool = False  # whether labeled images too are to be labeled without doubt, once unlabeled ones teach
 
 
 def teach_segmentation(
@@ -113,6 +123,8 @@ def teach_segmentation(
         losses = labeled_losses(large[: how.batch], target)
         if more is not None:
             losses |= unlabeled_losses(large[how.batch :], torch.from_numpy(more[1]).to(run.device))
+            if how.certain:
+                losses["entropy_labeled"] = entropy_loss(large[: how.batch])
         return losses
 
     optimizer = Optimizer(rate=how.rate, kind="adam", weight_decay=how.weight_decay, last=how.last)
@@ -120,6 +132,13 @@ def teach_segmentation(
     report = fit({"head": head}, step, optimizer, run, stage="components")
     head.eval()
     return report
+
+
+def check_grids(grids: Sequence[int], cell: int) -> None:
+    """Raise UsageError for grids of histograms that do not divide the labels of every input, of `cell` pixels each."""
+    side = 32 // cell  # sides of inputs are multiples of 32
+    if not grids or len(set(grids)) < len(grids) or any(one < 1 or side % one for one in grids):
+        raise UsageError(f"grids are numbers of cells a side that divide {side}, such as [1, 2], not {list(grids)}")
 
 
 @torch.inference_mode()
@@ -131,6 +150,7 @@ def fit_branches(
     names: Sequence[str],
     fusion: FusionSpec,
     grid: tuple[int, int],
+    grids: Sequence[int] = (1, 2),
     statistics: Callable[[Rows], ComponentStatistics] | None = None,
     left_out: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Fitted:
@@ -151,7 +171,7 @@ def fit_branches(
                 one |= {name: array[len(scores)] for name, array in (left_out or {}).items()}
                 scores.append(image_score(fuse(one, fusion), fusion))
                 aside.append(kept)
-    return fit_components(names, labels, scores, aside, fit=statistics)
+    return fit_components(names, labels, scores, aside, grids=grids, fit=statistics)
 
 
 def csad_report(

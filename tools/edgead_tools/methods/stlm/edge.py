@@ -102,8 +102,8 @@ class StlmEdge(EdgePreset):
             return without_students(trunk, images, run, self, sources[0], self.top)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            network, reports, maps, report = self._teach(trunk, sources, images, run)
-            fusion = self._fusion(maps, images.size, self.head * trust(images.count))
+            network, reports, maps, report = self.teach(trunk, sources, images, run)
+            fusion = self.fused_streams(maps, images)
             joined = add_memory(network, trunk, fusion, maps, images, run, self)
         return Trained(
             network=joined.network.cpu(),
@@ -115,7 +115,7 @@ class StlmEdge(EdgePreset):
             report=training_report(reports, sources) | report | joined.report,
         )
 
-    def _teach(
+    def teach(
         self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
     ) -> tuple[Disagreement, list[TrainReport], dict[str, NDArray[np.float32]], dict[str, Any]]:
         """Streams, their statistics and the head, good images' maps out of fold, and what is reported of a bundle
@@ -123,7 +123,7 @@ class StlmEdge(EdgePreset):
         good = lite_batches(images, run.device)
         teacher = None
         if self._has_teacher:
-            channels = [trunk.channels[tap] for tap in trunk.taps]
+            channels = [trunk.channels[tap] for tap in trunk.taps[-2:]]
             teacher = load_teacher(self.teacher, load_state(sources[1]), good, channels, run.device)
         streams = TwoStreams(trunk, good, width=self.width, code=self.code, teacher=teacher)
         streams = streams.to(run.device).eval()
@@ -230,13 +230,17 @@ class StlmEdge(EdgePreset):
         damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
         return np.stack(clean), np.stack(damaged), np.stack(masks)
 
-    def _fusion(self, maps: Mapping[str, NDArray[np.float32]], size: tuple[int, int], head: float) -> FusionSpec:
+    def fused_streams(self, maps: Mapping[str, NDArray[np.float32]], images: TrainingImages) -> FusionSpec:
         """The fusion whose head counts by how far it is from what it says of good images, whose `maps` these are."""
-        height, width = (side // STRIDE for side in size)
+        height, width = (side // STRIDE for side in images.size)
         specs = [MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5)]
         if "head" in maps:
             mean, deviation = _mean_and_deviation(maps["head"])
-            specs.append(MapSpec(name="head", weight=head, scale=1 / deviation, offset=-mean / deviation))
+            specs.append(
+                MapSpec(
+                    name="head", weight=self.head * trust(images.count), scale=1 / deviation, offset=-mean / deviation
+                )
+            )
         return self.fused(specs, height, width)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.denoising import DenoisingStream
 from edgead_tools.layers.residual_map import ResidualMap, stack_levels
 from edgead_tools.layers.standardized import Pair, standardize
-from edgead_tools.methods.memory import Students
+from edgead_tools.methods.memory import Students, memory_taps
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead
 from edgead_tools.methods.stlm.student_stream import PlainStream
 
@@ -29,10 +29,10 @@ class TwoStreams(nn.Module):
     def __init__(
         self, trunk: EfficientNetLite, images: Batches, *, width: int, code: int, teacher: Teacher | None = None
     ) -> None:
-        """`trunk` has two taps, at 1/8 and 1/16; features are standardized over good `images`."""
+        """The last two taps of `trunk` lie at 1/8 and 1/16; features are standardized over good `images`."""
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
-        self.standard, means = standardize(lambda: (tuple(trunk(batch).values()) for batch in images()))
+        self.standard, means = standardize(lambda: (memory_taps(trunk(batch)) for batch in images()))
         self.target = self.standard  # how targets are standardized
         self.student: PlainStream | None = None
         taps = [mean.shape[1] for mean in means]
@@ -44,7 +44,11 @@ class TwoStreams(nn.Module):
 
     def taps(self, image: Tensor) -> Pair:
         """The trunk's taps of an image (B, 3, H, W), standardized per channel."""
-        fine, coarse = self.standard(self.trunk(image).values())
+        return self.standardized(self.trunk(image))
+
+    def standardized(self, taps: Mapping[int, Tensor]) -> Pair:
+        """What the trunk gives, standardized per channel: its taps at 1/8 and 1/16."""
+        fine, coarse = self.standard(memory_taps(taps))
         return fine, coarse
 
     def residuals(self, image: Tensor) -> Pair:
@@ -75,9 +79,13 @@ class Disagreement(Students):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         taps = self.streams.trunk(image)
-        stacked, coarse = self.streams.compare(*self.streams.standard(taps.values()))
+        return self.judge(taps) | self.remembered(taps)
+
+    def judge(self, taps: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """The streams' maps of what the trunk gives."""
+        stacked, coarse = self.streams.compare(*self.streams.standardized(taps))
         whitened = self.stacked.whiten(stacked)
         maps: dict[str, Tensor] = {"stacked": self.stacked.rate(whitened), "coarse": self.coarse(coarse)}
         if self.head is not None:
             maps["head"] = self.head(whitened)
-        return maps | self.remembered(taps)
+        return maps
