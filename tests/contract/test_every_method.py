@@ -39,9 +39,6 @@ CHEAP = {  # options of the published models, which are large
     ("ast_mfr", "paper"): {"batch": 2},
     ("csad", "paper"): {"turns": 2},
 }
-    ("ast_mfr", "paper"): {"batch": 2},
-    ("csad", "paper"): {"turns": 2},
-}  # options of the published models, which are large
 TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
