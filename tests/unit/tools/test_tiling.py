@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from edgead.bundle import InputSpec, TileSpec
+from edgead.config import BuildConfig
 from edgead.errors import DataError, UsageError
 from edgead.ops import to_batch
+from edgead.progress import Reporter
 from edgead_calibration.images import inputs_of
+from edgead_tools.data import DecodedImages, Sample
 from edgead_tools.export.network import export
 from edgead_tools.layers.image_statistics import fit_image_statistics
 from edgead_tools.layers.memory_map import Layout, TileLayout, fit_memory_map
 from edgead_tools.methods import Trained, TrainingImages, create_method
 from edgead_tools.methods.memory import make_folds
-from edgead_tools.pipeline.input_survey import InputFinding, choose_input, grids
+from edgead_tools.pipeline.input_survey import InputFinding, choose_input, find_tiles, grids
 from edgead_tools.pipeline.tiling import of_frames, tile_input, tile_rows, tile_spec
 from edgead_tools.training.loop import Run
 
@@ -177,3 +180,11 @@ def test_the_cheapest_input_is_chosen_that_finds_about_as_small_defects() -> Non
     assert choose_input([finding(1, None, 0.3), finding(4, None, 0.3)]).columns == 1
     assert "nine in ten defects of 21 pixels" in finding(4, 21.0).in_words()
     assert "50% of all are" in finding(1, None).in_words()
+
+
+def test_images_that_cannot_be_read_have_no_say(tmp_path: Path) -> None:
+    samples = [Sample(tmp_path / f"{index}.png", f"{index}.png") for index in range(12)]
+    method, run = create_method("stlm", "edge", {}), Run(folder=tmp_path, budget=0.0)
+    config = BuildConfig(data=str(tmp_path), tiles="auto")
+    found = find_tiles(config, method, samples, (SIDE, SIDE), run, DecodedImages(), Reporter())
+    assert found == (None, {})

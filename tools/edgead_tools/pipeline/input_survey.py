@@ -32,18 +32,21 @@ from edgead_tools.data import DecodedImages
 from edgead_tools.data.defects import plant_defect
 from edgead_tools.data.samples import Sample
 from edgead_tools.methods import Method, Trained, TrainingImages
+from edgead_tools.methods.memory import MemoryOptions
 from edgead_tools.pipeline.detection import CONTRASTS, KINDS
 from edgead_tools.pipeline.tiling import of_frames, tile_input, tile_spec
 from edgead_tools.training.run import Run
 
-LEARNED = 24  # good frames that are learned from, at most
-LEARNED_TILES = 400  # tiles of them
-LOOKED_AT = 8  # good frames that defects are planted in
+LEARNED = 16  # good frames that are learned from, at most
+LEARNED_TILES = 128  # tiles of them
+MEMORY = 256  # good patches, at most: it is compared with itself at other inputs alone
+LOOKED_AT = 6  # good frames that defects are planted in
 EACH = 10  # defects in each of them
 SIZES = 3.0, 0.05  # of planted defects: pixels, and the share of the frame's shorter side
 MOST_TILES = 64  # of a grid that is looked at
 SHRUNK = 4.0  # times: of frames that lose more it is said what tiles would find
 AS_GOOD = 1.2  # times the smallest size found, which a cheaper input may need
+FEWEST = 4  # frames
 AT_ONCE = 16  # tiles
 
 Progress = Callable[[int, int], None]
@@ -88,12 +91,15 @@ def find_tiles(
 ) -> tuple[TileSpec | None, dict[str, Any]]:
     """The tiles of a build's frames, and the record of a survey where there was one.
 
-    Without a grid a survey says what others would find, where frames are shrunk more than `SHRUNK` times; with
-    `tiles: auto` it decides.
+    Without a grid a survey says what others would find, where frames are shrunk more than `SHRUNK` times and something
+    is trained; with `tiles: auto` it decides. Images that cannot be read have no say.
     """
     decides = config.tiles == AUTO
-    if config.tile_grid is not None or not (decides or _is_shrunk(method, samples, size, decoded)):
+    if config.tile_grid is not None or not (decides or (run.trains and _is_shrunk(method, samples, size, decoded))):
         return tile_spec(config.tile_grid, config.tile_overlap, size), {}
+    samples = _readable(samples, decoded)
+    if len(samples) < FEWEST:  # the check of all images says that there are too few
+        return None, {}
     with reporter.stage("looking which defects are found at which input") as on_progress:
         found = survey_inputs(method, samples, decoded, size, config.tile_overlap, run, on_progress)
     for one in found:
@@ -106,6 +112,16 @@ def find_tiles(
     elif not decides and best.tiles > 1:
         reporter.say(f"frames stay whole; --tiles {best.columns}x{best.rows} would find the smaller ones")
     return tile_spec(chosen, config.tile_overlap, size), provenance(found, chosen)
+
+
+def _readable(samples: Sequence[Sample], decoded: DecodedImages) -> list[Sample]:
+    """As many of the samples as a survey looks at, spread evenly, that can be read."""
+    found = []
+    for sample in evenly_spaced(samples, LEARNED + LOOKED_AT):
+        with suppress(DataError):  # the check of all images says so
+            decoded.frame(sample)
+            found.append(sample)
+    return found
 
 
 def _is_shrunk(method: Method, samples: Sequence[Sample], size: tuple[int, int], decoded: DecodedImages) -> bool:
@@ -198,6 +214,8 @@ def _without_training(method: Method, spec: InputSpec, frames: Sequence[ImageU8]
     order = np.random.default_rng(run.seed).permutation(len(taken))
     rows = np.stack([taken[index] for index in order])
     plain = dataclasses.replace(run, budget=0.0, steps=None, epochs=None, distill_from=None)
+    if isinstance(method, MemoryOptions):
+        method = dataclasses.replace(method, memory=min(method.memory, MEMORY))
     return of_frames(method.train(TrainingImages(rows[held:], rows[:held]), plain), spec.tiles)
 
 
