@@ -213,7 +213,7 @@ class ComponentsAndStreams(Students):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         taps = self.trunk(image)
-        return {**self.streams.judge(taps), "components": self.components(taps), **self.remembered(taps)}
+        return {**self.streams.maps_of(taps), "components": self.components(taps), **self.remembered(taps)}
 
 
 @torch.inference_mode()

@@ -79,9 +79,9 @@ class Disagreement(Students):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         taps = self.streams.trunk(image)
-        return self.judge(taps) | self.remembered(taps)
+        return self.maps_of(taps) | self.remembered(taps)
 
-    def judge(self, taps: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    def maps_of(self, taps: Mapping[int, Tensor]) -> dict[str, Tensor]:
         """The streams' maps of what the trunk gives."""
         stacked, coarse = self.streams.compare(*self.streams.standardized(taps))
         whitened = self.stacked.whiten(stacked)
