@@ -103,6 +103,19 @@ def test_quantize_adds_to_a_bundle_what_its_build_would_have(built: Bundle, data
     ]
 
 
+def test_quantize_says_what_is_odd_about_its_images(
+    built: Bundle, data: Path, tmp_path: Path, edgead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted(data.glob("*.png"))[:12]:
+        cv2.imwrite(str(tmp_path / path.name), cv2.imread(str(path)) // 2)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "00.png").read_bytes())
+    monkeypatch.setattr("edgead_tools.pipeline.precisions.fill", lambda *_, **__: (built.manifest, built.members(), []))
+    code, _, err = edgead("quantize", built.path, "--data", tmp_path, "--out", tmp_path / "new.edgead")
+    assert code == 0, err
+    assert "is a duplicate: it has the same pixels as 00.png" in err
+    assert "these images are darker than those of the build" in err
+
+
 def test_what_quantize_cannot_do_is_said(edgead, built: Bundle, data: Path, tmp_path: Path) -> None:
     for arguments, match in [
         (("--recipe", "jetson-orion"), "did you mean 'jetson-orin'"),

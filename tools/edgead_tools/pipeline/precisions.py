@@ -15,11 +15,12 @@ from edgead.images import read_image
 from edgead.ops import resize
 from edgead.progress import Reporter
 from edgead.types import ImageU8
+from edgead_calibration.good_images import left_in_words, parts_in_words, unlike_profile
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.precisions import PrecisionResult, add_precisions
 from edgead_calibration.probe import ProbeFrames
 from edgead_calibration.recipe import load_recipe
-from edgead_tools.data import Dataset, Sample, Split, open_dataset, split
+from edgead_tools.data import Dataset, Sample, Split, check, open_dataset, split
 from edgead_tools.data.anomalies import Anomalies, Kind, default_textures
 
 RANGES = 200  # good images at most, of which a coreset sets the ranges
@@ -58,9 +59,23 @@ def fill(
 def refill(
     bundle: Bundle, recipe: str, data: Path, precisions: Sequence[str], reporter: Reporter
 ) -> tuple[Manifest, dict[str, bytes], list[PrecisionResult]]:
-    """The same for a bundle that is there, from a folder: images of its build are divided as they were there."""
+    """The same for a bundle that is there, from a folder: its images are checked, and divided, as in a build.
+
+    What is odd about them is said: what was left out, few different parts, light or focus unlike those of the build.
+    """
     dataset, seed = open_dataset(data), bundle.manifest.provenance.get("config", {}).get("seed", 0)
-    parts = split((*dataset.train, *dataset.validation), seed, validation=dataset.validation)
+    with reporter.stage("checking images") as on_progress:
+        samples = (*dataset.train, *dataset.validation)
+        checked = check(samples, bundle.manifest.input.bits, on_progress=on_progress)
+    profile = bundle.manifest.health
+    for finding in (
+        *left_in_words((*dataset.left, *checked.rejected)),
+        *filter(None, [parts_in_words(checked.parts)]),
+        *(() if profile is None else unlike_profile(checked.stats, profile)),
+    ):
+        reporter.say(finding)
+    numbers = dict(zip(checked.accepted, checked.parts, strict=True))
+    parts = split(checked.accepted, seed, validation=dataset.validation, parts=numbers)
     return fill(bundle, recipe, dataset, parts, reporter, precisions=precisions, seed=seed)
 
 
