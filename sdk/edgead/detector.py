@@ -151,7 +151,7 @@ class Detector(Reader):
         threshold = thresholds.image_center + rules.threshold * (thresholds.image - thresholds.image_center)
         branches = reading.branches
         verdict = ops.classify(score, rules)
-        unusual = () if branches is None or verdict is Verdict.OK else branches.deviations
+        unusual = () if branches is None or verdict is Verdict.OK else branches.unusual
         regions = () if verdict is Verdict.OK else ops.find_regions(grid_map, size, min_area=rules.min_area)
         if verdict is Verdict.NG and not (regions or unusual):  # NG always shows where
             judged = grid_map if specks is None else np.where(specks, grid_map.min(), grid_map)

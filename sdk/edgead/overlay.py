@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 from edgead.ops.resize import as_image
-from edgead.types import Branches, ImageU8, Labels, MapF32, Region, Verdict
+from edgead.types import Branches, Change, ImageU8, Labels, MapF32, ObjectFinding, Region, Verdict
 
 FULL_SCALE = 2.0  # the calibrated value drawn in the hottest color; 1.0, the pixel threshold, is mid-scale
 OPACITY = 0.55  # of the hottest color
@@ -20,6 +21,13 @@ _COLORS = {  # BGR; told apart by the color-blind too (Okabe and Ito, 2008)
     Verdict.NG: (0, 94, 213),
     Verdict.INVALID: (167, 121, 204),
     Verdict.LATE: (178, 114, 0),
+}
+
+_CHANGES: dict[Change, tuple[int, int, int]] = {  # BGR, of the same palette
+    "missing": (66, 228, 240),
+    "extra": (167, 121, 204),
+    "moved": (233, 180, 86),
+    "changed": (0, 159, 230),
 }
 
 
@@ -66,6 +74,8 @@ def draw(pixels: NDArray[Any], result: Drawable, *, components: bool = False, co
         raise DataError(f"an overlay needs the judged image, {width} x {height} pixels, not {pixels.shape}")
     branches = result.branches if components else None
     canvas = tint(image, result) if branches is None else paint(image, branches.labels)
+    if result.branches is not None and result.verdict is not Verdict.OK:
+        _draw_objects(canvas, result.branches.objects)
     _banner(canvas, f"{result.verdict} {result.score:.2f}", _COLORS[result.verdict], _unit(height, width))
     return canvas
 
@@ -103,6 +113,39 @@ def component_colors() -> ImageU8:
     colors = np.asarray(cv2.cvtColor(plain[None], cv2.COLOR_HSV2BGR)[0], np.uint8)
     colors[0] = 0
     return colors
+
+
+def _draw_objects(canvas: ImageU8, objects: Sequence[ObjectFinding]) -> None:
+    """Draw each object that is missing, extra, moved or changed as a box with words: dashed where nothing lies."""
+    unit = _unit(*canvas.shape[:2])
+    for one in objects:
+        left, top, width, height = one.box((canvas.shape[0], canvas.shape[1]))
+        color, corner = _CHANGES[one.change], (left + width - 1, top + height - 1)
+        if one.change == "missing":
+            _dash(canvas, (left, top), corner, color, unit)
+        else:
+            cv2.rectangle(canvas, (left, top), corner, color, unit)
+        words = f"{one.change}: {one.object}"
+        scale = 0.4 * unit
+        (across, up), baseline = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, unit)
+        x = max(0, min(left, canvas.shape[1] - across))
+        y = top - baseline if top > up + baseline else min(top + height + up + unit, canvas.shape[0] - baseline)
+        for shade, thickness in (((0, 0, 0), 3 * unit), (color, unit)):  # an edge, so that it is read on any ground
+            cv2.putText(canvas, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, shade, thickness, cv2.LINE_AA)
+
+
+def _dash(
+    canvas: ImageU8, first: tuple[int, int], last: tuple[int, int], color: tuple[int, int, int], unit: int
+) -> None:
+    """A rectangle of dashes."""
+    (left, top), (right, bottom) = first, last
+    step = 4 * unit
+    for x in range(left, right + 1, 2 * step):
+        for y in (top, bottom):
+            cv2.line(canvas, (x, y), (min(x + step, right), y), color, unit)
+    for y in range(top, bottom + 1, 2 * step):
+        for x in (left, right):
+            cv2.line(canvas, (x, y), (x, min(y + step, bottom)), color, unit)
 
 
 def _unit(height: int, width: int) -> int:

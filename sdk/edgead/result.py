@@ -149,7 +149,7 @@ class Result:
             "raw_score": self.raw_score,
             "threshold": self.threshold,
             "reasons": list(self.reasons),
-            **({} if self.branches is None else self.branches.to_dict()),
+            **({} if self.branches is None else self.branches.to_dict(self.frame_size)),
             "regions": [
                 {"x": r.x, "y": r.y, "width": r.width, "height": r.height, "score": r.score} for r in self.regions
             ],

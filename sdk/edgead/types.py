@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ ImageU8 = NDArray[np.uint8]  # (H, W, 3), BGR, 0..255, as OpenCV delivers it
 MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
 Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
+Change = Literal["missing", "extra", "moved", "changed"]
 NOTHING = 5e-4  # of an area: what is written as 0.0 %
 Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalized as the manifest's input spec says
 
@@ -90,21 +92,65 @@ class Deviation:
         return f"{self.component}: {abs(change):.0%} {'more' if change > 0 else 'less'} than usual {self.place}"
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectFinding:
+    """One object of the picture that good parts have not, or have and this one has not, and where."""
+
+    change: Change
+    object: str  # its kind
+    place: str  # in words, such as "at the top left"; empty for what is missing and may lie anywhere
+    x: float  # left, in shares of the frame's width; of what is missing, where it usually lies
+    y: float  # top, in shares of its height
+    width: float
+    height: float
+    size: float  # how much it counts, in standard deviations of good parts
+
+    def __str__(self) -> str:
+        """Which object, what is the matter with it, and where."""
+        where = f" {self.place}" if self.place else ""
+        if self.change == "extra":
+            return f"{self.object}: one too many{where}"
+        if self.change == "moved":
+            return f"{self.object}: lies{where}, where good parts have none"
+        return f"{self.object}: {self.change}{where}"
+
+    def box(self, frame_size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, width and height in pixels of a frame (H, W)."""
+        height, width = frame_size
+        left, top = int(self.x * width), int(self.y * height)
+        right, bottom = math.ceil((self.x + self.width) * width), math.ceil((self.y + self.height) * height)
+        return left, top, min(right, width) - left, min(bottom, height) - top
+
+    def to_dict(self, frame_size: tuple[int, int]) -> dict[str, Any]:
+        """Plain values for JSON, the box in pixels of a frame (H, W)."""
+        left, top, width, height = self.box(frame_size)
+        named = {"change": self.change, "object": self.object, "place": self.place, "size": self.size}
+        return {**named, "x": left, "y": top, "width": width, "height": height}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Branches:
-    """What a method with components measures on one frame. The raw image score is the sum of both branches."""
+    """What a method that knows the parts of a part measures on one frame: components or objects. The raw image score is
+    the sum of both branches."""
 
     logical: float  # is something missing, too many, in the wrong place
     structural: float  # does every place look right
-    labels: Labels
-    deviations: tuple[Deviation, ...]  # the strongest first
+    labels: Labels  # of components, or the number of each object from 1
+    deviations: tuple[Deviation, ...]  # of components, the strongest first
+    objects: tuple[ObjectFinding, ...] = ()  # what is missing, extra, moved or changed; the strongest first
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the labels are left out."""
+    @property
+    def unusual(self) -> tuple[Deviation | ObjectFinding, ...]:
+        """What of it is worth words."""
+        return (*self.deviations, *self.objects)
+
+    def to_dict(self, frame_size: tuple[int, int]) -> dict[str, Any]:
+        """Plain values for JSON, places in pixels of a frame (H, W); the labels are left out."""
         return {
             "logical_score": self.logical,
             "structural_score": self.structural,
             "deviations": [asdict(one) for one in self.deviations],
+            "objects": [one.to_dict(frame_size) for one in self.objects],
         }
 
 

@@ -17,7 +17,10 @@ import torch
 from numpy.typing import NDArray
 from rtx import library, parse
 
+from edgead.bundle.draft import BundleDraft, DraftNetwork, DraftSpec
 from edgead.bundle.manifest import FusionSpec
+from edgead.engines.contract import channels_of
+from edgead.engines.onnx import OnnxEngine
 from edgead.ops import fuse, image_score, to_input
 from edgead.tensorrt.build import Options, build
 from edgead.tensorrt.layers import count, precision_mismatches
@@ -40,6 +43,7 @@ CHEAP = {  # options of the published models, which are large
     ("csad", "paper"): {"turns": 2},
 }
 TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
+UNTRAINED = ("sam_lad",)  # methods that train nothing, whatever the budget
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
 ALL = [(name, preset) for name, presets in presets_by_method().items() for preset in presets]
@@ -65,10 +69,18 @@ class Made(NamedTuple):
 
     def scores(self, images: NDArray[np.uint8]) -> list[float]:
         maps, spec = self.maps(images), self.trained.fusion
+        if spec.matching is not None:  # which is no map
+            return [reading.score for reading in self.engine().infer(list(images))]
         return [
             image_score(fuse({name: array[index] for name, array in maps.items()}, spec), spec)
             for index in range(len(images))
         ]
+
+    def engine(self) -> OnnxEngine:
+        """The engine on a draft of its bundle."""
+        spec = DraftSpec("made", self.method.name, self.trained.input, self.trained.fusion, DraftNetwork("model.onnx"))
+        members = {"model.onnx": self.report.path.read_bytes(), **self.trained.members}
+        return OnnxEngine(BundleDraft(spec, members, {}), threads=1)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=" ".join)
@@ -123,7 +135,7 @@ def test_its_maps_are_finite_and_the_fusion_names_them(made: Made) -> None:
     with torch.inference_mode():
         maps = made.trained.network(torch.from_numpy(made.inputs(boards.boards(3, SIZE, NEW))[:, ::-1].copy()))
     for name, tensor in maps.items():
-        assert tensor.ndim == (4 if name == "components" else 3)
+        assert tensor.ndim == (4 if name == "components" or name in channels_of(made.trained.fusion) else 3)
         assert (len(tensor), tensor.dtype) == (3, torch.float32)
         assert torch.isfinite(tensor).all()
     assert {part.name for part in made.trained.fusion.maps} <= set(maps)
@@ -214,7 +226,7 @@ def test_tensorrt_rtx_builds_it_for_every_target_and_runs_what_was_asked_for(
 
 def test_the_report_goes_into_a_bundles_card(made: Made) -> None:
     report = json.loads(json.dumps(made.trained.report))
-    assert report["steps"] == STEPS
+    assert report["steps"] == (0 if made.method.name in UNTRAINED else STEPS)
     assert report["seconds"] > 0
     assert [weights["name"] for weights in report["weights"]] == list(made.method.weights)
     for weights in report["weights"]:

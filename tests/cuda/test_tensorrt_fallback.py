@@ -8,6 +8,7 @@ from pathlib import Path
 import emulated
 import msgspec
 import numpy as np
+import object_scenes
 import pytest
 import tiny
 
@@ -178,3 +179,15 @@ def test_without_a_gpu_it_is_absent(tiny_bundle: Path, caplog: pytest.LogCapture
     engine.close()
     with pytest.raises(EngineError, match="is not installed"):
         load_engine(Bundle.open(tiny_bundle), "tensorrt")
+
+
+def test_objects_are_matched_by_another_engine(
+    gpu_machine: emulated.Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = object_scenes.bundle()
+    with pytest.raises(EngineError, match="engines of the CPU alone: use --engine onnx"):
+        Detector(bundle, engine="tensorrt")
+    with Detector(bundle, threads=1) as detector:
+        assert detector.engine.name != "tensorrt"
+        assert np.isfinite(detector(object_scenes.good(0)).score)
+    assert any("engines of the CPU alone" in line for line in said(caplog))

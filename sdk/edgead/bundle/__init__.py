@@ -12,11 +12,12 @@ from edgead.bundle.manifest import (
     Manifest,
     MapSpec,
     Member,
-    Scale,
     ScoreSpec,
     Thresholds,
 )
+from edgead.bundle.matching import KindSpec, MatchingSpec, ProposalSpec, SlotSpec
 from edgead.bundle.store import Bundle
+from edgead.bundle.structs import Scale
 
 __all__ = [
     "SCHEMA",
@@ -29,12 +30,16 @@ __all__ = [
     "HealthProfile",
     "HistogramSpec",
     "InputSpec",
+    "KindSpec",
     "Manifest",
     "MapSpec",
+    "MatchingSpec",
     "Member",
     "PlantedDefect",
+    "ProposalSpec",
     "Scale",
     "ScoreSpec",
+    "SlotSpec",
     "Thresholds",
     "TileSpec",
 ]

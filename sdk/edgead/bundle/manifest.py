@@ -14,6 +14,8 @@ import msgspec
 
 from edgead.bundle.detection import Detection
 from edgead.bundle.input_spec import InputSpec
+from edgead.bundle.matching import MatchingSpec
+from edgead.bundle.structs import Scale, Struct
 from edgead.errors import BundleError
 
 SCHEMA = 1
@@ -24,10 +26,6 @@ Range = tuple[float, float]  # the least and the most that was seen
 
 MOST_FRAMES = 32  # of one batch, as the CUDA kernels take them
 THUMBNAIL = 48  # cells a side of the mean picture in a health profile
-
-
-class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of every part of the manifest."""
 
 
 class MapSpec(Struct, frozen=True):
@@ -47,21 +45,6 @@ class ScoreSpec(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"top must be at least 1, not {self.top}")
-
-
-class Scale(Struct, frozen=True):
-    """Where a branch's values lie over good parts; `(value - center) / spread` is what counts."""
-
-    center: float
-    spread: float
-
-    def __post_init__(self) -> None:
-        if not self.spread > 0:
-            raise ValueError(f"a spread must be above 0, not {self.spread}")
-
-    def apply(self, value: float) -> float:
-        """The value in spreads from the center."""
-        return (value - self.center) / self.spread
 
 
 class HistogramSpec(Struct, frozen=True):
@@ -118,21 +101,25 @@ class FusionSpec(Struct, frozen=True):
     sigma: float = 0.0  # Gaussian smoothing of the combined map, in cells; 0 is none
     mask: str | None = None  # PNG member of the grid's size, 255 where the part is judged and 0 where nothing counts
     score: ScoreSpec = ScoreSpec()
-    components: ComponentSpec | None = None  # the logical branch, of methods that have one
+    components: ComponentSpec | None = None  # the logical branch, of methods that count components
+    matching: MatchingSpec | None = None  # the logical branch, of methods that match objects
 
     def __post_init__(self) -> None:
-        if not self.maps:
+        if not self.maps and self.matching is None:
             raise ValueError("a fusion needs at least one map")
         if not (1 <= self.height <= 8192 and 1 <= self.width <= 8192):
             raise ValueError(f"a grid of {self.width}x{self.height} is outside 1..8192")
         if not 0 <= self.sigma <= 100:
             raise ValueError(f"sigma must be in 0..100 cells, not {self.sigma}")
+        if self.components is not None and self.matching is not None:
+            raise ValueError("a fusion has components or matching, not both")
 
     @property
     def members(self) -> tuple[str, ...]:
         """The bundle's members that it names."""
         histograms = () if self.components is None else self.components.histograms
-        return (*(() if self.mask is None else (self.mask,)), *(one.statistics for one in histograms))
+        matched = () if self.matching is None else self.matching.members
+        return (*(() if self.mask is None else (self.mask,)), *(one.statistics for one in histograms), *matched)
 
 
 class Thresholds(Struct, frozen=True):
@@ -282,8 +269,8 @@ def check_tiles(spec: InputSpec, fusion: FusionSpec) -> None:
     """Raise ValueError where the cells of a frame's map do not divide into those of its tiles."""
     if spec.tiles is None:
         return
-    if fusion.components is not None:
-        raise ValueError("components are those of a whole frame: they go with no tiles")
+    if fusion.components is not None or fusion.matching is not None:
+        raise ValueError("components and objects are those of a whole frame: they go with no tiles")
     for cells, pixels, side in zip((fusion.height, fusion.width), spec.frame, (spec.height, spec.width), strict=True):
         if cells * side % pixels or cells * spec.tiles.overlap % pixels:
             raise ValueError(f"{cells} cells do not divide into tiles of {side} pixels in {pixels}")

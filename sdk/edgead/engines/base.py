@@ -70,6 +70,7 @@ class CpuEngine(Engine):
         self.precision = self._artifact.precision
         self._names = output_names(bundle.manifest.fusion)  # to run for, in this order
         self._mask, self._components = ops.load_mask(bundle), ops.load_components(bundle)
+        self._references = ops.load_references(bundle)
         spec = bundle.manifest.input
         self._tensor = np.empty((_at_once(spec.tiles), 3, spec.height, spec.width), np.float32)
         self._is_open = True
@@ -104,7 +105,8 @@ class CpuEngine(Engine):
     def _read(self, image: ImageU8) -> Reading:
         start, inferring = time.perf_counter(), 0.0
         spec, at_once = self._manifest.input, len(self._tensor)
-        tiles = ops.cut_tiles(ops.resize(image, *spec.frame), spec)
+        small = ops.resize(image, *spec.frame)
+        tiles = ops.cut_tiles(small, spec)
         found: list[Sequence[Tensor]] = []
         for first in range(0, len(tiles), at_once):
             for tile, out in zip(tiles[first : first + at_once], self._tensor, strict=True):
@@ -116,17 +118,20 @@ class CpuEngine(Engine):
                 raise EngineError(f"{self.library} failed on a frame: {self._words(error)}") from error
             inferring += time.perf_counter() - prepared
         inferred = time.perf_counter()
-        fused, score, branches = self._fuse(found)
+        fused, score, branches = self._fuse(found, small)
         done = time.perf_counter()
         times = 1e3 * (inferred - start - inferring), 1e3 * inferring, 1e3 * (done - inferred)
         return Reading(fused, score, *times, branches)
 
-    def _fuse(self, found: Sequence[Sequence[Tensor]]) -> tuple[MapF32, float, Branches | None]:
-        """The frame's map, score and branches, from the outputs of every run on it."""
+    def _fuse(self, found: Sequence[Sequence[Tensor]], small: ImageU8) -> tuple[MapF32, float, Branches | None]:
+        """The frame's map, score and branches, from the outputs of every run on it; `small` is what they are of."""
         outputs = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        maps = dict(zip(self._names, outputs, strict=True))
-        fused = ops.fuse_batch(maps, self._manifest.input, self._manifest.fusion, self._mask)
-        score = ops.image_score(fused, self._manifest.fusion)
+        maps, fusion = dict(zip(self._names, outputs, strict=True)), self._manifest.fusion
+        fused = ops.fuse_batch(maps, self._manifest.input, fusion, self._mask)
+        if self._references is not None:
+            whole = {name: values[0] for name, values in maps.items()}
+            return ops.judge_objects(small, whole, fused, fusion, self._references, self._mask)
+        score = ops.image_score(fused, fusion)
         if self._components is None:
             return fused, score, None
         return fused, *ops.judge_components(maps[ops.COMPONENTS][0], score, self._components)

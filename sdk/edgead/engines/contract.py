@@ -21,18 +21,28 @@ class Port(NamedTuple):
 
 
 def output_names(fusion: FusionSpec) -> list[str]:
-    """The outputs that a reading needs: the fusion's maps in their order, then the components' logits."""
-    return [part.name for part in fusion.maps] + ([] if fusion.components is None else [ops.COMPONENTS])
+    """The outputs that a reading needs: the fusion's maps in their order, then what else is read of a frame."""
+    return [part.name for part in fusion.maps] + list(channels_of(fusion))
+
+
+def channels_of(fusion: FusionSpec) -> dict[str, int | None]:
+    """The outputs (B, C, h, w) that a reading needs, with their channels, None where that is left open."""
+    if fusion.components is not None:
+        return {ops.COMPONENTS: len(fusion.components.names)}
+    if fusion.matching is None:
+        return {}
+    features: dict[str, int | None] = dict.fromkeys(fusion.matching.features)
+    classes = fusion.matching.proposals.classes
+    return {ops.COMPONENTS: classes, **features} if classes else features
 
 
 def check_ports(manifest: Spec, member: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
     """Raise EngineError unless the graph takes `image` (B, 3, H, W) and gives the fusion's maps (B, h, w) and,
-    where it has components, their logits (B, K, h, w); all in floating point."""
-    spec, components = manifest.input, manifest.fusion.components
+    where it has components or features, those (B, C, h, w); all in floating point."""
+    spec = manifest.input
     wanted: dict[str, tuple[int | None, ...]] = {"image": (None, 3, spec.height, spec.width)}
     wanted |= dict.fromkeys(output_names(manifest.fusion), (None, None, None))
-    if components is not None:
-        wanted[ops.COMPONENTS] = (None, len(components.names), None, None)
+    wanted |= {name: (None, channels, None, None) for name, channels in channels_of(manifest.fusion).items()}
     have = {port.name for port in (*inputs, *outputs)}
     faults = [f"it has no '{name}'" for name in wanted if name not in have]
     faults += [f"input '{port.name}' is not fed" for port in inputs if port.name != "image"]

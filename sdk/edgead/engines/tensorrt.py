@@ -44,6 +44,8 @@ class TensorRtEngine(Engine):
             gpu = CudaContext()
             stack.callback(gpu.close)
             library = open_library()
+            if bundle.manifest.fusion.matching is not None:
+                raise EngineError("objects are matched by the engines of the CPU alone: use --engine onnx or openvino")
             artifact, self._gpu, self._batches = _first(library, bundle, precision, gpu)
         self._end = finalize(self, self._gpu.close)  # also of one that nobody closed, while the driver is there
         self.precision: str = artifact.precision

@@ -18,7 +18,7 @@ import numpy as np
 from edgead.bundle import Manifest
 from edgead.errors import DataError
 from edgead.kserve.tensors import Array, strings
-from edgead.types import Branches, Deviation, ImageU8, Reading
+from edgead.types import Branches, Deviation, ImageU8, ObjectFinding, Reading
 
 IMAGE = "image"
 VERSION = "1"
@@ -40,7 +40,7 @@ _OUTPUTS = (
     Port("calibrated_score", "FP64", (1,)),  # 0 is a typical good part, above 1 it is NG
     Port("about", "BYTES", (1,)),  # JSON: bundle, engine, precision, times, branch scores
 )
-_LABELS = Port("labels", "UINT8", (-1, -1))  # the component of each cell, of bundles that have components
+_LABELS = Port("labels", "UINT8", (-1, -1))  # the component or object of each cell, of bundles that have any
 
 
 class Source(NamedTuple):
@@ -53,7 +53,8 @@ class Source(NamedTuple):
 
 def outputs_of(manifest: Manifest) -> tuple[Port, ...]:
     """The outputs of a bundle's model."""
-    return _OUTPUTS if manifest.fusion.components is None else (*_OUTPUTS, _LABELS)
+    counted = manifest.fusion.components or manifest.fusion.matching
+    return _OUTPUTS if counted is None else (*_OUTPUTS, _LABELS)
 
 
 def model_name(name: str) -> str:
@@ -86,7 +87,8 @@ def to_tensors(reading: Reading, calibrated: float, source: Source) -> dict[str,
     }
     if reading.branches is not None:
         branches = reading.branches
-        about["branches"] = [branches.logical, branches.structural, [asdict(one) for one in branches.deviations]]
+        said = ([asdict(one) for one in found] for found in (branches.deviations, branches.objects))
+        about["branches"] = [branches.logical, branches.structural, *said]
         tensors["labels"] = branches.labels
     return {**tensors, "about": strings(json.dumps(about).encode())}
 
@@ -104,9 +106,11 @@ def from_tensors(tensors: Mapping[str, Array], shape: tuple[int, int]) -> tuple[
         pre, infer, post = (float(value) for value in about["times_ms"])
         branches = None
         if "branches" in about:
-            logical, structural, deviations = about["branches"]
+            logical, structural, deviations, *objects = about["branches"]  # servers of before name no objects
             found = tuple(Deviation(**one) for one in deviations)
-            branches = Branches(float(logical), float(structural), np.array(tensors["labels"], np.uint8), found)
+            named = tuple(ObjectFinding(**one) for one in (objects[0] if objects else ()))
+            labels = np.array(tensors["labels"], np.uint8)
+            branches = Branches(float(logical), float(structural), labels, found, named)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"the server's model is not one of edgead's: {type(error).__name__}: {error}") from error
     if anomaly_map.shape != shape or not (math.isfinite(score) and np.isfinite(anomaly_map).all()):

@@ -4,12 +4,15 @@ from edgead.ops.components import COMPONENTS, Components, judge_components, judg
 from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_specks, strongest_region
 from edgead.ops.fuse import fuse, fuse_batch, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
+from edgead.ops.matching import judge_objects
+from edgead.ops.references import References, load_references
 from edgead.ops.resize import as_image, normalize, resize, to_batch, to_input
 from edgead.ops.tiles import blend, cut_tiles, tile_cells, tile_places, tile_weights
 
 __all__ = [
     "COMPONENTS",
     "Components",
+    "References",
     "Rules",
     "as_image",
     "blend",
@@ -23,8 +26,10 @@ __all__ = [
     "image_score",
     "judge_components",
     "judge_histograms",
+    "judge_objects",
     "load_components",
     "load_mask",
+    "load_references",
     "mask_reading",
     "normalize",
     "remove_specks",

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from edgead.bundle.draft import Model
 from edgead.bundle.manifest import ComponentSpec, HistogramSpec
 from edgead.errors import BundleError, EngineError
+from edgead.ops.places import place_in_words
 from edgead.types import Branches, Deviation, Labels, MapF32
 
 COMPONENTS = "components"  # the output of the graph that has the logits
 NOTABLE = 3.0  # standard deviations of an entry from the mean that are worth words
-WHOLE = "in the whole picture"
 Histogram = NDArray[np.float32]  # (rows, columns, K - 1): each component's share of each cell, 0..1
 
 
@@ -122,7 +122,7 @@ def _deviations(histogram: Histogram, statistics: ComponentStatistics, names: Se
     sizes = (shares - statistics.mean) / statistics.deviation
     where = product(range(rows), range(columns), names)
     return [
-        Deviation(name, _place(row, column, rows, columns), float(share), float(usual), float(size))
+        Deviation(name, place_in_words(row, column, rows, columns), float(share), float(usual), float(size))
         for (row, column, name), share, usual, size in zip(where, shares, statistics.mean, sizes, strict=True)
     ]
 
@@ -134,17 +134,6 @@ def _notable(found: Sequence[Deviation]) -> tuple[Deviation, ...]:
         if abs(one.size) > NOTABLE:
             strongest.setdefault((one.component, one.size > 0), one)
     return tuple(strongest.values())
-
-
-def _place(row: int, column: int, rows: int, columns: int) -> str:
-    """A cell in words."""
-    if rows == columns == 1:
-        return WHOLE
-    if rows <= 3 and columns <= 3:
-        down = {1: ("",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}[rows][row]
-        across = {1: ("",), 2: ("left", "right"), 3: ("left", "center", "right")}[columns][column]
-        return f"at the {down} {across}".replace("  ", " ").rstrip()
-    return f"in row {row + 1} of {rows}, column {column + 1} of {columns}"
 
 
 def _statistics(bundle: Model, spec: HistogramSpec, entries: int) -> ComponentStatistics:

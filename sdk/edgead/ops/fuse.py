@@ -52,7 +52,8 @@ def _combine(maps: Mapping[str, MapF32], spec: FusionSpec, height: int, width: i
             fused += scaled
         else:
             fused *= scaled
-    assert fused is not None  # a fusion spec has at least one map
+    if fused is None:  # objects are matched and nothing else is looked at
+        return np.zeros((height, width), np.float32)
     return fused
 
 

@@ -60,9 +60,10 @@ def remove_specks(reading: Reading, spec: FusionSpec, specks: Mask, mask: MapF32
 
 
 def _rescored(reading: Reading, spec: FusionSpec, cells: Mask) -> Reading:
-    """The reading with the score of these cells of its map; a branch that counts components stays as it is."""
+    """The reading with the score of these cells of its map; what counts parts stays as it is."""
     score, branches = image_score(reading.anomaly_map[cells], spec), reading.branches
-    if branches is not None and spec.components is not None:
-        branches = replace(branches, structural=spec.components.structural.apply(score))
+    judged = spec.components or spec.matching
+    if branches is not None and judged is not None:
+        branches = replace(branches, structural=judged.structural.apply(score))
         score = branches.logical + branches.structural
     return replace(reading, score=score, branches=branches)

@@ -39,6 +39,7 @@ class JudgeModel:
         self._names = output_names(manifest.fusion)
         self._half = parameters["half"] == "yes"
         self._mask, self._components = ops.load_mask(self._bundle), ops.load_components(self._bundle)
+        self._references = ops.load_references(self._bundle)
         self._outputs = [port.name for port in outputs_of(manifest)]
 
     async def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -64,6 +65,9 @@ class JudgeModel:
         fusion = self._bundle.manifest.fusion
         fused = ops.fuse(maps, fusion, self._mask)
         score, branches = ops.image_score(fused, fusion), None
+        if self._references is not None:
+            small = ops.resize(image, *self._bundle.manifest.input.frame)
+            fused, score, branches = ops.judge_objects(small, maps, fused, fusion, self._references, self._mask)
         if self._components is not None:
             score, branches = ops.judge_components(maps[ops.COMPONENTS], score, self._components)
         done = time.perf_counter()

@@ -24,7 +24,8 @@ from edgead.bundle.manifest import decode, encode
 from edgead.engines import load_engine
 from edgead.errors import BundleError, EngineError
 from edgead.ops import Rules, judge_components, load_components
-from edgead.ops.components import WHOLE, ComponentStatistics, count_components, distance, label_cells
+from edgead.ops.components import ComponentStatistics, count_components, distance, label_cells
+from edgead.ops.places import WHOLE
 from edgead.overlay import component_colors, paint
 from edgead.types import Branches
 

@@ -23,8 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgead.engines.contract import channels_of, output_names
 from edgead.errors import GateError
 from edgead.files import write_file
+from edgead.ops import COMPONENTS
 from edgead.ops.resize import normalize
 from edgead_tools.export.graph import check_operators, finish
 from edgead_tools.methods import Trained
@@ -126,11 +128,11 @@ def _check_network(trained: Trained, network: _Named, images: NDArray[np.float32
     if wrong:
         raise GateError(f"the trained network must be FP32 on the CPU, and {wrong[0]} is not")
     maps = _run_torch(network, images[: 2 * trained.group])
-    missing = {part.name for part in trained.fusion.maps} - maps.keys()
+    missing = set(output_names(trained.fusion)) - maps.keys()
     if missing:
-        raise GateError(f"the fusion names maps the network does not give: {', '.join(sorted(missing))}")
+        raise GateError(f"the fusion needs outputs the network does not give: {', '.join(sorted(missing))}")
     for name, array in maps.items():
-        rank = 4 if name == "components" else 3
+        rank = 4 if name in channels_of(trained.fusion) or name == COMPONENTS else 3
         if (
             array.ndim != rank
             or len(array) != 2 * trained.group

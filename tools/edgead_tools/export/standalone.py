@@ -22,7 +22,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from edgead import Bundle, Detector, ops
 from edgead.bundle import Artifact
 from edgead.bundle.input_spec import InputSpec, TileSpec
-from edgead.bundle.manifest import ComponentSpec, FusionSpec, Scale
+from edgead.bundle.manifest import ComponentSpec, FusionSpec
+from edgead.bundle.structs import Scale
 from edgead.errors import GateError, UsageError
 from edgead.files import write_file
 from edgead.types import ImageU8
@@ -74,6 +75,8 @@ def parse_frame(text: str) -> tuple[int, int]:
 def standalone(bundle: Bundle, artifact: Artifact, frame_size: tuple[int, int] | None = None) -> ModelProto:
     """The graph of `export_onnx` around the network of `artifact`."""
     fusion, spec, thresholds = bundle.manifest.fusion, bundle.manifest.input, artifact.thresholds
+    if fusion.matching is not None:
+        raise UsageError(f"'{bundle.manifest.name}' matches objects, which no graph holds: judge with edgead itself")
     width, height = frame_size or spec.frame[::-1]
     network = onnx.load_from_string(bundle.read(artifact.member))
     nodes = _Nodes()

@@ -32,6 +32,7 @@ METHODS = Registry(  # "name.preset", so that a package may add a preset to a me
         "ast_mfr.paper": Lazy("edgead_tools.methods.ast_mfr.paper:AstMfrPaper", extra="build"),
         "csad.edge": Lazy("edgead_tools.methods.csad.edge:CsadEdge", extra="build"),
         "csad.paper": Lazy("edgead_tools.methods.csad.paper:CsadPaper", extra="build"),
+        "sam_lad.edge": Lazy("edgead_tools.methods.sam_lad.edge:SamLadEdge", extra="build"),
         "stlm.edge": Lazy("edgead_tools.methods.stlm.edge:StlmEdge", extra="build"),
         "stlm.paper": Lazy("edgead_tools.methods.stlm.paper:StlmPaper", extra="build"),
     },
@@ -81,7 +82,8 @@ class Trained:
     """What a method hands over to export.
 
     `network` is on the CPU, in eval mode and FP32. It maps an image (B, 3, H, W), RGB and normalized, to named
-    maps (B, h, w) and, where it segments, `components` (B, K, h, w). `input` is in BGR order all the same: export
+    maps (B, h, w) and, where it segments, `components` (B, K, h, w); where objects are matched, their features
+    (B, C, h, w). `input` is in BGR order all the same: export
     folds the order into the network.
     """
 
@@ -94,6 +96,8 @@ class Trained:
     out_of_fold: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict, kw_only=True)
     group: int = dataclasses.field(default=1, kw_only=True)  # images that a batch is made of: the tiles of a frame, all
     untrained: frozenset[str] = dataclasses.field(default=frozenset(), kw_only=True)  # maps that no training shaped
+    # Raw scores and largest map values (N,) that these images get likewise, of methods that judge more than their maps.
+    good: tuple[NDArray[np.float64], NDArray[np.float64]] | None = dataclasses.field(default=None, kw_only=True)
     report: dict[str, Any]  # for the bundle's provenance; `training.report.training_report` at least
 
 

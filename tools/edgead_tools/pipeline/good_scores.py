@@ -31,16 +31,20 @@ class GoodScores:
 def collect_good_scores(
     reader: Reader, trained: Trained, images: BuildImages, on_progress: Callable[[int, int], None]
 ) -> GoodScores:
-    """Of the held-out images through the engine; of all others from their maps out of fold, where training shaped these
-    corrected by what the rest shows. Where a method gives no such maps, the held-out images alone count."""
+    """Of the held-out images through the engine; of all others as the method says, from their maps out of fold or their
+    scores, where training shaped these corrected by what the rest shows. Where it says neither, the held-out images
+    alone count."""
     parts, held_out = images.parts, images.parts.held_out
     count = iter(range(1, len(held_out) + 1))
     scores, maxima = read_good(reader, images.rows(held_out), lambda: on_progress(next(count), len(held_out)))
     fusion = reader.source.manifest.fusion
     used = {part.name for part in fusion.maps}
-    if fusion.components is not None or not used <= trained.out_of_fold.keys():
+    if trained.good is not None:
+        others = trained.good
+    elif fusion.components is None and used <= trained.out_of_fold.keys():
+        others = _fused(reader.source, trained.out_of_fold)
+    else:
         return GoodScores(held_out, scores, maxima)
-    others = _fused(reader.source, trained.out_of_fold)
     samples = (*parts.train, *parts.calibration, *held_out)
     seen = np.arange(len(samples)) < (0 if used <= trained.untrained else len(parts.train))
     image, largest = (

@@ -1,0 +1,114 @@
+"""Fits proposals and matching to good images, from what the network gives of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import FusionSpec, MatchingSpec
+from edgead.ops import COMPONENTS, fuse
+from edgead.ops.proposals import find_pieces
+from edgead.ops.scene import SPECK, Scene, remove_scenery, see, stand_out
+from edgead.types import ImageU8, MapF32
+from edgead_calibration.matching import Judged, fit_branches, fit_matching, members_of
+from edgead_calibration.object_limits import AGREED
+from edgead_calibration.object_proposals import FittedProposals, PackedMask, fit_proposals
+
+Outputs = Mapping[str, MapF32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedObjects:
+    """What the bundle gets, and how good images would be judged as new parts."""
+
+    fusion: FusionSpec
+    members: dict[str, bytes]
+    scores: NDArray[np.float64]  # (N,)
+    maxima: NDArray[np.float64]
+    report: dict[str, Any]
+    findings: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenImage:
+    """What is kept of one good image until it is known which masks are objects."""
+
+    masks: list[PackedMask]
+    levels: tuple[NDArray[np.float16], ...]
+
+
+def look(image: ImageU8, outputs: Outputs, draft: MatchingSpec) -> SeenImage:
+    """What stands out in a good image, and its features."""
+    masks = [PackedMask.of(mask) for mask in stand_out(image, outputs[COMPONENTS], draft.proposals)]
+    return SeenImage(masks, tuple(outputs[name].astype(np.float16) for name in draft.features))
+
+
+def fit_objects(
+    seen: Sequence[SeenImage], maps: Iterable[Outputs], fusion: FusionSpec, most: int, seed: int
+) -> FittedObjects:
+    """The fusion with its matching fitted, of which `fusion` has the draft. `maps` are those that it names, of every
+    image by what was fitted without it.
+
+    At most `most` images are in the bank. Raises DataError where good images have no objects in common.
+    """
+    draft = fusion.matching
+    assert draft is not None  # the caller chose it
+    proposals = fit_proposals([one.masks for one in seen], draft.proposals)
+    draft = msgspec.structs.replace(draft, proposals=proposals.spec)
+    scenes = [_scene(one, proposals, draft) for one in seen]
+    fitted = fit_matching(scenes, draft, most, seed)
+    fused = [fuse(one, fusion) for one in maps]
+    judged = fit_branches(fitted, scenes, fused, fusion)
+    members = members_of(replace(fitted.references, spec=judged.spec, scenery=proposals.scenery))
+    return FittedObjects(
+        msgspec.structs.replace(fusion, matching=judged.spec),
+        members,
+        judged.scores,
+        judged.maxima,
+        _report(judged, len(fitted.banked), proposals.share),
+        [_finding(judged.spec, proposals.share, len(seen))],
+    )
+
+
+def _scene(one: SeenImage, proposals: FittedProposals, draft: MatchingSpec) -> Scene:
+    masks = [packed.mask for packed in one.masks]
+    if proposals.scenery is not None:
+        masks = [remove_scenery(mask, proposals.scenery) for mask in masks]
+    pieces = find_pieces(masks, SPECK, draft.proposals.gap)
+    levels = dict(zip(draft.features, (level.astype(np.float32) for level in one.levels), strict=True))
+    return see(pieces, levels, draft)
+
+
+def _report(judged: Judged, banked: int, share: float) -> dict[str, Any]:
+    spec = judged.spec
+    return {
+        "images": banked,
+        "objects": len(spec.slots),
+        "kinds": {kind.name: sum(slot.kind == index for slot in spec.slots) for index, kind in enumerate(spec.kinds)},
+        "share": round(share, 4),
+        "limits": [spec.proposals.smallest, spec.proposals.largest],
+        "gap": spec.proposals.gap,
+        "place": round(spec.place, 3),
+        "area": round(spec.area, 3),
+        "temperature": spec.temperature,
+        "dustbin": spec.dustbin,
+    }
+
+
+def _finding(spec: MatchingSpec, share: float, count: int) -> dict[str, str]:
+    """How many objects a good part has, and what to do where good images do not agree."""
+    found = {
+        "found": f"good parts have {len(spec.slots)} objects of {len(spec.kinds)} kinds",
+        "figures": f"{share:.0%} of {count} good images show as many",
+        "chosen": f"objects are {spec.proposals.smallest:.2%} to {spec.proposals.largest:.2%} of the picture",
+        "overrule": "--set smallest=SHARE --set largest=SHARE",
+    }
+    if share < AGREED:
+        found["figures"] += f", and {AGREED:.0%} should"
+        found["overrule"] += ", or masks of a bundle of csad by --masks-from,"
+    return found

@@ -1,0 +1,1 @@
+"""SAM-LAD: the objects of a picture are matched with those of good pictures."""
