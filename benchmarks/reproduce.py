@@ -45,6 +45,7 @@ TRAYS = "trays"  # generated images whose defects are logical
 PANELS = "panels"  # likewise, of another family
 DRAWN = (TRAYS, PANELS)
 KITS = ("screw_presence", TRAYS)  # the sets of csad
+GENICAM = "arv-fake-gv-camera-0.8"  # Aravis' own camera
 GPU = "nvidia-smi"  # the program that shows there is one
 
 
@@ -75,7 +76,7 @@ QUICK = Effort(
 
 
 def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL) -> list[list[str]]:
-    """The command lines that measure everything, in order. What needs a GPU is left out where there is none."""
+    """The command lines that measure everything, in order. What needs a GPU or Aravis is left out where it is not."""
 
     def sets(*names: str) -> list[str]:
         found = ((keep if name in DRAWN else data) / name for name in names)
@@ -126,6 +127,8 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
         [*peers, *sets(*KITS), "--bundles", str(keep / "csad"), *out("peers-trays")],
     ]
+    if shutil.which(GENICAM):
+        found.append(["genicam_soak.py", *effort.soak, *out("genicam-soak")])
     if shutil.which(GPU):
         found += [["gpu_engine.py", stlm, *out("gpu-engine")], ["kernels.py", *out("kernels")]]
     return found

@@ -76,6 +76,10 @@ OTHER = {  # options of commands that have the name of a setting and another mea
     ("pull", "--out"): "the station's bundle",
     ("quantize", "--data"): "images for a bundle that is there",
     ("quantize", "--out"): "a changed bundle",
+    **{
+        ("station init", f"--{name}"): "an answer that becomes the setting in the file"
+        for name in ("bundle", "trigger", "plc", "answer-within", "review", "timeout")
+    },
     ("sweep", "--out"): "a folder",
     ("threshold", "--out"): "a changed bundle",
 }

@@ -50,7 +50,7 @@ def test_every_step_is_a_benchmark_that_writes_what_a_table_reads(tmp_path: Path
 
 
 def test_every_benchmark_is_a_step_and_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU
+    monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU and Aravis
     programs = {path.name for path in BENCHMARKS.glob("*.py")} - {"reproduce.py", *ELSEWHERE}
     assert programs == {line[0] for line in load("reproduce").steps(tmp_path, tmp_path)} - {
         f"../tests/support/{name}.py" for name in ("trays", "panels")
@@ -70,7 +70,7 @@ def test_every_step_is_understood_by_its_program(tmp_path: Path, monkeypatch: py
 
     parse_known = argparse.ArgumentParser.parse_args
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
-    monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU
+    monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU and Aravis
     monkeypatch.setattr("sys.path", [str(BENCHMARKS), *sys.path])
     reproduce = load("reproduce")
     for name in reproduce.SETS:
