@@ -20,14 +20,13 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.export.network import export
 from edgead_tools.layers.image_statistics import image_descriptor
 from edgead_tools.methods import TrainingImages, create_method
+from edgead_tools.methods.joined import Joined, add_memory
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import (
-    Joined,
     Maps,
     MemoryOptions,
     Remembered,
     Students,
-    add_memory,
     make_folds,
     memory_taps,
     read_maps,
@@ -108,35 +107,39 @@ def test_every_good_image_is_left_out_once_and_those_to_calibrate_with_together(
 
 def test_a_unit_of_the_score_is_its_spread_over_good_images(remembered: Remembered) -> None:
     spec = remembered.fusion(8, 8, OWN.score)
-    alone = msgspec.structs.replace(spec, maps=spec.maps[:1])
+    alone = msgspec.structs.replace(spec, maps=spec.maps[:2])
     count = TRAIN + CALIBRATION
-    maps = remembered.out_of_fold["memory"]
-    scores = [image_score(fuse({"memory": one}, alone), alone) for one in maps]
-    assert np.std(scores) == pytest.approx(1, rel=1e-4)
-    assert spec.maps[1].weight == pytest.approx(OPTIONS.whole * count / (count + 100))
+    maps = remembered.out_of_fold
+    rows = ({name: maps[name][index] for name in ("memory", "surroundings")} for index in range(count))
+    assert np.std([image_score(fuse(row, alone), alone) for row in rows]) == pytest.approx(1, rel=1e-4)
+    assert spec.maps[1].weight == pytest.approx(spec.maps[0].weight * count / (count + 100))
+    assert spec.maps[2].weight == pytest.approx(OPTIONS.whole * count / (count + 100))
 
 
 def test_students_get_their_share_in_units_of_their_own_spread(
     joined: Joined, images: TrainingImages, remembered: Remembered
 ) -> None:
-    of_students, memory, whole = joined.fusion.maps
+    of_students, memory, around, whole = joined.fusion.maps
     alone = remembered.fusion(8, 8, OWN.score)
     scores = [image_score(fuse({"brightness": one}, OWN), OWN) for one in brightness(images)["brightness"]]
     assert of_students.weight == pytest.approx(OPTIONS.students / np.std(scores), rel=1e-3)
     assert memory.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[0].weight, rel=1e-4)
-    assert whole == alone.maps[1]
+    assert around.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[1].weight, rel=1e-4)
+    assert whole == alone.maps[2]
     assert joined.report["memory"]["students"]
     assert {name: len(maps) for name, maps in joined.out_of_fold.items()} == dict.fromkeys(
-        ("brightness", "memory", "whole"), TRAIN + CALIBRATION
+        ("brightness", "memory", "surroundings", "whole"), TRAIN + CALIBRATION
     )
 
 
 def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
     memory = joined.report["memory"]
-    part, images, students = joined.report["findings"]
+    part, turning, images, students = joined.report["findings"]
     assert part["found"] == "the part lies still"
     assert f"{memory['still']:.2f} times as far" in part["figures"]
     assert part["overrule"] == "--set places=no"
+    assert turning["found"] == "the part lies in one direction"
+    assert f"{memory['turned']:.2f} times as far" in turning["figures"]
     assert images["found"] == "20 good images"
     assert f"{memory['planted_auroc']['both']:.3f} with them" in students["figures"]
 
@@ -146,6 +149,7 @@ def test_the_network_gives_all_maps_of_the_fusion(joined: Joined, images: Traini
     assert {name: tuple(one.shape) for name, one in maps.items()} == {
         "brightness": (2, 8, 8),
         "memory": (2, 4, 4),
+        "surroundings": (2, 4, 4),
         "whole": (2, 4, 4),
     }
 
@@ -156,8 +160,8 @@ def test_students_that_find_nothing_are_left_out_of_the_graph(
     options = MemoryOptions(memory=32, students=0.9)
     joined = add_memory(Brightness(trunk, blind=True), trunk, OWN, brightness(images), images, run, options)
     assert not joined.report["memory"]["students"]
-    assert [one.name for one in joined.fusion.maps] == ["memory", "whole"]
-    assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "whole"}
+    assert [one.name for one in joined.fusion.maps] == ["memory", "surroundings", "whole"]
+    assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "surroundings", "whole"}
 
 
 def test_a_strange_picture_counts_where_the_memory_shows_it() -> None:
@@ -204,7 +208,7 @@ def test_the_exported_graph_gives_torchs_maps(images: TrainingImages, tmp_path: 
     strange = 255 - boards.boards(3, SIZE, 100)
     with torch.enable_grad():  # as a build exports
         report = export(trained, tmp_path / "model.onnx", strange)  # raises where a map differs
-    assert report.outputs == {"memory": (4, 4), "whole": (4, 4)}
+    assert report.outputs == {"memory": (4, 4), "surroundings": (4, 4), "whole": (4, 4)}
     assert trained.network(lite_tensor(strange, "cpu"))["whole"].max() > 1
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from edgead_tools.layers.memory_map import (
     COMPONENTS,
     DIRECTIONS,
-    MARGIN,
-    Layout,
+    average_taps,
     choose_patches,
     fit_memory_map,
     fit_projection,
@@ -20,7 +19,9 @@ from edgead_tools.layers.memory_map import (
     pool_taps,
     project,
     take,
+    turned_ratio,
 )
+from edgead_tools.layers.regions import MARGIN, Layout
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,7 +88,7 @@ def test_distances_are_those_to_the_nearest_patch(places: bool) -> None:
     layout = Layout(4, 4) if places else Layout(1, 1)
     assert fitted.map.patches.shape[0] == layout.regions
     new = taps(2, seed=9)
-    found = fitted.map.distances(*new).numpy()
+    found = fitted.map.distances(pool_taps(*new)).numpy()
     pooled = pool_taps(*new)
     query = project(pooled, fit_projection(pool_taps(fine, coarse))).double().numpy()
     patches = (-0.5 * fitted.map.patches[:, :-1]).transpose(1, 2).double().numpy()
@@ -110,11 +111,11 @@ def test_the_projection_keeps_distances_of_standardized_channels() -> None:
 def test_no_image_is_judged_by_a_memory_that_holds_it() -> None:
     fine, coarse = taps(8)
     fitted = fit_memory_map(pool_taps(fine, coarse), 10_000, halves(8), places=True)
-    held = fitted.map.distances(fine, coarse)
+    held = fitted.map.distances(pool_taps(fine, coarse))
     assert held.median() < 1e-2  # the memory holds every patch, of which few cost something
     assert fitted.left_out.mean().abs() < 0.1  # by memories of the other fold they are what is usual
     assert 0.5 < float(fitted.left_out.std()) < 1.5
-    first = fitted.first.distances(fine[1::2], coarse[1::2])
+    first = fitted.first.distances(pool_taps(fine[1::2], coarse[1::2]))
     assert first.median() < 1e-2  # the first fold is left out, the second is held
 
 
@@ -140,7 +141,7 @@ def test_what_no_good_part_shows_stands_out_where_it_is() -> None:
     fitted = fit_memory_map(pool_taps(*taps(12)), 64, halves(12))
     fine, coarse = taps(1, seed=5)
     coarse[0, :, 3, 6] += 4.0
-    found = fitted.map(fine, coarse)[0]
+    found = fitted.map(pool_taps(fine, coarse))[0]
     assert divmod(int(found.argmax()), 8) == (3, 6)
     assert found[3, 6] > 5
 
@@ -159,7 +160,7 @@ def test_a_defect_in_one_good_image_does_not_become_a_good_part(places: bool) ->
     coarse[4, :, 3, 6] += 4.0  # of the good images one is none
     fitted = fit_memory_map(pool_taps(fine, coarse), 10_000, halves(12), places=places)
     assert divmod(int(fitted.left_out[4].argmax()), 8) == (3, 6)
-    shown = fitted.map(fine[4:5], coarse[4:5])[0]
+    shown = fitted.map(pool_taps(fine[4:5], coarse[4:5]))[0]
     assert divmod(int(shown.argmax()), 8) == (3, 6)  # though the memory holds this very patch
     assert shown[3, 6] > 3
 
@@ -170,3 +171,32 @@ def test_images_left_out_together_are_in_no_patch() -> None:
         numbers, choose_patches(numbers, Layout(1, 1), 1000, torch.Generator(), without=torch.tensor([1]))
     )
     assert sorted(patches.flatten().tolist()) == [*range(64), *range(128, 192)]
+
+
+def test_turned_copies_are_left_out_with_their_image_and_no_place_is_judged_by_them() -> None:
+    fine, coarse = taps(8)
+    cells = pool_taps(fine, coarse)
+    copies = torch.cat([cells, cells.flip(3), cells.flip(2)])
+    fitted = fit_memory_map(copies, 10_000, halves(8), images=8, places=False)
+    assert fitted.left_out.shape == (8, 8, 8)
+    assert fitted.map.distances(cells.flip(3)).median() < 1e-2  # copies are remembered
+    alone = fit_memory_map(cells, 10_000, halves(8), places=False)
+    mirrored = alone.map.distances(cells.flip(3)).mean()
+    assert mirrored == pytest.approx(float(alone.map.distances(cells).mean()), abs=1e-2)  # a cell knows no direction
+    first = fitted.first.distances(cells[::2].flip(2))
+    assert first.median() > 1  # the copies of the first fold's images are left out with them
+
+
+def test_turned_images_are_as_far_as_before_where_parts_lie_in_any_direction() -> None:
+    upright = pool_taps(*taps(10))
+    turned = upright + torch.randn(1, *upright.shape[1:], generator=torch.Generator().manual_seed(5))
+    fold = torch.arange(0, 10, 2)
+    assert turned_ratio(upright, upright[fold], fold) == pytest.approx(1, rel=1e-3)
+    assert turned_ratio(upright, turned[fold], fold) > 1.5
+
+
+def test_what_surrounds_a_cell_has_zeros_beyond_the_edge() -> None:
+    around = average_taps(torch.ones(1, 2, 4, 4))
+    assert around[0, 0].tolist() == pytest.approx(
+        np.array([[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]]) / 9
+    )

@@ -18,7 +18,8 @@ from edgead_calibration.images import inputs_of
 from edgead_tools.data import DecodedImages, Sample
 from edgead_tools.export.network import export
 from edgead_tools.layers.image_statistics import fit_image_statistics
-from edgead_tools.layers.memory_map import Layout, TileLayout, fit_memory_map
+from edgead_tools.layers.memory_map import fit_memory_map
+from edgead_tools.layers.regions import Layout, TileLayout
 from edgead_tools.methods import Trained, TrainingImages, create_method
 from edgead_tools.methods.memory import make_folds
 from edgead_tools.pipeline.input_survey import InputFinding, choose_input, find_tiles, grids
@@ -109,7 +110,7 @@ def test_a_memory_of_each_tile_knows_nothing_of_another() -> None:
     fine = torch.nn.functional.interpolate(torch.cat([there[:1], there[:1]])[:, :4], scale_factor=2.0)
     coarse = torch.cat([there[:1], there[:1]])[:, 4:]
     with torch.no_grad():
-        maps, shared = fitted.map(fine, coarse), alike.map(fine, coarse)
+        maps, shared = fitted.map(pool_taps(fine, coarse)), alike.map(pool_taps(fine, coarse))
     assert float(maps[0].mean()) > 5 * float(maps[1].mean().abs())  # the second tile's parts are strange in the first
     assert float(shared[0].mean()) == pytest.approx(float(shared[1].mean()), abs=1e-4)
 

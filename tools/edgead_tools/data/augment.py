@@ -34,6 +34,14 @@ def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotatio
     return np.asarray(cv2.addWeighted(moved, contrast, moved, 0.0, brightness), np.uint8)
 
 
+def turned(image: ImageU8, degrees: float) -> ImageU8:
+    """A new image (H, W, 3), turned about its center; what comes in from outside is the frame's own reflection."""
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    found = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(found, np.uint8)
+
+
 def turn(image: ImageU8, random: np.random.Generator, *, quarters: bool, degrees: float) -> ImageU8:
     """A new image (H, W, 3), turned about its center by up to `degrees` either way, and by 0, 90, 180 or 270 before
     where `quarters`. What comes in from outside the frame is gray (DeSTSeg's and STLM's augmentation)."""

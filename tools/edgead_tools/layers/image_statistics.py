@@ -57,19 +57,24 @@ def image_descriptor(*taps: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fit_image_statistics(vectors: Tensor, folds: Sequence[Tensor], tiles: int = 1) -> FittedStatistics:
+def fit_image_statistics(
+    vectors: Tensor, folds: Sequence[Tensor], tiles: int = 1, *, images: int | None = None
+) -> FittedStatistics:
     """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together.
 
     With `tiles` above 1 each tile of a frame has a mean of its own, and all share the covariance around their means.
+    Where vectors are more than `images`, those after them are of turned copies, in the same order again and again.
     """
+    images = len(vectors) if images is None else images
+    copies = len(vectors) // images
     vectors = vectors.double()
-    distances = torch.empty(len(vectors), dtype=torch.float64)
+    distances = torch.empty(images, dtype=torch.float64)
     for fold in folds:
-        kept = torch.ones(len(vectors), dtype=torch.bool)
+        kept = torch.ones(images, dtype=torch.bool)
         kept[fold] = False
-        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept], tiles))
+        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept.repeat(copies)], int(kept.sum()), tiles))
     usual, spread = float(distances.median()), max(NARROWEST, float(distances.std(correction=0)))
-    statistics = ImageStatistics(*_gaussian(vectors, tiles), usual, spread)
+    statistics = ImageStatistics(*_gaussian(vectors, images, tiles), usual, spread)
     return FittedStatistics(statistics, ((distances - usual) / spread).float())
 
 
@@ -80,9 +85,9 @@ def _distance(vectors: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     return (whitened * whitened).mean(1).sqrt()
 
 
-def _gaussian(vectors: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
-    """The mean (V,), or (T, V) of each tile, and a factor (V, V) that whitens, of entries that are standardized
-    first."""
+def _gaussian(vectors: Tensor, images: int, tiles: int) -> tuple[Tensor, Tensor]:
+    """The mean (V,), or (T, V) of each tile, and a factor (V, V) that whitens, of entries that are standardized first;
+    vectors of so many images, turned copies of which say little more."""
     count, size = vectors.shape
     by_tile = vectors.reshape(-1, tiles, size)
     mean = by_tile.mean(0)
@@ -90,7 +95,7 @@ def _gaussian(vectors: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
     deviation = (away * away).mean(0).sqrt().clamp(min=1e-6)
     standard = away / deviation
     covariance = standard.T @ standard / count
-    share = shrinkage(covariance, count)
+    share = shrinkage(covariance, images)
     identity = torch.eye(size, dtype=vectors.dtype)
     shrunk = (1 - share) * covariance + share * covariance.diagonal().mean().clamp(min=1e-6) * identity
     inverse = torch.linalg.inv(torch.linalg.cholesky(shrunk)).T

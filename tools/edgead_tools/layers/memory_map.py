@@ -20,7 +20,7 @@ of each cell where parts lie still (`residual_map.usual_at_cells`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,77 +28,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgead_tools.layers.regions import Layout, TileLayout
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
 COMPONENTS = 63  # principal components; with the constant beside them a row has 64 numbers
 DIRECTIONS = 32  # random directions in which centers are chosen (a Johnson-Lindenstrauss projection)
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
-MARGIN = 1  # cells by which a region's patches reach beyond it
 SHARED_BY_TILES = 4  # the same of frames in tiles, which show more different places
 STILL = 1.05  # largest ratio of distances with regions to those without, of parts that lie still
 STILL_IN_TILES = 0.8  # the same of tiles: a memory of each wants all of a frame at once, which takes memory on a CPU
 COMMON = 0.99  # quantile of distances to other folds from which on a patch costs something
+COMPARED = 1024  # patches with which turned images are compared
 HIGHEST = 3  # cells whose mean says how far a picture is
 CHUNK = 16  # images at once
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a picture is divided: regions from top to bottom and from left to right, of as many cells each."""
-
-    rows: int
-    columns: int
-
-    @classmethod
-    def dividing(cls, height: int, width: int) -> Layout:
-        """At most 4 x 4 regions that divide so many cells evenly."""
-        rows, columns = (next(count for count in (4, 3, 2, 1) if side % count == 0) for side in (height, width))
-        return cls(rows, columns)
-
-    @property
-    def regions(self) -> int:
-        return self.rows * self.columns
-
-    def gather(self, cells: Tensor) -> Tensor:
-        """(B, D, h, w) as (B, regions, h w / regions, D)."""
-        _, channels, height, width = cells.shape
-        h, w = height // self.rows, width // self.columns
-        split = cells.reshape(-1, channels, self.rows, h, self.columns, w)
-        return split.permute(0, 2, 4, 3, 5, 1).reshape(-1, self.regions, h * w, channels)
-
-    def scatter(self, values: Tensor, height: int, width: int) -> Tensor:
-        """(B, regions, h w / regions) as (B, h, w), the inverse of `gather`."""
-        h, w = height // self.rows, width // self.columns
-        return values.reshape(-1, self.rows, self.columns, h, w).permute(0, 1, 3, 2, 4).reshape(-1, height, width)
-
-    def surroundings(self, cells: Tensor) -> Iterator[Tensor]:
-        """The rows (M, D) of every region and of `MARGIN` cells around it, of all pictures (N, D, h, w)."""
-        height, width = cells.shape[2:]
-        h, w = height // self.rows, width // self.columns
-        for top in range(0, height, h):
-            for left in range(0, width, w):
-                across = slice(max(0, left - MARGIN), left + w + MARGIN)
-                part = cells[:, :, max(0, top - MARGIN) : top + h + MARGIN, across]
-                yield part.permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
-
-
-@dataclass(frozen=True, slots=True)
-class TileLayout(Layout):
-    """Frames in tiles: every tile of `rows` x `columns` is a region. A batch holds whole frames."""
-
-    def gather(self, cells: Tensor) -> Tensor:
-        """(B, D, h, w) as (B / regions, regions, h w, D)."""
-        return cells.flatten(2).transpose(1, 2).reshape(-1, self.regions, cells[0, 0].numel(), cells.shape[1])
-
-    def scatter(self, values: Tensor, height: int, width: int) -> Tensor:
-        """(B / regions, regions, h w) as (B, h, w), the inverse of `gather`."""
-        return values.reshape(-1, height, width)
-
-    def surroundings(self, cells: Tensor) -> Iterator[Tensor]:
-        """The rows (M, D) of every tile, of all frames (N regions, D, h, w)."""
-        for index in range(self.regions):
-            yield cells[index :: self.regions].permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
 
 
 class Projection(NamedTuple):
@@ -117,8 +60,8 @@ class Patches(NamedTuple):
 
 
 class MemoryMap(nn.Module):
-    """Taps at 1/8 (B, F, 2h, 2w) and 1/16 (B, C, h, w) -> a map (B, h, w): 0 is usual of good parts that the memory
-    does not hold, 1 one standard deviation above it."""
+    """Cells (B, C, h, w) -> a map (B, h, w): 0 is usual of good parts that the memory does not hold, 1 one standard
+    deviation above it."""
 
     weight: Tensor
     bias: Tensor
@@ -137,14 +80,14 @@ class MemoryMap(nn.Module):
         self.register_buffer("usual", usual.float())
         self.register_buffer("spread", spread.float())
 
-    def distances(self, fine: Tensor, coarse: Tensor) -> Tensor:
+    def distances(self, cells: Tensor) -> Tensor:
         """Squared distances to the nearest patch, (B, h, w)."""
-        query = functional.conv2d(pool_taps(fine, coarse), self.weight, self.bias)
-        height, width = coarse.shape[2:]
+        query = functional.conv2d(cells, self.weight, self.bias)
+        height, width = cells.shape[2:]
         return self.layout.scatter(_nearest(self.layout.gather(query), self.patches), height, width)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        return judge_cells(self.distances(fine, coarse), self.usual, self.spread)
+    def forward(self, cells: Tensor) -> Tensor:
+        return judge_cells(self.distances(cells), self.usual, self.spread)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +110,12 @@ def pool_taps(fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.cat([functional.avg_pool2d(fine, 2), coarse], 1)
 
 
+def average_taps(coarse: Tensor) -> Tensor:
+    """The level at 1/16 averaged over 3 x 3 cells: what surrounds a cell. Beyond the edge are zeros, which tells cells
+    at the edge from others."""
+    return functional.avg_pool2d(coarse, 3, 1, 1)
+
+
 def judge_cells(values: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
     """(B, h, w) in spreads from what is usual of the cell, (h, w), or of each tile's, (T, h, w)."""
     if usual.ndim == 2:
@@ -177,13 +126,24 @@ def judge_cells(values: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_memory_map(
-    cells: Tensor, count: int, folds: Sequence[Tensor], *, places: bool | None = None, seed: int = 0, tiles: int = 1
+    cells: Tensor,
+    count: int,
+    folds: Sequence[Tensor],
+    *,
+    images: int | None = None,
+    places: bool | None = None,
+    seed: int = 0,
+    tiles: int = 1,
 ) -> FittedMemory:
-    """The memory of good images' pooled taps (N, C, h, w) with `count` patches for each region.
+    """The memory of good images' cells (N, C, h, w) with `count` patches for each region.
 
-    `folds` are the indices of images that are left out together, every image in one of them. `places` says whether
-    regions and cells are told apart; None finds it out. Of frames in `tiles` each tile is a region.
+    `folds` are the indices of images that are left out together, every image in one of them. Where `cells` are more
+    than `images`, those after them are turned copies of the same images in the same order, as often as they go.
+    `places` says whether regions and cells are told apart; None finds it out. Of frames in `tiles` each tile is a
+    region.
     """
+    images = len(cells) if images is None else images
+    folds = [with_copies(fold, images, len(cells)) for fold in folds]
     generator = torch.Generator().manual_seed(seed)
     projection = fit_projection(cells)
     projected = project(cells, projection)
@@ -195,7 +155,7 @@ def fit_memory_map(
     free = [take(projected, patches) for patches in chosen]
     excess = _excess(_left_out(projected, layout, free, folds))
     memories = [take(projected, patches, excess) for patches in chosen]
-    values = _left_out(projected, layout, memories, folds).double()
+    values = _left_out(projected, layout, memories, folds)[:images].double()
     usual, spread = _usual(values, layout, in_places=layout.regions > 1 or places is True)
     patches = take(projected, choose_patches(projected, layout, size, generator), excess)
     return FittedMemory(
@@ -204,6 +164,34 @@ def fit_memory_map(
         left_out=judge_cells(values, usual, spread).float(),
         still=still,
     )
+
+
+def with_copies(fold: Tensor, images: int, rows: int) -> Tensor:
+    """The rows of those images and of their turned copies."""
+    return torch.cat([fold + start for start in range(0, rows, images)])
+
+
+def turned_ratio(cells: Tensor, turned: Tensor, fold: Tensor, *, seed: int = 0) -> float:
+    """How far turned images are from the patches of upright ones, as a share of how far they were before, within the
+    circle into which nothing comes from outside the picture.
+
+    `turned` are the cells of the fold's images, turned, as often as they go; `cells` (N, C, h, w) those of all images.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    projection = fit_projection(cells)
+    projected = project(cells, projection)
+    layout = Layout(1, 1)
+    patches = take(projected, choose_patches(projected, layout, COMPARED, generator, without=fold))
+    inside = _circle(*cells.shape[2:])
+    upright, after = (_distances(some, layout, patches)[:, inside].mean() for some in
+                      (projected[fold], project(turned, projection)))  # fmt: skip
+    return float(after / upright.clamp(min=1e-12))
+
+
+def _circle(height: int, width: int) -> Tensor:
+    """Which cells (h, w) lie within the largest circle around the center, and at least the innermost."""
+    y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    return x * x + y * y <= max(0.5, (min(height, width) / 2 - 1) ** 2)
 
 
 def _left_out(projected: Tensor, layout: Layout, memories: Sequence[Patches], folds: Sequence[Tensor]) -> Tensor:

@@ -34,8 +34,9 @@ from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import teach
+from edgead_tools.methods.joined import add_memory
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import STRIDE, UNTRAINED, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import STRIDE, UNTRAINED, input_spec, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.training.loop import TrainReport
 from edgead_tools.training.report import training_report

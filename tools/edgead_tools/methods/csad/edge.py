@@ -41,8 +41,9 @@ from edgead_tools.methods.csad.shared import (
     teach_segmentation,
     weights_of,
 )
+from edgead_tools.methods.joined import add_memory
 from edgead_tools.methods.lite import Batches, lite_batches, lite_tensor
-from edgead_tools.methods.memory import Students, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import Students, input_spec, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.methods.stlm.two_streams import Disagreement

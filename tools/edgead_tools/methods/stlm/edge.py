@@ -42,8 +42,9 @@ from edgead_tools.data.augment import augment
 from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.joined import add_memory
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import STRIDE, UNTRAINED, add_memory, input_spec, without_students
+from edgead_tools.methods.memory import STRIDE, UNTRAINED, input_spec, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
