@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import boards
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
-from edgead_tools.data.augment import turned
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.memory import MemoryOptions, remember
 from edgead_tools.methods.stlm.edge import load_trunk
@@ -29,20 +29,25 @@ def trunk() -> EfficientNetLite:
     return load_trunk("efficientnet-lite0", load_state(find("efficientnet-lite0")))
 
 
-def lying_anyhow(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    random = np.random.default_rng(3)
-    return np.stack([turned(image, float(random.uniform(0, 360))) for image in images])
+def grain(count: int, size: int, *, free: bool) -> NDArray[np.uint8]:
+    """Surfaces (count, size, size, 3) whose grain runs in every direction or in one."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        noise = random.normal(0, 1, (size, size)).astype(np.float32)
+        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=3 if free else 8, sigmaY=3 if free else 1)
+        gray = np.clip(128 + 50 * noise / noise.std(), 0, 255).astype(np.uint8)
+        found.append(np.repeat(gray[:, :, None], 3, axis=2))
+    return np.stack(found)
 
 
 @pytest.mark.parametrize("free", [True, False])
 def test_whether_parts_lie_in_any_direction_is_found_out(trunk: EfficientNetLite, tmp_path: Path, free: bool) -> None:
-    images = boards.training_images(34, 6, 128)
-    if free:
-        images = TrainingImages(lying_anyhow(images.train), lying_anyhow(images.calibration))
-    run = Run(tmp_path, budget=0, threads=1)
-    remembered = remember(trunk, images, run, MemoryOptions(memory=64))
+    pictures = grain(60, 96, free=free)
+    images = TrainingImages(pictures[8:], pictures[:8])
+    remembered = remember(trunk, images, Run(tmp_path, budget=0, threads=1), MemoryOptions(memory=64))
     assert remembered.turning.free is free
-    assert remembered.images == 40  # copies do not count
+    assert remembered.images == 60  # copies do not count
     told = remembered.findings()[1]
     assert told["found"] == ("the part lies in any direction" if free else "the part lies in one direction")
     assert told["overrule"] == f"--set turns={'no' if free else 'yes'}"

@@ -183,9 +183,9 @@ def turned_ratio(cells: Tensor, turned: Tensor, fold: Tensor, *, seed: int = 0) 
     layout = Layout(1, 1)
     patches = take(projected, choose_patches(projected, layout, COMPARED, generator, without=fold))
     inside = _circle(*cells.shape[2:])
-    upright, after = (_distances(some, layout, patches)[:, inside].mean() for some in
+    upright, after = (level(_distances(some, layout, patches)[:, None, inside]) for some in
                       (projected[fold], project(turned, projection)))  # fmt: skip
-    return float(after / upright.clamp(min=1e-12))
+    return after / max(upright, 1e-12)
 
 
 def _circle(height: int, width: int) -> Tensor:

@@ -204,11 +204,11 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     seen = _collect(trunk, context, lite_batches(images, run.device)())
     folds = make_folds(len(images.train), len(images.calibration), images.tiles)
     count, size, tiles = options.memory, images.count, images.tiles
-    turning = find_turning(_told(options.turns), trunk, images, seen.cells, folds[-1], run.device)
+    turning = find_turning(_answer(options.turns), trunk, images, seen.cells, folds[-1], run.device)
     if turning.free:
         batches = turned_batches(images, copies_of(size), run.seed, run.device, chunk(tiles))
         seen = seen.followed_by(_collect(trunk, context, batches))
-    places = _told(options.places)
+    places = _answer(options.places)
     patches = fit_memory_map(seen.cells, count, folds, images=size, places=places, seed=run.seed, tiles=tiles)
     apart = patches.map.layout.regions > 1
     around = fit_memory_map(seen.around, count, folds, images=size, places=apart, seed=run.seed, tiles=tiles)
@@ -218,8 +218,8 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, tiles)
 
 
-def _told(option: str | bool) -> bool | None:
-    """What an option says of the part; None where that is to be found out."""
+def _answer(option: str | bool) -> bool | None:
+    """Yes or no as an option has it; None where that is to be found out."""
     return {"auto": None, "yes": True, "no": False}.get(str(option), bool(option))
 
 

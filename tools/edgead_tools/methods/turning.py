@@ -1,7 +1,8 @@
 """Finds out whether parts lie in any direction, and turns good images for what is remembered of them.
 
-Good images are turned and compared with the patches of others that were not. Where parts always lie the same way they
-are two to five times as far from them then, where parts lie in any direction as far as before. The memory then holds
+Good images are turned and compared with the patches of others that were not. Where parts lie in any direction they
+are as far from them as before, where parts always lie the same way up to three times as far, and a tenth more even
+where they are round. The memory then holds
 turned copies too: few images show a part in few directions, and a new part lies in another.
 """
 
@@ -24,7 +25,7 @@ from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.lite import lite_tensor
 
 ANGLES = (40.0, 130.0, 220.0, 310.0)  # degrees: none is a symmetry of what is square
-FREE = 1.25  # largest ratio of distances after turning to those before, of parts that lie in any direction
+FREE = 1.05  # largest ratio of distances after turning to those before, of parts that lie in any direction
 LOOKED_AT = 12  # images that are turned to find it out
 COPIES = 400  # turned copies in all, about
 MOST_COPIES = 8  # of one image
