@@ -18,7 +18,7 @@ from edgead_calibration.images import inputs_of
 from edgead_tools.data import DecodedImages, Sample
 from edgead_tools.export.network import export
 from edgead_tools.layers.image_statistics import fit_image_statistics
-from edgead_tools.layers.memory_map import fit_memory_map
+from edgead_tools.layers.memory_map import fit_memory_map, pool_taps
 from edgead_tools.layers.regions import Layout, TileLayout
 from edgead_tools.methods import Trained, TrainingImages, create_method
 from edgead_tools.methods.memory import make_folds
