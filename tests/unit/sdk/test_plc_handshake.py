@@ -83,6 +83,12 @@ def test_a_known_recipe_counts_from_the_next_trigger_on() -> None:
     assert (state.recipe, state.triggers) == (2, 1)
 
 
+def test_a_trigger_has_the_recipe_that_its_controller_says_whoever_chose_another() -> None:
+    state = say(JUDGING, Inputs(recipe=2), recipes={1, 2})
+    state = say(replace(state, recipe=1), Inputs(recipe=2, trigger=True), recipes={1, 2})
+    assert (state.recipe, state.triggers) == (2, 1)
+
+
 def test_a_controller_that_never_acknowledges() -> None:
     done = answer(say(JUDGING, UP))
     assert handshake.ticked(done, 4.9, 5.0) is done
@@ -94,9 +100,11 @@ def test_a_controller_that_never_acknowledges() -> None:
 
 
 def test_without_acknowledgement_the_next_trigger_takes_the_result_away() -> None:
-    done = say(answer(say(JUDGING, UP, ack=False)), DOWN, ack=False)
-    assert done.done
-    assert lamps(say(done, UP, ack=False)) == "busy reject"
+    done = say(answer(say(replace(JUDGING, ack=False), UP)), DOWN)
+    assert (done.done, done.ready, done.reject) == (True, True, False)
+    assert lamps(say(done, UP)) == "busy reject"
+    assert lamps(handshake.opened(done, 0.0)) == "busy reject"  # by a sensor
+    assert handshake.ticked(done, 1e6, 5.0) is done
 
 
 def test_answers_of_other_triggers_wait_for_their_turn() -> None:
@@ -126,9 +134,10 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(EVENTS, max_size=40))
-def test_no_order_of_events_breaks_the_contract(events: list) -> None:
-    state, steps = JUDGING, {(step.phase, step.next) for step in STEPS}
+@given(st.lists(EVENTS, max_size=40), st.booleans())
+def test_no_order_of_events_breaks_the_contract(events: list, ack: bool) -> None:
+    state, steps = replace(JUDGING, ack=ack), {(step.phase, step.next) for step in STEPS}
+    steps |= set() if ack else {(Phase.DONE, Phase.BUSY)}
     for now, event in enumerate(events):
         before = state
         if isinstance(event, Inputs):
@@ -145,7 +154,8 @@ def test_no_order_of_events_breaks_the_contract(events: list) -> None:
             state = handshake.ticked(state, now, 3.0)
         elif event in ("stopped", "judging"):
             state = handshake.caused(state, frozenset({Fault.STOPPED} if event == "stopped" else ()))
-        assert state.ready + state.busy + state.done <= 1
+        assert state.busy + state.done <= 1
+        assert not (state.ready and (state.busy or (state.done and state.ack)))
         assert not (state.ready and state.fault)
         assert state.reject or (state.done and state.answer.word is ResultWord.OK)
         assert state.recipe in (0, 1, 2)

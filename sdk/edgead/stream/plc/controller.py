@@ -100,7 +100,7 @@ class PlcController(Closing):
         self._outputs, self._settings, self._fire, self._causes = outputs, settings, fire, causes
         self._on_recipe = on_recipe
         recipe = min(settings.recipes, default=0)
-        self._state = Handshake(recipe=recipe)
+        self._state = Handshake(ack=settings.ack, recipe=recipe)
         self._beats = 0
         self._beat_at = 0.0
         self._lock = threading.RLock()
@@ -130,7 +130,7 @@ class PlcController(Closing):
         """A trigger was answered."""
         answer = handshake.answer_of(result, recipe)
         with self._lock:
-            self._change(handshake.answered(self._state, answer, time.monotonic(), ack=self._settings.ack))
+            self._change(handshake.answered(self._state, answer, time.monotonic()))
             self._cycles.append(_cycle(answer, result))
 
     def inputs(self, inputs: Inputs, source: str) -> None:
@@ -139,9 +139,7 @@ class PlcController(Closing):
             if inputs == self._state.inputs:
                 return
             before = self._state
-            state, fire = handshake.controlled(
-                before, inputs, time.monotonic(), ack=self._settings.ack, recipes=self._settings.recipes
-            )
+            state, fire = handshake.controlled(before, inputs, time.monotonic(), recipes=self._settings.recipes)
             self._change(state)
         if state.recipe != before.recipe:
             self._on_recipe(before.recipe, state.recipe, source)

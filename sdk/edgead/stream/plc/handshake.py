@@ -124,6 +124,7 @@ class Inputs:
 class Handshake:
     """The whole state; every event gives a new one."""
 
+    ack: bool = True  # whether the controller acknowledges results; else each stands there until the next trigger
     phase: Phase = Phase.IDLE
     causes: frozenset[Fault] = frozenset({Fault.STOPPED})  # those of HELD that hold now
     notice: Fault = Fault.NONE  # what was wrong once, until it is acknowledged
@@ -143,9 +144,14 @@ class Handshake:
         return min(self.causes, default=self.notice) or self.notice
 
     @property
+    def free(self) -> bool:
+        """Whether no part is at hand."""
+        return self.phase is Phase.IDLE or (self.phase is Phase.DONE and not self.ack)
+
+    @property
     def ready(self) -> bool:
         """Whether a trigger may come: Trigger and Ack are low, nothing is wrong and no part is at hand."""
-        return self.phase is Phase.IDLE and not self.fault and not self.inputs.trigger and not self.inputs.ack
+        return self.free and not self.fault and not self.inputs.trigger and not self.inputs.ack
 
     @property
     def busy(self) -> bool:
@@ -177,14 +183,14 @@ def opened(state: Handshake, now: float) -> Handshake:
     state = replace(state, open=state.open + 1, triggers=state.triggers + 1)
     if state.notice is Fault.SECOND_MASTER:
         state = replace(state, notice=Fault.NONE)
-    return _to(state, Phase.BUSY, now) if state.phase is Phase.IDLE else state
+    return _to(state, Phase.BUSY, now) if state.free else state
 
 
-def answered(state: Handshake, answer: PartAnswer, now: float, *, ack: bool = True) -> Handshake:
-    """A trigger was answered. Without `ack` a result stands there until the next one."""
+def answered(state: Handshake, answer: PartAnswer, now: float) -> Handshake:
+    """A trigger was answered."""
     counts = {**state.counts, answer.word: state.counts[answer.word] + 1}
     state = replace(state, open=max(0, state.open - 1), counts=counts)
-    if not ack or state.phase in (Phase.IDLE, Phase.BUSY):
+    if not state.ack or state.phase in (Phase.IDLE, Phase.BUSY):
         return _to(replace(state, answer=answer), Phase.DONE, now)
     if len(state.waiting) == WAITING:
         return replace(state, notice=Fault.OVERFLOW)
@@ -192,18 +198,16 @@ def answered(state: Handshake, answer: PartAnswer, now: float, *, ack: bool = Tr
 
 
 def controlled(
-    state: Handshake, inputs: Inputs, now: float, *, ack: bool = True, recipes: Collection[int] = ()
+    state: Handshake, inputs: Inputs, now: float, *, recipes: Collection[int] = ()
 ) -> tuple[Handshake, bool]:
     """The controller's signals changed; gives the state and whether a trigger is to be fired, which `opened` follows.
 
     `recipes` are the numbers that are known; an unknown one, or a part's id that cannot be one, fires nothing.
     """
     before, fire = state.inputs, False
-    if inputs.recipe != before.recipe:
-        state = _with_recipe(state, inputs.recipe, recipes)
     rises = inputs.trigger and not before.trigger
-    if not ack and rises and state.phase is Phase.DONE and not state.fault:  # the next part takes the result away
-        state = _to(state, Phase.IDLE, now)
+    if inputs.recipe != before.recipe or rises:  # somebody else may have chosen another one meanwhile
+        state = _with_recipe(state, inputs.recipe, recipes)
     may = replace(state, inputs=replace(inputs, trigger=False)).ready
     state = replace(state, inputs=inputs)
     if not inputs.trigger and state.notice in (Fault.NOT_READY, Fault.BAD_PART):
@@ -226,7 +230,7 @@ def _with_recipe(state: Handshake, recipe: int, recipes: Collection[int]) -> Han
 
 
 def _acknowledged(state: Handshake, now: float) -> Handshake:
-    if state.phase is Phase.DONE and state.inputs.ack:
+    if state.phase is Phase.DONE and state.ack and state.inputs.ack:
         state = _to(state, Phase.RELEASE, now)
         if state.notice is Fault.NO_ACK:
             state = replace(state, notice=Fault.NONE)
@@ -256,7 +260,7 @@ def noticed(state: Handshake, fault: Fault) -> Handshake:
 
 def ticked(state: Handshake, now: float, ack_within: float) -> Handshake:
     """Time has passed: a result that is not acknowledged in `ack_within` seconds (0: never) is a fault."""
-    overdue = ack_within > 0 and state.phase is Phase.DONE and now - state.since >= ack_within
+    overdue = state.ack and ack_within > 0 and state.phase is Phase.DONE and now - state.since >= ack_within
     return replace(state, notice=Fault.NO_ACK) if overdue and not state.notice else state
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgead.stream.plc.handshake import FAULTS, Fault, Handshake, Phase
+from edgead.stream.plc.handshake import FAULTS, Fault, Handshake
 from edgead.stream.plc.registers import status_values
 
 ROOT = "VisionSystem"
@@ -90,7 +90,7 @@ def node_values(state: Handshake, beats: int) -> dict[str, bool | int | float | 
     """What every node holds that edgead writes, by its key."""
     fault = state.fault
     machine = "Preoperational" if fault is Fault.STOPPED else "Error" if fault else "Operational"
-    mode = {Phase.BUSY: "SingleExecution", Phase.IDLE: "Ready"}.get(state.phase, "Initialized")
+    mode = "SingleExecution" if state.busy else "Ready" if state.ready else "Initialized"
     more: dict[str, bool | int | float | str] = {
         "state": machine,
         "mode": "" if fault else mode,

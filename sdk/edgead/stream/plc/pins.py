@@ -55,8 +55,8 @@ class Pins(PlcOutput):
         """Each pin is the number of a line of the `chip`; those that are not given are not used.
 
         `ok`, `ng` (whatever is not OK) and `eject` are pulses of `pulse` milliseconds, the others levels. `reject` is
-        off only for a part that is OK: without `delay` and `counts` as in the handshake, with them for `pulse`
-        milliseconds while that part is at the ejector. `delay` is in milliseconds from the trigger; or `counts` of
+        off only for a part that is OK, for `pulse` milliseconds: from its result on, or with `delay` or `counts` while
+        that part is at the ejector. `delay` is in milliseconds from the trigger; or `counts` of
         `encoder`, modbus://HOST:PORT/REGISTER. `active_low` names pins with commas between. Raises UsageError.
         """
         given = dict(zip(PINS, (ready, busy, fault, heartbeat, ok, ng, reject, eject), strict=True))
@@ -127,7 +127,7 @@ class Pins(PlcOutput):
         """The level of each pin now."""
         state = self._state
         self._follow(state, now)
-        reject = (now >= self._until["pass"] or bool(state.causes)) if self._delayed else state.reject
+        reject = now >= self._until["pass"] or bool(state.causes)
         levels = {
             "ready": state.ready,
             "busy": state.busy,
@@ -151,8 +151,8 @@ class Pins(PlcOutput):
             self._seen_answer = answer.trigger
             ok = answer.word is ResultWord.OK
             self._until["ok" if ok else "ng"] = now + self._pulse
-            if not ok and not self._delayed:
-                self._until["eject"] = now + self._pulse
+            if not self._delayed:
+                self._until["pass" if ok else "eject"] = now + self._pulse
             self._register.answered(answer.trigger, ok=ok)
         for _, ok in self._register.arrived(position) if self._delayed else ():
             self._until["pass" if ok else "eject"] = now + self._pulse
