@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
@@ -79,6 +79,29 @@ def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: 
     artifacts = tuple(chosen(artifact) for artifact in bundle.manifest.artifacts)
     what = f"image threshold set to {score:g}" + ("" if pixel is None else f", pixel threshold to {pixel:g}")
     return _replaced(bundle.manifest, artifacts, {"what": what, "who": who, "why": why})
+
+
+def add_good(bundle: Bundle, images: Sequence[ImageU8], who: str = "") -> Manifest:
+    """The bundle's manifest with thresholds fitted to the good images that it knows and to these, of unseen parts.
+
+    Networks whose engine is not on this machine keep their thresholds. Raises EngineError where no engine is here.
+    """
+    manifest = bundle.manifest
+    artifacts = list(manifest.artifacts)
+    with ExitStack() as stack:
+        for index, detector in _detectors(bundle, stack).items():
+            known = artifacts[index]
+            scores, maxima = read_good(detector, images)
+            scores, maxima = (*known.good_scores, *scores), (*known.good_maxima, *maxima)
+            rate = known.thresholds.false_alarm_rate
+            artifacts[index] = msgspec.structs.replace(
+                known,
+                thresholds=fit_thresholds(scores, maxima, rate, known.good_margin),
+                good_scores=scores,
+                good_maxima=maxima,
+            )
+    what = f"refitted with {len(images)} reviewed good parts"
+    return _replaced(manifest, tuple(artifacts), {"what": what, "who": who})
 
 
 def refit_images(

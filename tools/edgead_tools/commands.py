@@ -52,6 +52,48 @@ def build(
     typer.echo(built.bundle.path)
 
 
+def rebuild(
+    bundle: BundlePath,
+    saved: Annotated[Path, typer.Option("--with", metavar="FOLDER", help="Saved events with labels.")],
+    out: Annotated[Path | None, typer.Option(help="The bundle to write.  [default: <bundle>-new.edgead]")] = None,
+    data: Annotated[str, typer.Option(help="The images it was built from, where they are elsewhere now.")] = "",
+    budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Train nothing: fit the thresholds anew.")] = False,
+    cost_miss: Annotated[float, typer.Option(min=0, max=1e12, help="Of a defective part that passes.")] = 200.0,
+    cost_alarm: Annotated[float, typer.Option(min=0, max=1e12, help="Of a good part that is refused.")] = 1.0,
+    keep_rate: Annotated[
+        bool, typer.Option("--keep-rate", help="Leave the threshold where good parts put it, also with defects.")
+    ] = False,
+) -> None:
+    """Build a bundle again with what people said of saved frames, and compare old and new.
+
+    \b
+    edgead rebuild bottle.edgead --with saved/
+    edgead rebuild bottle.edgead --with saved/ --refit
+
+    Reviewed good parts are learned from, one of five kept for the comparison. Defects are never learned from: the
+    threshold is set where misses and false alarms cost least. A page shows both bundles on the same images.
+    """
+    from edgead import Bundle
+    from edgead.bundle.store import check_target
+    from edgead.cli.table import aligned
+    from edgead.progress import ConsoleReporter
+    from edgead_calibration.operating_point import Costs
+    from edgead_tools.pipeline.rebuild import rates
+    from edgead_tools.pipeline.rebuild import rebuild as run_rebuild
+
+    target = out or bundle.with_name(f"{bundle.stem}-new.edgead")
+    check_target(target)
+    rebuilt = run_rebuild(
+        Bundle.open(bundle), saved, target, ConsoleReporter(), data=data, refit=refit,
+        changes={} if budget is None else {"budget": budget}, costs=None if keep_rate else Costs(cost_miss, cost_alarm),
+    )  # fmt: skip
+    changed = sum(one.changed for one in rebuilt.compared)
+    typer.echo(aligned([["", "old", "new"], *rates(rebuilt.compared)]))
+    typer.echo(f"another verdict: {changed} of {len(rebuilt.compared)}; page: {rebuilt.page}")
+    typer.echo(rebuilt.bundle.path)
+
+
 def evaluate(
     paths: Annotated[
         list[Path],

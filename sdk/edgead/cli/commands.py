@@ -142,6 +142,12 @@ COMMANDS = {
         help="Add networks of lower precision to a bundle, each tried beside FP32 and left out where it loses too much",
         needs="onnx",
     ),
+    "rebuild": Command(
+        "edgead_tools.commands:rebuild",
+        extra="build",
+        help="Build a bundle again with what people said of saved frames, and compare old and new",
+        needs="torch",
+    ),
     "rollback": Command(
         "edgead.cli.promote:rollback",
         help="Put the bundle into force again that was there before the last `edgead promote`; again: the one before",
@@ -184,7 +190,7 @@ GROUPS = {
     "Judge": ("run", "predict", "eval", "bench", "serve"),
     "Look": ("info", "explain", "verify", "cameras", "plc", "station", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
-    "Learn from the line": ("review", "shadow", "promote", "rollback"),
+    "Learn from the line": ("review", "rebuild", "shadow", "promote", "rollback"),
     "Release": ("sign", "publish", "pull"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}

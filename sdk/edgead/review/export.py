@@ -8,6 +8,7 @@ Of good parts one of five is for the test, chosen by its name, so that it stays 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class Reviewed:
     decision: str  # good, defect or unsure
     kind: str  # of a defect; the first that was said
     regions: tuple[Polygon, ...]  # everybody's
+    kept_for: str  # why the line kept it
 
     @property
     def name(self) -> str:
@@ -75,7 +77,12 @@ def _events(folder: Path) -> Iterator[Path]:
 
 def _reviewed(path: Path, decision: str, labels: list[Label]) -> Reviewed:
     kind = next((label.kind for label in labels if label.kind), "")
-    return Reviewed(path, decision, kind, tuple(region for label in labels for region in label.regions))
+    regions = tuple(region for label in labels for region in label.regions)
+    try:
+        kept_for = str(json.loads((path / RESULT).read_bytes()).get("kept_for", ""))
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"the result of {path} cannot be read: {error}") from error
+    return Reviewed(path, decision, kind, regions, kept_for)
 
 
 def export(folder: Path, out: Path) -> Counter[str]:
