@@ -108,7 +108,8 @@ class CsadEdge(EdgePreset):
                 network.parts.to(run.device).eval()
                 rest = second(sum(report.steps for report in reports))
                 reports.append(self._teach_head(network, network.parts, LabeledImages(images.train, found), rest))
-                parts = Parts(found.names, unsteady(network, images, run.device))
+                is_drawn = bool(images.labels or images.masks)  # what a person gave is not passed over
+                parts = Parts(found.names, "" if is_drawn else unsteady(network, images, run.device), is_drawn)
             if parts.reason:
                 network.parts = fit_looks(
                     lambda: map(streams.streams.taps, lite_batches(images, run.device)()), run.seed
@@ -159,6 +160,7 @@ class Parts:
 
     names: tuple[str, ...]  # of the components, the background first
     reason: str  # why they do not serve; empty: they do
+    is_drawn: bool = False  # by a person
 
     def finding(self, aside: int) -> dict[str, str]:
         """What the build says of it."""
@@ -166,7 +168,7 @@ class Parts:
         kept = f"in most of the {aside} good images kept aside each has about its usual area"
         return {
             "found": "components are not found reliably" if self.reason else f"{len(self.names) - 1} components",
-            "figures": self.reason or kept,
+            "figures": "as drawn" if self.is_drawn else self.reason or kept,
             "chosen": looks if self.reason else "their areas and places are the logical branch",
             "overrule": "drawing them in a few images (`edgead components --help`)",
         }
