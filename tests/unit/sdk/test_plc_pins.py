@@ -23,9 +23,10 @@ from edgead import Detector
 from edgead.errors import UsageError
 from edgead.stream.plc import pin_guard
 from edgead.stream.plc.handshake import Fault, Handshake, PartAnswer, ResultWord, answered, caused, opened
+from edgead.stream.plc.modbus import ModbusServer
 from edgead.stream.plc.outputs import open_plc
 from edgead.stream.plc.pin_lines import request_outputs
-from edgead.stream.plc.pins import Pins
+from edgead.stream.plc.pins import Encoder, Pins
 from edgead.stream.plc.shift_register import ShiftRegister, Unwrapped
 
 JUDGING = Handshake(causes=frozenset())
@@ -87,6 +88,16 @@ def test_with_a_delay_the_gate_opens_for_an_ok_part_when_it_is_there(word: Resul
     assert lit(output, 10.4) == {"reject"}
     assert lit(output, 10.501) == (set() if word is ResultWord.OK else {"reject", "eject"})
     assert lit(output, 10.56) == {"reject"}
+
+
+def test_an_encoder_is_read_over_modbus(quick: Detector) -> None:
+    """The register of the heartbeat rises as an encoder's does."""
+    server = ModbusServer("0")
+    with plc_line(quick, [server]):
+        encoder = Encoder(f"modbus://127.0.0.1:{server.port}/103")
+        encoder.start()
+        until(lambda: encoder.position >= 3)
+        encoder.close()
 
 
 def test_the_first_moment_of_the_pins_is_rejecting(monkeypatch: pytest.MonkeyPatch) -> None:

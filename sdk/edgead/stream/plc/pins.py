@@ -69,7 +69,7 @@ class Pins(PlcOutput):
             raise UsageError("the plc 'pins' delays by delay=MS, or by encoder=URL and counts=N together")
         self._config = json.dumps({"chip": str(chip), "pins": self._pins, "active_low": low})
         self._pulse, self._delayed = pulse / 1e3, bool(delay or counts)
-        self._encoder = _Encoder(encoder) if encoder else None
+        self._encoder = Encoder(encoder) if encoder else None
         self._register = ShiftRegister(float(counts) if counts else delay / 1e3)
         self._changed = Condition()
         self._state, self._beats = Handshake(), 0
@@ -181,7 +181,7 @@ class Pins(PlcOutput):
         guard.stdout.close()
 
 
-class _Encoder:
+class Encoder:
     """Counts of a Modbus register, read in a thread."""
 
     def __init__(self, url: str) -> None:
