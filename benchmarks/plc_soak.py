@@ -13,6 +13,7 @@ not ready and rejecting once it has had no answer, or the same heartbeat, for `-
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -88,6 +89,7 @@ def start(bundle: str, protocol: str, port: int, link: Link) -> subprocess.Popen
     """A station that is ready."""
     command = [sys.executable, __file__, bundle, "--station", "--protocol", protocol, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    atexit.register(process.kill)  # also where this program fails
     ends = time.monotonic() + 60
     while True:
         try:
