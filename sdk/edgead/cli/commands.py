@@ -120,6 +120,10 @@ COMMANDS = {
         help="Write a bundle for other runtimes: one ONNX graph from a frame to its score, or models for Triton",
         needs="onnx",
     ),
+    "fleet": Command(
+        "edgead.cli.fleet:fleet",
+        help="Show who runs what, since when, and what is wrong: bundle, engine, rejects, drift, cameras, disk",
+    ),
     "promote": Command(
         "edgead.cli.promote:promote",
         help="Put a bundle into force at a station, in one step that a power cut cannot halve",
@@ -191,7 +195,7 @@ GROUPS = {
     "Look": ("info", "explain", "verify", "cameras", "plc", "station", "doctor"),
     "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
     "Learn from the line": ("review", "rebuild", "shadow", "promote", "rollback"),
-    "Release": ("sign", "publish", "pull"),
+    "Release": ("sign", "publish", "pull", "fleet"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 _ANYTHING: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
+from edgead.files import state_folder
 from edgead.result import Result
 from edgead.stream.status import CONNECTED, PipelineStatus
 
@@ -84,10 +86,21 @@ def _of_pipeline(status: PipelineStatus) -> Iterator[str]:
         ("edgead_unwritten_results_total", "counter", "Results a sink could not take.", _by("sink", status.unwritten)),
         ("edgead_drift", "gauge", "1 while good parts differ from build time's, else 0.", _by("camera", drifts)),
         ("edgead_lost_results_total", "counter", "Results a sink has taken and given up.", lost),
+        ("edgead_disk_free_ratio", "gauge", "Of the disk with the state folder, the share that is free.", _disk()),
         ("edgead_camera_connected", "gauge", "1 while the camera delivers, else 0.", _by("camera", connected)),
     ]
     for family in families:
         yield from _family(*family)
+
+
+def _disk() -> list[tuple[Labels, float]]:
+    """The free share of the disk on which a station keeps what must not be lost."""
+    place = next(folder for folder in state_folder("").parents if folder.exists())
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError:
+        return []
+    return [({}, round(usage.free / usage.total, 4))]
 
 
 def _by(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:
