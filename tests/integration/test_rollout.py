@@ -73,7 +73,9 @@ def test_a_worse_bundle_is_taken_back_and_a_like_one_is_kept(line, tmp_path: Pat
         client = Client(Origin(str(tmp_path / "updates"), repository.root_file), "part.edgead", "s", tmp_path / "state")
         return roll_out(client, client.offer(), station, said.append)
 
-    with pytest.raises(GateError, match=r"was worse and the old bundle is back: \d+\.\d% of the parts are NG, before"):
+    with pytest.raises(
+        GateError, match=r"was worse and the old bundle is in force again: \d+\.\d% of the parts are NG, before"
+    ):
         release(0.06, "refuses all")
     assert Bundle.open(out).digest == first
     until(lambda: label(scrape(url), "edgead_info", "bundle") == first[:12], 10)

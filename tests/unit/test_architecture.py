@@ -111,7 +111,6 @@ def test_inside_the_device_arrows_point_one_way() -> None:
         "bundle",
         "exposition",
         "fleet",
-        "updates",
         "ops",
         "overlay",
         "result",
@@ -127,6 +126,7 @@ def test_inside_the_device_arrows_point_one_way() -> None:
         "web",
         "serving",
         "stream",
+        "updates",
         "bench",
         "cli",
     ]

@@ -36,8 +36,16 @@ def build(
     resolved: ShowResolved = False,
     fresh: Fresh = False,
     finish: Finish = False,
+    many: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML file of many products; --out is then a folder.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, max=10_000, help="With --many: builds at once.  [default: CPUs]")] = 0,
+    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="With --many: a Ray cluster.  [default: here]")] = "",
 ) -> None:
     """Learn what good parts look like and write one verified file, the bundle."""
+    if many is not None:
+        typer.echo(_build_many(many, given, workers, ray))
+        return
     settings = load_build(config, given)
     if resolved:
         from edgead.cli.resolved import resolved_lines
@@ -92,6 +100,18 @@ def rebuild(
     typer.echo(aligned([["", "old", "new"], *rates(rebuilt.compared)]))
     typer.echo(f"another verdict: {changed} of {len(rebuilt.compared)}; page: {rebuilt.page}")
     typer.echo(rebuilt.bundle.path)
+
+
+def _build_many(many: Path, given: dict[str, Any], workers: int, address: str) -> Path:
+    """Build the products of a file, and give the page."""
+    from edgead.errors import UsageError
+    from edgead.registry import Lazy
+
+    if set(given) - {"out"}:
+        raise UsageError("with --many the settings stand in its file, those of all products under `defaults:`")
+    run = Lazy("edgead_tools.distributed.builds:run_products", extra="ray").load("--many")
+    page: Path = run(many, Path(given.get("out") or "bundles"), workers=workers, ray=address)
+    return page
 
 
 def evaluate(

@@ -180,12 +180,6 @@ def write_signatures(file: Path, envelopes: Sequence[Envelope]) -> None:
     write_file(file, b"".join(list(lines)[-KEPT:]))
 
 
-def merge_signatures(file: Path, more: bytes) -> None:
-    """Add the lines of another file of signatures, so that what lies there stays signed too; raises BundleError."""
-    before = _read_envelopes(file) if file.exists() else []
-    write_signatures(file, [*before, *_parse(more, "the signatures that came with the bundle")])
-
-
 def signature_file(bundle: Path) -> Path:
     """Where the signatures of a bundle's file lie."""
     return bundle.with_name(f"{bundle.name}.sig")

@@ -12,14 +12,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tuf.api import exceptions as tuf
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edgead.bundle import Bundle
-from edgead.bundle.signing import merge_signatures, signature_file
+from edgead.bundle.signing import signature_file
 from edgead.bundle.store import LIMIT, Trust
 from edgead.errors import BundleError, UsageError
 from edgead.files import state_folder, write_file
@@ -87,26 +86,19 @@ class Client:
             raise BundleError(f"the repository has no {self._name} for this station: publish it, or see to its name")
         return Offer(stable, False, _custom(stable, "model"))
 
-    def install(self, offer: Offer, out: Path, trust: Trust | None = None) -> Bundle:
-        """Fetch the bundle, verify it, and put it in place of `out`, which is kept as `<name>.old`.
-
-        Raises BundleError and leaves `out` as it was where anything is wrong.
-        """
+    def fetch(self, offer: Offer, folder: Path, trust: Trust | None = None) -> Bundle:
+        """Fetch the bundle and its signatures into `folder` and verify it; raises BundleError where one is wrong."""
         if offer.target.length > LIMIT:
             raise BundleError(f"the release has {offer.target.length} bytes, more than a bundle may have ({LIMIT})")
-        with TemporaryDirectory(prefix="edgead-") as folder:
-            fetched = Path(folder) / out.name
-            self._download(offer.target, fetched)
-            signatures = self._signatures(offer.target)
-            if signatures:
-                signature_file(fetched).write_bytes(signatures)
-            bundle = Bundle.open(fetched, trust=trust)
-            if bundle.digest != offer.digest:
-                raise BundleError(f"the release is {bundle.digest[:12]} and was announced as {offer.digest[:12]}")
-            if signatures:
-                merge_signatures(signature_file(out), signatures)
-            replace_bundle_file(out, fetched.read_bytes())
-        return Bundle.open(out, trust=trust)
+        fetched = folder / self._name
+        self._download(offer.target, fetched)
+        signatures = self._updater.get_targetinfo(f"{offer.target.path}.sig")
+        if signatures is not None:
+            self._download(signatures, signature_file(fetched))
+        bundle = Bundle.open(fetched, trust=trust)
+        if bundle.digest != offer.digest:
+            raise BundleError(f"the release is {bundle.digest[:12]} and was announced as {offer.digest[:12]}")
+        return bundle
 
     def is_refused(self, digest: str) -> bool:
         """Whether this station has rolled that bundle back."""
@@ -118,15 +110,6 @@ class Client:
 
     def _rolled_back(self) -> list[str]:
         return [str(one) for one in json.loads(self._refused.read_bytes())] if self._refused.exists() else []
-
-    def _signatures(self, target: TargetFile) -> bytes:
-        found = self._updater.get_targetinfo(f"{target.path}.sig")
-        if found is None:
-            return b""
-        with TemporaryDirectory(prefix="edgead-") as folder:
-            file = Path(folder) / "sig"
-            self._download(found, file)
-            return file.read_bytes()
 
     def _download(self, target: TargetFile, file: Path) -> None:
         try:
@@ -154,13 +137,6 @@ _SAID = {  # the first that fits
     tuf.DownloadHTTPError: "cannot be had",
     tuf.DownloadError: "cannot be had",
 }
-
-
-def replace_bundle_file(out: Path, raw: bytes) -> None:
-    """Put a bundle's bytes in place of `out`, which is kept as `<name>.old`; each is whole at every moment."""
-    if out.is_file():
-        write_file(out.with_name(f"{out.name}.old"), out.read_bytes())
-    write_file(out, raw)
 
 
 def takes_part(station: str, model: str, share: float) -> bool:

@@ -15,7 +15,7 @@ from conftest import Output
 from programs import need
 
 from edgead import Bundle, Detector
-from edgead.bundle.signing import KEPT, Trust, make_key, merge_signatures, read_key, read_trust, sign, signature_file
+from edgead.bundle.signing import KEPT, Trust, make_key, read_key, read_trust, sign, signature_file
 from edgead.errors import BundleError, UsageError
 
 
@@ -107,18 +107,12 @@ def test_a_bundle_that_replaces_another_leaves_the_old_one_signed(path: Path) ->
     assert Bundle.open(path, trust=trust).manifest.name == "tiny"
 
 
-def test_signatures_that_come_with_a_bundle_are_added(path: Path) -> None:
+def test_only_the_newest_signatures_are_kept(path: Path) -> None:
     public = signed(path, "release")
-    file = signature_file(path)
-    ours = file.read_bytes()
-    merge_signatures(file, ours)
-    assert file.read_bytes() == ours
-    with pytest.raises(BundleError, match="cannot be read as signatures"):
-        merge_signatures(file, b"{}\n")
-    for _ in range(KEPT + 3):
-        tiny.write_tiny(path, provenance={"round": _})
+    for number in range(KEPT + 3):
+        tiny.write_tiny(path, provenance={"round": number})
         sign(Bundle.open(path), read_key(path.parent / "release.pem"))
-    assert len(file.read_text().splitlines()) == KEPT
+    assert len(signature_file(path).read_text().splitlines()) == KEPT
     assert Bundle.open(path, trust=read_trust([public]))
 
 

@@ -18,9 +18,12 @@ from served import Served, endless, send, serving, with_body
 from edgead import Bundle
 from edgead.bundle.signing import Trust, key_id, sign
 from edgead.errors import BundleError, UsageError
+from edgead.stream.audit import AuditLog
+from edgead.stream.promotion import Versions
 from edgead.updates.fetch import Fetcher, address_of
 from edgead.updates.pull import Client, Origin, takes_part
 from edgead.updates.repository import Keys, Repository
+from edgead.updates.rollout import Station, roll_out
 
 MONTH = timedelta(days=30)
 KEY = Ed25519PrivateKey.generate()
@@ -50,8 +53,12 @@ class World:
 
     def pull(self, trust: Trust | None = None) -> str:
         """The name of the bundle that the station then has."""
-        client = self.client()
-        return client.install(client.offer(), self.out, trust).manifest.name
+        return self.take(self.client(), trust)
+
+    def take(self, client: Client, trust: Trust | None = None) -> str:
+        """The same of a client of its own."""
+        taken = roll_out(client, client.offer(), Station(self.out, trust), lambda _: None)
+        return (taken or Bundle.open(self.out)).manifest.name
 
     def refused(self, match: str) -> None:
         """A pull fails with that, and the station keeps what it has."""
@@ -71,18 +78,19 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(tmp_path, server)
 
 
-def test_a_release_is_taken_and_the_old_bundle_stays_beside_it(world: World) -> None:
+def test_a_release_is_taken_and_the_old_bundle_can_be_had_back(world: World) -> None:
     world.release("one")
     assert world.pull() == "one"
     world.release("two")
     assert world.pull() == "two"
-    assert Bundle.open(world.out.with_name("part.edgead.old")).manifest.name == "one"
+    with Versions(world.out, AuditLog()) as versions:
+        versions.rollback("test")
+    assert Bundle.open(world.out).manifest.name == "one"
 
 
 def test_a_folder_serves_as_well(world: World) -> None:
     world.release("one")
-    client = world.client(str(world.folder / "updates"))
-    assert client.install(client.offer(), world.out).manifest.name == "one"
+    assert world.take(world.client(str(world.folder / "updates"))) == "one"
 
 
 def test_expired(world: World) -> None:
@@ -252,7 +260,7 @@ def test_a_registry_gives_a_bundle_by_its_digest(world: World) -> None:
     world.server.answers[f"v2/plant/bundles/blobs/sha256:{digest}"] = blob
     world.server.answers["token"] = with_body(b'{"token": "secret"}')
     client = world.client(blobs=f"oci+http://127.0.0.1:{world.server.port}/plant/bundles")
-    assert client.install(client.offer(), world.out).manifest.name == "one"
+    assert world.take(client) == "one"
 
 
 def test_nothing_is_fetched_offline_or_from_elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
