@@ -27,7 +27,7 @@ def fleet(
     broker: Annotated[
         str, typer.Option(metavar="URL", help="Also the states at this MQTT broker: mqtt://HOST/edgead/+/status.")
     ] = "",
-    check: Annotated[bool, typer.Option("--check", help="Exit with 4 where a station has troubles.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 4 where a station has issues.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show who runs what, since when, and what is wrong: bundle, engine, rejects, drift, cameras, disk.
@@ -53,16 +53,23 @@ def fleet(
             typer.echo(json.dumps(view.to_dict()))
     else:
         typer.echo(aligned([HEAD, *map(_row, views)]))
-    faulty = [view.name for view in views if view.troubles]
+    faulty = [view.name for view in views if view.issues]
     if check and faulty:
-        raise GateError(f"{len(faulty)} of {len(views)} stations have troubles: {', '.join(map(shown, faulty))}")
+        raise GateError(f"{len(faulty)} of {len(views)} stations have issues: {', '.join(map(shown, faulty))}")
 
 
-def _row(view: StationView) -> list[str]:
-    if view.state != "up":
-        return [shown(view.name), view.state, *[""] * 7, shown("; ".join(view.troubles))]
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(view.since))
-    free = "" if view.disk_free is None else f"{view.disk_free:.0%}"
-    shares = f"{view.rejects:.1%}", f"{view.invalid:.1%}"
-    about = shown(f"{view.model} {view.bundle}"), shown(view.engine), since, f"{view.results:.0f}", *shares, free
-    return [shown(view.name), "up", *about, shown("; ".join(view.troubles))]
+def _row(station: StationView) -> list[str]:
+    if station.state != "up":
+        return [shown(station.name), station.state, *[""] * 7, shown("; ".join(station.issues))]
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(station.since))
+    free = "" if station.disk_free is None else f"{station.disk_free:.0%}"
+    shares = f"{station.rejects:.1%}", f"{station.invalid:.1%}"
+    about = (
+        shown(f"{station.model} {station.bundle}"),
+        shown(station.engine),
+        since,
+        f"{station.results:.0f}",
+        *shares,
+        free,
+    )
+    return [shown(station.name), "up", *about, shown("; ".join(station.issues))]

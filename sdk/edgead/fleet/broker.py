@@ -45,13 +45,13 @@ def read_states(url: str) -> dict[str, str]:
         else:
             client.subscribe(topic, qos=1)
 
-    def told(_client: Client, _data: Any, message: Any) -> None:
+    def received(_client: Client, _data: Any, message: Any) -> None:
         match = station.fullmatch(message.topic)
         if match is not None:
             found[match[1]] = message.payload.decode("utf-8", "replace")
             came.set()
 
-    client.on_connect, client.on_message = connected, told
+    client.on_connect, client.on_message = connected, received
     client.on_subscribe = lambda *_: came.set()
     try:
         client.connect(parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883))

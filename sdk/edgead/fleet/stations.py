@@ -31,7 +31,7 @@ class StationView:
     rejects: float = 0.0  # the share of results that are NG or LATE
     invalid: float = 0.0  # the share that could not be judged
     disk_free: float | None = None  # a share
-    troubles: tuple[str, ...] = ()
+    issues: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -71,10 +71,10 @@ def with_states(views: Sequence[StationView], states: Mapping[str, str]) -> list
     seen = {view.name: view for view in views}
     for name, state in states.items():
         if name not in seen:
-            seen[name] = StationView(name, state, troubles=("offline",) if state == "offline" else ())
+            seen[name] = StationView(name, state, issues=("offline",) if state == "offline" else ())
         elif state == "offline" and seen[name].state == "up":
             words = "the broker has it as offline"
-            seen[name] = replace(seen[name], troubles=(*seen[name].troubles, words))
+            seen[name] = replace(seen[name], issues=(*seen[name].issues, words))
     return list(seen.values())
 
 
@@ -97,7 +97,7 @@ def view_of(name: str, samples: list[Sample], now: float) -> StationView:
         rejects=shares[Verdict.NG] + shares[Verdict.LATE],
         invalid=shares[Verdict.INVALID],
         disk_free=free,
-        troubles=tuple(_troubles(samples, free)),
+        issues=tuple(_issues(samples, free)),
     )
 
 
@@ -105,13 +105,13 @@ def _read(name: str, url: str, timeout: float) -> StationView:
     try:
         samples = scrape(url, timeout)
     except EdgeadError as error:
-        return StationView(name, "does not answer", troubles=(str(error),))
+        return StationView(name, "does not answer", issues=(str(error),))
     if not label(samples, "edgead_info", "engine"):
-        return StationView(name, "is no station", troubles=(f"{url} has no metrics of edgead",))
+        return StationView(name, "is no station", issues=(f"{url} has no metrics of edgead",))
     return view_of(name, samples, time.time())
 
 
-def _troubles(samples: list[Sample], free: float | None) -> Iterable[str]:
+def _issues(samples: list[Sample], free: float | None) -> Iterable[str]:
     for one in samples:
         camera = one.labels.get("camera", "")
         shown = f"camera {camera}" if camera else "the camera"

@@ -55,10 +55,10 @@ def test_a_station_is_shown_as_its_metrics_have_it(station: Metrics) -> None:
     assert (view.results, round(view.rejects, 9), view.invalid) == (100, 0.06, 0.04)
     assert view.disk_free is not None
     assert 0 < view.disk_free <= 1
-    troubles = "; ".join(view.troubles)
-    assert "camera side is lost" in troubles
-    assert "camera side: good parts have drifted" in troubles
-    assert "3 results lost by mqtt" in troubles
+    issues = "; ".join(view.issues)
+    assert "camera side is lost" in issues
+    assert "camera side: good parts have drifted" in issues
+    assert "3 results lost by mqtt" in issues
 
 
 def test_what_does_not_answer_is_shown_too(station: Metrics) -> None:
@@ -67,12 +67,12 @@ def test_what_does_not_answer_is_shown_too(station: Metrics) -> None:
     views = read_stations(places)
     assert [(view.name, view.state) for view in views] == [
         ("gone", "does not answer"), ("up", "up"), ("wrong", "does not answer")]  # fmt: skip
-    assert "answers 404" in views[2].troubles[0]
+    assert "answers 404" in views[2].issues[0]
 
 
 def test_a_disk_that_fills_is_said() -> None:
     samples = parse('edgead_info{engine="onnx"} 1\nedgead_disk_free_ratio 0.03\n')
-    assert view_of("x", samples, 0.0).troubles == ("3% of the disk are free",)
+    assert view_of("x", samples, 0.0).issues == ("3% of the disk are free",)
 
 
 def test_places() -> None:
@@ -111,7 +111,7 @@ def test_states_of_a_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_metrics_and_broker_together() -> None:
     up = StationView("left", "up")
     views = with_states([up], {"left": "offline", "right": "online", "old": "offline"})
-    assert [(view.name, view.state, bool(view.troubles)) for view in views] == [
+    assert [(view.name, view.state, bool(view.issues)) for view in views] == [
         ("left", "up", True), ("right", "online", False), ("old", "offline", True)]  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_the_command(station: Metrics, tmp_path: Path, edgead) -> None:
     assert re.search(r"left +up +bot.tle abcdef012345 +onnx int8 .* 100 +6\.0% +4\.0%", out), out
     code, out, err = edgead("fleet", "--file", "stations.yaml", f"right=127.0.0.1:{free_port()}", "--json", "--check")
     assert code == 4
-    assert "2 of 2 stations have troubles: left, right" in err
+    assert "2 of 2 stations have issues: left, right" in err
     assert [json.loads(line)["name"] for line in out.splitlines()] == ["left", "right"]
     assert edgead("fleet")[0] == 2
 
