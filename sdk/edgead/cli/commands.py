@@ -115,7 +115,7 @@ COMMANDS = {
         help="Measure bundles on labeled images, and compare them",
     ),
     "export": Command(
-        "edgead_tools.commands:export",
+        "edgead_tools.export.command:export",
         extra="quantize",
         help="Write a bundle for other runtimes: one ONNX graph from a frame to its score, or models for Triton",
         needs="onnx",
