@@ -122,18 +122,14 @@ class ShadowJudge:
 
 
 def main(memory: int) -> None:
-    """Judge until the input ends. Loading has a low priority, judging the lowest: it takes what is left over."""
+    """Judge until the input ends. With `idle`, also loading takes only what is left over of the processor."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     lines = iter(sys.stdin.buffer.readline, b"")
     settings = msgspec.json.decode(next(lines), type=Settings)
-    if settings.idle:
-        os.nice(19)
+    if settings.idle:  # before the engine starts its threads, which inherit it
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     judge = ShadowJudge(settings, memory)
-    if settings.idle:
-        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - the engine's, too
-            with suppress(OSError):
-                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
     _say(figures_of(judge.record.summary))
     for line in lines:
         _say(judge.judge(msgspec.json.decode(line, type=Task)))
