@@ -43,7 +43,8 @@ TRAINING = {"stlm": "3m", "ast_mfr": "5m"}  # method -> how long, at the most
 LONGER = {("ast_mfr", "elpv"): "10m"}
 TRAYS = "trays"  # generated images whose defects are logical
 PANELS = "panels"  # likewise, of another family
-DRAWN = (TRAYS, PANELS)
+DIGITS = "digits"  # generated scenes of nine objects in order
+DRAWN = (TRAYS, PANELS, DIGITS)
 KITS = ("screw_presence", TRAYS)  # the sets of csad
 GENICAM = "arv-fake-gv-camera-0.8"  # Aravis' own camera
 GPU = "nvidia-smi"  # the program that shows there is one
@@ -115,6 +116,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
         ["logical.py", *sets(*KITS, PANELS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
+        ["objects.py", str(keep / TRAYS), str(keep / DIGITS), "--keep", str(keep / "objects"), *out("objects")],
         ["thresholds.py", *sets(*SMALL), *effort.fixed(100), "--keep", str(keep / "thresholds"), *out("thresholds")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],

@@ -39,6 +39,7 @@ PLACED = 0.01  # sides of the picture, the smallest spread of places
 SIZED = 0.03  # the smallest spread of logarithms of areas
 NOTABLE = 0.95  # quantile of the worst cost of good images
 ALWAYS = 3.0  # standard deviations that are never notable
+SURELY = 0.75 * FARTHEST  # and that always are
 SELDOM = 0.05  # of the good images, in which an object too many or too few is the fault of the masks
 NARROWEST = 1e-3  # the least spread of scores
 UNIT = Scale(center=0.0, spread=1.0)
@@ -64,7 +65,7 @@ def fit_matching(scenes: Sequence[Scene], draft: MatchingSpec, most: int, seed: 
     if len(usable) < FEWEST:
         raise DataError(
             f"{len(usable)} of {len(scenes)} good images show {draft.proposals.count} objects and {FEWEST} must: "
-            "give more good images, or a bundle of csad that knows the objects by --masks-from"
+            "give more good images, set limits of area (--set smallest=SHARE), or take --method csad"
         )
     keys = np.stack([scenes[index].key(draft.bank_height, draft.bank_width) for index in usable])
     kept = choose(keys.astype(np.float32), most, seed)
@@ -204,7 +205,7 @@ def _what_counts(spec: MatchingSpec, measured: Sequence[Measured]) -> dict[str, 
     usual = scores[~(extra | missing)]
     scores = usual if len(usual) else scores
     return {
-        "notable": max(ALWAYS, float(np.quantile(worst, NOTABLE))),
+        "notable": min(SURELY, max(ALWAYS, float(np.quantile(worst, NOTABLE)))),
         "extra": _worth(scores, float(extra.mean())),
         "missing": _worth(scores, float(missing.mean())),
     }

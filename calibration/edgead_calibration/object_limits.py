@@ -10,7 +10,6 @@ import numpy as np
 from edgead.errors import DataError
 
 AGREED = 0.9  # of the good images must show the usual number of objects
-TRADED = 0.01  # of the good images that may agree less for wider limits
 MARGIN = 1.25  # times the area seen, by which limits reach beyond it where nothing lies there
 STEPS = 48  # limits that are tried, each way
 
@@ -26,8 +25,8 @@ class Limits:
 
 
 def choose_limits(areas: Sequence[Sequence[float]]) -> Limits:
-    """The widest limits, on a logarithmic scale, in which about as many of the images show the same number as in any,
-    from the areas of every image's masks.
+    """The widest limits, on a logarithmic scale, of those in which most images show the same number, from the areas of
+    every image's masks.
 
     Any that `AGREED` of the images agree on would do, but each image that does not is a false alarm later. Raises
     DataError where there is no mask.
@@ -35,8 +34,8 @@ def choose_limits(areas: Sequence[Sequence[float]]) -> Limits:
     every = np.sort(np.concatenate([np.asarray(one, np.float64) for one in areas]))
     if not len(every):
         raise DataError(
-            "no object was found in the good images: give a bundle of csad that knows them by --masks-from, or "
-            "lay the parts on a ground from which they stand out"
+            "no object was found in the good images: lay the parts on a ground from which they stand out, "
+            "or take --method csad"
         )
     ends = np.geomspace(every[0] / MARGIN, min(1.0, every[-1] * MARGIN), STEPS)
     counts = np.stack([np.searchsorted(np.sort(np.asarray(one, np.float64)), ends) for one in areas])  # (N, ends)
@@ -50,7 +49,7 @@ def choose_limits(areas: Sequence[Sequence[float]]) -> Limits:
     most = _usual_number(found)
     fitting = [one for one in found if one.count == most]
     share = max(one.share for one in fitting)
-    return max((one for one in fitting if one.share >= share - TRADED), key=lambda one: one.largest / one.smallest)
+    return max((one for one in fitting if one.share >= share), key=lambda one: one.largest / one.smallest)
 
 
 def _usual_number(found: Sequence[Limits]) -> int:

@@ -19,7 +19,7 @@ from edgead_calibration.object_limits import AGREED, Limits, choose_limits
 GAPS = (0.0, 1 / 128, 1 / 64, 3 / 128, 1 / 32)  # sides of the picture
 GAIN = 0.01  # of the good images that must agree more before a wider gap is taken
 USUAL = 0.5  # of the good images show scenery where it is
-AROUND = 0.016  # sides of the picture by which scenery reaches beyond what is seen of it
+AROUND = 0.02  # sides of the picture by which scenery reaches beyond what is seen of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -110,5 +110,5 @@ def _finding(spec: MatchingSpec, share: float, count: int) -> dict[str, str]:
     }
     if share < AGREED:
         found["figures"] += f", and {AGREED:.0%} should"
-        found["overrule"] += ", or masks of a bundle of csad by --masks-from,"
+        found["chosen"] += "; more of them may be found where parts lie further apart, else --method csad counts them"
     return found

@@ -32,7 +32,7 @@ def test_where_images_do_not_agree_the_share_says_so() -> None:
     random = np.random.default_rng(1)
     limits = choose_limits([[0.02] * random.integers(1, 5) for _ in range(40)])
     assert limits.share < 0.5
-    with pytest.raises(DataError, match="--masks-from"):
+    with pytest.raises(DataError, match="--method csad"):
         choose_limits([[], []])
 
 
