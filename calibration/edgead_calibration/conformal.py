@@ -8,9 +8,9 @@ a shift and a stretch, both damped by their own uncertainty, neither below nothi
 
 What holds: scores of images kept from the training are exchangeable with those of new parts up to the difference of
 one fold in the statistics, so that a rate counted in them obeys the Beta law of order statistics. Scores of images
-trained on obey it as far as a shift and a stretch describe what training did to them; `margin` is the standard error of
-that, and an interval that counts within it on both sides covers the true rate (`benchmarks/threshold_simulation.py`):
-counting leaves out its own 2.5 % at either end.
+trained on obey it as far as a shift and a stretch describe what training did to them; `margin` is the uncertainty of
+that, and an interval that counts within it on both sides covers the true rate as often as it says
+(`benchmarks/threshold_simulation.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ UPPER = (0.5, 0.9)  # quantiles between which the spread is taken: what lies abo
 NORMAL_SPREAD = 0.557  # mean distance from the median between them under a normal law, in standard deviations
 MEDIAN_ERROR = 1.2533  # standard error of a median, in standard deviations times n^-1/2
 SPREAD_ERROR = 1.6  # that of the logarithm of a spread
+WIDE = 1.5  # standard errors; fewer than the 1.96 of 95 %, since counting leaves out its own 2.5 % at either end
 FAR = 2.0  # standard deviations from the typical score at which a threshold is expected
 MOST_STRETCH = 3.0
 
@@ -48,7 +49,7 @@ class Corrected:
     scores: Array
     shift: float  # what the typical score of a trained-on image gained
     stretch: float  # by how much the spread of the others is wider, at least 1
-    margin: float  # the standard error of the correction at a threshold, as a share of the corrected scores
+    margin: float  # what scores at a threshold may be off by: `WIDE` standard errors of the correction
 
 
 def correct_optimism(scores: Sequence[float] | Array, seen: Sequence[bool] | NDArray[np.bool_]) -> Corrected:
@@ -70,7 +71,7 @@ def correct_optimism(scores: Sequence[float] | Array, seen: Sequence[bool] | NDA
     corrected = values.copy()
     corrected[mask] = center + shift + stretch * (known - center)
     error = np.hypot(MEDIAN_ERROR, FAR * SPREAD_ERROR) * parts * spread
-    return Corrected(corrected, shift, stretch, float(error) * len(known) / len(values))
+    return Corrected(corrected, shift, stretch, WIDE * float(error) * len(known) / len(values))
 
 
 def carry_over(scores: Sequence[float], before: Sequence[float], after: Sequence[float]) -> tuple[Array, float]:
