@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 MACHINE = "epyc-2core"  # whose figures the documentation shows
 RESULTS = HERE / "results"
 ROOT = HERE.parent
-PAGES = ("README.md", "docs/figures.md", "docs/precision.md")  # that have tables
+PAGES = ("README.md", "docs/figures.md", "docs/precision.md", "docs/thresholds.md")  # that have tables
 CURVE_IMAGE = ROOT / "docs/images/curve-stlm.svg"
 SETS = {  # folder of the data set -> what the documentation calls it
     "bottle": "MVTec AD bottle",
@@ -37,6 +37,8 @@ SETS = {  # folder of the data set -> what the documentation calls it
     "magnetic_tile": "magnetic tile, split in blocks",
     "elpv": "solar cells (ELPV, mono)",
 }
+WITH_CASTINGS = {**SETS, "casting": "castings"}
+LARGE = ("bottle", "casting", "dice", "elpv", "magnetic_tile")  # of 200 good images and more
 SMALL = ("aliens", "screw_presence", "glass_fibre", "cubes", "bottle")  # the peers' sets
 CURVE = ("aliens", "glass_fibre")
 TRAINING = {"stlm": "3m", "ast_mfr": "5m"}  # method -> how long, at the most
@@ -100,7 +102,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         for name in (name for name in SETS if name not in usual and sets(name)):
             yield accuracy(method, effort.training(LONGER[method, name]), *usual, name)
 
-    stlm = str(keep / "stlm/bottle.edgead")
+    stlm, limits = str(keep / "stlm/bottle.edgead"), keep / "thresholds"
     networks = [str(keep / "precision" / name) for name in ("stlm-bottle.edgead", "ast_mfr-bottle.edgead")]
     quantized = [*networks, str(keep / "precision/csad-screw_presence.edgead")]
     peers = ["peers.py", "--keep", str(keep / "peers"), *(() if effort.steps is None else ("--seconds", "2"))]
@@ -117,7 +119,13 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["limit.py", *quantized, *effort.rounds, *out("limit")],
         ["logical.py", *sets(*KITS, PANELS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
         ["objects.py", str(keep / TRAYS), str(keep / DIGITS), "--keep", str(keep / "objects"), *out("objects")],
-        ["thresholds.py", *sets(*SMALL), *effort.fixed(100), "--keep", str(keep / "thresholds"), *out("thresholds")],
+        ["thresholds.py", *sets(*WITH_CASTINGS), "--budget", "0", "--keep", str(limits), *out("thresholds")],
+        [
+            "threshold_rules.py",
+            *(f"{limits / Path(one).name}-0.edgead" for one in sets(*LARGE)),
+            *out("threshold-rules"),
+        ],
+        ["contamination.py", *sets("bottle", "cubes"), "--keep", str(keep / "contamination"), *out("contamination")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],
         ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
@@ -244,6 +252,33 @@ def summary_table(*found: dict[str, Any]) -> str:
     return markdown(["images", "trained on", *methods], rows)
 
 
+def thresholds_table(found: dict[str, Any]) -> str:
+    """One row a data set: means over the seeds."""
+    head = [
+        "images", "good images", "image AUROC", "set for", "expected, 95 %", "false alarms seen", "misses",
+        "misses in hindsight", "allowed at 1 %", "misses, extrapolated", "misses, counted",
+    ]  # fmt: skip
+    rows = []
+    for name, called in WITH_CASTINGS.items():
+        runs = [run for run in found["runs"] if run["set"] == name]
+        if not runs:
+            continue
+        shipped = [run["shipped"] for run in runs]
+        low, high = (statistics.mean(run["stated"][end] for run in runs) for end in (0, 1))
+        rows.append([
+            called, str(runs[0]["good"]), mean_of(runs, "image_auroc", ".3f"), mean_of(runs, "aimed_rate", ".1%"),
+            f"{100 * low:.1f} to {100 * high:.1f} %", mean_of(shipped, "false_alarms", ".1%"),
+            *(mean_of(shipped, what, ".1%") for what in ("misses", "misses_in_hindsight")),
+            mean_of(runs, "misses_allowed_at_rate", ".1%"),
+            *(mean_of([run[rule] for run in runs], "misses", ".1%") for rule in ("extrapolated", "counted")),
+        ])  # fmt: skip
+    return markdown(head, rows)
+
+
+def mean_of(figures: Sequence[dict[str, Any]], what: str, form: str) -> str:
+    return number(statistics.mean(one[what] for one in figures), form)
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
     "summary": (("accuracy-stlm", "accuracy-ast_mfr"), summary_table),
     "stlm": (("accuracy-stlm",), accuracy_table),
@@ -251,6 +286,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "peers": (("peers",), peers_table),
     "limit": (("limit",), limit_table),
     "precision": (("precision",), precision_table),
+    "thresholds": (("thresholds",), thresholds_table),
 }
 
 
