@@ -34,6 +34,7 @@ SETS = {  # folder of the data set -> what the documentation calls it
     "screw_presence": "screws present",
     "aliens": "alien figures",
     "glass_fibre": "glass fibre",
+    "casting": "castings",
     "magnetic_tile": "magnetic tile, split in blocks",
     "elpv": "solar cells (ELPV, mono)",
 }
@@ -60,6 +61,7 @@ class Effort(NamedTuple):
     soak: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     handshake: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
 
     def training(self, budget: str) -> list[str]:
         return ["--budget", budget] if self.steps is None else ["--steps", str(self.steps)]
@@ -75,6 +77,7 @@ QUICK = Effort(
     soak=("--minutes", "0.2"),
     events=("--events", "500", "--labels", "5"),
     handshake=("--parts", "50"),
+    compared=("--quick",),
 )
 
 
@@ -134,6 +137,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["soak.py", stlm, *effort.soak, *out("soak")],
         ["review.py", *effort.events, *out("review")],
         ["plc_soak.py", stlm, *effort.handshake, *out("plc-soak")],
+        ["comparison.py", str(data), *effort.compared, "--keep", str(keep / "comparison"), *out("comparison")],
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
         [*peers, *sets(*KITS), "--bundles", str(keep / "csad"), *out("peers-trays")],
     ]
@@ -202,6 +206,18 @@ def accuracy(figures: dict[str, Any] | None) -> str:
         return ""
     aupro = figures.get("aupro")
     return number(figures["image_auroc"], ".3f") + ("" if aupro is None else f" / {aupro:.3f}")
+
+
+def comparison_table(found: dict[str, Any]) -> str:
+    """One row a set: mean image AUROC (and AUPRO) over seeds of edgead without training and of every peer."""
+    every = {model for one in found["summary"].values() for model in one}
+    models = sorted(every, key=lambda one: (one != "memory", one))
+    rows = []
+    for name, one in found["summary"].items():
+        means = ({figure: entry["mean"] for figure, entry in one.get(model, {}).items()} for model in models)
+        seeds = max(entry["image_auroc"]["seeds"] for entry in one.values())
+        rows.append([SETS[name], str(seeds), *(accuracy(mean or None) for mean in means)])
+    return markdown(["images", "seeds", *("edgead" if one == "memory" else one for one in models)], rows)
 
 
 def limit_table(found: dict[str, Any]) -> str:
@@ -284,6 +300,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
     "peers": (("peers",), peers_table),
+    "comparison": (("comparison",), comparison_table),
     "limit": (("limit",), limit_table),
     "precision": (("precision",), precision_table),
     "thresholds": (("thresholds",), thresholds_table),

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
-ELSEWHERE = ("anomalib_models.py", "before_after.py")  # run by others, or between two versions
+ELSEWHERE = ("anomalib_models.py", "before_after.py", "peer_models.py")  # run by others, or between two versions
 
 
 def load(name: str) -> ModuleType:
