@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -37,40 +38,50 @@ QUESTIONS = (
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 
 
-def station_text(answers: Mapping[str, str]) -> str:
-    """The file, in YAML; raises UsageError for cameras that cannot be read."""
+def station_text(answers: Mapping[str, str], name: str = "station.yaml") -> str:
+    """The file of that name, in YAML; raises UsageError for cameras and numbers that cannot be read."""
     said = {question.name: answers.get(question.name, question.default).strip() for question in QUESTIONS}
     lines = [
-        "# A station: edgead run --station station.yaml",
+        f"# A station: edgead run --station {name}",
         "# Every key is an option of `edgead run`, which explains it (edgead run --help).",
     ]
     lines.append("# What stands behind a # is not in force.")
     lines += _entry("bundle", said["bundle"], "the bundle that judges", "bottle.edgead")
     lines += ["cameras:  # name: source, as `edgead cameras` prints it"]
-    lines += [f"  {name}: {_plain(source)}" for name, source in _cameras(said["cameras"])]
-    timeout = _number(said["timeout"], "timeout")
+    lines += [f"  {name}: {_plain(source)}" for name, source in read_cameras(said["cameras"])]
+    timeout = read_number(said["timeout"], "timeout")
     lines += _entry("timeout", timeout, "seconds without a frame until a camera is lost", 5)
     parts = bool(said["trigger"] or said["plc"])
     lines += _list("trigger", [said["trigger"]], "what says that a part is there", "http:8090")
     lines += _list("plc", [said["plc"]], "the controller that gets the result", "modbus:502")
-    within = _number(said["answer-within"], "answer-within")
+    within = read_number(said["answer-within"], "answer-within")
     lines += _entry(
         "answer-within", within if parts else "", "milliseconds from a trigger to its answer", within or 500
     )
     window = "frames captured so many milliseconds after a trigger are its part's"
     lines += _entry("trigger-window", min(200, within or 200) if parts else "", window, 200)
     lines += _entry(
-        "review", _number(said["review"], "review"), "a person decides from this share of the threshold", 0.8
+        "review", read_number(said["review"], "review"), "a person decides from this share of the threshold", 0.8
     )
     lines += _entry("deadline", "", "milliseconds from capture; judged later is LATE", 200)
     lines += _entry("min-area", "", "pixels of the frame; smaller defects do not count", 40)
-    sinks = [f"web:{said['web']}" if said["web"] else "", said["mqtt"]]
-    sinks.insert(0, f"keep:{said['events']}?quota=10GB&days=30" if said["events"] else "")
+    sinks = [_keep(said["events"]), _web(said["web"], said["events"]), said["mqtt"]]
     lines += _list("sinks", sinks, "where results go", "jsonl:results.jsonl")
     return "\n".join(lines) + "\n"
 
 
-def _cameras(text: str) -> list[tuple[str, str]]:
+def _keep(folder: str) -> str:
+    """The sink of what is to be reviewed, with one good part of a thousand."""
+    return f"keep:{folder}?quota=10GB&days=30&good=0.001" if folder else ""
+
+
+def _web(port: str, reviewed: str) -> str:
+    """The live page, with the kept events at /review."""
+    return f"web:{port}{f'?review={quote(reviewed)}' if reviewed else ''}" if port else ""
+
+
+def read_cameras(text: str) -> list[tuple[str, str]]:
+    """The names and sources of 'left=camera:0,right=csi://0'; raises UsageError."""
     found = []
     for part in filter(None, (one.strip() for one in text.split(","))):
         match = _NAMED.fullmatch(part)
@@ -82,7 +93,8 @@ def _cameras(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def _number(text: str, name: str) -> Any:
+def read_number(text: str, name: str) -> Any:
+    """The number, an int where it is whole; '' stays ''. Raises UsageError that names the answer."""
     if not text:
         return ""
     try:

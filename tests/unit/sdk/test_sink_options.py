@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
@@ -92,6 +95,18 @@ def test_an_option_that_cannot_be_read_is_answered(place: str, name: str, text: 
 @given(st.integers(0, 999), st.sampled_from([("B", 1), ("kB", 10**3), ("MB", 10**6), ("GiB", 2**30), ("", 1)]))
 def test_sizes(number: int, unit: tuple[str, int]) -> None:
     assert size(f"{number}{unit[0]}") == size(f" {number} {unit[0].lower()}") == number * unit[1]
+
+
+def test_the_page_of_the_line_has_every_option_of_every_sink() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/line.md").read_text()
+    rows = page.partition("### Options of a sink")[2].partition("\n### ")[0]
+    told = defaultdict(set)
+    for kinds, options in re.findall(r"^\| (`[^|]+) \| (`[^|]+) \|", rows, re.MULTILINE):
+        for kind in re.findall("`(.+?)`", kinds):
+            told[SINKS[kind].target] |= set(re.findall("`(.+?)`", options))
+    entries = {entry.target: entry for entry in SINKS.builtin.values()}
+    taken = {target: [*inspect.signature(entry.load("a sink")).parameters][1:] for target, entry in entries.items()}
+    assert told == {target: set(options) for target, options in taken.items() if options}
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,10 @@ def test_from_options_without_a_question(edgead, tmp_path: Path) -> None:
     assert config.cameras == {"top": "genicam:EDG1?exposure=800&gain=2", "side": "csi://0"}
     assert (config.bundle, config.trigger, config.plc) == ("cap.edgead", ["gpio:/dev/gpiochip0/17"], ["modbus:502"])
     assert (config.answer_within, config.trigger_window, config.review, config.timeout) == (300, 200, 0.8, 5)
-    assert config.sinks == ["keep:saved?quota=10GB&days=30", "web:8080", "mqtt://broker.local/edgead/{camera}"]
+    keep, web, mqtt = config.sinks
+    assert (keep, web) == ("keep:saved?quota=10GB&days=30&good=0.001", "web:8080?review=saved")
+    assert mqtt == "mqtt://broker.local/edgead/{camera}"
+    assert "Its bundle cap.edgead is not here yet." in out
 
 
 def test_every_line_says_what_it_is(tmp_path: Path) -> None:
@@ -53,9 +56,48 @@ def test_by_questions_at_a_terminal(edgead, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("edgead.cli.station.typer.prompt", prompt)
     code, _, _ = edgead("station", "init", "line.yaml", "--web", "")
-    assert (code, len(asked)) == (0, 9)
+    assert (code, len(asked)) == (0, 8)  # without a trigger and a controller nobody waits for an answer
     config = load_station(tmp_path / "line.yaml", environment={}).config
-    assert (config.cameras, config.sinks) == ({"left": "1"}, ["keep:saved?quota=10GB&days=30"])
+    assert (config.cameras, config.sinks) == ({"left": "1"}, ["keep:saved?quota=10GB&days=30&good=0.001"])
+
+
+def test_an_answer_of_no_use_is_asked_for_again(edgead, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tries = {"MQTT broker": ["broker.local", "mqtt://broker.local/results"], "From which share": ["7", "0.9"]}
+
+    def prompt(words: str, default: str) -> str:
+        return next((answers.pop(0) for start, answers in tries.items() if words.startswith(start)), default)
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("edgead.cli.station.typer.prompt", prompt)
+    code, out, _ = edgead("station", "init")
+    assert (code, tries) == (0, {"MQTT broker": [], "From which share": []})
+    assert "'broker.local' is no kind of broker: known: mqtt, mqtts." in out
+    assert "'review' in the answer cannot be used: it must be a number above 0 and below 1, not '7'." in out
+    config = load_station(tmp_path / "station.yaml", environment={}).config
+    assert (config.review, config.sinks[-1]) == (0.9, "mqtt://broker.local/results")
+
+
+@pytest.mark.parametrize(
+    ("option", "answer", "words"),
+    [
+        ("--cameras", "left=rtps://10.0.0.5/1", "'rtps:' is no kind of source"),
+        ("--trigger", "gpoi:/dev/gpiochip0/17", "did you mean 'gpio'?"),
+        ("--plc", "profinet:1", "is no kind of plc"),
+        ("--web", "http", "needs a port"),
+        ("--mqtt", "broker.local", "is no kind of broker"),
+    ],
+)
+def test_an_option_of_no_use_is_said(edgead, option: str, answer: str, words: str, tmp_path: Path) -> None:
+    code, _, err = edgead("station", "init", option, answer)
+    assert (code, words in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_it_says_that_nothing_was_asked(edgead, tmp_path: Path) -> None:
+    code, out, _ = edgead("station", "init", "hall/line.yaml")
+    assert (code, "Nothing was asked" in out) == (0, True)
+    assert "edgead run --station hall/line.yaml" in (tmp_path / "hall/line.yaml").read_text()
+    assert "Nothing was asked" not in edgead("station", "init", "--yes")[1]
 
 
 def test_a_file_that_is_there_stays(edgead, tmp_path: Path) -> None:
