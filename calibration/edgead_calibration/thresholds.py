@@ -145,13 +145,13 @@ def _what_few_promise(thresholds: Thresholds) -> str:
     """That there are too few good images for the rate asked for, and for which one the threshold is set."""
     asked = thresholds.false_alarm_rate
     needed, least = math.ceil(1 / asked - 1e-9) - 1, least_rate(thresholds.images)
-    text = (
-        f"{thresholds.images} good images are too few to promise {asked:.2%} false alarms "
-        f"({needed} are needed, and {least:.1%} is the least they can promise)"
-    )
+    few = f"{thresholds.images} good images are too few to promise {asked:.2%} false alarms ({needed} are needed)"
     if thresholds.aimed_rate > asked * (1 + 1e-9):
-        return f"{text}, for which the threshold is set"
-    return f"{text}, and the threshold is extrapolated to it from the tail of their scores"
+        return f"{few}, so the threshold is set for {least:.1%}, the least they can promise"
+    return (
+        f"{few}, and {least:.1%} is the least they can promise; the threshold is extrapolated to {asked:.2%} from the "
+        "tail of their scores"
+    )
 
 
 def _bound(values: Array, rate: float) -> tuple[float, tuple[float, float] | None]:

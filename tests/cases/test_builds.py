@@ -12,6 +12,7 @@ import pytest
 from painted import save, texture
 
 from edgead import Bundle
+from edgead.bundle.detection import Detection, DetectionCurve
 from edgead.config import BuildConfig
 from edgead.errors import DataError
 from edgead.progress import Reporter
@@ -68,7 +69,8 @@ def test_frames_of_a_still_part_are_said_and_give_a_bundle(tmp_path: Path) -> No
     assert bundle.manifest.provenance["data"]["parts"] == 1
     page = (tmp_path / "a.html").read_text()
     for words in ("Scores of the good images", "Strangest good images", "data:image/jpeg", "What limits this bundle",
-                  "show 1 different part", "Nothing was left out", "edgead run --bundle"):  # fmt: skip
+                  "show 1 different part", "Nothing was left out", "<code>edgead run --bundle", "as a new part",
+                  "use <code>edgead eval</code>"):  # fmt: skip
         assert words in page, words
     assert "limit: 20 images show 1 different part" in said
     assert f"page: {tmp_path / 'a.html'}" in said
@@ -91,6 +93,13 @@ def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
     assert "images of 2400 x 1800 are shrunk 75-fold to 32 x 32: defects below about 225 pixels are lost" in said
     assert "40 good images can promise no false-alarm rate below 2.4%" in said
     assert "without defective images" in said
+    curve = DetectionCurve(
+        kind="all", planted=30, found=7, a90=None, a90_95=None, sizes=(), probability=(), low=(), high=()
+    )
+    poor = msgspec.structs.replace(short, detection=Detection(frame=(48, 64), planted=(), curves=(curve,)))
+    blind = BuildSummary(Bundle(poor, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)
+    assert "only 7 of 30 planted defects are found" in "\n".join(limits(blind))
+    assert "planted defects are found" not in said
     long = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 900, "seconds": 300.0}})
     enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)
     assert not {"training took", "are shrunk"} & {line[:13] for line in limits(enough)}

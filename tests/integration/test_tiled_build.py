@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from surfaces import draw_surface, write_surfaces
 from edgead import Bundle, Detector
 from edgead.config import BuildConfig
 from edgead.errors import UsageError
-from edgead.progress import Reporter
+from edgead.progress import OnProgress, Reporter
 from edgead.verify import verify
 from edgead_calibration.refit import refit_rate
 from edgead_tools.data.defects import plant_defect
@@ -24,13 +26,18 @@ PIXELS = 12.0  # a defect's size
 
 
 class Said(Reporter):
-    """Keeps what a build says."""
+    """Keeps what a build says, and its stages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
         self.lines.append(text)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[OnProgress]:
+        self.lines.append(name)
+        yield lambda done, total: None
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +69,7 @@ def test_a_survey_chooses_tiles_and_says_what_each_input_finds(tiled: Bundle, sa
     assert survey["chosen"] == [tiles.rows, tiles.columns]
     found = {one["columns"] * one["rows"]: one for one in survey["inputs"]}
     assert found[tiles.count]["found"] > found[1]["found"]
+    assert "fitting the memory of stlm" in said.lines  # without a budget nothing is trained
     assert any(line.startswith("whole frames, shrunk 6.2-fold: ") for line in said.lines)
     assert any(f"{tiles.columns}x{tiles.rows} tiles, shrunk" in line for line in said.lines)
 

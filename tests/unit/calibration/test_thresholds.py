@@ -84,9 +84,8 @@ def test_too_few_images_set_the_threshold_for_what_they_can_promise_and_say_so()
     assert few.image == pytest.approx(fit_thresholds(values, values, 1 / 21).image)
     assert farther.aimed_rate == 0.01
     assert farther.image > few.image
-    for fitted, says in ((few, "for which the threshold is set"), (farther, "extrapolated to it")):
-        assert "too few to promise 1.00%" in threshold_summary(fitted)
-        assert "99 are needed, and 4.8% is the least they can promise" in threshold_summary(fitted)
+    for fitted, says in ((few, "set for 4.8%, the least they can promise"), (farther, "extrapolated to 1.00%")):
+        assert "too few to promise 1.00% false alarms (99 are needed)" in threshold_summary(fitted)
         assert says in threshold_summary(fitted)
     enough = fit_thresholds(np.linspace(0, 1, 99), np.linspace(0, 1, 99), 0.01)
     assert enough.promised

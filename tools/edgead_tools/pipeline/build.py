@@ -135,7 +135,8 @@ def _build(
     foreground = read_foreground_of(config, images, reporter) if config.mask else None
     drawn = read_drawn(dataset.root, images.parts.train, spec.height, spec.width, decoded) if method.segments else None
     training = images.training(drawn) if spec.tiles is None else images.tiles(spec, folder)
-    with reporter.stage(f"training {config.method}") as on_progress:
+    doing = "fitting the memory of" if config.budget_seconds == 0 else "training"
+    with reporter.stage(f"{doing} {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
     trained = of_frames(trained, spec.tiles)
     for one in trained.report.get("findings", ()):

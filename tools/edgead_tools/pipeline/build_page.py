@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from edgead_tools.evaluation.report.plots import DEFECTIVE, GOOD, score_histogra
 
 STRANGEST = 12  # good images shown
 FEW_STEPS = 150  # of training: with 19 steps on the solar cells 45 % of the defects were missed, with 196 steps 28 %
+FEW_FOUND = 0.5  # of the planted defects; what is found less often than missed limits a bundle
 SHRUNK = 3.0  # times that frames are shrunk, from which small defects are lost
 
 
@@ -80,7 +82,9 @@ def write_build_page(path: Path, summary: BuildSummary) -> None:
         Section("What limits this bundle", _list(limits(summary)) or "<p>Nothing that this build can tell.</p>"),
         Section("Scores of the good images", _histogram(summary) + _promise(summary)),
         Section(
-            "Strangest good images", f"<p>Is each a good part? If not, take it out and build again.</p>{strangest}"
+            "Strangest good images",
+            "<p>Is each a good part? If not, take it out and build again. Below it is its score as a new part; the "
+            f"heatmap and the score in it are of the finished bundle, which may have learned it.</p>{strangest}",
         ),
         Section("Planted defects", _list(_planted(summary.bundle)) or "<p>None were planted.</p>"),
         Section("Left out", _left_out(summary.left)),
@@ -113,6 +117,13 @@ def limits(summary: BuildSummary) -> Iterator[str]:
             f"{width} x {height}: defects below about {3 * shrunk:.0f} pixels are lost; give --tiles auto, a larger "
             "--size, or images of the place where defects appear"
         )
+    if manifest.detection is not None and manifest.detection.curves:
+        every = manifest.detection.curves[0]
+        if every.found < FEW_FOUND * every.planted:
+            yield (
+                f"only {every.found} of {every.planted} planted defects are found: give more good images, training "
+                "(--budget) or pixels (--size, --tiles auto), or place the parts alike"
+            )
     if summary.evaluation is None:
         yield "without defective images misses are known of planted defects alone: keep some and use `edgead eval`"
 
@@ -120,10 +131,12 @@ def limits(summary: BuildSummary) -> Iterator[str]:
 def next_commands(bundle: Bundle) -> Iterator[str]:
     """What to do with the bundle."""
     name = printable(bundle.path or f"{bundle.manifest.name}.edgead")
-    yield f"edgead run --bundle {name} --camera 0 --sink web:8080"
-    yield f"edgead predict {name} IMAGES"
-    yield f"edgead eval {name} GOOD_FOLDER BAD_FOLDER --report page.html"
-    yield f"edgead info {name}"
+    yield f"`edgead info {name}`"
+    yield f"`edgead predict {name} IMAGES`"
+    yield f"`edgead eval {name} GOOD_FOLDER BAD_FOLDER --report page.html`"
+    yield f"`edgead threshold {name} --page choose.html`"
+    yield f"`edgead run --bundle {name} --camera 0 --sink web:8080`"
+    yield f"`edgead station init --bundle {name}`"
 
 
 def figures_in_words(evaluation: Evaluation) -> str:
@@ -179,7 +192,9 @@ def _strangest(summary: BuildSummary, detector: Detector) -> str:
     ranked = sorted(summary.good, key=lambda one: -one.score)[:STRANGEST]
     pictures = []
     for one in ranked:
-        caption = f"{one.sample.path.name} · {calibrate(one.score, fitted.image_center, fitted.image):.2f}"
+        caption = (
+            f"{one.sample.path.name} · as a new part {calibrate(one.score, fitted.image_center, fitted.image):.2f}"
+        )
         pictures.append(picture_of(detector, summary.frame(one.sample), caption))
     return gallery(Gallery("Strangest first, beside their heatmaps", len(summary.good), tuple(pictures)))
 
@@ -198,5 +213,7 @@ def _left_out(left: Sequence[LeftOut]) -> str:
 
 
 def _list(sentences: Iterator[str]) -> str:
+    """A list; what stands between backticks is code."""
     items = "".join(f"<li>{html.escape(printable(one))}</li>" for one in sentences)
+    items = re.sub(r"`([^`<]+)`", r"<code>\1</code>", items)
     return f"<ul>{items}</ul>" if items else ""
