@@ -65,17 +65,17 @@ def station_text(answers: Mapping[str, str], name: str = "station.yaml") -> str:
     )
     lines += _entry("deadline", "", "milliseconds from capture; judged later is LATE", 200)
     lines += _entry("min-area", "", "pixels of the frame; smaller defects do not count", 40)
-    sinks = [_keep(said["events"]), _web(said["web"], said["events"]), said["mqtt"]]
+    sinks = [_events_sink(said["events"]), _web_sink(said["web"], said["events"]), said["mqtt"]]
     lines += _list("sinks", sinks, "where results go", "jsonl:results.jsonl")
     return "\n".join(lines) + "\n"
 
 
-def _keep(folder: str) -> str:
+def _events_sink(folder: str) -> str:
     """The sink of what is to be reviewed, with one good part of a thousand."""
     return f"keep:{folder}?quota=10GB&days=30&good=0.001" if folder else ""
 
 
-def _web(port: str, reviewed: str) -> str:
+def _web_sink(port: str, reviewed: str) -> str:
     """The live page, with the kept events at /review."""
     return f"web:{port}{f'?review={quote(reviewed)}' if reviewed else ''}" if port else ""
 
