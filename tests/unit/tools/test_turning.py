@@ -16,7 +16,7 @@ from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.memory import MemoryOptions, remember
 from edgead_tools.methods.stlm.edge import load_trunk
-from edgead_tools.methods.turning import COPIES, MOST_COPIES, copies_of, turned_batches
+from edgead_tools.methods.turning import COPIES, MOST_COPIES, Turning, copies_of, turned_batches
 from edgead_tools.training.loop import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,6 +69,12 @@ def test_every_image_is_turned_as_often_as_the_others() -> None:
     batches = list(turned_batches(images, 3, 0, "cpu", 4))
     assert [len(one) for one in batches] == [4, 3] * 3
     assert len({one.numpy().tobytes() for batch in batches for one in batch}) == 21
+
+
+def test_what_is_remembered_is_said_in_words() -> None:
+    assert Turning(True, 1.0).finding(1)["chosen"] == "1 turned copy of every image is remembered"
+    assert Turning(True, None).finding(8)["chosen"] == "8 turned copies of every image are remembered"
+    assert Turning(False, None).finding(8)["chosen"] == "no image is turned"
 
 
 @pytest.mark.parametrize(("images", "copies"), [(8, MOST_COPIES), (100, COPIES // 100), (5000, 1)])

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgead.wording import are, plural
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.data.augment import turned
@@ -41,10 +42,11 @@ class Turning:
     def finding(self, copies: int) -> dict[str, str]:
         """What was found, from which figures, what was chosen, and how to overrule it."""
         figures = "" if self.ratio is None else f"turned images are {self.ratio:.2f} times as far from the others"
+        held = plural(copies, "turned copy", "turned copies")
         return {
             "found": "the part lies in any direction" if self.free else "the part lies in one direction",
             "figures": figures or "not looked at, since options decide",
-            "chosen": f"{copies} turned copies of every image are remembered" if self.free else "no image is turned",
+            "chosen": f"{held} of every image {are(copies)} remembered" if self.free else "no image is turned",
             "overrule": f"--set turns={'no' if self.free else 'yes'}",
         }
 
