@@ -25,6 +25,7 @@ from programs import answers, free_port, until
 from served import serving, with_body
 
 from edgead import Bundle, Detector
+from edgead.bundle import TileSpec
 from edgead.errors import EngineError, UsageError
 from edgead.serving.batcher import WAITING, Batcher
 from edgead.serving.server import InferenceServer
@@ -76,8 +77,20 @@ def test_components_come_over_the_wire(tmp_path: Path) -> None:
             one, other = far(image), near(image)
             assert one.engine == "kserve/onnx"
             assert same(one, other)
-            assert one.branches.to_dict() == other.branches.to_dict()
+            assert one.branches.to_dict((48, 64)) == other.branches.to_dict((48, 64))
             assert np.array_equal(one.branches.labels, other.branches.labels)
+
+
+def test_a_frame_that_is_cut_into_tiles_goes_over_the_wire_at_their_size(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(tiny.manifest().input, tiles=TileSpec(rows=2, columns=3, overlap=8))
+    fusion = msgspec.structs.replace(tiny.manifest().fusion, height=14, width=20)
+    bundle = tiny.write_tiny(tmp_path / "tiles.edgead", input=spec, fusion=fusion)
+    served = InferenceServer([bundle], "0", engine="onnx")
+    with served as server, remote(bundle, server.port) as far, Detector(bundle, engine="onnx") as near:
+        for image in (tiny.bad(1, 120, 90), tiny.good(2, 300, 200)):
+            one = far(image)
+            assert one.engine == "kserve/onnx"
+            assert same(one, near(image))
 
 
 def test_a_dead_server_costs_one_deadline_and_is_found_again(

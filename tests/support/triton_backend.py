@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import os
@@ -85,11 +84,10 @@ class Repository:
             model.initialize({"model_config": told, "model_repository": str(path), "model_version": "1"})
 
     def infer(self, name: str, tensors: Mapping[str, np.ndarray]) -> InferenceResponse:
-        return asyncio.run(self.answer(name, [Tensor(*one) for one in tensors.items()]))
+        return self.answer(name, [Tensor(*one) for one in tensors.items()])
 
-    async def answer(self, name: str, inputs: list[Tensor]) -> InferenceResponse:
-        found = self.models[name].execute([inputs])
-        return (await found if asyncio.iscoroutine(found) else found)[0]
+    def answer(self, name: str, inputs: list[Tensor]) -> InferenceResponse:
+        return self.models[name].execute([inputs])[0]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Repository:
@@ -102,8 +100,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Repository:
         inputs: list[Tensor]
         preferred_memory: PreferredMemory
 
-        async def async_exec(self) -> InferenceResponse:
-            return await loaded[0].answer(self.model_name, self.inputs)
+        def exec(self) -> InferenceResponse:
+            return loaded[0].answer(self.model_name, self.inputs)
 
     def of(tensors: list[Tensor], name: str) -> Tensor:
         return next(one for one in tensors if one.name() == name)

@@ -72,7 +72,7 @@ class CpuEngine(Engine):
         self._mask, self._components = ops.load_mask(bundle), ops.load_components(bundle)
         self._references = ops.load_references(bundle)
         spec = bundle.manifest.input
-        self._tensor = np.empty((_at_once(spec.tiles), 3, spec.height, spec.width), np.float32)
+        self._tensor = np.empty((tiles_at_once(spec.tiles), 3, spec.height, spec.width), np.float32)
         self._is_open = True
         network = bundle.read(self._artifact.member)
         try:
@@ -140,7 +140,7 @@ class CpuEngine(Engine):
         self._is_open = False
 
 
-def _at_once(tiles: TileSpec | None) -> int:
+def tiles_at_once(tiles: TileSpec | None) -> int:
     """Tiles in one run: what divides their number, or all where the network must have them together."""
     if tiles is None:
         return 1

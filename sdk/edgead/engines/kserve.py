@@ -86,7 +86,7 @@ class KserveEngine(Engine):
     def _ask(self, image: ImageU8) -> Reading:
         start = time.perf_counter()
         spec, fusion = self._bundle.manifest.input, self._bundle.manifest.fusion
-        small = np.ascontiguousarray(ops.resize(image, spec.height, spec.width))
+        small = np.ascontiguousarray(ops.resize(image, *spec.frame))
         sent = time.perf_counter()
         tensors = self._client.infer(self._model, {IMAGE: small}, self._outputs, self._address.deadline_s)
         try:

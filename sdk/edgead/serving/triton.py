@@ -8,9 +8,7 @@ environment of the backend.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,62 +18,27 @@ import triton_python_backend_utils as triton
 
 from edgead import ops
 from edgead.bundle import Bundle
-from edgead.engines.contract import output_names
+from edgead.engines.base import CpuEngine
 from edgead.errors import EdgeadError, EngineError
 from edgead.kserve.model import BUNDLE, IMAGE, Source, outputs_of, read_image, to_tensors
-from edgead.types import MapF32, Reading, Tensor
+from edgead.types import Tensor
 
 
-class JudgeModel:
-    """From a frame to a reading, with the network as another model."""
+class NetworkInTriton(CpuEngine):
+    """An engine of which only the run of the network is elsewhere: in another model of this server."""
 
-    def initialize(self, args: dict[str, str]) -> None:
-        parameters = _parameters(args)
-        self._bundle = Bundle.open(_folder(args) / BUNDLE)
-        manifest = self._bundle.manifest
-        self._network, engine, precision = (parameters[name] for name in ("network", "engine", "precision"))
-        self._thresholds = manifest.artifact(precision, engine).thresholds
-        self._source = Source(self._bundle.digest, engine, precision)
-        self._names = output_names(manifest.fusion)
-        self._half = parameters["half"] == "yes"
-        self._mask, self._components = ops.load_mask(self._bundle), ops.load_components(self._bundle)
-        self._references = ops.load_references(self._bundle)
-        self._outputs = [port.name for port in outputs_of(manifest)]
+    library = "Triton"
 
-    async def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """The answers to requests, which are judged beside one another."""
-        return list(await asyncio.gather(*(self._answer(request) for request in requests)))
+    def __init__(self, bundle: Bundle, parameters: dict[str, str]) -> None:
+        # the one whose network and thresholds it has
+        self.name = parameters["engine"]  # type: ignore[misc]
+        self._network, self._half = parameters["network"], parameters["half"] == "yes"
+        super().__init__(bundle, parameters["precision"])
 
-    async def _answer(self, request: Any) -> Any:
-        try:
-            image = read_image({IMAGE: triton.get_input_tensor_by_name(request, IMAGE).as_numpy()})
-            reading = await self._read(image)
-        except EdgeadError as error:
-            return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
-        calibrated = ops.calibrate(reading.score, self._thresholds.image_center, self._thresholds.image)
-        found = to_tensors(reading, calibrated, self._source)
-        return triton.InferenceResponse([triton.Tensor(name, np.asarray(found[name])) for name in self._outputs])
+    def _load(self, network: bytes, threads: int) -> None:
+        """Triton has loaded it."""
 
-    async def _read(self, image: Any) -> Reading:
-        start = time.perf_counter()
-        tensor = ops.to_input(image, self._bundle.manifest.input)[np.newaxis]
-        prepared = time.perf_counter()
-        maps = await self._infer(tensor)
-        inferred = time.perf_counter()
-        fusion = self._bundle.manifest.fusion
-        fused = ops.fuse(maps, fusion, self._mask)
-        score, branches = ops.image_score(fused, fusion), None
-        if self._references is not None:
-            small = ops.resize(image, *self._bundle.manifest.input.frame)
-            fused, score, branches = ops.judge_objects(small, maps, fused, fusion, self._references, self._mask)
-        if self._components is not None:
-            score, branches = ops.judge_components(maps[ops.COMPONENTS], score, self._components)
-        done = time.perf_counter()
-        times = 1e3 * (prepared - start), 1e3 * (inferred - prepared), 1e3 * (done - inferred)
-        return Reading(fused, score, *times, branches)
-
-    async def _infer(self, tensor: Tensor) -> dict[str, MapF32]:
-        """One frame through the network's model."""
+    def _run(self, tensor: Tensor) -> Sequence[Tensor]:
         given = triton.Tensor(IMAGE, tensor.astype(np.float16) if self._half else tensor)
         request = triton.InferenceRequest(
             model_name=self._network,
@@ -83,11 +46,36 @@ class JudgeModel:
             inputs=[given],
             preferred_memory=triton.PreferredMemory(triton.TRITONSERVER_MEMORY_CPU, 0),
         )
-        answer = await request.async_exec()
+        answer = request.exec()
         if answer.has_error():
             raise EngineError(f"the model {self._network} failed: {answer.error().message()}")
-        found = {name: triton.get_output_tensor_by_name(answer, name) for name in self._names}
-        return {name: np.array(output.as_numpy()[0], np.float32) for name, output in found.items()}
+        found = [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in self._names]
+        return [np.array(one, np.float32) for one in found]
+
+
+class JudgeModel:
+    """From a frame to a reading, with the network as another model. Its instances judge beside one another."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        parameters = _parameters(args)
+        bundle = Bundle.open(_folder(args) / BUNDLE)
+        self._engine = NetworkInTriton(bundle, parameters)
+        self._thresholds = bundle.manifest.artifact(parameters["precision"], parameters["engine"]).thresholds
+        self._source = Source(bundle.digest, parameters["engine"], parameters["precision"])
+        self._outputs = [port.name for port in outputs_of(bundle.manifest)]
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            image = read_image({IMAGE: triton.get_input_tensor_by_name(request, IMAGE).as_numpy()})
+            (reading,) = self._engine.infer([image])
+        except EdgeadError as error:
+            return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
+        calibrated = ops.calibrate(reading.score, self._thresholds.image_center, self._thresholds.image)
+        found = to_tensors(reading, calibrated, self._source)
+        return triton.InferenceResponse([triton.Tensor(name, np.asarray(found[name])) for name in self._outputs])
 
 
 class NetworkModel:

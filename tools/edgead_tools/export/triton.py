@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 
 from edgead import Bundle
+from edgead.engines.base import tiles_at_once
 from edgead.engines.contract import output_names
 from edgead.errors import BundleError, UsageError
 from edgead.files import write_file
@@ -63,7 +64,8 @@ def export_triton(bundle: Bundle, folder: Path, options: TritonOptions) -> str:
     name = model_name(bundle.manifest.name)
     network = f"{name}.network"
     raw = bundle.read(artifact.member)
-    ports = _plan_ports(options.plan) if options.plan is not None else _onnx_ports(raw, options.batch)
+    batch = max(options.batch, tiles_at_once(bundle.manifest.input.tiles))
+    ports = _plan_ports(options.plan) if options.plan is not None else _onnx_ports(raw, batch)
     _check(ports, output_names(bundle.manifest.fusion))
     files = _network_files(options, raw, ports, network, output_names(bundle.manifest.fusion))
     for path, content in files.items():
