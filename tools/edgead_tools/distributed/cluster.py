@@ -22,6 +22,7 @@ def cluster(address: str = "", workers: int = 0) -> Iterator[int]:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by itself it gives way to whatever else runs here
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address:
