@@ -51,15 +51,16 @@ def measure(scene: Scene, references: References, without: Collection[int] = ())
     directions = unit(boxes)
     images = references.nearest(scene, without)
     slots = _slots(described, directions, scene.places, references, images)
+    usable = ~np.isin(references.images, list(without))
+    closest = np.array([_closest(one, references, usable) for one in directions], np.intp)
+    _fill_alike(slots, closest, scene.places, spec)
     missing = tuple(slot for slot in range(len(spec.slots)) if slot not in slots)
     count = len(scene.places)
     costs = np.zeros((4, count), np.float32)
     maps: list[MapF32] = []
-    closest, fits = np.full(count, -1, np.intp), np.zeros(count, np.float32)
-    usable = ~np.isin(references.images, list(without))
+    fits = np.zeros(count, np.float32)
     for index in range(count):
         distances = np.linalg.norm(references.directions - directions[index], axis=1)
-        closest[index] = references.kinds[np.where(usable, distances, np.inf).argmin()]
         alike = np.sort(distances[usable & (references.kinds == closest[index])])
         fits[index] = spec.kinds[closest[index]].appearance.apply(float(alike[:NEAREST].mean()))
         kind = spec.slots[slots[index]].kind if slots[index] >= 0 else closest[index]
@@ -93,6 +94,26 @@ def _slots(
             found[query] = slot
     _fill(found, places, spec)
     return found
+
+
+def _closest(direction: Vectors, references: References, usable: NDArray[np.bool_]) -> int:
+    """The kind of the good object that looks most like one."""
+    alike = np.where(usable, references.directions @ direction, -np.inf)
+    return int(references.kinds[alike.argmax()])
+
+
+def _fill_alike(slots: NDArray[np.intp], closest: NDArray[np.intp], places: Vectors, spec: MatchingSpec) -> None:
+    """Give what was matched with nothing the nearest free slot of the kind it looks like: it is not extra while one of
+    its kind is missing."""
+    for query in np.flatnonzero(slots < 0):
+        x, y = places[query, :2]
+        free = [
+            (float(np.hypot(x - one.x, y - one.y)), slot)
+            for slot, one in enumerate(spec.slots)
+            if one.kind == closest[query] and slot not in slots
+        ]
+        if free:
+            slots[query] = min(free)[1]
 
 
 def _fill(slots: NDArray[np.intp], places: Vectors, spec: MatchingSpec) -> None:

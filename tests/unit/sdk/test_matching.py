@@ -18,6 +18,7 @@ from edgead import Bundle, Detector, Verdict
 from edgead.bundle import FusionSpec, MatchingSpec
 from edgead.bundle.manifest import decode, encode
 from edgead.errors import BundleError
+from edgead.kserve.model import Source, from_tensors, to_tensors
 from edgead.ops import judge_objects, load_references
 from edgead.ops.matching import measure
 from edgead.ops.references import References
@@ -225,6 +226,15 @@ def test_the_manifest_keeps_it_and_the_file_opens(bundle: Bundle, tmp_path: Path
     object_scenes.write(tmp_path / "scenes.edgead")
     with Detector(tmp_path / "scenes.edgead", engine="onnx", threads=1) as detector:
         assert detector(picture("missing")).verdict is Verdict.NG
+
+
+def test_objects_survive_the_inference_protocol(detector: Detector) -> None:
+    reading = detector.read(picture("changed"))
+    assert reading.branches is not None
+    raw = to_tensors(reading, 1.5, Source("d" * 64, "onnx", "fp32"))
+    found, _ = from_tensors(raw, reading.anomaly_map.shape)
+    assert found.branches is not None
+    assert found.branches.objects == reading.branches.objects != ()
 
 
 def _with(bundle: Bundle, **members: np.ndarray) -> Bundle:
