@@ -61,6 +61,7 @@ class Effort(NamedTuple):
     soak: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     handshake: tuple[str, ...] = ()
+    shadow: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
 
     def training(self, budget: str) -> list[str]:
@@ -77,6 +78,7 @@ QUICK = Effort(
     soak=("--minutes", "0.2"),
     events=("--events", "500", "--labels", "5"),
     handshake=("--parts", "50"),
+    shadow=("--frames", "30", "--rounds", "1"),
     compared=("--quick",),
 )
 
@@ -136,6 +138,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["engines.py", *quantized, *out("engines-rtx")],
         ["soak.py", stlm, *effort.soak, *out("soak")],
         ["review.py", *effort.events, *out("review")],
+        ["shadow.py", stlm, stlm, *effort.shadow, *out("shadow")],
         ["plc_soak.py", stlm, *effort.handshake, *out("plc-soak")],
         ["comparison.py", str(data), *effort.compared, "--keep", str(keep / "comparison"), *out("comparison")],
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
