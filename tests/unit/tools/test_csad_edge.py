@@ -102,7 +102,7 @@ def test_a_part_without_components_is_divided_by_looks(folder: Path, monkeypatch
     assert components.names == looks_names()
     assert trained.report["findings"][-1]["found"] == "components are not found reliably"
     outputs = trained.network(torch.zeros(2, 3, SIDE, SIDE))
-    assert {"memory", "whole", "stacked", "coarse", "head", "components"} == outputs.keys()
+    assert {"memory", "surroundings", "whole", "stacked", "coarse", "head", "components"} == outputs.keys()
     assert outputs["components"].shape == (2, LOOKS, SIDE // 8, SIDE // 8)
 
 
