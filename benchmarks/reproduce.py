@@ -259,18 +259,6 @@ def precision_table(found: dict[str, Any]) -> str:
     return markdown(["network", *forms, "MB", "INT8's time"], rows)
 
 
-def summary_table(*found: dict[str, Any]) -> str:
-    """One row a data set: image AUROC (and AUPRO) of each method, the time of its network in the head."""
-    times = [statistics.median(one["latency_ms"] for one in result["sets"].values()) for result in found]
-    methods = [f"`{result['method']}`, {ms:.0f} ms" for result, ms in zip(found, times, strict=True)]
-    first = found[0]["sets"]
-    rows = [
-        [SETS[name], str(first[name]["train"]), *(accuracy(result["sets"].get(name)) for result in found)]
-        for name in SETS if name in first
-    ]  # fmt: skip
-    return markdown(["images", "trained on", *methods], rows)
-
-
 def thresholds_table(found: dict[str, Any]) -> str:
     """One row a data set: means over the seeds."""
     head = [
@@ -299,7 +287,6 @@ def mean_of(figures: Sequence[dict[str, Any]], what: str, form: str) -> str:
 
 
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
-    "summary": (("accuracy-stlm", "accuracy-ast_mfr"), summary_table),
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
     "peers": (("peers",), peers_table),
