@@ -51,6 +51,9 @@ class Pipeline:
             raise DataError(self.broken)
         self.factor, self.set_by = factor, who
 
+    def fire(self, source: str, part: str = "") -> None:
+        raise DataError("this line has no triggers")
+
     def _run(self) -> None:
         index = 0
         while not self._ending.wait(0.1):

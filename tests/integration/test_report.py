@@ -54,7 +54,7 @@ def test_the_page_shows_everything_and_asks_for_nothing(
         assert "<spot> & co" in text
         assert "Spots <b>" in text
         assert f"{subjects[0].evaluation.image_auroc:.3f}" in text
-        pictures = sum(len(row.pictures) for one in subjects for row in one.galleries)
+        pictures = sum(len(row.images) for one in subjects for row in one.galleries)
         assert browser.evaluate("document.images.length") == pictures > 10
         curves = "document.querySelectorAll('svg[aria-label=ROC] polyline').length"
         assert browser.evaluate(curves) == count

@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from edgead.config.build import MOST_TILES
-
+MOST_TILES = 1024  # of one frame
 Triple = tuple[float, float, float]
 
 

@@ -23,7 +23,7 @@ def explain(
     frame: Annotated[
         Path | None, typer.Option(help="The frame that was judged.  [default: the one that was kept beside RESULT]")
     ] = None,
-    number: Annotated[int | None, typer.Option(min=1, help="Which result, of JSON lines.")] = None,
+    number: Annotated[int | None, typer.Option(min=1, max=2**63 - 1, help="Which result, of JSON lines.")] = None,
     engine: Annotated[str, typer.Option(help="Compute on this engine instead of the one that judged.")] = "",
     as_json: Json = False,
 ) -> None:

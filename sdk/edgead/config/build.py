@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from edgead.bundle.input_spec import MOST_TILES
 from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
 from edgead.errors import UsageError
@@ -17,7 +18,6 @@ from edgead.errors import UsageError
 FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
 AUTO = "auto"
-MOST_TILES = 1024  # of one frame
 Rate = Annotated[float, msgspec.Meta(gt=0, le=0.5)]  # a share of parts
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")

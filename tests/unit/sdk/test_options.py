@@ -39,7 +39,7 @@ def flags(command: Any) -> dict[str, str]:
     ("command", "config", "own"),
     [
         (run, StationConfig, {"station", "resolved"}),
-        (build, BuildConfig, {"config", "resolved", "fresh", "finish"}),
+        (build, BuildConfig, {"config", "resolved", "fresh", "finish", "many", "workers", "ray"}),
     ],
 )
 def test_every_option_is_a_field(command: Any, config: type[Config], own: set[str]) -> None:
@@ -80,6 +80,8 @@ OTHER = {  # options of commands that have the name of a setting and another mea
         ("station init", f"--{name}"): "an answer that becomes the setting in the file"
         for name in ("bundle", "trigger", "plc", "answer-within", "review", "timeout")
     },
+    ("rebuild", "--data"): "where the images of the former build are now",
+    ("rebuild", "--out"): "a changed bundle",
     ("sweep", "--out"): "a folder",
     ("threshold", "--out"): "a changed bundle",
 }

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import tiny
-from conftest import Output
 from programs import need
 
 from edgead import Bundle, Detector
 from edgead.bundle.signing import KEPT, Trust, make_key, read_key, read_trust, sign, signature_file
 from edgead.errors import BundleError, UsageError
+
+Output = tuple[int, str, str]
 
 
 @pytest.fixture

@@ -106,5 +106,5 @@ def test_yes_and_no_are_words_where_an_option_takes_words(given: object, taken: 
 
 
 def test_a_word_that_an_option_does_not_know_is_answered_with_those_it_does() -> None:
-    with pytest.raises(UsageError, match="'places' of method 'stlm' is one of auto, yes, no, not 'never'"):
+    with pytest.raises(UsageError, match="cannot be used: 'places' is one of auto, yes, no, not 'never'"):
         create_method("stlm", "edge", {"places": "never"})

@@ -145,7 +145,10 @@ def create_method(name: str, preset: str, options: Mapping[str, Any]) -> Method:
     for option in options.keys() & words.keys():
         if options[option] not in words[option]:
             known = ", ".join(words[option])
-            raise UsageError(f"option '{option}' of method '{name}' is one of {known}, not '{options[option]}'")
+            raise UsageError(
+                f"an option of method '{name}', preset '{preset}', cannot be used: '{option}' is one of {known}, "
+                f"not '{options[option]}'"
+            )
     try:
         method: Method = msgspec.convert(options, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -60,9 +60,9 @@ class MemoryOptions:
 
     memory: int = 1024  # good patches that a cell is compared with; 0 keeps none and looks at no picture as a whole
     # Whether a region, or a tile of a frame, has patches of its own: where parts lie still. YAML reads yes as true.
-    places: Literal["auto", "yes", "no"] | bool = "auto"
+    places: Literal["auto", "yes", "no"] = "auto"
     # Whether turned copies are remembered: of parts that lie in any direction.
-    turns: Literal["auto", "yes", "no"] | bool = "auto"
+    turns: Literal["auto", "yes", "no"] = "auto"
     whole: float = 0.5  # weight of the picture as a whole where images are many (`trust`); 0 counts it nowhere
     students: float = 1 / 3  # share of the students' maps in the sum with the memory's
 
@@ -218,9 +218,9 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, tiles)
 
 
-def _answer(option: str | bool) -> bool | None:
+def _answer(option: str) -> bool | None:
     """Yes or no as an option has it; None where that is to be found out."""
-    return {"auto": None, "yes": True, "no": False}.get(str(option), bool(option))
+    return {"auto": None, "yes": True, "no": False}[option]
 
 
 def make_folds(train: int, calibration: int, tiles: int = 1) -> list[Tensor]:
