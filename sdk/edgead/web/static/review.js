@@ -126,16 +126,20 @@ function fill(name, values, first) {
   return select;
 }
 
+let later = 0; // the timer of the next look
+
 function count(reading) {
   const done = events.filter((one) => one.mine).length;
   const words = [`${total.toLocaleString("en")} ${total === 1 ? "event" : "events"}`];
   if (done) words.push(`${done.toLocaleString("en")} labeled now`);
-  if (reading !== null && reading !== undefined) words.push("still reading the folder");
+  const growing = reading !== null && reading !== undefined;
+  if (growing) words.push("still reading the folder");
   $("found").textContent = words.join("  ·  ");
-  if (reading !== null && reading !== undefined) setTimeout(again, 1000);
+  clearTimeout(later);
+  if (growing || !total) later = setTimeout(again, growing ? 1000 : 3000);
 }
 
-/** While the folder is still being read, what is found grows. */
+/** While the folder is still being read, what is found grows; where there is nothing, something may come. */
 async function again() {
   if (events.length && (at > 0 || events.some((one) => one.mine))) return;
   await search();
