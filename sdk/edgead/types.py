@@ -15,6 +15,7 @@ MapF32 = NDArray[np.float32]  # (h, w), higher is stranger
 Mask = NDArray[np.bool_]  # (H, W)
 Labels = NDArray[np.uint8]  # (h, w): the component each cell belongs to, 0 the background
 Change = Literal["missing", "extra", "moved", "changed"]
+MOST_TILES = 1024  # of one frame
 NOTHING = 5e-4  # of an area: what is written as 0.0 %
 Tensor = NDArray[np.float32]  # (B, 3, H, W), BGR, normalized as the manifest's input spec says
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-MOST_TILES = 1024  # of one frame
+from edgead.types import MOST_TILES
+
 Triple = tuple[float, float, float]
 
 

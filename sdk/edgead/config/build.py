@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from edgead.bundle.input_spec import MOST_TILES
 from edgead.config.fields import Bits, Config, Count, Natural, Positive, Threads, exclusive, option
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
 from edgead.errors import UsageError
+from edgead.types import MOST_TILES
 
 FILE = "edgead.yaml"
 DEFAULT_BUDGET = "5m"
