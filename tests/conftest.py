@@ -12,7 +12,7 @@ import cv2
 import emulated
 import pytest
 import tiny
-from lines import fake_detector, threads
+from lines import begin_counting_threads, fake_detector, threads
 
 from edgead import Detector, cli
 
@@ -52,6 +52,12 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, _state: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(_state))
     for name in [name for name in os.environ if name.startswith("EDGEAD_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_threads() -> None:
+    """A test answers for its own threads: a server of an earlier one may wait for its last connection."""
+    begin_counting_threads()
 
 
 @pytest.fixture(autouse=True)

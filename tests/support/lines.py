@@ -126,9 +126,19 @@ class Memory(Sink):
         self.closed += 1
 
 
+_of_others: set[threading.Thread] = set()
+
+
+def begin_counting_threads() -> None:
+    """Leave the threads that are alive now out of `threads`: they are of another test's server."""
+    _of_others.clear()
+    _of_others.update(threading.enumerate())
+
+
 def threads() -> list[str]:
-    """The threads of edgead that are alive."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgead")]
+    """The threads of edgead that are alive and were begun since `begin_counting_threads`."""
+    alive = set(threading.enumerate()) - _of_others
+    return [thread.name for thread in alive if thread.name.startswith("edgead")]
 
 
 def images(count: int, level: int = 50) -> list[ImageU8]:
