@@ -202,10 +202,11 @@ def precisions(made: Made) -> dict[str, bytes]:
 
 
 def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made, precisions: dict[str, bytes]) -> None:
+    limit = 0.75 if made.method.name == "sam_lad" else 0.7  # of its small graph more stays FP32
     for name in ("fp16", "int8"):
         assert violations(precisions[name]) == []
         assert parse(precisions[name]) == []
-        assert len(precisions[name]) < 0.75 * len(precisions["fp32"])
+        assert len(precisions[name]) < limit * len(precisions["fp32"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 from capture import FakeCapture
+from lines import threads
 
 from edgead.errors import SourceError, UsageError
 from edgead.stream.cameras import grab_frames, open_cameras
@@ -89,8 +90,7 @@ def test_closing_twice_and_in_the_middle(source_spec: str) -> None:
     source.close()
     source.close()
     assert len(list(frames)) < FRAMES
-    names = {thread.name for thread in threading.enumerate()} - {"edgead web"}  # of another test
-    assert not [name for name in names if name.startswith("edgead")]
+    assert threads() == []
 
 
 @pytest.mark.parametrize(

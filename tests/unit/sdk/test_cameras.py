@@ -17,6 +17,7 @@ import pytest
 import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lines import threads
 
 from edgead import Frame
 from edgead.errors import SourceError, UsageError
@@ -226,8 +227,7 @@ def test_one_camera_that_is_not_there_does_not_keep_the_others_away(caplog: pyte
         open_cameras(["camera:99"])
     with pytest.raises(SourceError, match="there is no image"):  # no file comes by itself
         open_cameras(["a=synthetic:64x48@50", "b=nowhere"])
-    names = {thread.name for thread in threading.enumerate()} - {"edgead web"}  # of another test
-    assert not [name for name in names if name.startswith("edgead")]
+    assert threads() == []
 
 
 def test_gstreamer_names_keep_their_secrets() -> None:
