@@ -70,7 +70,8 @@ def test_the_loop(browser: Browser, station: Station) -> None:
     until(lambda: len(list(station.folder.glob("saved/2*/*/result.json"))) >= 4, 60)
     browser.open(f"{page}/review")
     browser.until(SHOWN, 60)
-    browser.evaluate("localStorage.setItem('person', 'ada'); location.reload()")
+    browser.evaluate("localStorage.setItem('person', 'ada')")
+    browser.reload()
     browser.until(f"document.querySelector('#person')?.value === 'ada' && {SHOWN}", 60)
     for count, key in enumerate("ggd", start=1):
         browser.until(READY, 30)

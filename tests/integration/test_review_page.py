@@ -54,7 +54,8 @@ def be(browser: Browser, page: Web, person: str) -> None:
     """Open the page as somebody."""
     browser.open(f"http://127.0.0.1:{page.port}/review")
     browser.until(SHOWN)
-    browser.evaluate(f"localStorage.setItem('person', {person!r}); location.reload()")
+    browser.evaluate(f"localStorage.setItem('person', {person!r})")
+    browser.reload()
     browser.until(f"document.querySelector('#person')?.value === {person!r} && {SHOWN}")
 
 
@@ -155,7 +156,8 @@ def test_it_works_on_a_small_screen_and_in_the_dark(browser: Browser, page: Web)
     browser.call("Emulation.setEmulatedMedia", features=dark)
     try:
         be(browser, page, "ada")
-        browser.evaluate("localStorage.removeItem('theme'); location.reload()")
+        browser.evaluate("localStorage.removeItem('theme')")
+        browser.reload()
         browser.until(f"document.documentElement.dataset.theme === 'dark' && {SHOWN}")
         assert browser.evaluate("document.documentElement.scrollWidth") == 390
         sizes = browser.evaluate("[...document.querySelectorAll('.actions button')].map(b => b.offsetHeight)")

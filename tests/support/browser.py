@@ -70,6 +70,12 @@ class Browser:
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
 
+    def reload(self) -> None:
+        """Load the page anew; when this returns, what is asked is answered by the new one."""
+        self.evaluate("window.isTheOldPage = true")
+        self.call("Page.reload")
+        self.until("window.isTheOldPage === undefined")
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
         given = {"expression": expression, "returnByValue": True, "awaitPromise": True}
