@@ -8,13 +8,12 @@ import json
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 import tiny
-from browser import Browser
+from browser import Browser, shown
+from http_client import ask
 from programs import until
 
 from edgead import Detector, Frame
@@ -68,13 +67,6 @@ class Pipeline:
         self._thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.delenv("EDGEAD_TOKEN", raising=False)
@@ -89,10 +81,6 @@ def line(page: Web, detector: Detector) -> Iterator[Pipeline]:
     line = Pipeline(page, detector)
     yield line
     line.close()
-
-
-def shown(selector: str) -> str:
-    return f"(document.querySelector({selector!r})?.textContent ?? '')"
 
 
 def test_the_page_lives(browser: Browser, page: Web, line: Pipeline) -> None:
@@ -145,11 +133,11 @@ def test_a_verdict_that_is_no_longer_true_is_not_shown(browser: Browser, page: W
     browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
     line.lost = True
     browser.until(f"{shown('#verdict .word')} === 'NO PICTURE' && {shown('#lamp')} === 'a camera is lost'")
-    assert read(page, "/healthz") == (503, "a camera is lost\n")
+    assert ask(page.port, "/healthz") == (503, "a camera is lost\n")
     browser.until(f"{shown('#health .bad em')} === 'the cable is out'")
     line.lost = False
     browser.until(f"['OK', 'NG'].includes({shown('#verdict .word')})")
-    assert read(page, "/healthz") == (200, "judging\n")
+    assert ask(page.port, "/healthz") == (200, "judging\n")
     page.close()
     browser.until(f"{shown('#verdict .word')} === 'NO CONTACT'")
 
@@ -196,7 +184,7 @@ def test_nothing_is_encoded_while_nobody_watches(
     for index in range(30):
         page.emit(Frame(tiny.good(), index), detector(tiny.good()))
     assert encoded == []
-    answers = [threading.Thread(target=read, args=(page, "/api/picture?camera=")) for _ in range(8)]
+    answers = [threading.Thread(target=ask, args=(page.port, "/api/picture?camera=")) for _ in range(8)]
     for answer in answers:
         answer.start()
     for answer in answers:
@@ -204,25 +192,14 @@ def test_nothing_is_encoded_while_nobody_watches(
     assert len(encoded) == 1
 
 
-def read(page: Web, path: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(f"http://127.0.0.1:{page.port}{path}", data, named)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode("latin-1")
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode("latin-1")
-
-
 def test_health_before_the_first_frame(page: Web) -> None:
-    assert read(page, "/healthz") == (503, "nothing judged yet\n")
-    assert read(page, "/api/picture?camera=none")[0] == 204
+    assert ask(page.port, "/healthz") == (503, "nothing judged yet\n")
+    assert ask(page.port, "/api/picture?camera=none")[0] == 204
 
 
 def test_metrics_are_served_too(page: Web, detector: Detector) -> None:
     page.emit(Frame(tiny.bad()), detector(tiny.bad()))
-    assert 'edgead_results_total{camera="",verdict="NG"} 1' in read(page, "/metrics")[1]
+    assert 'edgead_results_total{camera="",verdict="NG"} 1' in ask(page.port, "/metrics")[1]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +213,7 @@ def test_metrics_are_served_too(page: Web, detector: Detector) -> None:
     ],
 )
 def test_only_known_names_are_answered(page: Web, headers: dict[str, str], status: int) -> None:
-    assert read(page, "/", **headers)[0] == status
+    assert ask(page.port, "/", **headers)[0] == status
 
 
 @pytest.mark.parametrize(
@@ -255,41 +232,41 @@ def test_only_known_names_are_answered(page: Web, headers: dict[str, str], statu
 def test_who_may_set_the_threshold(
     page: Web, line: Pipeline, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    assert read(page, "/api/threshold", body, **headers)[0] == status
+    assert ask(page.port, "/api/threshold", body, **headers)[0] == status
     assert line.factor == (1.2 if status == 200 else 1.0)
 
 
 def test_the_page_says_who_sets_a_threshold_and_for_how_long(page: Web, line: Pipeline) -> None:
-    status, answer = read(page, "/api/threshold", b'{"factor": 1.4}', Content_Type="application/json")
+    status, answer = ask(page.port, "/api/threshold", b'{"factor": 1.4}', Content_Type="application/json")
     assert (status, json.loads(answer)) == (200, {"threshold": 1.4, "persisted": False})
     assert (line.factor, line.set_by) == (1.4, "the page, 127.0.0.1")
-    assert "Until the line is started again; the audit log notes it." in read(page, "/")[1]
+    assert "Until the line is started again; the audit log notes it." in ask(page.port, "/")[1]
 
 
 def test_a_threshold_needs_a_line(page: Web) -> None:
-    assert read(page, "/api/threshold", b'{"factor": 1}', Content_Type="application/json")[0] == 409
+    assert ask(page.port, "/api/threshold", b'{"factor": 1}', Content_Type="application/json")[0] == 409
 
 
 def test_what_the_token_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEAD_TOKEN", TOKEN)
     page = open_sink("web:0?names=line.factory.example")
     for path in ("/api/state", "/metrics", "/api/anomaly/1"):
-        assert read(page, path)[0] == 401
-        assert read(page, path, Authorization="Bearer a wrong one")[0] == 401
-        assert read(page, path, Cookie="edgead=a wrong one")[0] == 401
-        assert read(page, path, Cookie=f"edgead={TOKEN}")[0] == 401  # the cookie is not the token
-        assert read(page, path, Authorization=f"Bearer {TOKEN}")[0] != 401
-    assert read(page, "/api/threshold", b"{}")[0] == 401
-    assert read(page, "/healthz")[0] == 503
-    assert read(page, "/healthz", Host="line.factory.example")[0] == 503
-    assert read(page, "/healthz", Host="other.factory.example")[0] == 421
+        assert ask(page.port, path)[0] == 401
+        assert ask(page.port, path, Authorization="Bearer a wrong one")[0] == 401
+        assert ask(page.port, path, Cookie="edgead=a wrong one")[0] == 401
+        assert ask(page.port, path, Cookie=f"edgead={TOKEN}")[0] == 401  # the cookie is not the token
+        assert ask(page.port, path, Authorization=f"Bearer {TOKEN}")[0] != 401
+    assert ask(page.port, "/api/threshold", b"{}")[0] == 401
+    assert ask(page.port, "/healthz")[0] == 503
+    assert ask(page.port, "/healthz", Host="line.factory.example")[0] == 503
+    assert ask(page.port, "/healthz", Host="other.factory.example")[0] == 421
     page.close()
 
 
 def test_silent_connections_keep_nobody_out(page: Web) -> None:
     silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(150)]
-    assert read(page, "/healthz") == (503, "nothing judged yet\n")
-    assert read(page, "/")[0] == 200
+    assert ask(page.port, "/healthz") == (503, "nothing judged yet\n")
+    assert ask(page.port, "/")[0] == 200
     until(lambda: sum(closed(one) for one in silent) >= 110)
     for one in silent:
         one.close()
@@ -314,13 +291,13 @@ def test_wrong_tokens_keep_the_right_one_not_waiting(monkeypatch: pytest.MonkeyP
     page = open_sink("web:0")
     answers: list[int] = []
     guesses = [
-        threading.Thread(target=lambda: answers.append(read(page, "/login", b"token=guess")[0])) for _ in range(30)
+        threading.Thread(target=lambda: answers.append(ask(page.port, "/login", b"token=guess")[0])) for _ in range(30)
     ]
     for guess in guesses:
         guess.start()
     until(lambda: 429 in answers)  # the places for guesses are taken
     begin = time.monotonic()
-    assert read(page, "/login", f"token={TOKEN}".encode())[0] in (200, 303)
+    assert ask(page.port, "/login", f"token={TOKEN}".encode())[0] in (200, 303)
     assert time.monotonic() - begin < 0.45
     for guess in guesses:
         guess.join()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
+from browser import Browser, shown
+from http_client import ask
 from programs import until
 from saved import save_event
 
@@ -21,13 +19,6 @@ from edgead.stream.sinks.web import Web
 READY = "document.querySelector('#picture').ariaBusy === 'false'"
 SHOWN = f"document.querySelector('#image').naturalWidth === 64 && {READY}"
 TOKEN = "a token of some length"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -44,10 +35,6 @@ def page(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     sink = open_sink(f"web:0?review={saved}")
     yield sink
     sink.close()
-
-
-def shown(selector: str) -> str:
-    return f"(document.querySelector({selector!r})?.textContent ?? '')"
 
 
 def be(browser: Browser, page: Web, person: str) -> None:
@@ -170,36 +157,24 @@ def test_it_works_on_a_small_screen_and_in_the_dark(browser: Browser, page: Web)
         browser.call("Emulation.setEmulatedMedia", features=[])
 
 
-def read(page: Web, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-    given = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{page.port}{path}", data, given)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode("latin-1")
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode("latin-1")
-
-
 def test_what_cannot_be_done_is_said(page: Web, saved: Path) -> None:
     event = f"{max(saved.glob('*/*')).parent.name}/{max(saved.glob('*/*')).name}"
     said = {"event": event, "person": "ada", "label": {"label": "good"}}
-    assert read(page, "/api/review/label", said, Content_Type="text/plain")[0] == 415
-    assert read(page, "/api/review/label", said, Origin="http://evil.example")[0] == 403
+    assert ask(page.port, "/api/review/label", said, Content_Type="text/plain")[0] == 415
+    assert ask(page.port, "/api/review/label", said, Origin="http://evil.example")[0] == 403
     for wrong in (
         {"event": "../x"},
         {"person": "../x"},
         {"label": {"label": "fine"}},
         {"label": {"label": "good", "x": 1}},
     ):
-        assert read(page, "/api/review/label", said | wrong)[0] == 400
-    assert read(page, "/api/review/picture?id=../../etc/passwd")[0] == 404
-    assert read(page, "/api/review/events?order=worst")[0] == 400
-    assert read(page, "/api/review/event?id=x")[0] == 400
-    assert read(page, "/api/review/undo", {"person": "ada"}) == (200, '{"event":null}')
+        assert ask(page.port, "/api/review/label", said | wrong)[0] == 400
+    assert ask(page.port, "/api/review/picture?id=../../etc/passwd")[0] == 404
+    assert ask(page.port, "/api/review/events?order=worst")[0] == 400
+    assert ask(page.port, "/api/review/event?id=x")[0] == 400
+    assert ask(page.port, "/api/review/undo", {"person": "ada"}) == (200, '{"event":null}')
     assert labels(saved) == {}
-    assert read(page, "/api/review/label", said)[0] == 200
+    assert ask(page.port, "/api/review/label", said)[0] == 200
 
 
 def test_the_token_guards_it(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +182,7 @@ def test_the_token_guards_it(saved: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
     page = open_sink(f"web:0?review={saved}")
     for path in ("/api/review/events", "/api/review/picture?id=x", "/api/review/event?id=x"):
-        assert read(page, path)[0] == 401
-    assert read(page, "/api/review/events", Authorization=f"Bearer {TOKEN}")[0] == 200
-    assert "asks for its token" in read(page, "/review")[1]
+        assert ask(page.port, path)[0] == 401
+    assert ask(page.port, "/api/review/events", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert "asks for its token" in ask(page.port, "/review")[1]
     page.close()

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -20,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+from http_client import ask
 from lines import threads
 from programs import answers, free_port, until
 from served import serving, with_body
@@ -219,31 +218,19 @@ def test_tritonclient_understands_the_server(tiny_bundle: Path, tmp_path: Path, 
         assert found[-1] == reading.score
 
 
-def ask(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", body, {k.replace("_", "-"): v for k, v in headers.items()}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
-        ("/v2/models/absent/infer", b"{}", 404, b"there is no model 'absent'"),
-        ("/v2/models/tiny/versions/2/infer", b"{}", 404, b"in version 2"),
-        ("/v2/models/tiny/infer", b"no json", 400, b"not what the inference protocol says"),
-        ("/v2/models/tiny/infer", b'{"inputs": []}', 400, b"one input, 'image'"),
-        ("/v2/models/tiny", None, 200, b'"anomaly_map"'),
-        ("/v2/models/tiny/versions/1/ready", None, 200, b"true"),
-        ("/v2", None, 200, b"binary_tensor_data"),
+        ("/v2/models/absent/infer", b"{}", 404, "there is no model 'absent'"),
+        ("/v2/models/tiny/versions/2/infer", b"{}", 404, "in version 2"),
+        ("/v2/models/tiny/infer", b"no json", 400, "not what the inference protocol says"),
+        ("/v2/models/tiny/infer", b'{"inputs": []}', 400, "one input, 'image'"),
+        ("/v2/models/tiny", None, 200, '"anomaly_map"'),
+        ("/v2/models/tiny/versions/1/ready", None, 200, "true"),
+        ("/v2", None, 200, "binary_tensor_data"),
     ],
 )
-def test_answers(server: InferenceServer, path: str, body: bytes | None, status: int, words: bytes) -> None:
+def test_answers(server: InferenceServer, path: str, body: bytes | None, status: int, words: str) -> None:
     found, said = ask(server.port, path, body)
     assert (found, words in said) == (status, True), said
 

@@ -20,6 +20,11 @@ _FLAGS = """
 """
 
 
+def shown(selector: str) -> str:
+    """The JavaScript expression of the text of an element; empty where there is none."""
+    return f"(document.querySelector({selector!r})?.textContent ?? '')"
+
+
 class Browser:
     """One page; `urls` is everything it has asked for, `complaints` what its console said."""
 

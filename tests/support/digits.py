@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import mvtec
 import numpy as np
 
 CELL = 28  # pixels of a digit
@@ -120,17 +121,12 @@ def write(folder: Path, train: int = 200, tested: int = 50) -> None:
     """Lay scenes out as MVTec AD does."""
     random = np.random.default_rng(0)
 
-    def put(where: str, index: int, picture: np.ndarray) -> None:
-        (folder / where).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / where / f"{index:03d}.png"), picture)
+    def drawn(make: Callable[[Random], Scene]) -> Callable[[], np.ndarray]:
+        return lambda: make(random).picture
 
-    for index in range(train):
-        put("train/good", index, good(random, learned=True).picture)
-    for index in range(2 * tested):
-        put("test/good", index, good(random).picture)
-    for name, make in KINDS.items():
-        for index in range(tested):
-            put(f"test/{name}", index, make(random).picture)
+    learned = {"train/good": (train, lambda: good(random, learned=True).picture)}
+    tested_ones = {"test/good": (2 * tested, drawn(good))}
+    mvtec.write(folder, learned | tested_ones | {f"test/{name}": (tested, drawn(make)) for name, make in KINDS.items()})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import mvtec
 import numpy as np
 
 SIDE = 320  # pixels of the full picture
@@ -158,19 +159,12 @@ def write(folder: Path, train: int = 120, tested: int = 24) -> None:
     """Lay pictures out as MVTec AD does."""
     random = np.random.default_rng(0)
 
-    def put(where: str, index: int, picture: np.ndarray) -> None:
-        (folder / where).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / where / f"{index:03d}.png"), picture)
+    def drawn(make: Callable[[Random], Panel]) -> Callable[[], np.ndarray]:
+        return lambda: draw(make(random), random)
 
-    for index in range(train):
-        put("train/good", index, draw(good(random), random))
-    for index in range(2 * tested):
-        put("test/good", index, draw(good(random), random))
-    for name, make in LOGICAL.items():
-        for index in range(tested):
-            put(f"test/{name}", index, draw(make(random), random))
-    for index in range(2 * tested):
-        put("test/damaged", index, damaged(random))
+    logical = {f"test/{name}": (tested, drawn(make)) for name, make in LOGICAL.items()}
+    good_ones = {"train/good": (train, drawn(good)), "test/good": (2 * tested, drawn(good))}
+    mvtec.write(folder, good_ones | logical | {"test/damaged": (2 * tested, lambda: damaged(random))})
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ import json
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import fake_gpiod
 import numpy as np
 import pytest
+from http_client import ask_json
 from programs import Broker, free_port, until
 
 from edgead import Frame
@@ -63,22 +62,10 @@ def start(line: Recorder) -> Iterator:
     assert [thread for thread in threading.enumerate() if thread.name.startswith("edgead trigger")] == []
 
 
-def post(port: int, path: str, body: object = None, **headers: str) -> tuple[int, dict]:
-    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read().decode()
-            return error.code, json.loads(text) if text.startswith("{") else {"error": text}
-
-
 def test_http(start, line: Recorder) -> None:
     port = start("http:0").port
-    assert post(port, "/trigger") == (202, {"trigger": 1, "part": ""})
-    assert post(port, "/trigger?wait=2", {"part": "A-17"}) == (200, {"verdict": "OK"})
+    assert ask_json(port, "/trigger", b"") == (202, {"trigger": 1, "part": ""})
+    assert ask_json(port, "/trigger?wait=2", {"part": "A-17"}) == (200, {"verdict": "OK"})
     assert [one.part for one in line.fired] == ["", "A-17"]
     assert line.fired[0].source == "http, 127.0.0.1"
 
@@ -90,19 +77,19 @@ def test_http(start, line: Recorder) -> None:
         ("/trigger", {"parts": "A"}, 400),
         ("/trigger", b"no json", 400),
         ("/trigger", b"x" * 5000, 400),
-        ("/trigger?wait=never", None, 400),
-        ("/other", None, 404),
+        ("/trigger?wait=never", b"", 400),
+        ("/other", b"", 404),
     ],
 )
 def test_http_that_cannot_be_a_trigger_fires_none(start, line: Recorder, path: str, body: object, code: int) -> None:
-    status, said = post(start("http:0").port, path, body)
+    status, said = ask_json(start("http:0").port, path, body)
     assert (status, line.fired) == (code, [])
     assert said["error"]
 
 
 def test_http_says_when_the_answer_is_late(start, line: Recorder) -> None:
     line.answer = False
-    status, said = post(start("http:0").port, "/trigger?wait=0.05")
+    status, said = ask_json(start("http:0").port, "/trigger?wait=0.05", b"")
     assert (status, said["trigger"]) == (504, 1)
 
 
@@ -111,11 +98,11 @@ def test_http_asks_for_the_token_and_answers_no_foreign_page(
 ) -> None:
     monkeypatch.setenv("EDGEAD_TOKEN", "a-long-enough-token")
     port = start("http:0").port
-    assert post(port, "/trigger")[0] == 401
+    assert ask_json(port, "/trigger", b"")[0] == 401
     allowed = {"Authorization": "Bearer a-long-enough-token"}
-    assert post(port, "/trigger", None, **allowed)[0] == 202
-    assert post(port, "/trigger", None, **allowed, Origin="http://evil.example")[0] == 403
-    assert post(port, "/trigger", None, **allowed, Host="evil.example")[0] == 421
+    assert ask_json(port, "/trigger", b"", **allowed)[0] == 202
+    assert ask_json(port, "/trigger", b"", **allowed, Origin="http://evil.example")[0] == 403
+    assert ask_json(port, "/trigger", b"", **allowed, Host="evil.example")[0] == 421
     assert len(line.fired) == 1
     monkeypatch.delenv("EDGEAD_TOKEN")
     with pytest.raises(UsageError, match="set a token"):
