@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--budget", default="")
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, help="instead of a budget")
     parser.add_argument("--keep", type=Path, required=True, help="folder for the bundles")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
             method=given.method,
             preset=given.preset,
             data=str(data),
-            budget=given.budget,
+            budget="" if given.steps is not None else given.budget,
             steps=given.steps,
             out=str(given.keep / f"{data.name}.edgead"),
         )

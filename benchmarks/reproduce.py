@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 HERE = Path(__file__).parent
 MACHINE = "epyc-2core"  # whose figures the documentation shows
@@ -38,7 +38,6 @@ SETS = {  # folder of the data set -> what the documentation calls it
     "magnetic_tile": "magnetic tile, split in blocks",
     "elpv": "solar cells (ELPV, mono)",
 }
-WITH_CASTINGS = {**SETS, "casting": "castings"}
 LARGE = ("bottle", "casting", "dice", "elpv", "magnetic_tile")  # of 200 good images and more
 SMALL = ("aliens", "screw_presence", "glass_fibre", "cubes", "bottle")  # the peers' sets
 CURVE = ("aliens", "glass_fibre")
@@ -53,37 +52,25 @@ GENICAM = "arv-fake-gv-camera-0.8"  # Aravis' own camera
 GPU = "nvidia-smi"  # the program that shows there is one
 
 
-class Effort(NamedTuple):
-    """How much is trained and measured; `QUICK` only shows that every step runs."""
-
-    steps: int | None = None  # of every training; None: what the documentation says
-    rounds: tuple[str, ...] = ()
-    soak: tuple[str, ...] = ()
-    events: tuple[str, ...] = ()
-    handshake: tuple[str, ...] = ()
-    shadow: tuple[str, ...] = ()
-    compared: tuple[str, ...] = ()
-
-    def training(self, budget: str) -> list[str]:
-        return ["--budget", budget] if self.steps is None else ["--steps", str(self.steps)]
-
-    def fixed(self, steps: int) -> list[str]:
-        return ["--steps", str(self.steps or steps)]
-
-
-FULL = Effort()
-QUICK = Effort(
-    steps=2,
-    rounds=("--rounds", "10"),
-    soak=("--minutes", "0.2"),
-    events=("--events", "500", "--labels", "5"),
-    handshake=("--parts", "50"),
-    shadow=("--frames", "30", "--rounds", "1"),
-    compared=("--quick",),
-)
+QUICK = {  # program -> what is given to it instead, to show in minutes that every step runs; the last one said counts
+    "accuracy": ("--steps", "2"),
+    "background": ("--steps", "2"),
+    "comparison": ("--quick",),
+    "curve": ("--steps", "2"),
+    "frame_path": ("--rounds", "10"),
+    "genicam_soak": ("--minutes", "0.2"),
+    "limit": ("--rounds", "10"),
+    "logical": ("--steps", "2"),
+    "peers": ("--seconds", "2"),
+    "plc_soak": ("--parts", "50"),
+    "review": ("--events", "500", "--labels", "5"),
+    "shadow": ("--frames", "30", "--rounds", "1"),
+    "soak": ("--minutes", "0.2"),
+    "tiles": ("--tiles", "1x1"),
+}
 
 
-def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL) -> list[list[str]]:
+def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
     """The command lines that measure everything, in order. What needs a GPU or Aravis is left out where it is not."""
 
     def sets(*names: str) -> list[str]:
@@ -93,8 +80,9 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
     def out(name: str) -> list[str]:
         return ["--out", result(name, machine)]
 
-    def accuracy(method: str, budget: list[str], *names: str) -> list[str]:
-        return ["accuracy.py", method, *sets(*names), *budget, "--keep", str(keep / method), *out(f"accuracy-{method}")]
+    def accuracy(method: str, budget: str, *names: str) -> list[str]:
+        into = ["--keep", str(keep / method), *out(f"accuracy-{method}")]
+        return ["accuracy.py", method, *sets(*names), "--budget", budget, *into]
 
     def precision(method: str, root: Path, *names: str) -> list[str]:
         found = [Path(path).name for path in sets(*names)]
@@ -103,28 +91,28 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
 
     def trained(method: str) -> Iterator[list[str]]:
         usual = [name for name in SETS if (method, name) not in LONGER]
-        yield accuracy(method, effort.training(TRAINING[method]), *usual)
+        yield accuracy(method, TRAINING[method], *usual)
         for name in (name for name in SETS if name not in usual and sets(name)):
-            yield accuracy(method, effort.training(LONGER[method, name]), *usual, name)
+            yield accuracy(method, LONGER[method, name], *usual, name)
 
     stlm, limits = str(keep / "stlm/bottle.edgead"), keep / "thresholds"
     networks = [str(keep / "precision" / name) for name in ("stlm-bottle.edgead", "ast_mfr-bottle.edgead")]
     quantized = [*networks, str(keep / "precision/csad-screw_presence.edgead")]
-    peers = ["peers.py", "--keep", str(keep / "peers"), *(() if effort.steps is None else ("--seconds", "2"))]
+    peers = ["peers.py", "--keep", str(keep / "peers")]
     bottle = [*sets("bottle"), "--preset", "edge"]
     found = [
         *([f"../tests/support/{name}.py", str(keep / name)] for name in DRAWN),
         *(line for method in TRAINING for line in trained(method)),
-        accuracy("csad", effort.fixed(160), *KITS),
-        ["curve.py", *sets(*CURVE), *effort.fixed(80), "--keep", str(keep / "curve"), *out("curve-stlm")],
-        ["frame_path.py", stlm, *effort.rounds, *out("frame-path")],
+        ["accuracy.py", "csad", *sets(*KITS), "--steps", "160", "--keep", str(keep / "csad"), *out("accuracy-csad")],
+        ["curve.py", *sets(*CURVE), "--steps", "80", "--keep", str(keep / "curve"), *out("curve-stlm")],
+        ["frame_path.py", stlm, *out("frame-path")],
         ["serving.py", stlm, *out("serving")],
         *(precision(method, data, *SETS) for method in TRAINING),
         *(precision("csad", keep if name == TRAYS else data, name) for name in KITS),
-        ["limit.py", *quantized, *effort.rounds, *out("limit")],
-        ["logical.py", *sets(*KITS, PANELS), *effort.fixed(160), "--keep", str(keep / "logical"), *out("logical")],
+        ["limit.py", *quantized, *out("limit")],
+        ["logical.py", *sets(*KITS, PANELS), "--steps", "160", "--keep", str(keep / "logical"), *out("logical")],
         ["objects.py", str(keep / TRAYS), str(keep / DIGITS), "--keep", str(keep / "objects"), *out("objects")],
-        ["thresholds.py", *sets(*WITH_CASTINGS), "--budget", "0", "--keep", str(limits), *out("thresholds")],
+        ["thresholds.py", *sets(*SETS), "--budget", "0", "--keep", str(limits), *out("thresholds")],
         [
             "threshold_rules.py",
             *(f"{limits / Path(one).name}-0.edgead" for one in sets(*LARGE)),
@@ -133,22 +121,27 @@ def steps(data: Path, keep: Path, machine: str = MACHINE, effort: Effort = FULL)
         ["contamination.py", *sets("bottle", "cubes"), "--keep", str(keep / "contamination"), *out("contamination")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],
-        ["background.py", "ast_mfr", *bottle, *effort.fixed(80), *out("background-ast-mfr")],
-        ["tiles.py", str(keep / "surfaces"), *(() if effort.steps is None else ("--tiles", "1x1")), *out("tiles")],
+        ["background.py", "ast_mfr", *bottle, "--steps", "80", *out("background-ast-mfr")],
+        ["tiles.py", str(keep / "surfaces"), *out("tiles")],
         ["engines.py", *quantized, *out("engines-rtx")],
-        ["soak.py", stlm, *effort.soak, *out("soak")],
-        ["review.py", *effort.events, *out("review")],
-        ["shadow.py", stlm, stlm, *effort.shadow, *out("shadow")],
-        ["plc_soak.py", stlm, *effort.handshake, *out("plc-soak")],
-        ["comparison.py", str(data), *effort.compared, "--keep", str(keep / "comparison"), *out("comparison")],
+        ["soak.py", stlm, *out("soak")],
+        ["review.py", *out("review")],
+        ["shadow.py", stlm, stlm, *out("shadow")],
+        ["plc_soak.py", stlm, *out("plc-soak")],
+        ["comparison.py", str(data), "--keep", str(keep / "comparison"), *out("comparison")],
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
         [*peers, *sets(*KITS), "--bundles", str(keep / "csad"), *out("peers-trays")],
     ]
     if shutil.which(GENICAM):
-        found.append(["genicam_soak.py", *effort.soak, *out("genicam-soak")])
+        found.append(["genicam_soak.py", *out("genicam-soak")])
     if shutil.which(GPU):
         found += [["gpu_engine.py", stlm, *out("gpu-engine")], ["kernels.py", *out("kernels")]]
     return found
+
+
+def quick(line: Sequence[str]) -> list[str]:
+    """A step with little to do: its figures say nothing."""
+    return [*line, *QUICK.get(Path(line[0]).stem, ())]
 
 
 def measure(lines: Sequence[Sequence[str]]) -> None:
@@ -266,7 +259,7 @@ def thresholds_table(found: dict[str, Any]) -> str:
         "misses in hindsight", "allowed at 1 %", "misses, extrapolated", "misses, counted",
     ]  # fmt: skip
     rows = []
-    for name, called in WITH_CASTINGS.items():
+    for name, called in SETS.items():
         runs = [run for run in found["runs"] if run["set"] == name]
         if not runs:
             continue
@@ -326,8 +319,9 @@ def main() -> None:
     if given.command == "measure":
         machine = "quick" if given.quick else given.machine
         (RESULTS / machine).mkdir(exist_ok=True)
-        lines = steps(given.data, given.keep, machine, QUICK if given.quick else FULL)
-        measure([line for line in lines if not given.only or Path(line[0]).stem in given.only])
+        lines = steps(given.data, given.keep, machine)
+        lines = [line for line in lines if not given.only or Path(line[0]).stem in given.only]
+        measure([quick(line) for line in lines] if given.quick else lines)
         if machine != MACHINE:
             return
     pages = {ROOT / name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
