@@ -1,9 +1,11 @@
-"""Writes files that are whole, also after a power cut: replaced as a whole, or extended by whole lines."""
+"""Reads files that end, and writes files that are whole, also after a power cut: replaced, or extended by lines."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,23 @@ from typing import IO
 
 from edgead.closing import Closing
 from edgead.errors import EdgeadError
+
+TEXT_LIMIT = 64 << 20  # bytes of a file of settings, lists, keys or results that a person names
+
+
+def read_whole(path: Path, most: int = TEXT_LIMIT) -> bytes:
+    """The bytes of a file that somebody named; raises OSError for what has more than `most`, or never ends.
+
+    A pipe, as `<(...)` of a shell is, gives what comes out of it; devices are refused.
+    """
+    with path.open("rb") as file:
+        about = os.fstat(file.fileno())
+        if stat.S_ISCHR(about.st_mode) or stat.S_ISBLK(about.st_mode):
+            raise OSError(errno.EINVAL, "it is a device, no file")
+        raw = file.read() if about.st_size <= most and stat.S_ISREG(about.st_mode) else file.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB")
+    return raw
 
 
 def write_file(path: Path, data: bytes) -> None:

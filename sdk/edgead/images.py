@@ -17,6 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from edgead.errors import DataError, UsageError
+from edgead.files import read_whole
 from edgead.jpeg import jpeg_damage
 from edgead.ops import as_image
 from edgead.picture_size import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE, page_count, picture_size
@@ -36,6 +37,8 @@ UNREAD_EXTENSIONS = frozenset(
     }
 )
 WHITE = 128  # gray level from which a painted pixel belongs to an area
+_BYTES_A_PIXEL = 8  # at the most: four channels of 16 bits
+_METADATA = 64 << 20  # bytes, at the most
 _ADVICE = "copy it again or leave it out"
 _SIGNATURES = (  # (offset, bytes, what it is): files that are no picture this reads, whatever their name says
     (4, b"ftyphei", "a HEIC picture"),
@@ -119,9 +122,9 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file; raises DataError."""
+    """The bytes of a picture's file; raises DataError."""
     try:
-        return path.read_bytes()
+        return read_whole(path, _BYTES_A_PIXEL * max_pixels() + _METADATA)
     except FileNotFoundError:
         raise DataError(f"there is no image at {path}") from None
     except OSError as error:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edgead.bundle.store import Bundle
 from edgead.errors import BundleError, UsageError
-from edgead.files import write_file
+from edgead.files import read_whole, write_file
 
 PAYLOAD_TYPE = "application/vnd.edgead.bundle-signature.v1+json"
 PASSWORD = "EDGEAD_KEY_PASSWORD"  # noqa: S105 - the variable's name
@@ -244,7 +244,7 @@ def _password() -> bytes | None:
 
 def _load(path: Path, read: Callable[[bytes], object]) -> object:
     try:
-        return read(path.read_bytes())
+        return read(read_whole(path))
     except OSError as error:
         raise UsageError(f"the key {path} cannot be read: {error.strerror}") from error
     except TypeError as error:  # encrypted without a password, or the other way round

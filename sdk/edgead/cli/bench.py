@@ -17,7 +17,7 @@ from edgead.cli.options import BundlePath, EngineName, Json, Precision, Precisio
 from edgead.cli.table import aligned
 from edgead.engines import local_engines
 from edgead.errors import AbsentError, EngineError, UsageError
-from edgead.files import write_file
+from edgead.files import read_whole, write_file
 from edgead.system.device import describe_device
 
 
@@ -90,7 +90,7 @@ def _measure(
 def read_figures(path: Path) -> dict[str, Any]:
     """What --out has written; raises UsageError for anything else."""
     try:
-        text = path.read_bytes()
+        text = read_whole(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; give a file of `edgead bench --out`") from error
     try:

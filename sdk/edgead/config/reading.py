@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from edgead.errors import UsageError
+from edgead.files import read_whole
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,7 +40,7 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a file, none where it is empty; raises UsageError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_whole(path).decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text in UTF-8: save it as that") from None
     except OSError as error:

@@ -17,12 +17,14 @@ from edgead import ops
 from edgead.bundle import Bundle
 from edgead.detector import Detector
 from edgead.errors import DataError, UsageError
+from edgead.files import read_whole
 from edgead.images import read_image
 from edgead.review.layout import RESULT, frame_file
 from edgead.stream.roi import recorded_mask
 from edgead.types import Frame, ImageU8, MapF32, Verdict
 
 _EXACT = 1e-3  # of a calibrated score, where engine and pixels are the same
+_MOST = 1 << 30  # bytes of a file of results
 _DIGEST = 64  # hex digits at the end of every bundle
 
 
@@ -66,8 +68,10 @@ def read_result(path: Path, number: int | None = None) -> tuple[dict[str, Any], 
     """
     file = path / RESULT if path.is_dir() else path
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        lines = [json.loads(line) for line in read_whole(file, _MOST).decode().splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise DataError(f"{file} holds no result: {error}") from error
     found = [one for one in lines if isinstance(one, dict) and (number is None or one.get("number") == number)]
     if len(found) != 1:

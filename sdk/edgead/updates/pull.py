@@ -21,7 +21,7 @@ from edgead.bundle import Bundle
 from edgead.bundle.signing import signature_file
 from edgead.bundle.store import LIMIT, Trust
 from edgead.errors import BundleError, UsageError
-from edgead.files import state_folder, write_file
+from edgead.files import read_whole, state_folder, write_file
 from edgead.updates.fetch import Fetcher, address_of
 from edgead.updates.repository import CANARY, MILLION
 
@@ -61,7 +61,7 @@ class Client:
         metadata = self._folder / "metadata"
         metadata.mkdir(parents=True, exist_ok=True)
         try:
-            root = origin.root.read_bytes()
+            root = read_whole(origin.root, ROOT_LIMIT)
         except OSError as error:
             raise UsageError(f"the root {origin.root} cannot be read: {error.strerror}") from error
         config = UpdaterConfig(root_max_length=ROOT_LIMIT)

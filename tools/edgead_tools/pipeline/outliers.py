@@ -9,7 +9,7 @@ from typing import Any
 
 from edgead import Bundle, Detector
 from edgead.errors import UsageError
-from edgead.files import write_file
+from edgead.files import read_whole, write_file
 from edgead.listing import LeftOut
 from edgead.progress import Reporter
 from edgead.types import ImageU8
@@ -81,7 +81,9 @@ def exclude(dataset: Dataset, listed: str) -> Dataset:
         return dataset
     file = Path(listed)
     try:
-        lines = [line.partition("#")[0].strip() for line in file.read_text("utf-8", "surrogateescape").splitlines()]
+        lines = [
+            line.partition("#")[0].strip() for line in read_whole(file).decode(errors="surrogateescape").splitlines()
+        ]
     except OSError as error:
         raise UsageError(f"the list of images to exclude cannot be read: {error}") from error
     good = (*dataset.train, *dataset.validation)
