@@ -118,7 +118,7 @@ def evaluate(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="BUNDLE... DATA [BAD]",
+            metavar="BUNDLES DATA [BAD]",
             help="One or more .edgead files, and the images: a data set or a YAML file of its folders, a folder of "
             "several (categories), a folder of good images, or one of good and one of bad ones.",
         ),

@@ -73,7 +73,7 @@ def _option(field: Field, words: Mapping[str, str], *, several: bool = False) ->
         metavar=field.option.metavar or None,
         min=field.minimum if numeric else None,
         max=field.maximum if numeric and field.maximum is not None and field.maximum < 2**62 else None,
-        envvar=list(variables) or None,
+        envvar=variables[0] if len(variables) == 1 else list(variables) or None,
         help=f"{text}{shown}",
         show_default=not shown and field.default not in ("", None),
     )

@@ -21,7 +21,7 @@ HEAD = ["station", "state", "bundle", "engine", "since", "results", "NG", "inval
 
 def fleet(
     stations: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=HOST[:PORT]]...", help="Stations with the sink `metrics`.")
+        list[str] | None, typer.Argument(metavar="NAME=HOST[:PORT]", help="Stations with the sink `metrics`.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="YAML file with `stations:`, name: host.")] = None,
     broker: Annotated[

@@ -41,7 +41,7 @@ class Precision(str, Enum):
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="An .edgead file.", show_default=False)]
 SomeBundle = Annotated[
     Path | None,
-    typer.Argument(metavar="[BUNDLE]", help="An .edgead file; else the newest in this folder.", show_default=False),
+    typer.Argument(metavar="BUNDLE", help="An .edgead file; else the newest in this folder.", show_default=False),
 ]
 EngineName = Annotated[str, typer_option(FIELDS["engine"], WORDS)]
 PrecisionName = Annotated[Precision, typer_option(FIELDS["precision"])]

@@ -26,7 +26,7 @@ ANOMALY_FOUND = 10
 
 def predict(
     bundle: BundlePath,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or quoted globs.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Files, folders or quoted globs.")],
     as_json: Json = False,
     save: Annotated[Path | None, typer_option(FIELDS["save"])] = None,
     fail_on_anomaly: Annotated[

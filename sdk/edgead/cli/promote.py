@@ -28,7 +28,7 @@ Reload = Annotated[str, typer.Option(metavar="COMMAND", help="Run this afterward
 def promote(
     candidate: Annotated[
         Path | None,
-        typer.Argument(metavar="[BUNDLE]", help="The bundle to put into force; else the station's shadow."),
+        typer.Argument(metavar="BUNDLE", help="The bundle to put into force; else the station's shadow."),
     ] = None,
     station: Station = None,
     bundle: Over = None,

@@ -14,9 +14,9 @@ import typer
 
 from edgead.cli.console_status import ConsoleStatus, counts, sink_words
 from edgead.cli.derive import options_of
-from edgead.cli.options import WORDS, ShowResolved
+from edgead.cli.options import WORDS, ShowResolved, SomeBundle
 from edgead.config import StationConfig, load_station
-from edgead.errors import DataError, EdgeadError
+from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.stream.assembly import find_bundle, with_bundle
 from edgead.stream.cameras import named
 from edgead.stream.pipeline import Pipeline
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 @options_of(StationConfig, WORDS)
 def run(
+    bundle_path: SomeBundle = None,
     *,
     station: Annotated[
         Path | None,
@@ -48,10 +49,14 @@ def run(
     143); with SIGHUP it goes on with the bundle as that now is, without missing a frame.
 
     \b
-    edgead run --camera 0 --jsonl results.jsonl
+    edgead run bottle.edgead --camera 0 --jsonl results.jsonl
     edgead run --source left=rtsp://10.0.0.5/1 --source right=csi://0 --deadline 200
     edgead run --station station.yaml
     """
+    if bundle_path is not None:
+        if "bundle" in given:
+            raise UsageError(f"name one bundle: {bundle_path}, or that of --bundle")
+        given = {**given, "bundle": str(bundle_path)}
     settings = load_station(station, given)
     if resolved:
         from edgead.cli.resolved import resolved_lines

@@ -16,7 +16,7 @@ from edgead.serving.server import InferenceServer
 
 
 def serve(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="One or more .edgead files.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="One or more .edgead files.")],
     address: Annotated[
         str, typer.Option(metavar="[HOST:]PORT", help="Where to listen; beyond this machine EDGEAD_TOKEN is asked for.")
     ] = "8000",

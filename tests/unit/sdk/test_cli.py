@@ -85,6 +85,8 @@ def test_names_cannot_play_with_the_terminal(edgead, tiny_bundle: Path, tmp_path
         (["info", "."], 1, "is not a file"),
         (["verify", "text"], 1, "not an edgead bundle"),
         (["run", "--bundle", "BUNDLE"], 2, "nothing to look at"),
+        (["run", "BUNDLE", "--source", "none"], 5, "there is no image, folder or video at none"),
+        (["run", "BUNDLE", "--bundle", "BUNDLE", "--source", "none"], 2, "name one bundle"),
         (["run", "--bundle", "BUNDLE", "--source", "none"], 5, "there is no image, folder or video at none"),
         (["run", "--bundle", "BUNDLE", "--source", "gige:0"], 2, "no kind of source"),
         (["run", "--bundle", "BUNDLE", "--camera", "99"], 5, "camera:99 cannot be opened"),

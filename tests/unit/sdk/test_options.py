@@ -38,7 +38,7 @@ def flags(command: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("command", "config", "own"),
     [
-        (run, StationConfig, {"station", "resolved"}),
+        (run, StationConfig, {"bundle_path", "station", "resolved"}),
         (build, BuildConfig, {"config", "resolved", "fresh", "finish", "many", "workers", "ray"}),
     ],
 )
