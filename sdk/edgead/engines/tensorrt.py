@@ -17,7 +17,7 @@ from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext, load_driver
 from edgead.engines.base import Engine
 from edgead.engines.batches import Batches
-from edgead.engines.contract import Port, check_ports
+from edgead.engines.contract import Port, check_gpu_can_judge, check_ports
 from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.metadata import EngineMetadata
@@ -44,8 +44,7 @@ class TensorRtEngine(Engine):
             gpu = CudaContext()
             stack.callback(gpu.close)
             library = open_library()
-            if bundle.manifest.fusion.matching is not None:
-                raise EngineError("objects are matched by the engines of the CPU alone: use --engine onnx or openvino")
+            check_gpu_can_judge(bundle.manifest.fusion)
             artifact, self._gpu, self._batches = _first(library, bundle, precision, gpu)
         self._end = finalize(self, self._gpu.close)  # also of one that nobody closed, while the driver is there
         self.precision: str = artifact.precision

@@ -11,6 +11,7 @@ import msgspec
 
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext
+from edgead.engines.contract import check_gpu_can_judge
 from edgead.errors import BundleError, EngineError, UsageError
 from edgead.progress import Reporter
 from edgead.tensorrt.build import check_capability
@@ -52,10 +53,11 @@ def compile_bundle(path: Path, wanted: Wanted, prove: Prove, reporter: Reporter)
     """Every engine asked for, one by one; one that cannot be built does not keep the others.
 
     For this machine (`auto`) engines go into the cache, where a run finds them, and `prove` holds them to the golden
-    frames; for others they go into `wanted.out`. Raises UsageError, BundleError, and AbsentError where what is needed
-    is not here.
+    frames; for others they go into `wanted.out`. Raises UsageError, BundleError, EngineError for a bundle
+    whose objects are matched, and AbsentError where what is needed is not here.
     """
     bundle = Bundle.open(path)
+    check_gpu_can_judge(bundle.manifest.fusion)  # before minutes are spent on an engine that no run would take
     capability = parse_target(wanted.target)
     artifacts = list(_artifacts(bundle, wanted.precisions))
     if capability:

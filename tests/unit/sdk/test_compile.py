@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import object_scenes
 import pytest
 import rtx
 from programs import until
@@ -107,6 +108,16 @@ def test_a_mistake_is_one_sentence(
     assert (got, out) == (code, "")
     assert sentence in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_no_gpu_can_judge_is_refused_before_anything_is_built(edgead: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "scenes.edgead"
+    object_scenes.write(bundle)
+    for options in ((), ("--target", "sm_89")):
+        code, out, err = edgead("compile", bundle, *options)
+        assert (code, out) == (3, "")
+        assert "objects are matched by the engines of the CPU alone: use --engine onnx or openvino" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes.edgead"]
 
 
 def test_one_network_that_cannot_be_built_does_not_keep_the_others(
