@@ -1,4 +1,4 @@
-"""Defines the commands `calibrate` and `threshold`."""
+"""Defines the commands `calibrate`, `add-normals` and `threshold`."""
 
 from __future__ import annotations
 
@@ -121,6 +121,33 @@ def calibrate(
     source, count = (str(data), None) if camera is None else (camera, images)
     manifest = refit_site(opened, source, count, false_alarm_rate, by or _login(), _say)
     _print_thresholds(write_bundle(out or bundle, manifest, opened.members()).manifest, opened.manifest)
+
+
+def add_normals(
+    bundle: BundlePath,
+    data: Annotated[str, typer.Argument(metavar="DIR", help="Good images: a folder, a glob, a video.")],
+    bank: Annotated[
+        int | None, typer.Option(min=4, max=100_000, help="Images in the bank at most.  [default: its build's]")
+    ] = None,
+    out: Out = None,
+    by: By = "",
+) -> None:
+    """Add good images to a bundle that matches objects: what they show is good from now on.
+
+    The bank of good images grows, what is usual of every object and the thresholds are fitted anew, the golden readings
+    are recorded anew, and the new bundle is verified. Only then it takes the place of the old one, which is kept as
+    BUNDLE.old. Images of another product are refused.
+    """
+    from edgead import Bundle
+    from edgead.bundle.store import check_target, write_bundle
+    from edgead_calibration.site import grow_bank
+
+    opened = Bundle.open(bundle)
+    check_target(out or bundle)
+    grown = grow_bank(opened, data, bank, by or _login(), _say)
+    written = write_bundle(out or bundle, grown.bundle.manifest, grown.bundle.members())
+    typer.echo(f"bank: {grown.after} good images (until now {grown.before})")
+    _print_thresholds(written.manifest, opened.manifest)
 
 
 def _say(sentence: str) -> None:

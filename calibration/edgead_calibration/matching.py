@@ -121,10 +121,10 @@ def _references(scenes: Sequence[Scene], keys: NDArray[np.float16], draft: Match
     mean_box, components = principal_components(boxes, seed)
     described = np.concatenate([one.described for one in scenes])
     center = described.mean(axis=0)
-    descriptors, projected = unit(described - center), (boxes - mean_box) @ components.T
+    away, projected = described - center, (boxes - mean_box) @ components.T
     images = np.repeat(np.arange(len(scenes)), draft.proposals.count)
     places = np.concatenate([one.places for one in scenes])
-    directions = unit(projected)
+    descriptors, directions = unit(away), unit(projected)
     chosen = [images == image for image in range(len(scenes))]
     sides = [(descriptors[rows], directions[rows], places[rows]) for rows in chosen]
     found = find_slots(sides, seed)
@@ -143,7 +143,7 @@ def _references(scenes: Sequence[Scene], keys: NDArray[np.float16], draft: Match
     )
     table = np.column_stack([images, slots, places]).astype(np.float32)
     labels = np.stack([one.labels for one in scenes])
-    return References(spec, keys, labels, table, center, descriptors, boxes.astype(np.float16), mean_box, components)
+    return References(spec, keys, labels, table, center, away, boxes.astype(np.float16), mean_box, components)
 
 
 def principal_components(rows: Rows, seed: int) -> tuple[Rows, Rows]:
@@ -241,7 +241,7 @@ def members_of(references: References) -> dict[str, bytes]:
         spec.bank: references.bank,
         spec.labels: references.labels,
         spec.objects: references.table,
-        spec.descriptors: np.concatenate([references.center[None], references.descriptors]).astype(np.float32),
+        spec.descriptors: np.concatenate([references.center[None], references.away]).astype(np.float32),
         spec.boxes: references.raw_boxes,
         spec.projection: np.concatenate([references.mean_box[None], references.components]).astype(np.float32),
     }

@@ -55,7 +55,7 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "", *, extrap
 
     artifacts = tuple(refit(artifact) for artifact in bundle.manifest.artifacts)
     what = f"rate set to {false_alarm_rate:g}{', extrapolated' if extrapolate else ''}"
-    return _replaced(bundle.manifest, artifacts, {"what": what, "who": who})
+    return replaced(bundle.manifest, artifacts, {"what": what, "who": who})
 
 
 def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: str = "", why: str = "") -> Manifest:
@@ -78,7 +78,7 @@ def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: 
 
     artifacts = tuple(chosen(artifact) for artifact in bundle.manifest.artifacts)
     what = f"image threshold set to {score:g}" + ("" if pixel is None else f", pixel threshold to {pixel:g}")
-    return _replaced(bundle.manifest, artifacts, {"what": what, "who": who, "why": why})
+    return replaced(bundle.manifest, artifacts, {"what": what, "who": who, "why": why})
 
 
 def add_good(bundle: Bundle, images: Sequence[ImageU8], who: str = "") -> Manifest:
@@ -101,7 +101,7 @@ def add_good(bundle: Bundle, images: Sequence[ImageU8], who: str = "") -> Manife
                 good_maxima=maxima,
             )
     what = f"refitted with {len(images)} reviewed good parts"
-    return _replaced(manifest, tuple(artifacts), {"what": what, "who": who})
+    return replaced(manifest, tuple(artifacts), {"what": what, "who": who})
 
 
 def refit_images(
@@ -159,7 +159,7 @@ def refit_images(
         "left": left,
         "not_counted": list(dict.fromkeys(strange)),
     }
-    return msgspec.structs.replace(_replaced(manifest, tuple(artifacts), entry), health=health)
+    return msgspec.structs.replace(replaced(manifest, tuple(artifacts), entry), health=health)
 
 
 def _strange(scores: list[float], maxima: list[float], check: GoodImages | None) -> list[str]:
@@ -187,7 +187,7 @@ def _detectors(bundle: Bundle, stack: ExitStack) -> dict[int, Detector]:
     return found
 
 
-def _replaced(manifest: Manifest, artifacts: tuple[Artifact, ...], entry: dict[str, Any]) -> Manifest:
+def replaced(manifest: Manifest, artifacts: tuple[Artifact, ...], entry: dict[str, Any]) -> Manifest:
     """The manifest with new artifacts, the entry in its history, and no figure that held for the old thresholds."""
     when = {"when": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     history = [*manifest.provenance.get("thresholds", []), when | {k: v for k, v in entry.items() if v}]

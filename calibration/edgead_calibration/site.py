@@ -12,8 +12,10 @@ from edgead.errors import UsageError
 from edgead.files import write_file
 from edgead.stream.cameras import grab_frames
 from edgead.stream.sources import described
-from edgead.types import Frame
+from edgead.types import Frame, ImageU8
+from edgead.wording import are, plural, printable
 from edgead_calibration.good_images import GoodImages, moved_in_words
+from edgead_calibration.object_bank import Grown, grow, look_at
 from edgead_calibration.operating_point import Costs, OperatingPoint, operating_points
 from edgead_calibration.refit import refit_images
 from edgead_calibration.threshold_page import threshold_page
@@ -48,6 +50,43 @@ def refit_site(
     for sentence in refit_findings(old, new):
         say(sentence)
     return new
+
+
+def grow_bank(bundle: Bundle, source: str, most: int | None, who: str, say: Callable[[str], None]) -> Grown:
+    """The bundle with the good images of a source in its bank (`object_bank.grow`); one image of each part is taken.
+
+    `say` gets what a person should know of the images. Raises what `look_at` and `grow` raise.
+    """
+    check, old = GoodImages(), bundle.manifest
+
+    def different() -> Iterator[tuple[str, ImageU8]]:
+        seen: set[int] = set()
+        for image in check.taken(read_frames(source, old.input.bits)):
+            if (number := check.parts.numbers[-1]) not in seen:
+                seen.add(number)
+                yield printable(Path(check.names[-1]).name), image
+
+    try:
+        new = look_at(bundle, different())
+    finally:
+        for sentence in check.findings(old.health):
+            say(sentence)
+    if new.known:
+        say(f"{plural(len(new.known), 'image')} {are(len(new.known))} in the bank already")
+    grown = grow(bundle, new, most, who, described(source))
+    if grown.odd:
+        say(
+            f"{plural(len(grown.odd), 'image')} of {len(new.names)} show another number of objects than "
+            f"{_usual_number(bundle)}: they set thresholds and are matched with nothing"
+        )
+    for sentence in refit_findings(old, grown.bundle.manifest):
+        say(sentence)
+    return grown
+
+
+def _usual_number(bundle: Bundle) -> int:
+    spec = bundle.manifest.fusion.matching
+    return 0 if spec is None else spec.proposals.count
 
 
 def refit_findings(old: Manifest, new: Manifest) -> Iterator[str]:

@@ -71,7 +71,7 @@ class MatchingSpec(Struct, frozen=True):
     their own; `labels`, uint8 (N, height, width), each image's
     objects numbered from 1; `objects`, float32 (M, 5), of every object its image, slot, x, y and share of the picture,
     in the order of images and numbers; `descriptors`, float32 (1 + M, C), the mean descriptor and those of the objects
-    without it, of length 1; `boxes`, float16 (M, C * box * box), their features in their boxes; `projection`, float32
+    without it; `boxes`, float16 (M, C * box * box), their features in their boxes; `projection`, float32
     (1 + D, C * box * box), the mean of the boxes and their principal components.
     """
 

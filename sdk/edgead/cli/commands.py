@@ -88,6 +88,10 @@ COMMANDS = {
         help="Learn what good parts look like and write one verified file, the bundle",
         needs="torch",
     ),
+    "add-normals": Command(
+        "edgead_calibration.commands:add_normals",
+        help="Add good images to a bundle that matches objects: what they show is good from now on",
+    ),
     "calibrate": Command(
         "edgead_calibration.commands:calibrate",
         help="Refit the thresholds and the camera's health profile to good parts of this site, in this light",
@@ -193,7 +197,7 @@ GROUPS = {
     "Build a bundle": ("build", "demo", "sweep", "components", "weights"),
     "Judge": ("run", "predict", "eval", "bench", "serve"),
     "Look": ("info", "explain", "verify", "cameras", "plc", "station", "doctor"),
-    "Prepare for a device": ("calibrate", "threshold", "quantize", "compile", "export"),
+    "Prepare for a device": ("calibrate", "add-normals", "threshold", "quantize", "compile", "export"),
     "Learn from the line": ("review", "rebuild", "shadow", "promote", "rollback"),
     "Release": ("sign", "publish", "pull", "fleet"),
 }
@@ -219,7 +223,7 @@ class Commands(typer.core.TyperGroup):
             if rows:
                 with formatter.section(title):
                     for name, words in rows:
-                        formatter.write(f"{'':<{formatter.current_indent}}{name:<11}{words}\n")
+                        formatter.write(f"{'':<{formatter.current_indent}}{name:<12}{words}\n")
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _make(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None

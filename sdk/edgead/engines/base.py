@@ -102,6 +102,16 @@ class CpuEngine(Engine):
             raise EngineError("the engine is closed: make a new Detector")
         return [self._read(image) for image in images]
 
+    def outputs_of(self, image: ImageU8) -> tuple[ImageU8, dict[str, Tensor]]:
+        """A frame at the network's size, and the outputs that a reading needs of it, without a batch: what is fitted
+        to good images is fitted to these. Of frames that are not cut into tiles.
+        """
+        spec = self._manifest.input
+        small = ops.resize(image, *spec.frame)
+        ops.normalize(small, spec, self._tensor[0])
+        found = self._run(self._tensor)
+        return small, {name: np.array(values[0]) for name, values in zip(self._names, found, strict=True)}
+
     def _read(self, image: ImageU8) -> Reading:
         start, inferring = time.perf_counter(), 0.0
         spec, at_once = self._manifest.input, len(self._tensor)

@@ -165,7 +165,15 @@ def judge_objects(
     """
     spec = references.spec
     scene = see(find_masks(image, outputs, spec.proposals, references.scenery), outputs, spec)
-    measured = measure(scene, references)
+    return judge_scene(scene, measure(scene, references), fused, fusion, references, mask)
+
+
+def judge_scene(
+    scene: Scene, measured: Measured, fused: MapF32, fusion: FusionSpec, references: References,
+    mask: MapF32 | None = None,
+) -> tuple[MapF32, float, Branches]:  # fmt: skip
+    """What `judge_objects` gives, of a scene that was measured."""
+    spec = references.spec
     deviations = standardize(measured, spec)
     differing = upsample(object_map(scene, measured, deviations, references), *fused.shape)
     anomaly_map = fused + np.float32(spec.weight) * (differing if mask is None else differing * mask)

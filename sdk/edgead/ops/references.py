@@ -30,7 +30,7 @@ class References:
     labels: Labels  # (N, h, w): each image's objects, numbered from 1
     table: NDArray[np.float32]  # (M, 5): image, slot, x, y and area
     center: Vectors  # (C,): the mean descriptor
-    descriptors: Vectors  # (M, C), without the mean, of length 1
+    away: Vectors  # (M, C): descriptors without the mean
     raw_boxes: NDArray[np.float16]  # (M, C * box * box)
     mean_box: Vectors  # (C * box * box,)
     components: Vectors  # (D, C * box * box)
@@ -55,6 +55,11 @@ class References:
     def places(self) -> Vectors:
         """(M, 3): x, y and area of every object."""
         return np.ascontiguousarray(self.table[:, 2:])
+
+    @cached_property
+    def descriptors(self) -> Vectors:
+        """(M, C): `away` at length 1."""
+        return unit(self.away)
 
     @cached_property
     def boxes(self) -> Vectors:
@@ -96,6 +101,20 @@ class References:
         """The features (C, h, w) of an image of the bank, on the grid of objects."""
         stored = self.bank[image].astype(np.float32).reshape(-1, *self._grid)
         return interpolate([stored], self.spec.height, self.spec.width)
+
+    def scene_of(self, image: int) -> Scene:
+        """The scene of an image of the bank, with its features on the bank's grid alone."""
+        rows = self.objects_of(image)
+        masks = self.labels[image][None] == np.arange(1, len(rows) + 1)[:, None, None]
+        level = self.bank[image].astype(np.float32).reshape(-1, *self._grid)
+        boxes = self.raw_boxes[rows].astype(np.float32)
+        return Scene(self.places[rows], masks, (level,), self.center + self.away[rows], boxes)
+
+    def distance_to_nearest(self, scene: Scene) -> float:
+        """How far the nearest image's features are from a scene's, over the length of the scene's: 0 is the same."""
+        key = scene.key(*self._grid).astype(np.float32)
+        nearest = self.bank[self.nearest(scene)[0]].astype(np.float32)
+        return float(np.linalg.norm(nearest - key)) / max(float(np.linalg.norm(key)), 1e-9)
 
     def objects_of(self, image: int) -> NDArray[np.intp]:
         """Which objects are an image's."""

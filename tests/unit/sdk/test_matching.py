@@ -170,7 +170,7 @@ def _turned(references: References) -> References:
         bank=references.bank[::-1],
         labels=references.labels[::-1],
         table=table,
-        descriptors=references.descriptors[rows],
+        away=references.away[rows],
         raw_boxes=references.raw_boxes[rows],
     )
 
@@ -258,7 +258,7 @@ def _with(bundle: Bundle, **members: np.ndarray) -> Bundle:
 def test_members_that_do_not_fit_are_refused(bundle: Bundle, references: References, name: str, change) -> None:
     held = {
         "bank": references.bank, "labels": references.labels, "objects": references.table,
-        "descriptors": np.concatenate([references.center[None], references.descriptors]),
+        "descriptors": np.concatenate([references.center[None], references.away]),
         "boxes": references.raw_boxes,
         "projection": np.concatenate([references.mean_box[None], references.components]),
     }[name]  # fmt: skip
