@@ -53,12 +53,6 @@ def check_ports(manifest: Spec, member: str, inputs: Sequence[Port], outputs: Se
         raise EngineError(f"{member} does not keep the graph contract: {'; '.join(faults)}; export it again")
 
 
-def check_gpu_can_judge(fusion: FusionSpec) -> None:
-    """Raise EngineError for what only the engines of the CPU carry out: the matching of objects."""
-    if fusion.matching is not None:
-        raise EngineError("objects are matched by the engines of the CPU alone: use --engine onnx or openvino")
-
-
 def _fits(port: Port, shape: tuple[int | None, ...]) -> bool:
     """Whether a port is in floating point and of that shape; a size that either leaves open fits, a batch too."""
     if not port.is_float or len(port.shape) != len(shape) or port.shape[0] not in (None, 1):

@@ -17,11 +17,11 @@ from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext, load_driver
 from edgead.engines.base import Engine
 from edgead.engines.batches import Batches
-from edgead.engines.contract import Port, check_gpu_can_judge, check_ports
+from edgead.engines.contract import Port, check_ports
 from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.metadata import EngineMetadata
-from edgead.tensorrt.prepare import prepare_here
+from edgead.tensorrt.prepare import check_gpu_can_judge, prepare_here
 from edgead.types import ImageU8, Reading
 from edgead.verify import GoldenCheck, compare
 

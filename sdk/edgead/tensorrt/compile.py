@@ -11,14 +11,13 @@ import msgspec
 
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext
-from edgead.engines.contract import check_gpu_can_judge
 from edgead.errors import BundleError, EngineError, UsageError
 from edgead.progress import Reporter
 from edgead.tensorrt.build import check_capability
 from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.library import RTX, Library, open_library
 from edgead.tensorrt.metadata import BuildOptions, EngineMetadata
-from edgead.tensorrt.prepare import EngineBuilder, key_of, prepare
+from edgead.tensorrt.prepare import EngineBuilder, check_gpu_can_judge, key_of, prepare
 
 ENGINE = "tensorrt"
 ENGINES_FOLDER = Path("engines")  # where engines for other machines are written by default

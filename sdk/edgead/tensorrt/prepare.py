@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 import edgead
-from edgead.bundle import Artifact, Bundle
+from edgead.bundle import Artifact, Bundle, FusionSpec
 from edgead.cuda.context import CudaContext
 from edgead.errors import EdgeadError, EngineError
 from edgead.tensorrt.build import BuiltEngine, OnProgress, Options, build
@@ -31,6 +31,12 @@ EngineBuilder = Callable[
 ]  # options, TensorRT's timings so far, progress
 
 _log = logging.getLogger(__name__)
+
+
+def check_gpu_can_judge(fusion: FusionSpec) -> None:
+    """Raise EngineError for what only the engines of the CPU carry out: the matching of objects."""
+    if fusion.matching is not None:
+        raise EngineError("objects are matched by the engines of the CPU alone: use --engine onnx or openvino")
 
 
 def key_of(

@@ -63,7 +63,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_another_packages_command_keeps_its_arguments(module: str, call: Callable[..., str]) -> None:
     points = {"greet": f"{module}:greet"}
     assert call(points, "greet", "you", "--loud") == "hello you!\n"
-    assert "  greet      Do it\n" in call(points, "--help")
+    assert "  greet       Do it\n" in call(points, "--help")
     assert "Say hello" in call(points, "greet", "--help")
     assert "--loud" in call(points, "greet", "--help")
 

@@ -63,6 +63,7 @@ def test_options_that_commands_share_are_those_of_the_station() -> None:
 
 OTHER = {  # options of commands that have the name of a setting and another meaning
     ("bench", "--out"): "the figures",
+    ("add-normals", "--out"): "a changed bundle",
     ("calibrate", "--camera"): "any source that is live",
     ("calibrate", "--data"): "any source that ends",
     ("calibrate", "--out"): "a changed bundle",
