@@ -99,7 +99,7 @@ class _Handlers:
     async def infer(self, request: Request) -> Response:
         served = self._model(request)
         length = request.headers.get(LENGTH_HEADER, "0")
-        if not length.isdecimal():
+        if not length.isdecimal() or len(length) > len(str(BODY_LIMIT)):
             raise _Refusal(400, f"{LENGTH_HEADER} is '{length}'")
         asked, given = tensors.decode(await _body(request), int(length), "inputs")
         future = served.batcher.submit(read_image(given))

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fake_gpiod
@@ -22,12 +23,12 @@ from programs import until
 from edgead import Detector
 from edgead.errors import UsageError
 from edgead.stream.plc import pin_guard
-from edgead.stream.plc.handshake import Fault, Handshake, PartAnswer, ResultWord, answered, caused, opened
+from edgead.stream.plc.handshake import Fault, Handshake, PartAnswer, Phase, ResultWord, answered, caused, opened
 from edgead.stream.plc.modbus import ModbusServer
 from edgead.stream.plc.outputs import open_plc
 from edgead.stream.plc.pin_lines import request_outputs
-from edgead.stream.plc.pins import Encoder, Pins
-from edgead.stream.plc.shift_register import ShiftRegister, Unwrapped
+from edgead.stream.plc.pins import Pins
+from edgead.stream.plc.shift_register import MOST, ShiftRegister, Unwrapped
 
 JUDGING = Handshake(causes=frozenset())
 
@@ -42,6 +43,17 @@ def test_parts_travel_to_the_ejector_and_only_ok_ones_pass() -> None:
     assert register.arrived(11.0) == [(1, True)]
     register.answered(1, ok=True)  # it has passed already
     assert register.arrived(12.0) == [(2, False), (3, False)]
+
+
+def test_parts_whose_way_is_not_known_do_not_pass() -> None:
+    register = ShiftRegister(1.0)
+    register.triggered(1, 10.0)
+    register.doubt()
+    register.answered(1, ok=True)
+    register.triggered(2, 10.5)
+    register.answered(2, ok=True)
+    assert register.arrived(12.0) == [(1, False), (2, True)]
+    assert [register.triggered(number, 20.0) for number in range(MOST + 1)] == [*[True] * MOST, False]
 
 
 def test_a_counter_of_16_bits_goes_on() -> None:
@@ -90,14 +102,52 @@ def test_with_a_delay_the_gate_opens_for_an_ok_part_when_it_is_there(word: Resul
     assert lit(output, 10.56) == {"reject"}
 
 
-def test_an_encoder_is_read_over_modbus(quick: Detector) -> None:
+@pytest.mark.parametrize("delay", [0, 500])
+def test_the_gate_is_closed_for_a_part_that_comes_while_the_one_before_passes(delay: int) -> None:
+    output, state = pins(pulse=50, delay=delay), JUDGING
+    for number, word in enumerate((ResultWord.OK, ResultWord.NG), start=1):
+        state = opened(state, 0.0)
+        output.publish(state, 0)
+        lit(output, 10.0 + 0.02 * number)
+        state = answered(state, PartAnswer(word, trigger=number), 0.0)
+        output.publish(state, 0)
+        passing = lit(output, 10.021 + 0.02 * number)
+        assert ("reject" in passing) == (delay > 0 or word is ResultWord.NG)
+        state = replace(state, phase=Phase.IDLE)
+    if delay:
+        assert "reject" not in lit(output, 10.525)
+        assert {"reject", "eject"} <= lit(output, 10.545)
+
+
+def test_more_parts_than_are_followed_are_a_fault() -> None:
+    output = pins(delay=500)
+    output.publish(replace(JUDGING, triggers=MOST), 0)
+    lit(output, 1.0)
+    assert output.trouble == ""
+    output.publish(replace(JUDGING, triggers=MOST + 1), 0)
+    lit(output, 1.1)
+    assert output.trouble == "more than 256 parts are between camera and ejector"
+
+
+def test_an_encoder_is_read_over_modbus_and_missed_when_it_is_gone(quick: Detector) -> None:
     """The register of the heartbeat rises as an encoder's does."""
     server = ModbusServer("0")
     with plc_line(quick, [server]):
-        encoder = Encoder(f"modbus://127.0.0.1:{server.port}/103")
+        output = pins(encoder=f"modbus://127.0.0.1:{server.port}/103", counts=1000)
+        encoder = output._encoder
+        assert encoder is not None
+        lit(output, 0.0)
+        assert "cannot be read" in output.trouble  # it was not yet
         encoder.start()
-        until(lambda: encoder.position >= 3)
-        encoder.close()
+        until(lambda: encoder.position >= 3 and not encoder.trouble)
+        output.publish(opened(JUDGING, 0.0), 0)
+        lit(output, 0.0)
+        assert output.trouble == ""
+    until(lambda: bool(encoder.trouble))  # its server is closed
+    lit(output, 0.0)
+    assert "cannot be read: no part passes the ejector" in output.trouble
+    assert output._register.arrived(1e9) == [(1, False)]
+    encoder.close()
 
 
 def test_the_first_moment_of_the_pins_is_rejecting(monkeypatch: pytest.MonkeyPatch) -> None:

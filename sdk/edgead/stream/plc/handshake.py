@@ -87,7 +87,10 @@ FAULTS = {  # in words, and what ends it; those of HELD hold as long as their ca
     Fault.BAD_PART: ("the part's id is not printable ASCII: no part was taken", "Trigger low, or Reset"),
     Fault.SECOND_MASTER: ("a second master wrote: it was refused", "Reset, or the next trigger of the first"),
     Fault.OVERFLOW: (f"more than {WAITING} results wait for Ack: the newest was dropped", "Reset"),
-    Fault.OUTPUTS: ("an output pin cannot be driven", "a restart, once the pins can be had"),
+    Fault.OUTPUTS: (
+        "an output pin cannot be driven, or the way of a part to its ejector is not known",
+        "by itself, once the encoder is read again; else a restart",
+    ),
     Fault.DRIFT: ("good parts score differently than at build time", "by itself, once the drift is over"),
 }
 HELD = frozenset({Fault.STOPPED, Fault.CAMERA_LOST, Fault.OVERDUE, Fault.OUTPUTS, Fault.DRIFT})

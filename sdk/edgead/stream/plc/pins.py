@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -20,12 +21,13 @@ from threading import Condition, Thread
 from edgead.errors import UsageError, nearest
 from edgead.stream.plc.controller import PlcControl, PlcOutput
 from edgead.stream.plc.handshake import Handshake, ResultWord
-from edgead.stream.plc.shift_register import ShiftRegister, Unwrapped
+from edgead.stream.plc.shift_register import MOST, ShiftRegister, Unwrapped
 from edgead.stream.sinks.options import checked
 
 PINS = ("ready", "busy", "fault", "heartbeat", "ok", "ng", "reject", "eject")
 TICK_S = 0.002
 _KEEPALIVE_S = 0.05
+_STALE_S = 0.1  # after which an encoder that was not read may have moved on
 _START_S = 30.0
 
 _log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Pins(PlcOutput):
         self._pulse, self._delayed = pulse / 1e3, bool(delay or counts)
         self._encoder = Encoder(encoder) if encoder else None
         self._register = ShiftRegister(float(counts) if counts else delay / 1e3)
+        self._overflow = ""  # why a part is not followed to the ejector
         self._changed = Condition()
         self._state, self._beats = Handshake(), 0
         self._seen_triggers = self._seen_answer = 0
@@ -142,9 +145,15 @@ class Pins(PlcOutput):
 
     def _follow(self, state: Handshake, now: float) -> None:
         """Move parts on by what the handshake and the encoder say."""
-        position = float(self._encoder.position) if self._encoder is not None else now
+        position = now
+        if self._encoder is not None:
+            position, self.trouble = float(self._encoder.position), self._encoder.trouble
+            if self.trouble:
+                self._register.doubt()
         for number in range(self._seen_triggers + 1, state.triggers + 1):
-            self._register.triggered(number, position)
+            if self._delayed and not self._register.triggered(number, position):
+                self._overflow = f"more than {MOST} parts are between camera and ejector"
+        self.trouble = self.trouble or self._overflow
         self._seen_triggers = state.triggers
         answer = state.answer
         if state.done and answer.trigger != self._seen_answer:
@@ -152,10 +161,16 @@ class Pins(PlcOutput):
             ok = answer.word is ResultWord.OK
             self._until["ok" if ok else "ng"] = now + self._pulse
             if not self._delayed:
-                self._until["pass" if ok else "eject"] = now + self._pulse
+                self._gate(now, ok=ok)
             self._register.answered(answer.trigger, ok=ok)
         for _, ok in self._register.arrived(position) if self._delayed else ():
-            self._until["pass" if ok else "eject"] = now + self._pulse
+            self._gate(now, ok=ok)
+
+    def _gate(self, now: float, *, ok: bool) -> None:
+        """Open the gate for a part, or close it at once, also where the one before still passes."""
+        self._until["pass"] = now + self._pulse if ok else now
+        if not ok:
+            self._until["eject"] = now + self._pulse
 
     def close(self) -> None:
         self._ending = True
@@ -192,8 +207,15 @@ class Encoder:
             raise UsageError(f"an encoder is a register, like modbus://10.0.0.4:502/12, not '{url}'")
         self.position = 0
         self._link, self._register = ModbusLink(place), int(register)
+        self._read_at = -math.inf  # time.monotonic()
         self._ending = False
         self._thread = Thread(target=self._run, name="edgead plc encoder", daemon=True)
+
+    @property
+    def trouble(self) -> str:
+        """Why `position` may be an old one; "" where it is of this moment."""
+        silent = time.monotonic() - self._read_at > _STALE_S
+        return f"the encoder at {self._link.name} cannot be read: no part passes the ejector" if silent else ""
 
     def start(self) -> None:
         self._thread.start()
@@ -203,8 +225,8 @@ class Encoder:
         while not self._ending:
             try:
                 self.position = counter.of(self._link.read(self._register, 1)[0])
-                said = False
-            except OSError as error:
+                self._read_at, said = time.monotonic(), False
+            except Exception as error:  # an OSError as a rule; whatever an odd device makes of the library
                 if not said:
                     _log.error("the encoder cannot be read: %s; no part passes the ejector meanwhile", error)
                 said = True

@@ -13,6 +13,7 @@ class _Travelling:
     trigger: int
     at: float  # position of the ejector for this part
     ok: bool = False
+    doubted: bool = False  # where it is was not known for a time: it does not pass
 
 
 class ShiftRegister:
@@ -21,11 +22,19 @@ class ShiftRegister:
     def __init__(self, distance: float) -> None:
         """`distance` from the camera to the ejector, in the units of the positions."""
         self._distance = distance
-        self._parts: deque[_Travelling] = deque(maxlen=MOST)
+        self._parts: deque[_Travelling] = deque()
 
-    def triggered(self, trigger: int, position: float) -> None:
-        """A part is before the camera."""
+    def triggered(self, trigger: int, position: float) -> bool:
+        """A part is before the camera; false where `MOST` travel already, and this one is not followed."""
+        if len(self._parts) == MOST:
+            return False
         self._parts.append(_Travelling(trigger, position + self._distance))
+        return True
+
+    def doubt(self) -> None:
+        """The position cannot be had: no part that travels now passes, whatever its result."""
+        for part in self._parts:
+            part.doubted = True
 
     def answered(self, trigger: int, *, ok: bool) -> None:
         """Its result is there; one that has passed the ejector already is forgotten."""
@@ -38,7 +47,7 @@ class ShiftRegister:
         found = []
         while self._parts and self._parts[0].at <= position:
             part = self._parts.popleft()
-            found.append((part.trigger, part.ok))
+            found.append((part.trigger, part.ok and not part.doubted))
         return found
 
 
