@@ -67,7 +67,8 @@ class Pipeline(Closing):
         """Make a line that is yet to run; each sink is attached to it before the first frame.
 
         `on_result` is called with each result, in the thread that judges, or in one that answers triggers; `on_alive`
-        in the first several times a second, as long as frames are judged or every camera is known to have none.
+        in the first several times a second, as long as frames are judged or every camera is known to have none. What
+        `on_result` raises ends the line, and `run` raises it.
         `audit` is told of every change of what the line does. `triggers` and `plcs` are the line's own to close; they,
         and `fire`, need `settings.parts`. With `recipes` each part is judged by that of its number.
         """
@@ -90,6 +91,7 @@ class Pipeline(Closing):
         self._delivering = threading.Lock()  # answers to triggers come from several threads
         self._sink_workers: list[SinkWorker] = []
         self._delivered = 0  # results
+        self._raised: Exception | None = None  # by `on_result`, in whichever thread
         self._stopping = False
         self._finished = False  # as it should: not stopped, nothing raised
         self._give_up_at = 0.0
@@ -153,13 +155,14 @@ class Pipeline(Closing):
                 for frame, result in aggregator.close():
                     self._deliver(number, frame, self._settings.in_time(result))
             self._finished = not self._stopping
-        endings = [worker.fatal for worker in self._sink_workers] + [
-            capture.error for capture in self._grabber.captures if ended and self._finished
-        ]
-        for trouble in endings:
+        self._raise([capture.error for capture in self._grabber.captures if ended and self._finished])
+        return self.status()
+
+    def _raise(self, endings: Sequence[BaseException | None] = ()) -> None:
+        """Raise what ends the line, if anything: of the caller's function, of a sink, or of `endings`."""
+        for trouble in (self._raised, *(worker.fatal for worker in self._sink_workers), *endings):
             if trouble is not None:
                 raise trouble
-        return self.status()
 
     def close(self) -> None:
         """Close what `from_config` opened, where `run` has not done it; calling it again does nothing."""
@@ -243,9 +246,7 @@ class Pipeline(Closing):
                 self._parts.judging([frame for _, frame in taken])
             for (number, frame), result in zip(taken, (self._recipes or self._worker).predict(taken), strict=True):
                 self._count(number, frame, result)
-            for worker in self._sink_workers:
-                if worker.fatal is not None:
-                    raise worker.fatal
+            self._raise()
             left = None if left is None else left - len(taken)
             if taken or self._grabber.waiting:
                 self._on_alive()
@@ -272,7 +273,10 @@ class Pipeline(Closing):
             self._meters[number].result(result)
             for worker in self._sink_workers:
                 worker.emit(frame, result, None if camera.live else self._may_wait)
-            self._on_result(result)
+            try:
+                self._on_result(result)
+            except Exception as error:
+                self._raised = self._raised or error
         return result
 
     def _may_wait(self) -> bool:

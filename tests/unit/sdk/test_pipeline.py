@@ -98,6 +98,16 @@ def test_everything_is_closed_when_a_sink_ends_the_line(detector: Detector, erro
     assert [source.closed, *(sink.closed for sink in sinks)] == [1, 1, 1, 1]
 
 
+def test_everything_is_closed_when_the_caller_s_function_ends_the_line(detector: Detector, parts: Path) -> None:
+    def refuse(result: Result) -> None:
+        raise ValueError("bug")
+
+    sink = Listing()
+    with pytest.raises(ValueError, match="bug"):
+        run(open_source(str(parts)), detector, [sink], on_result=refuse)
+    assert sink.closed == 1
+
+
 @pytest.mark.parametrize("error", [ValueError("bug"), BrokenPipeError(32, "Broken pipe")])
 def test_a_sink_that_raises_degrades_alone(detector: Detector, parts: Path, error: Exception) -> None:
     sinks = [Listing(), Listing(lambda index: error if index == 1 else None)]

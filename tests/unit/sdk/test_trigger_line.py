@@ -98,6 +98,31 @@ def test_a_hung_engine_keeps_no_trigger_waiting(tiny_bundle: Path) -> None:
     assert all(one.answer < 500 for one in results)
 
 
+def test_a_caller_s_function_that_raises_costs_no_answer_and_ends_the_line(tiny_bundle: Path) -> None:
+    """It is called by the thread that answers what is late: the controller has its answer all the same."""
+
+    def refuse(result: Result) -> None:
+        raise ValueError("bug")
+
+    settings = replace(QUICK, parts=PartSettings(TriggerSettings(TriggerWindow(length=0.1), 0.3)))
+    raised: list[BaseException] = []
+    with fake_detector(tiny_bundle, seconds=1.5) as detector:
+        line = Pipeline([Camera("", Scripted(paced(100)))], detector, [], settings, on_result=refuse)
+
+        def run() -> None:
+            try:
+                line.run()
+            except ValueError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        until(lambda: line.status().cameras[""].state == "connected")
+        assert line.fire("test", "A").answer.result(5).verdict is Verdict.LATE
+        thread.join(10)
+    assert [str(error) for error in raised] == ["bug"]
+
+
 def test_bad_frames_that_are_late_stay_ng(tiny_bundle: Path) -> None:
     bad = paced(100, level=250)
     with fake_detector(tiny_bundle, seconds=0.15) as detector, line_of(detector, bad, within=0.2, frames=3) as line:
