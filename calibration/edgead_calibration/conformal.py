@@ -35,11 +35,19 @@ MOST_STRETCH = 3.0
 Array = NDArray[np.float64]
 
 
-def assign_folds(images: int, folds: int = FOLDS) -> NDArray[np.intp]:
+def assign_folds(images: int, folds: int = FOLDS, groups: Sequence[int] = ()) -> NDArray[np.intp]:
     """The fold, 0..folds - 1, of each image: short runs of neighbours, dealt out in turn, so that every fold holds
-    images from everywhere in the list."""
-    block = max(1, min(BLOCK, images // (2 * folds)))
-    return np.asarray((np.arange(images) // block) % folds, np.intp)
+    images from everywhere in the list. With a number of the `groups` that show one part for each image, a group is in
+    one fold, and folds, no more than groups, have about as many images each."""
+    if not len(groups):
+        block = max(1, min(BLOCK, images // (2 * folds)))
+        return np.asarray((np.arange(images) // block) % folds, np.intp)
+    _, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    held, fold = np.zeros(min(folds, len(sizes))), np.empty(len(sizes), np.intp)
+    for largest in np.argsort(-sizes, kind="stable"):
+        fold[largest] = held.argmin()
+        held[fold[largest]] += sizes[largest]
+    return fold[group]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -141,12 +141,18 @@ def left_in_words(left: Sequence[LeftOut], most: int = 5) -> Iterator[str]:
         yield f"left out {plural(len(left) - most, 'more image')} for the like reasons"
 
 
-def parts_in_words(numbers: Sequence[int]) -> str:
-    """That the images show fewer parts than they are; empty where each shows another."""
+def parts_in_words(numbers: Sequence[int], *, linked: bool = False) -> str:
+    """That the images show fewer parts than they are; empty where each shows another. `linked` where that is taken from
+    their order (`similar_images`)."""
     count = len(set(numbers))
     if count == len(numbers):
         return ""
-    shown = f"{plural(len(numbers), 'image')} show {plural(count, 'different part')}"
+    shown = f"{plural(len(numbers), 'image')} show {'about ' if linked else ''}{plural(count, 'different part')}"
+    if linked and count >= FEWEST:
+        return (
+            f"{shown} or scenes, in several pictures each: a part is left out as a whole and counts once, so "
+            f"promises rest on {count} and not on {len(numbers)}; where each image shows another part, give --groups no"
+        )
     if count < FEWEST:
         return (
             f"{shown}: they hardly differ. Where they are frames of one part nothing is known of others, and the "

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Manifest, PlantedDefect, Thresholds
 from edgead.errors import UsageError
-from edgead_calibration.tails import Tail, fit_tail
-from edgead_calibration.thresholds import interval_at, without_outliers
+from edgead_calibration.tails import Tail, fit_tail, share_of_part
+from edgead_calibration.thresholds import interval_at, parts_without, without_outliers
 
 POINTS = 81  # thresholds that are compared
 SIZE_CLASSES = 4  # of planted defects, with as many in each
@@ -73,9 +73,10 @@ def operating_points(manifest: Manifest, costs: Costs, labeled: Sequence[float] 
     Defects found are those planted at build time and, where there are any, the labeled ones, each kind counting half.
     """
     artifact = manifest.artifact("fp32")
-    good, _, _ = without_outliers(artifact.good_scores, artifact.good_maxima)
+    good, _, outliers = without_outliers(artifact.good_scores, artifact.good_maxima, artifact.good_parts)
+    parts = parts_without(artifact.good_parts, outliers)
     planted = () if manifest.detection is None else manifest.detection.planted
-    tail, margin = fit_tail(good), artifact.good_margin[0]
+    tail, margin = fit_tail(good, parts), artifact.good_margin[0]
     edges = _edges(planted)
     reach = max(tail.quantile(1e-4), 1.1 * artifact.thresholds.image - 0.1 * artifact.thresholds.image_center)
     points = []
@@ -83,22 +84,27 @@ def operating_points(manifest: Manifest, costs: Costs, labeled: Sequence[float] 
         found = tuple(_share([one.score for one in group], score) for group in _classes(planted, edges))
         of_labeled = _share(labeled, score) if labeled else None
         rates = [rate for rate in (float(np.mean(found)) if found else None, of_labeled) if rate is not None]
-        alarms = expected_rate(good, tail, float(score))
+        alarms = expected_rate(good, tail, float(score), parts)
         cost = costs.per_part(alarms, float(np.mean(rates)) if rates else 1.0)
-        interval = interval_at(good, float(score), margin)
+        interval = interval_at(good, float(score), margin, parts)
         points.append(OperatingPoint(float(score), alarms, interval, found, of_labeled, cost))
     return OperatingPoints(tuple(points), good, tuple(planted), tuple(labeled), edges, costs)
 
 
-def expected_rate(good: NDArray[np.float64], tail: Tail, score: float) -> float:
+def expected_rate(good: NDArray[np.float64], tail: Tail, score: float, parts: Sequence[int] = ()) -> float:
     """The expected share of good parts above a score: by the tail where it is fitted, below it by counting."""
     if score >= tail.start:
         return tail.rate(score)
-    return float(((good > score).sum() + 1) / (len(good) + 1))
+    return float((share_of_part(parts, len(good))[good > score].sum() + 1) / (tail.images + 1))
 
 
 def chosen_thresholds(
-    fitted: Thresholds, good: Sequence[float], margin: float, image: float, pixel: float | None = None
+    fitted: Thresholds,
+    good: Sequence[float],
+    margin: float,
+    image: float,
+    pixel: float | None = None,
+    parts: Sequence[int] = (),
 ) -> Thresholds:
     """Thresholds that a person chose, with what good images say of their false alarms. Raises UsageError for one that
     does not lie above a typical good part."""
@@ -106,13 +112,13 @@ def chosen_thresholds(
         raise UsageError(f"a threshold of {image:g} is not above a typical good part ({fitted.image_center:g})")
     if pixel is not None and not pixel > fitted.pixel_center:
         raise UsageError(f"a pixel threshold of {pixel:g} is not above a typical good part ({fitted.pixel_center:g})")
-    usual, tail = np.asarray(good, np.float64), fit_tail(good)
+    usual, tail = np.asarray(good, np.float64), fit_tail(good, parts)
     changes: dict[str, Any] = {} if pixel is None else {"pixel": pixel, "pixel_interval": None}
     return Thresholds(
         **({name: getattr(fitted, name) for name in Thresholds.__struct_fields__} | changes | {
             "image": image,
-            "false_alarm_rate": min(0.5, max(1e-9, expected_rate(usual, tail, image))),
-            "interval": interval_at(usual, image, margin),
+            "false_alarm_rate": min(0.5, max(1e-9, expected_rate(usual, tail, image, parts))),
+            "interval": interval_at(usual, image, margin, parts),
             "tail_interval": tail.interval(image) if image >= tail.start else None,
             "promised": False,
             "aimed_rate": 0.0,

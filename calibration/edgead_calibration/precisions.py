@@ -217,10 +217,13 @@ class _Work:
         maxima, growth_of_maxima = carry_over(self.exact.good_maxima, reference.good_maxima, found.good_maxima)
         margin = growth * self.exact.good_margin[0], growth_of_maxima * self.exact.good_margin[1]
         return {
-            "thresholds": fit_thresholds(scores.tolist(), maxima.tolist(), self.rate, margin),
+            "thresholds": fit_thresholds(
+                scores.tolist(), maxima.tolist(), self.rate, margin, parts=self.exact.good_parts
+            ),
             "good_scores": tuple(scores.tolist()),
             "good_maxima": tuple(maxima.tolist()),
             "good_margin": margin,
+            "good_parts": self.exact.good_parts,
         }
 
     def _faults(

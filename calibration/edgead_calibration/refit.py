@@ -24,7 +24,7 @@ from edgead_calibration.good_images import GoodImages, one_each
 from edgead_calibration.health import fit_health
 from edgead_calibration.operating_point import chosen_thresholds
 from edgead_calibration.tails import MINIMUM
-from edgead_calibration.thresholds import fit_thresholds, without_outliers
+from edgead_calibration.thresholds import fit_thresholds, parts_without, without_outliers
 
 # Figures of an evaluation that hold for one threshold only; a refit forgets them.
 OF_THE_THRESHOLD = frozenset({"false_alarm_rate", "false_alarm_interval", "miss_rate", "miss_interval", "f1"})
@@ -49,7 +49,12 @@ def refit_rate(bundle: Bundle, false_alarm_rate: float, who: str = "", *, extrap
 
     def refit(artifact: Artifact) -> Artifact:
         thresholds = fit_thresholds(
-            artifact.good_scores, artifact.good_maxima, false_alarm_rate, artifact.good_margin, extrapolate=extrapolate
+            artifact.good_scores,
+            artifact.good_maxima,
+            false_alarm_rate,
+            artifact.good_margin,
+            parts=artifact.good_parts,
+            extrapolate=extrapolate,
         )
         return msgspec.structs.replace(artifact, thresholds=thresholds)
 
@@ -68,11 +73,12 @@ def choose_score(bundle: Bundle, score: float, pixel: float | None = None, who: 
 
     def chosen(artifact: Artifact) -> Artifact:
         known = artifact.thresholds
-        good, _, _ = without_outliers(artifact.good_scores, artifact.good_maxima)
+        good, _, outliers = without_outliers(artifact.good_scores, artifact.good_maxima, artifact.good_parts)
+        parts = parts_without(artifact.good_parts, outliers)
         image = known.image_center + factor * (known.image - known.image_center)
         cells = known.pixel_center + (pixel_factor or 0) * (known.pixel - known.pixel_center)
         thresholds = chosen_thresholds(
-            known, good.tolist(), artifact.good_margin[0], image, None if pixel_factor is None else cells
+            known, good.tolist(), artifact.good_margin[0], image, None if pixel_factor is None else cells, parts
         )
         return msgspec.structs.replace(artifact, thresholds=thresholds)
 
@@ -94,11 +100,13 @@ def add_good(bundle: Bundle, images: Sequence[ImageU8], who: str = "") -> Manife
             scores, maxima = read_good(detector, images)
             scores, maxima = (*known.good_scores, *scores), (*known.good_maxima, *maxima)
             rate = known.thresholds.false_alarm_rate
+            parts = _with_new(known.good_parts, len(images))
             artifacts[index] = msgspec.structs.replace(
                 known,
-                thresholds=fit_thresholds(scores, maxima, rate, known.good_margin),
+                thresholds=fit_thresholds(scores, maxima, rate, known.good_margin, parts=parts),
                 good_scores=scores,
                 good_maxima=maxima,
+                good_parts=parts,
             )
     what = f"refitted with {len(images)} reviewed good parts"
     return replaced(manifest, tuple(artifacts), {"what": what, "who": who})
@@ -148,6 +156,7 @@ def refit_images(
             good_scores=tuple(scores[index]),
             good_maxima=tuple(maxima[index]),
             good_margin=(0.0, 0.0),
+            good_parts=(),
         )
     left = [f"{a.precision} for {a.engine}" for index, a in enumerate(artifacts) if index not in detectors]
     entry = {
@@ -160,6 +169,12 @@ def refit_images(
         "not_counted": list(dict.fromkeys(strange)),
     }
     return msgspec.structs.replace(replaced(manifest, tuple(artifacts), entry), health=health)
+
+
+def _with_new(parts: tuple[int, ...], images: int) -> tuple[int, ...]:
+    """The numbers of parts with those of so many images of other parts after them; none where none are told."""
+    first = 1 + max(parts, default=-1)
+    return (*parts, *range(first, first + images)) if parts else ()
 
 
 def _strange(scores: list[float], maxima: list[float], check: GoodImages | None) -> list[str]:

@@ -6,6 +6,10 @@ good images leave shape and scale uncertain, so neither is chosen: their posteri
 the shape that holds light to heavy tails and a scale-free prior of the scale, with a likelihood of bounded excesses.
 The expected rate at a score is the posterior's mean, its quantiles are the interval, and a threshold for a rate is
 where the rate's median lies.
+
+Scores of one part are no news of others. Each part counts once, and each of its scores as a share of that: a composite
+likelihood whose weights sum to the number of parts (Ribatet, Cooley and Davison, Bayesian inference from composite
+likelihoods, 2012).
 """
 
 from __future__ import annotations
@@ -38,8 +42,8 @@ class Tail:
     start: float  # the score u that the excesses are counted from
     unit: float  # the mean excess, in which scales are measured
     share: float  # of good parts above `start`, as expected from (count + 1) / (images + 1)
-    count: int  # excesses
-    images: int  # scores in all
+    count: float  # parts above `start`
+    images: int  # parts in all
     weights: Array  # (shapes, scales), the posterior; sums to 1
 
     @property
@@ -79,40 +83,56 @@ class Tail:
         return [float(rate) for rate in rates[order][ends]]
 
 
-def fit_tail(scores: Sequence[float] | Array) -> Tail:
-    """The tail of at least `MINIMUM` finite scores; raises DataError for fewer."""
-    ordered = np.sort(np.asarray(scores, np.float64))
-    n = len(ordered)
+def fit_tail(scores: Sequence[float] | Array, parts: Sequence[int] = ()) -> Tail:
+    """The tail of finite scores, of at least `MINIMUM` parts; raises DataError for fewer. `parts` numbers the part that
+    each is of; without it each is of another."""
+    values = np.asarray(scores, np.float64)
+    n = len(set(parts)) if len(parts) else len(values)
     if n < MINIMUM:
         raise DataError(f"a tail needs at least {MINIMUM} scores of good images, there are {n}: give more good images")
-    count = max(1, min(int(MOST * n), max(LEAST, round(SHARE * n))))
-    start = float(ordered[n - count - 1])
-    excesses = ordered[n - count :] - start
-    unit = float(excesses.mean())
+    order = np.argsort(-values, kind="stable")
+    ordered, weights = values[order], share_of_part(parts, len(values))[order]
+    most = max(1, min(int(MOST * n), max(LEAST, round(SHARE * n))))
+    taken = min(int(np.searchsorted(np.cumsum(weights), most - 1e-9)) + 1, len(ordered) - 1)
+    start, weights = float(ordered[taken]), weights[:taken]
+    count = float(weights.sum())
+    excesses = ordered[:taken] - start
+    unit = float(excesses @ weights) / count
     if unit <= 1e-12 * max(1.0, abs(start)):  # all alike
-        unit, excesses = 1e-9 * max(1.0, abs(start)), np.ones(count)
+        unit, excesses = 1e-9 * max(1.0, abs(start)), np.ones(taken)
     else:
         excesses = excesses / unit
-    return Tail(start, unit, (count + 1) / (n + 1), count, n, _posterior(excesses))
+    return Tail(start, unit, (count + 1) / (n + 1), count, n, _posterior(excesses, weights))
 
 
-def find_outliers(scores: Sequence[float] | Array) -> list[int]:
-    """Indices of the scores that do not belong to the tail of the others, largest first; at most an eighth of them.
+def share_of_part(parts: Sequence[int], scores: int) -> Array:
+    """What each score counts, (scores,): 1 over the number of scores of its part; 1 where no parts are told."""
+    if not len(parts):
+        return np.ones(scores)
+    _, number, count = np.unique(np.asarray(parts), return_inverse=True, return_counts=True)
+    return np.asarray(1 / count[number], np.float64)
+
+
+def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) -> list[int]:
+    """Indices of the scores that do not belong to the tail of the others, largest first; of an eighth of the parts at
+    most. `parts` is as `fit_tail` takes it.
 
     From many to few, the largest scores are set aside together and the smallest of them is held against the tail of
     the rest: they are outliers if the largest of as many good parts would reach it with a probability below `OUTLIER`.
     Setting them aside together keeps several bad parts from hiding one another.
     """
-    values = np.asarray(scores, np.float64)
-    n = len(values)
+    values, numbers = np.asarray(scores, np.float64), np.asarray(parts)
+    n = len(set(parts)) if len(parts) else len(values)
     order = np.argsort(-values, kind="stable")
-    ordered = values[order]
+    ordered, shares = values[order], np.cumsum(share_of_part(parts, len(values))[order])
     if n < 2 * MINIMUM:
         return []
-    for aside in range(max(1, int(MOST_OUTLIERS * n)), 0, -1):
+    most = int(np.searchsorted(shares, MOST_OUTLIERS * n + 1e-9, side="right"))
+    for aside in range(max(1, most), 0, -1):
         if not _is_apart(ordered, aside):
             continue
-        tail = fit_tail(ordered[aside:])
+        left = numbers[order[aside:]].tolist() if len(numbers) else ()
+        tail = fit_tail(ordered[aside:], left)
         if n * tail.rate(float(ordered[aside - 1])) < OUTLIER:
             return [int(index) for index in order[:aside]]
     return []
@@ -131,14 +151,14 @@ def _survival(excess: float) -> Array:
     return np.asarray(np.where(base > 0, np.maximum(base, 1e-300) ** (-1 / SHAPES[:, None]), 0.0))
 
 
-def _posterior(excesses: Array) -> Array:
-    """The posterior weights (shapes, scales) for excesses in units of their mean."""
+def _posterior(excesses: Array, counts: Array) -> Array:
+    """The posterior weights (shapes, scales) for excesses in units of their mean, which count so much each."""
     base = 1 + SHAPES[:, None, None] * excesses[None, None, :] / _SCALES[None, :, None]
     inside = (base > 0).all(axis=2)
-    logs = np.log(np.maximum(base, 1e-300)).sum(axis=2)
+    logs = np.log(np.maximum(base, 1e-300)) @ counts
     mean, deviation = SHAPE_PRIOR
     log_prior = -0.5 * ((SHAPES - mean) / deviation) ** 2
-    log_weights = log_prior[:, None] - len(excesses) * np.log(_SCALES) - (1 + 1 / SHAPES[:, None]) * logs
+    log_weights = log_prior[:, None] - counts.sum() * np.log(_SCALES) - (1 + 1 / SHAPES[:, None]) * logs
     log_weights = np.where(inside, log_weights, -np.inf)
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())

@@ -10,7 +10,8 @@ could place it: one or two largest scores vary far more than the law of the larg
 (`benchmarks/results/*/threshold-rules.json`). It is never so low that the scores above it contradict the rate.
 
 With r scores below a threshold the rate is distributed as Beta(n - r, r + 1) to Beta(n - r + 1, r), from which the
-interval is taken (`interval_at`). Scores that do not belong to the tail of the others are not counted, and how many
+interval is taken (`interval_at`). Where several images show one part, n are the different parts, and each image is a
+share of its part (`tails`). Scores that do not belong to the tail of the others are not counted, and how many
 they are is said.
 """
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from edgead.bundle import Thresholds
 from edgead.errors import DataError, UsageError
 from edgead.wording import are, plural
-from edgead_calibration.tails import MINIMUM, find_outliers, fit_tail
+from edgead_calibration.tails import MINIMUM, find_outliers, fit_tail, share_of_part
 
 CONFIDENCE = 0.95
 
@@ -38,6 +39,7 @@ def fit_thresholds(
     false_alarm_rate: float,
     margin: tuple[float, float] = (0.0, 0.0),
     *,
+    parts: Sequence[int] = (),
     extrapolate: bool = False,
 ) -> Thresholds:
     """Thresholds for raw image scores and raw map maxima of the same good images.
@@ -45,7 +47,8 @@ def fit_thresholds(
     `false_alarm_rate` in (0, 0.5] is the share of good parts that may be refused; too few images to promise it set the
     threshold for `least_rate`, or with `extrapolate` for the rate asked for. The pixel threshold keeps the same promise
     about regions: at most that share of good images shows one. `margin` is the uncertainty of scores and maxima
-    (`conformal.Corrected`), which widens the interval. Raises DataError for fewer than `tails.MINIMUM` images
+    (`conformal.Corrected`), which widens the interval; `parts` numbers the part that each image shows, all different
+    without it. Raises DataError for fewer than `tails.MINIMUM` images
     or scores that are not finite, UsageError for a rate outside its range.
     """
     if not 0 < false_alarm_rate <= 0.5:
@@ -54,11 +57,13 @@ def fit_thresholds(
         raise DataError(f"a threshold needs at least {MINIMUM} good images, there are {len(scores)}: give more")
     if not (np.isfinite(scores).all() and np.isfinite(maxima).all()):
         raise DataError("a score of a good image is not a finite number: the network is damaged, build it again")
-    usual, usual_maxima, outliers = without_outliers(scores, maxima)
-    promised = can_promise(len(usual), false_alarm_rate)
-    aimed = false_alarm_rate if promised or extrapolate else least_rate(len(usual))
-    image, tail_interval = _bound(usual, aimed)
-    pixel, _ = _bound(usual_maxima, aimed)
+    usual, usual_maxima, outliers = without_outliers(scores, maxima, parts)
+    numbers = parts_without(parts, outliers)
+    counted = len(set(numbers)) if numbers else len(usual)
+    promised = can_promise(counted, false_alarm_rate)
+    aimed = false_alarm_rate if promised or extrapolate else least_rate(counted)
+    image, tail_interval = _bound(usual, aimed, numbers)
+    pixel, _ = _bound(usual_maxima, aimed, numbers if len(numbers) == len(usual_maxima) else ())
     return Thresholds(
         image=image,
         image_center=float(np.median(usual)),
@@ -66,21 +71,31 @@ def fit_thresholds(
         pixel_center=float(np.median(usual_maxima)) if np.ptp(usual_maxima) > 0 else pixel - 1.0,
         false_alarm_rate=false_alarm_rate,
         images=len(usual),
-        interval=_stated(usual, image, margin[0], promised=promised),
+        interval=_stated(usual, image, margin[0], numbers, promised=promised),
         promised=promised,
-        pixel_interval=_stated(usual_maxima, pixel, margin[1], promised=promised),
+        pixel_interval=_stated(usual_maxima, pixel, margin[1], numbers, promised=promised),
         tail_interval=tail_interval,
         outliers=len(outliers),
         aimed_rate=aimed,
+        parts=0 if counted == len(usual) else counted,
     )
 
 
-def without_outliers(scores: Sequence[float], maxima: Sequence[float]) -> tuple[Array, Array, list[int]]:
+def without_outliers(
+    scores: Sequence[float], maxima: Sequence[float], parts: Sequence[int] = ()
+) -> tuple[Array, Array, list[int]]:
     """Scores and maxima of the good images where both belong to the tail of the others', and the indices of the rest,
     those with the largest scores first."""
-    found = list(dict.fromkeys([*find_outliers(scores), *find_outliers(maxima)])) if len(maxima) == len(scores) else []
+    alike = len(maxima) == len(scores)
+    found = list(dict.fromkeys([*find_outliers(scores, parts), *find_outliers(maxima, parts)])) if alike else []
     usual, usual_maxima = (np.delete(np.asarray(values, np.float64), found) for values in (scores, maxima))
     return usual, usual_maxima, found
+
+
+def parts_without(parts: Sequence[int], outliers: Sequence[int]) -> list[int]:
+    """The parts' numbers of the images that are no outliers; none where no parts are told."""
+    gone = set(outliers)
+    return [number for index, number in enumerate(parts) if index not in gone]
 
 
 def can_promise(images: int, false_alarm_rate: float) -> bool:
@@ -94,20 +109,25 @@ def least_rate(images: int) -> float:
     return min(0.5, 1 / (images + 1))
 
 
-def interval_at(scores: Array, threshold: float, margin: float = 0.0) -> tuple[float, float]:
-    """95 % interval of the false-alarm rate of a threshold, by counting how many of the scores lie above it.
+def interval_at(scores: Array, threshold: float, margin: float = 0.0, parts: Sequence[int] = ()) -> tuple[float, float]:
+    """95 % interval of the false-alarm rate of a threshold, by counting how many of the scores lie above it, or of the
+    different parts.
 
     Scores that may be off by `margin` are counted as if they were all lower for the lower end, and all higher for the
-    upper end.
+    upper end. So is a part of which some images lie above.
     """
-    fewest, most = (int((scores > threshold + shift).sum()) for shift in (margin, -margin))
-    return rate_interval(len(scores), fewest)[0], rate_interval(len(scores), most)[1]
+    shares = share_of_part(parts, len(scores))
+    fewest, most = (float(shares[scores > threshold + shift].sum()) for shift in (margin, -margin))
+    counted = round(float(shares.sum()))
+    return rate_interval(counted, math.floor(fewest + 1e-9))[0], rate_interval(counted, math.ceil(most - 1e-9))[1]
 
 
-def _stated(scores: Array, threshold: float, margin: float, *, promised: bool) -> tuple[float, float]:
+def _stated(
+    scores: Array, threshold: float, margin: float, parts: Sequence[int], *, promised: bool
+) -> tuple[float, float]:
     """The interval to state. Of few images the statistics without a fold are worse than those of all, so that their
     scores are rather too high: then it begins at 0."""
-    low, high = interval_at(scores, threshold, margin)
+    low, high = interval_at(scores, threshold, margin, parts if len(parts) == len(scores) else ())
     return (low if promised else 0.0), high
 
 
@@ -128,9 +148,9 @@ def threshold_summary(thresholds: Thresholds) -> str:
     asked, (low, high) = thresholds.false_alarm_rate, thresholds.interval
     expect = f"expect between {low:.1%} and {high:.1%} of good parts refused (95 % interval)"
     if thresholds.chosen:
-        text = f"the threshold was chosen by a person; by {thresholds.images} good images {expect}"
+        text = f"the threshold was chosen by a person; by {_images(thresholds)} {expect}"
     elif thresholds.promised:
-        text = f"the threshold is set for {asked:.2%} false alarms on {thresholds.images} good images: {expect}"
+        text = f"the threshold is set for {asked:.2%} false alarms on {_images(thresholds)}: {expect}"
     else:
         text = f"{_what_few_promise(thresholds)}: {expect}"
         if thresholds.tail_interval is not None:
@@ -141,11 +161,17 @@ def threshold_summary(thresholds: Thresholds) -> str:
     return text
 
 
+def _images(thresholds: Thresholds) -> str:
+    """How many good images a threshold rests on, and of how many different parts where these are fewer."""
+    images = plural(thresholds.images, "good image")
+    return f"{images} of about {plural(thresholds.parts, 'different part')}" if thresholds.parts else images
+
+
 def _what_few_promise(thresholds: Thresholds) -> str:
     """That there are too few good images for the rate asked for, and for which one the threshold is set."""
     asked = thresholds.false_alarm_rate
-    needed, least = math.ceil(1 / asked - 1e-9) - 1, least_rate(thresholds.images)
-    few = f"{thresholds.images} good images are too few to promise {asked:.2%} false alarms ({needed} are needed)"
+    needed, least = math.ceil(1 / asked - 1e-9) - 1, least_rate(thresholds.counted)
+    few = f"{_images(thresholds)} are too few to promise {asked:.2%} false alarms ({needed} are needed)"
     if thresholds.aimed_rate > asked * (1 + 1e-9):
         return f"{few}, so the threshold is set for {least:.1%}, the least they can promise"
     return (
@@ -154,13 +180,19 @@ def _what_few_promise(thresholds: Thresholds) -> str:
     )
 
 
-def _bound(values: Array, rate: float) -> tuple[float, tuple[float, float] | None]:
+def _bound(values: Array, rate: float, parts: Sequence[int]) -> tuple[float, tuple[float, float] | None]:
     """The threshold of that rate for one kind of value, and the tail's interval of its rate where it lies in that."""
-    ordered = np.sort(values)
-    n, tail = len(ordered), fit_tail(ordered)
+    order = np.argsort(values)
+    ordered, tail = values[order], fit_tail(values, parts)
+    below = np.cumsum(share_of_part(parts, len(values))[order])  # parts up to each value
+
+    def least(count: float) -> float:
+        """The least value up to which so many parts lie."""
+        return float(ordered[min(int(np.searchsorted(below, count - 1e-9)), len(ordered) - 1)])
+
     if rate >= tail.share:
-        return _above(float(ordered[max(1, math.ceil((n + 1) * (1 - rate) - 1e-9)) - 1]), ordered), None
-    threshold = _above(max(tail.quantile(rate), float(ordered[n - 1 - _most_above(n, rate)])), ordered)
+        return _above(least(max(1, math.ceil((tail.images + 1) * (1 - rate) - 1e-9))), ordered), None
+    threshold = _above(max(tail.quantile(rate), least(tail.images - _most_above(tail.images, rate))), ordered)
     return threshold, tail.interval(threshold, CONFIDENCE)
 
 

@@ -87,7 +87,9 @@ def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     short = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 19, "seconds": 794.0}})
     frame = DecodedImages().frame
-    few = BuildSummary(Bundle(short, bundle.members(), "", None), [], range(40), (), (1800, 2400), True, None, frame)
+    few = BuildSummary(
+        Bundle(short, bundle.members(), "", None), [], range(40), False, (), (1800, 2400), True, None, frame
+    )
     said = "\n".join(limits(few))
     assert "training took 19 steps in 794 s" in said
     assert "images of 2400 x 1800 are shrunk 75-fold to 32 x 32: defects below about 225 pixels are lost" in said
@@ -97,9 +99,13 @@ def test_what_limits_a_bundle_is_said(tiny_bundle: Path) -> None:
         kind="all", planted=30, found=7, a90=None, a90_95=None, sizes=(), probability=(), low=(), high=()
     )
     poor = msgspec.structs.replace(short, detection=Detection(frame=(48, 64), planted=(), curves=(curve,)))
-    blind = BuildSummary(Bundle(poor, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)
+    blind = BuildSummary(
+        Bundle(poor, bundle.members(), "", None), [], range(40), False, (), (48, 64), True, None, frame
+    )
     assert "only 7 of 30 planted defects are found" in "\n".join(limits(blind))
     assert "planted defects are found" not in said
     long = msgspec.structs.replace(bundle.manifest, provenance={"training": {"steps": 900, "seconds": 300.0}})
-    enough = BuildSummary(Bundle(long, bundle.members(), "", None), [], range(40), (), (48, 64), True, None, frame)
+    enough = BuildSummary(
+        Bundle(long, bundle.members(), "", None), [], range(40), False, (), (48, 64), True, None, frame
+    )
     assert not {"training took", "are shrunk"} & {line[:13] for line in limits(enough)}

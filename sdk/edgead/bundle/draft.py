@@ -112,6 +112,7 @@ class BundleDraft:
         good_scores: Sequence[float],
         good_maxima: Sequence[float],
         good_margin: tuple[float, float] = (0.0, 0.0),
+        good_parts: Sequence[int] = (),
     ) -> None:
         """Add the thresholds, and the raw scores and map maxima of good images that they are fitted to."""
         assert not self._fitted
@@ -120,6 +121,7 @@ class BundleDraft:
             "good_scores": tuple(good_scores),
             "good_maxima": tuple(good_maxima),
             "good_margin": good_margin,
+            "good_parts": tuple(good_parts),
         }
 
     def add_golden(

@@ -141,6 +141,12 @@ class Thresholds(Struct, frozen=True):
     chosen: bool = False  # by a person, not fitted; the rate is then what good images let expect
     outliers: int = 0  # good images whose scores do not belong to the tail of the others', not among `images`
     aimed_rate: float = 0.0  # they were set for: more than what was asked for of too few images; 0 of bundles of before
+    parts: int = 0  # different parts that the images show, on which promises rest; 0: as many as images
+
+    @property
+    def counted(self) -> int:
+        """Different parts on which the promise rests."""
+        return self.parts or self.images
 
     def __post_init__(self) -> None:
         if not (self.image > self.image_center and self.pixel > self.pixel_center):
@@ -166,6 +172,7 @@ class Artifact(Struct, frozen=True):
     golden_scores: tuple[float, ...] = ()  # expected raw scores, one per golden frame; none in bundles of before
     score_tolerance: float = 0.05  # the same of calibrated scores, times the golden score where that exceeds 1
     good_margin: tuple[float, float] = (0.0, 0.0)  # what good scores and good maxima may be off by
+    good_parts: tuple[int, ...] = ()  # the number of the part that each shows; empty: each shows another
     engine: str = ""  # the only engine that may run it; empty: any
     batches: tuple[int, ...] = (1,)  # frames judged at once, for engines that are built for fixed numbers of them
 

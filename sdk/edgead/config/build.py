@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -90,6 +90,10 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     exclude: Annotated[
         str, option("Text file of good images to leave out, a name a line, as a build lists its outliers.")
     ] = ""
+    groups: Annotated[
+        Literal["auto", "yes", "no"],
+        option("Whether images that look alike show one part and count once; auto: where they were taken in a row."),
+    ] = "auto"
     mm_per_pixel: Annotated[
         Annotated[float, msgspec.Meta(ge=0, le=1e6)],
         option("Scale of the frames, so that sizes are said in millimeters.", shown_default="not known"),

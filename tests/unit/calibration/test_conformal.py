@@ -30,6 +30,14 @@ def test_every_fold_holds_images_from_everywhere(images: int) -> None:
         assert np.mean(folds[1:] == folds[:-1]) >= 0.7  # neighbors stay together
 
 
+def test_images_of_one_part_are_in_one_fold() -> None:
+    parts = [0] * 30 + [1] * 20 + [*range(2, 12)] * 3
+    folds = assign_folds(80, groups=parts)
+    assert all(len({fold for fold, part in zip(folds, parts, strict=True) if part == one}) == 1 for one in range(12))
+    assert sorted(np.bincount(folds)) == [9, 9, 12, 20, 30]
+    assert set(assign_folds(20, groups=[0, 1] * 10)) == {0, 1}
+
+
 def test_what_training_gained_is_added_to_images_that_were_trained_on() -> None:
     random, seen = np.random.default_rng(0), np.arange(400) < 320
     new = random.gamma(9, 1 / 3, 400)

@@ -138,3 +138,35 @@ def test_thresholds_refitted_in_another_light_keep_their_promise(contrast: float
         true = stats.norm.sf(np.log((fitted.image - shift) / contrast))
         inside.append(fitted.interval[0] <= true <= fitted.interval[1])
     assert np.mean(inside) >= 0.8  # 0.95 expected; under 0.8 of 40 is one chance in 4000
+
+
+def test_images_of_one_part_count_once() -> None:
+    values = np.random.default_rng(2).normal(size=60)
+    single = fit_thresholds(values, values, 0.05)
+    numbers = np.repeat(np.arange(60), 5).tolist()
+    filmed = fit_thresholds(np.repeat(values, 5), np.repeat(values, 5), 0.05, parts=numbers)
+    assert (filmed.images, filmed.parts, filmed.counted, single.parts) == (300, 60, 60, 0)
+    assert filmed.image == pytest.approx(single.image)
+    assert filmed.interval == pytest.approx(single.interval)
+    assert filmed.promised == single.promised
+
+
+def test_a_part_with_many_images_weighs_no_more_than_others() -> None:
+    """Of ten parts one has ninety images: their scores are no more than a tenth of all."""
+    values = np.concatenate([np.linspace(0, 1, 9), np.linspace(10, 11, 90)])
+    parts = [*range(9), *[9] * 90]
+    fitted = fit_thresholds(values, values, 0.3, parts=parts)
+    assert fitted.image < 5
+    assert fit_thresholds(values, values, 0.3).image > 10
+
+
+def test_few_parts_promise_what_their_number_allows_and_it_is_said() -> None:
+    random = np.random.default_rng(4)
+    values, parts = random.normal(size=90), np.repeat(np.arange(9), 10).tolist()
+    fitted = fit_thresholds(values, values, 0.01, parts=parts)
+    assert not fitted.promised
+    assert fitted.aimed_rate == pytest.approx(0.1)
+    assert fitted.interval[1] > 0.3
+    said = threshold_summary(fitted)
+    assert "90 good images of about 9 different parts are too few to promise 1.00% false alarms" in said
+    assert "set for 10.0%, the least they can promise" in said

@@ -105,6 +105,15 @@ def test_every_good_image_is_left_out_once_and_those_to_calibrate_with_together(
     assert sorted(torch.cat(folds).tolist()) == [*range(TRAIN + CALIBRATION)]
 
 
+def test_images_of_one_part_are_left_out_together() -> None:
+    groups = [*range(7)] * 4  # parts that take turns, in images to train and to calibrate with
+    folds = make_folds(20, 8, groups=groups)
+    assert sorted(torch.cat(folds).tolist()) == [*range(28)]
+    members = [{groups[index] for index in fold.tolist()} for fold in folds]
+    assert len(folds) == 5
+    assert sum(map(len, members)) == 7
+
+
 def test_a_unit_of_the_score_is_its_spread_over_good_images(remembered: Remembered) -> None:
     spec = remembered.fusion(8, 8, OWN.score)
     alone = msgspec.structs.replace(spec, maps=spec.maps[:2])

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ from edgead.stream.health import ImageStats
 from edgead.types import ImageU8
 from edgead_calibration.good_images import Thumbnail, part_numbers, thumbnail
 from edgead_calibration.health import measure_good
+from edgead_calibration.similar_images import find_groups
 from edgead_tools.data.cache import Cache, Progress, Rows, in_parallel, new_rows, open_rows
 from edgead_tools.data.decoded import DecodedImages
 from edgead_tools.data.samples import Sample
@@ -62,6 +63,7 @@ class Checked:
     large: Rows | None = None  # the same at the size of the second cache
     stats: tuple[ImageStats, ...] = ()  # of accepted[i], for the profile of the camera's health
     parts: tuple[int, ...] = ()  # the number of the part on accepted[i]: frames that hardly differ have the same
+    linked: bool = False  # whether so have others that were taken in a row of one thing (`similar_images`)
 
     def rows(self, samples: Iterable[Sample]) -> NDArray[np.intp]:
         """The rows of `images` that hold `samples`."""
@@ -93,15 +95,17 @@ def check(
     cache: Cache | None = None,
     large: Cache | None = None,
     decoded: DecodedImages | None = None,
+    groups: Literal["auto", "yes", "no"] = "auto",
     on_progress: Progress | None = None,
 ) -> Checked:
     """Read every image once and keep those to learn from; `bits` is the full scale of 16-bit files.
 
     The same reading also resizes the images into `cache` and `large` where they are given, and keeps them in `decoded`,
-    so that nothing is decoded twice. Raises DataError when a cache cannot be written.
+    so that nothing is decoded twice. `groups` says whether images that look alike are of one
+    part; auto: where they were taken in a row (`similar_images`). Raises DataError when a cache cannot be written.
     """
     if not samples:
-        return _conclude(samples, [], None, None)
+        return _conclude(samples, [], None, None, "no")
     decoded = decoded or DecodedImages(bits, limit=0)
     with ExitStack() as stack:
         targets = [
@@ -114,7 +118,7 @@ def check(
             return _look(samples[index], bits, decoded, [rows[index] for rows in targets])
 
         looks = list(in_parallel(look_and_keep, range(len(samples)), on_progress))
-    return _conclude(samples, looks, cache, large)
+    return _conclude(samples, looks, cache, large, groups)
 
 
 def _look(sample: Sample, bits: int, decoded: DecodedImages, rows: Sequence[ImageU8]) -> _Look:
@@ -147,7 +151,13 @@ def _fault(image: ImageU8, pixels: NDArray[Any], bits: int) -> str:
     return ""
 
 
-def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | None, large: Cache | None) -> Checked:
+def _conclude(
+    samples: Sequence[Sample],
+    looks: Sequence[_Look],
+    cache: Cache | None,
+    large: Cache | None,
+    groups: Literal["auto", "yes", "no"],
+) -> Checked:
     """Judge the images by themselves, then against each other."""
     problems = [look.problem for look in looks]
     first: dict[tuple[str, tuple[int, int]], Sample] = {}
@@ -161,6 +171,9 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
         if is_odd:
             problems[index] = _odd(looks[index].size, sizes)
     accepted = [index for index in sound if not problems[index]]
+    thumbnails = [one for index in accepted if (one := looks[index].thumbnail) is not None]
+    parts = part_numbers(thumbnails)
+    linked = parts if groups == "no" else find_groups(thumbnails, parts, always=groups == "yes")
     images, larger = (_drop_rows(one, accepted, len(samples)) if one and accepted else None for one in (cache, large))
     return Checked(
         tuple(samples[index] for index in accepted),
@@ -169,7 +182,8 @@ def _conclude(samples: Sequence[Sample], looks: Sequence[_Look], cache: Cache | 
         images,
         larger,
         tuple(stats for index in accepted if (stats := looks[index].stats) is not None),
-        tuple(part_numbers(one for index in accepted if (one := looks[index].thumbnail) is not None)),
+        tuple(linked),
+        linked != parts,
     )
 
 

@@ -17,6 +17,7 @@ from edgead_tools.data.samples import Sample
 # With 8 good images 4 are learned from, 1 sets INT8 ranges and 3 set the threshold. Fewer cannot fill the
 # three sides with anything to speak of.
 MINIMUM = 8
+MOST_PARTS = 0.3  # of the parts that may be held out
 LEAST_HELD_OUT = MINIMUM_SCORES  # without which there is no threshold
 
 
@@ -73,16 +74,18 @@ def _whole_parts(ranked: Sequence[Sample], count: int, parts: Mapping[Sample, in
     """The first of the ranked samples with all others of their parts, `count` at least; parts of many frames stay out.
 
     Where nearly all samples show one part, or a material without structure, parts cannot be told apart: then it is
-    the first `count`.
+    the first `count`. So it is where more than `MOST_PARTS` of the parts would never be learned.
     """
     members: dict[int, list[Sample]] = {}
     for sample in ranked:
         members.setdefault(parts[sample], []).append(sample)
     taken: list[Sample] = []
+    gone = 0
     for group in members.values():
         if len(taken) < count and len(group) <= count:
             taken += group
-    fits = count <= len(taken) < len(ranked) / 2
+            gone += 1
+    fits = count <= len(taken) < len(ranked) / 2 and gone <= max(1, MOST_PARTS * len(members))
     return taken if fits and len(members) >= MINIMUM else ranked[:count]
 
 

@@ -50,6 +50,7 @@ class TrainingImages:
     labels: Mapping[int, Labels] = dataclasses.field(default_factory=dict)  # (H, W), by index in `train`
     masks: Mapping[int, list[Mask]] = dataclasses.field(default_factory=dict)  # proposals (H, W), by index in `train`
     tiles: int = 1  # images in a row that are the tiles of one frame, in the order of `edgead.ops.tiles`
+    groups: tuple[int, ...] = ()  # of frames that show one part, by frame, `train` before `calibration`; none: each one
 
     def __post_init__(self) -> None:
         for name, images in (("train", self.train), ("calibration", self.calibration)):
@@ -59,6 +60,8 @@ class TrainingImages:
                 raise DataError(f"there are no {name} images: give more good images")
         if len(self.train) % self.tiles or len(self.calibration) % self.tiles:
             raise DataError(f"{len(self.train)} and {len(self.calibration)} images are not all of {self.tiles} tiles")
+        if self.groups and len(self.groups) * self.tiles != self.count:
+            raise DataError(f"{len(self.groups)} groups are told of {self.count // self.tiles} frames")
         if self.train.shape[1:] != self.calibration.shape[1:]:
             raise DataError(f"train and calibration images differ: {self.train.shape} and {self.calibration.shape}")
 
@@ -74,7 +77,7 @@ class TrainingImages:
 
     def folds(self) -> NDArray[np.intp]:
         """The fold of each image, those to train on first (`assign_folds`); the tiles of a frame are in one."""
-        return np.repeat(assign_folds(self.count // self.tiles), self.tiles)
+        return np.repeat(assign_folds(self.count // self.tiles, groups=self.groups), self.tiles)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -202,7 +202,7 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     """Fit the memories and the statistics of pictures to all good images."""
     context = trunk.blocks[max(trunk.taps) + 1]
     seen = _collect(trunk, context, lite_batches(images, run.device)())
-    folds = make_folds(len(images.train), len(images.calibration), images.tiles)
+    folds = make_folds(len(images.train), len(images.calibration), images.tiles, images.groups)
     count, size, tiles = options.memory, images.count, images.tiles
     turning = find_turning(_answer(options.turns), trunk, images, seen.cells, folds[-1], run.device)
     if turning.free:
@@ -223,9 +223,12 @@ def _answer(option: str) -> bool | None:
     return {"auto": None, "yes": True, "no": False}[option]
 
 
-def make_folds(train: int, calibration: int, tiles: int = 1) -> list[Tensor]:
-    """Indices of images that are left out together: those to calibrate with, which students have not seen, first. The
-    tiles of a frame stay together."""
+def make_folds(train: int, calibration: int, tiles: int = 1, groups: Sequence[int] = ()) -> list[Tensor]:
+    """Indices of images that are left out together: those to calibrate with, which students have not seen, first; or
+    where frames are `groups` of one part each (`TrainingImages`), whole groups. The tiles of a frame stay together."""
+    if groups:
+        dealt = torch.from_numpy(assign_folds(len(groups), FOLDS, groups)).repeat_interleave(tiles)
+        return [torch.nonzero(dealt == fold)[:, 0] for fold in range(int(dealt.max()) + 1)]
     dealt = torch.from_numpy(assign_folds(train // tiles, FOLDS - 1)).repeat_interleave(tiles)
     rest = [torch.nonzero(dealt == fold)[:, 0] for fold in range(int(dealt.max()) + 1)]
     return [torch.arange(train, train + calibration), *rest]

@@ -36,7 +36,7 @@ from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, Trained, create_method
-from edgead_tools.pipeline.build_page import BuildSummary, report_build, scored_images
+from edgead_tools.pipeline.build_page import BuildSummary, Scored, report_build
 from edgead_tools.pipeline.calibrate import calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
@@ -149,7 +149,7 @@ def _build(
     licenses = licenses_of(config, method, dataset)
     provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | surveyed | {"export": record}
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
-    calibrate(config, draft, images, trained, reporter)
+    good = calibrate(config, draft, images, trained, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)
     bundle, measured = _measure(images, bundle, reporter)
     if program is not None:
@@ -157,11 +157,12 @@ def _build(
     bundle = write_bundle(config.bundle_path, bundle.manifest, bundle.members())
     shutil.rmtree(folder)
     report_outliers(bundle, images, reporter)
-    scored = scored_images(bundle, images.good, images.parts.held_out)
+    scored = [Scored(*pair) for pair in zip(good.samples, bundle.manifest.artifacts[0].good_scores, strict=True)]
     left = (*left, *(() if measured is None else measured.left_out))
     timed = config.budget_seconds is not None
     size = images.frame_size()
-    summary = BuildSummary(bundle, scored, checked.parts, left, size, timed, measured, images.frame)
+    parts = checked.parts, checked.linked
+    summary = BuildSummary(bundle, scored, *parts, left, size, timed, measured, images.frame)
     return BuildResult(bundle, measured, report_build(summary, reporter))
 
 

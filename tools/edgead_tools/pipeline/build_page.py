@@ -45,18 +45,12 @@ class BuildSummary:
     bundle: Bundle
     good: Sequence[Scored]
     parts: Sequence[int]  # the number of the part that each usable image shows
+    linked: bool  # whether pictures that were taken in a row have one number (`similar_images`)
     left: Sequence[LeftOut]
     frame_size: tuple[int, int]  # (H, W) of the images as they are on disk
     timed: bool  # whether a budget ended the training
     evaluation: Evaluation | None
     frame: Callable[[Sample], ImageU8]  # the pixels of a good image
-
-
-def scored_images(bundle: Bundle, good: Sequence[Sample], held_out: Sequence[Sample]) -> list[Scored]:
-    """The good images of a build with the scores that its threshold rests on: all, or only those held out."""
-    scores = bundle.manifest.artifacts[0].good_scores
-    samples = good if len(good) == len(scores) else held_out
-    return [Scored(sample, score) for sample, score in zip(samples, scores, strict=True)]
 
 
 def report_build(summary: BuildSummary, reporter: Reporter) -> Path:
@@ -96,12 +90,12 @@ def write_build_page(path: Path, summary: BuildSummary) -> None:
 def limits(summary: BuildSummary) -> Iterator[str]:
     """What keeps the bundle from being better, in plain sentences with what to do; none where nothing is seen."""
     manifest = summary.bundle.manifest
-    if sentence := parts_in_words(summary.parts):
+    if sentence := parts_in_words(summary.parts, linked=summary.linked):
         yield sentence
     thresholds = manifest.artifacts[0].thresholds
     if not thresholds.promised:
-        few = plural(thresholds.images, "good image")
-        yield f"{few} can promise no false-alarm rate below {least_rate(thresholds.images):.1%}: give more"
+        few = plural(thresholds.counted, "different good part" if thresholds.parts else "good image")
+        yield f"{few} can promise no false-alarm rate below {least_rate(thresholds.counted):.1%}: give more"
     training = manifest.provenance.get("training", {})
     steps, seconds = training.get("steps", 0), training.get("seconds", 0.0)
     if summary.timed and 0 < steps < FEW_STEPS:

@@ -7,11 +7,10 @@ from edgead.config import BuildConfig
 from edgead.progress import Reporter
 from edgead.reader import Reader
 from edgead_calibration.health import fit_profile, spread_out
-from edgead_calibration.thresholds import fit_thresholds
 from edgead_tools.methods import Trained
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, GOLDEN, make_golden
-from edgead_tools.pipeline.good_scores import collect_good_scores
+from edgead_tools.pipeline.good_scores import GoodScores, collect_good_scores
 from edgead_tools.pipeline.images import BuildImages
 from edgead_tools.pipeline.outliers import outlier_records
 
@@ -20,17 +19,18 @@ REFERENCE = "onnx"  # the engine FP32's thresholds and golden maps are read thro
 
 def calibrate(
     config: BuildConfig, draft: BundleDraft, images: BuildImages, trained: Trained, reporter: Reporter
-) -> None:
+) -> GoodScores:
     """Give the draft its thresholds, golden frames and probability of detection, all read through the engine, and its
-    health profile."""
+    health profile. Gives the scores that the thresholds rest on."""
     with Reader(draft, REFERENCE) as reader:
         with reporter.stage("fitting thresholds") as on_progress:
             good = collect_good_scores(reader, trained, images, on_progress)
-        thresholds = fit_thresholds(good.scores, good.maxima, config.false_alarm_rate, good.margin)
+        thresholds = good.thresholds(config.false_alarm_rate)
         frames, golden = make_golden(reader, map(images.frame, images.parts.held_out[:GOLDEN]), thresholds)
         with reporter.stage("planting defects") as on_progress:
             draft.detection = measure_detection(reader, images, thresholds.image, config.seed, on_progress)
-    draft.fit(thresholds, good.scores, good.maxima, good.margin)
+    draft.fit(thresholds, good.scores, good.maxima, good.margin, good.parts)
     draft.add_golden(frames, golden.maps, golden.scores, golden.tolerance, (ANOMALY,))
     draft.health = fit_profile(images.stats([images.good[index] for index in spread_out(len(images.good))]))
     draft.provenance["outliers"] = outlier_records(good)
+    return good

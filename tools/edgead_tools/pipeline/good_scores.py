@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle import Thresholds
 from edgead.bundle.draft import Model
 from edgead.ops import fuse_batch, image_score, load_mask
 from edgead.reader import Reader
 from edgead_calibration.conformal import Corrected, correct_optimism
 from edgead_calibration.refit import read_good
+from edgead_calibration.thresholds import fit_thresholds
 from edgead_tools.data import Sample
 from edgead_tools.methods import Trained
 from edgead_tools.pipeline.images import BuildImages
@@ -26,6 +28,11 @@ class GoodScores:
     scores: tuple[float, ...]
     maxima: tuple[float, ...]
     margin: tuple[float, float] = (0.0, 0.0)  # what the scores and the maxima may be off by (`Corrected.margin`)
+    parts: tuple[int, ...] = ()  # the number of the part that each shows; none: each shows another
+
+    def thresholds(self, false_alarm_rate: float) -> Thresholds:
+        """The thresholds for that rate."""
+        return fit_thresholds(self.scores, self.maxima, false_alarm_rate, self.margin, parts=self.parts)
 
 
 def collect_good_scores(
@@ -33,7 +40,7 @@ def collect_good_scores(
 ) -> GoodScores:
     """Of the held-out images through the engine; of all others as the method says, from their maps out of fold or their
     scores, where training shaped these corrected by what the rest shows. Where it says neither, the held-out images
-    alone count."""
+    alone count. Of held-out images that show a part which is learned from those count that the correction needs."""
     parts, held_out = images.parts, images.parts.held_out
     count = iter(range(1, len(held_out) + 1))
     scores, maxima = read_good(reader, images.rows(held_out), lambda: on_progress(next(count), len(held_out)))
@@ -44,14 +51,18 @@ def collect_good_scores(
     elif fusion.components is None and used <= trained.out_of_fold.keys():
         others = _fused(reader.source, trained.out_of_fold)
     else:
-        return GoodScores(held_out, scores, maxima)
-    samples = (*parts.train, *parts.calibration, *held_out)
-    seen = np.arange(len(samples)) < (0 if used <= trained.untrained else len(parts.train))
+        return GoodScores(held_out, scores, maxima, parts=images.groups(held_out))
+    untrained = used <= trained.untrained
+    known = set(images.groups(images.good)[: len(images.learned)]) if untrained else set()
+    new = [row for row, number in enumerate(images.checked.parts_of(held_out)) if number not in known]
+    samples = (*images.learned, *(held_out[row] for row in new))
+    seen = np.arange(len(samples)) < (0 if untrained else len(parts.train))
     image, largest = (
         correct_optimism(np.concatenate(pair), seen)
-        for pair in zip(others, (np.asarray(scores), np.asarray(maxima)), strict=True)
+        for pair in zip(others, (np.asarray(scores)[new], np.asarray(maxima)[new]), strict=True)
     )
-    return GoodScores(samples, _scores_of(image), _scores_of(largest), (image.margin, largest.margin))
+    margin = image.margin, largest.margin
+    return GoodScores(samples, _scores_of(image), _scores_of(largest), margin, images.groups(samples))
 
 
 def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

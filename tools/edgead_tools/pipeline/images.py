@@ -14,7 +14,7 @@ from edgead.config import BuildConfig
 from edgead.progress import Reporter
 from edgead.stream.health import ImageStats
 from edgead.types import ImageU8
-from edgead_calibration.good_images import parts_in_words
+from edgead_calibration.good_images import FEWEST, parts_in_words
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.components import Drawn
 from edgead_tools.data import Cache, Checked, Dataset, DecodedImages, Sample, Split, check, split
@@ -39,9 +39,10 @@ class BuildImages:
         """What a method learns from, in memory; `drawn` are the label maps or masks of training images."""
         train, calibration = self.rows(self.parts.train), self.rows(self.parts.calibration)
         large = None if self.checked.large is None else self.checked.large[self.checked.rows(self.parts.train)]
+        groups = self.groups(self.learned)
         if drawn is None:
-            return TrainingImages(train, calibration, large)
-        return TrainingImages(train, calibration, large, drawn.names, drawn.labels, drawn.masks)
+            return TrainingImages(train, calibration, large, groups=groups)
+        return TrainingImages(train, calibration, large, drawn.names, drawn.labels, drawn.masks, groups=groups)
 
     def tiles(self, spec: InputSpec, folder: Path) -> TrainingImages:
         """What a method learns from of frames in tiles, mapped from files of the folder."""
@@ -51,7 +52,18 @@ class BuildImages:
             tile_rows([images[row] for row in self.checked.rows(samples)], spec, folder / f"{name}-tiles.npy")
             for name, samples in (("train", self.parts.train), ("calibration", self.parts.calibration))
         )
-        return TrainingImages(train, calibration, tiles=spec.batch)
+        return TrainingImages(train, calibration, tiles=spec.batch, groups=self.groups(self.learned))
+
+    def groups(self, samples: Sequence[Sample]) -> tuple[int, ...]:
+        """The number of the part that each of the samples shows; none where each shows another, or where they are too
+        few to tell of others (`good_images.FEWEST`)."""
+        numbers = tuple(self.checked.parts_of(samples))
+        return numbers if FEWEST <= len(set(numbers)) < len(numbers) else ()
+
+    @property
+    def learned(self) -> tuple[Sample, ...]:
+        """The good images that are learned from and fitted to."""
+        return (*self.parts.train, *self.parts.calibration)
 
     def rows(self, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """The samples at network size, (N, H, W, 3) BGR uint8: what the network is given of a frame."""
@@ -69,7 +81,7 @@ class BuildImages:
     @property
     def good(self) -> tuple[Sample, ...]:
         """Every good image that is used."""
-        return (*self.parts.train, *self.parts.calibration, *self.parts.held_out)
+        return (*self.learned, *self.parts.held_out)
 
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the first image as it is on disk."""
@@ -91,12 +103,20 @@ def check_images(
         pixels += spec.batch * spec.height * spec.width
     check_space(folder, 3 * len(samples) * pixels)
     with reporter.stage("checking images") as on_progress:
-        checked = check(samples, config.bits, cache=cache, large=large, decoded=decoded, on_progress=on_progress)
+        checked = check(
+            samples,
+            config.bits,
+            cache=cache,
+            large=large,
+            decoded=decoded,
+            groups=config.groups,
+            on_progress=on_progress,
+        )
     if spec.tiles is not None or spec.height != spec.width:
         reporter.say(f"the network's input is {spec.in_words()}")
     for one in (*dataset.left, *checked.rejected):
         reporter.say(f"left out {one}")
-    if sentence := parts_in_words(checked.parts):
+    if sentence := parts_in_words(checked.parts, linked=checked.linked):
         reporter.say(sentence)
     return checked
 

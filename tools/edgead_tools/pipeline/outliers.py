@@ -25,7 +25,7 @@ MOST = 60  # pictures on a page
 
 def outlier_records(good: GoodScores) -> list[dict[str, Any]]:
     """The outliers for the bundle's provenance, the strangest first."""
-    found = without_outliers(good.scores, good.maxima)[2]
+    found = without_outliers(good.scores, good.maxima, good.parts)[2]
     return [{"image": good.samples[index].name, "score": round(good.scores[index], 4)} for index in found]
 
 

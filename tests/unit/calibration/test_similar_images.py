@@ -1,0 +1,77 @@
+"""Pictures of few things, taken in a row, are told from parts that came independently."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from edgead_calibration.similar_images import SAME, _distances, _linked, find_groups
+
+Array = NDArray[np.float32]
+
+
+def scenes(count: int, each: int, random: np.random.Generator, noise: float = 0.3) -> list[Array]:
+    """Pictures of `count` scenes, `each` of them in a row."""
+    return [
+        (center + noise * random.normal(size=40)).astype(np.float32)
+        for center in random.normal(size=(count, 40))
+        for _ in range(each)
+    ]
+
+
+def test_pictures_of_a_scene_in_a_row_are_one_group() -> None:
+    pictures = scenes(9, 8, np.random.default_rng(0))
+    assert find_groups(pictures, range(72)) == [number // 8 for number in range(72)]
+
+
+def test_a_scene_that_comes_again_is_one_group() -> None:
+    pictures = scenes(6, 16, np.random.default_rng(1))
+    order = [16 * scene + 8 * half + row for half in range(2) for scene in range(6) for row in range(8)]
+    assert find_groups([pictures[row] for row in order], range(96)) == [*np.repeat([*range(6)] * 2, 8)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_parts_are_none(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pictures = [*random.normal(size=(60, 40)).astype(np.float32)]
+    assert find_groups(pictures, range(60)) == list(range(60))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_six_kinds_of_parts_are_none_in_whatever_order_they_come(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pictures = scenes(6, 40, random)
+    assert find_groups(pictures, range(240)) == list(range(240))  # kind by kind
+    shuffled = [pictures[row] for row in random.permutation(240)]
+    assert find_groups(shuffled, range(240)) == list(range(240))
+
+
+def test_who_knows_that_images_which_look_alike_show_one_part_can_say_so() -> None:
+    pictures = scenes(6, 40, np.random.default_rng(0))
+    assert find_groups(pictures, range(240), always=True) == [number // 40 for number in range(240)]
+
+
+def test_parts_that_are_known_to_be_one_stay_together() -> None:
+    pictures = scenes(9, 8, np.random.default_rng(0))
+    numbers = list(range(72))
+    numbers[71] = 0  # the last shows the part of the first
+    groups = find_groups(pictures, numbers)
+    assert groups == [row // 8 % 8 for row in range(72)]
+
+
+def test_groups_are_those_of_average_linkage() -> None:
+    random = np.random.default_rng(3)
+    rows = np.stack(scenes(12, 5, random, 0.6))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    distances = _distances(rows)
+    np.fill_diagonal(distances, 0)
+    distances = (distances + distances.T) / 2
+    limit = SAME * np.median(distances[np.triu_indices(len(rows), 1)])
+    expected = fcluster(linkage(squareform(distances.astype(float), checks=False)), limit, "distance")
+    average = fcluster(linkage(squareform(distances.astype(float), checks=False), "average"), limit, "distance")
+    found = _linked(distances)
+    assert len(set(zip(found, average, strict=True))) == len(set(found)) == len(set(average))
+    assert len(set(expected)) <= len(set(average)) < len(rows)
