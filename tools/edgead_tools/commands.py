@@ -14,12 +14,12 @@ from edgead.cli.options import (
     BUILD,
     FIELDS,
     BundlePath,
-    EngineName,
     Json,
     Precision,
-    PrecisionName,
+    RayAddress,
     Seed,
     ShowResolved,
+    Workers,
 )
 from edgead.config import BuildConfig, load_build
 from edgead.config.loader import validated
@@ -39,8 +39,8 @@ def build(
     many: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML file of many products; --out is then a folder.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, max=10_000, help="With --many: builds at once.  [default: CPUs]")] = 0,
-    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="With --many: a Ray cluster.  [default: here]")] = "",
+    workers: Workers = 0,
+    ray: RayAddress = "",
 ) -> None:
     """Learn what good parts look like and write one verified file, the bundle."""
     if many is not None:
@@ -114,66 +114,6 @@ def _build_many(many: Path, given: dict[str, Any], workers: int, address: str) -
     return page
 
 
-def evaluate(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="BUNDLES DATA [BAD]",
-            help="One or more .edgead files, and the images: a data set or a YAML file of its folders, a folder of "
-            "several (categories), a folder of good images, or one of good and one of bad ones.",
-        ),
-    ],
-    precision: PrecisionName = Precision.auto,
-    every_precision: Annotated[
-        bool, typer.Option("--every-precision", help="Measure each precision in the bundles, side by side.")
-    ] = False,
-    full_size: Annotated[
-        bool, typer.Option("--full-size", help="Pixel figures at the images' size, not the network's.")
-    ] = False,
-    engine: EngineName = "auto",
-    as_json: Json = False,
-    report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
-) -> None:
-    """Measure bundles on labeled images, and compare them.
-
-    \b
-    edgead eval part.edgead good/ bad/
-    edgead eval part.edgead dataset/ --report page.html
-    edgead eval one.edgead other.edgead dataset/
-
-    Layouts are those of `edgead build`: train/good and test/<defect>, ok/ and ng/, a plain folder (all good). On a
-    folder of categories each bundle is measured on the one that has its file name. Images that cannot be read are named
-    and left out.
-    """
-    from edgead.cli.table import aligned
-    from edgead.errors import UsageError
-    from edgead.progress import ConsoleReporter
-    from edgead_tools.evaluation.entries import means, measure, split_paths
-    from edgead_tools.evaluation.report import write_report
-    from edgead_tools.evaluation.report.text import comparison, details, kinds
-
-    if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
-    bundles, data, bad = split_paths(paths)
-    entries = measure(
-        bundles, data, ConsoleReporter(), bad=bad, engine=engine, precision=precision.value,
-        every_precision=every_precision, full_size=full_size, galleries=report is not None,
-    )  # fmt: skip
-    averages = means(entries)
-    if report is not None:
-        title = f"{entries[0].model} on {data.name}" if len(entries) == 1 else f"Compared on {data.name}"
-        write_report(report, entries, averages=averages, title=title, notes=[f"Data set: {data}"])
-    if as_json:
-        for one in entries:
-            typer.echo(json.dumps(one.to_dict()))
-        for model, figures in averages.items():
-            typer.echo(json.dumps({"model": model, "category": "mean", **figures}))
-        return
-    tables = [details(entries[0]), kinds(entries[0])] if len(entries) == 1 else [comparison(entries, averages)]
-    for rows in filter(None, tables):
-        typer.echo(aligned(rows))
-
-
 def sweep(
     data: Annotated[Path, typer.Argument(help="A data set with labeled test images.")],
     budget: Annotated[
@@ -196,20 +136,29 @@ def sweep(
         Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
     ] = None,
     as_json: Json = False,
+    workers: Workers = 0,
+    ray: RayAddress = "",
 ) -> None:
     """Try methods, presets and sizes on a data set: a table, and a page with accuracy over latency.
 
-    Ctrl-C leaves what is finished; the same command goes on.
+    Ctrl-C leaves what is finished; the same command goes on. With --workers or --ray candidates train beside one
+    another on Ray, and those that fall behind are stopped early.
     """
     from edgead.cli.table import aligned
     from edgead.config.build import parse_duration
     from edgead.progress import ConsoleReporter
-    from edgead_tools.pipeline.sweep import PAGE, RESULT, SIZES, list_candidates, rows_of
+    from edgead.registry import Lazy
+    from edgead_tools.pipeline.sweep import PAGE, RESULT, SIZES, build_in_turn, list_candidates, rows_of
     from edgead_tools.pipeline.sweep import sweep as run_sweep
 
     folder = out or Path(f"{data.resolve().name}.sweep")
     candidates = list_candidates(method or (), preset or ("edge",), size or SIZES)
-    results = run_sweep(data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed)
+    build_all = build_in_turn
+    if workers or ray:
+        build_all = Lazy("edgead_tools.distributed.sweeps:on_ray", extra="ray").load("a sweep on Ray")(workers, ray)
+    results = run_sweep(
+        data, folder, candidates, parse_duration(budget), ConsoleReporter(), seed=seed, build_all=build_all
+    )
     found = json.dumps(json.loads((folder / RESULT).read_text())) if as_json else ""
     typer.echo(found or f"{aligned(rows_of(results))}\npage: {folder / PAGE}")
 

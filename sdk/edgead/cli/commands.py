@@ -114,7 +114,7 @@ COMMANDS = {
         needs="elpv_dataset",
     ),
     "eval": Command(
-        "edgead_tools.commands:evaluate",
+        "edgead_tools.evaluation.command:evaluate",
         extra="build",
         help="Measure bundles on labeled images, and compare them",
     ),

@@ -51,6 +51,13 @@ Seed = Annotated[int, typer_option(BUILD["seed"])]
 ShowResolved = Annotated[
     bool, typer.Option("--resolved", help="Print the settings and where each came from, and do nothing else.")
 ]
+Parquet = Annotated[
+    str, typer.Option(metavar="DIR", help="Judge an archive on all CPUs, one row an image, into Parquet there.")
+]
+Workers = Annotated[
+    int, typer.Option(min=0, max=10_000, help="On Ray: how much is done at once.  [default: one for each CPU]")
+]
+RayAddress = Annotated[str, typer.Option(metavar="ADDRESS", help="On Ray: a cluster to join.  [default: here]")]
 
 
 shown = printable  # for a terminal

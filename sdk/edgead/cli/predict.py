@@ -12,7 +12,19 @@ import typer
 from edgead.bundle import HealthProfile
 from edgead.cli.console_status import Reasons
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS, BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.cli.options import (
+    FIELDS,
+    BundlePath,
+    EngineName,
+    Json,
+    Parquet,
+    Precision,
+    PrecisionName,
+    RayAddress,
+    Threads,
+    Workers,
+    shown,
+)
 from edgead.errors import DataError, UsageError
 from edgead.registry import Lazy
 from edgead.result import Result
@@ -35,11 +47,9 @@ def predict(
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     threads: Threads = 0,
-    parquet: Annotated[
-        str, typer.Option(metavar="DIR", help="Judge an archive on all CPUs, one row an image, into Parquet there.")
-    ] = "",
-    workers: Annotated[int, typer.Option(min=0, max=10_000, help="With --parquet: processes.  [default: CPUs]")] = 0,
-    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="With --parquet: a Ray cluster.  [default: here]")] = "",
+    parquet: Parquet = "",
+    workers: Workers = 0,
+    ray: RayAddress = "",
 ) -> None:
     """Judge image files, one line each.
 

@@ -11,7 +11,7 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS, EngineName, Precision, PrecisionName, Threads, shown
+from edgead.cli.options import FIELDS, EngineName, Precision, PrecisionName, RayAddress, Threads, shown
 from edgead.serving.server import InferenceServer
 
 
@@ -28,18 +28,28 @@ def serve(
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     threads: Threads = 0,
+    replicas: Annotated[
+        str, typer.Option(metavar="N|N-M", help="On Ray Serve, so many of each bundle; 1-4 follows the load.")
+    ] = "",
+    ray: RayAddress = "",
 ) -> None:
     """Judge frames that others send, over the Open Inference Protocol (KServe v2), which Triton speaks too.
 
     \b
     edgead serve bottle.edgead cap.edgead
+    edgead serve bottle.edgead --replicas 1-4
     edgead run --camera 0 --bundle bottle.edgead --engine kserve:10.0.0.5:8000
     """
     from edgead.registry import Lazy
 
     trusted = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("--trust")(trust) if trust else None
     opened = [Bundle.open(path, trust=trusted) for path in bundles]
-    server = InferenceServer(opened, address, engine=engine, precision=precision.value, threads=threads, names=names)
+    settings = {"engine": engine, "precision": precision.value, "threads": threads, "names": names}
+    if replicas or ray:
+        on_ray = Lazy("edgead_tools.distributed.serving:RayServer", extra="ray").load("`edgead serve` on Ray")
+        server = on_ray(opened, address, replicas=replicas or "1", ray=ray, **settings)
+    else:
+        server = InferenceServer(opened, address, **settings)
     received: list[int] = []
     over = threading.Event()
 
@@ -50,8 +60,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     with server:
-        for name, served in server.models.items():
-            about = f"{served.detector.model} on {served.detector.engine.name} {served.detector.engine.precision}"
+        for name, about in server.models.items():
             typer.echo(f"edgead: http://…:{server.port}/v2/models/{shown(name)}: {about}", err=True)
         over.wait()
     raise typer.Exit(128 + received[0])

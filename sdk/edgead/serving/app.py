@@ -30,6 +30,10 @@ class Served(NamedTuple):
     detector: Detector
     batcher: Batcher
 
+    def __str__(self) -> str:
+        engine = self.detector.engine
+        return f"{self.detector.model} on {engine.name} {engine.precision}"
+
     @property
     def manifest(self) -> Manifest:
         return self.detector.bundle.manifest

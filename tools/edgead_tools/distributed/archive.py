@@ -55,7 +55,7 @@ SCHEMA = pyarrow.schema(
 class ArchiveOptions:
     """How an archive is judged."""
 
-    chunk: int = 1000  # images of one file
+    chunk: int = 1000  # images of one file; another number is another plan
     workers: int = 0  # 0: one for each CPU
     address: str = ""  # of a Ray cluster; empty: this machine
     engine: str = "auto"
@@ -73,15 +73,21 @@ class ArchiveCounts:
 
 
 def judge_archive(
-    bundle: Path, images: str, out: str, reporter: Reporter, options: ArchiveOptions = ArchiveOptions()
+    bundle: Path,
+    images: str,
+    out: str,
+    reporter: Reporter,
+    options: ArchiveOptions = ArchiveOptions(),
+    names: Sequence[str] = (),
 ) -> ArchiveCounts:
     """Judge every image below `images` into Parquet files in the folder `out`; both may be URLs of fsspec.
 
-    Raises UsageError where `out` holds the results of other images or another bundle, DataError where there is no
-    image or where chunks could not be judged.
+    With `names` those alone, in this order, of the names that `list_archive` gives. Raises UsageError where `out` holds
+    the results of other images or another bundle, DataError where there is no image, where chunks could not be judged,
+    and where a file has not one row for each of its images.
     """
     opened = Bundle.open(bundle)
-    names = list_archive(images)
+    names = names or list_archive(images)
     chunks = [names[at : at + options.chunk] for at in range(0, len(names), options.chunk)]
     _pin(out, {"images": images, "count": len(names), "chunk": options.chunk, "bundle": opened.digest,
                "list": hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()})  # fmt: skip
@@ -89,15 +95,15 @@ def judge_archive(
     missing = [index for index in range(len(chunks)) if file_of(index) not in present]
     reporter.say(f"{len(names)} images in {len(chunks)} files, {len(missing)} of them to be made")
     with cluster(options.address, options.workers) as workers, reporter.stage("judging") as on_progress:
-        raw = ray.put(bundle.read_bytes())
+        raw = [ray.put(bundle.read_bytes())]  # in a list: an actor that is made anew reads it again
         done = len(chunks) - len(missing)
         started = [raw, images, out, options.engine, options.precision]
         for _ in _run(started, [(index, chunks[index]) for index in missing], workers):
             done += 1
             on_progress(done, len(chunks))
-    unreadable, anomalous = _totals(out, len(chunks))
-    skipped = sum(len(chunks[index]) for index in range(len(chunks)) if index not in set(missing))
-    return ArchiveCounts(len(names), skipped, unreadable, anomalous)
+    verdicts = [verdict for rows in read_rows(out, names, ["verdict"], options.chunk) for verdict in rows["verdict"]]
+    skipped = sum(len(chunks[index]) for index in set(range(len(chunks))) - set(missing))
+    return ArchiveCounts(len(names), skipped, verdicts.count(""), verdicts.count("NG"))
 
 
 def run_archive(bundle: Path, images: str, out: str, *, engine: str, precision: str, workers: int, ray: str) -> str:
@@ -127,9 +133,10 @@ def file_of(index: int) -> str:
 class ChunkJudge:
     """A worker: one bundle, one engine on one thread, chunk after chunk."""
 
-    def __init__(self, raw: bytes, images: str, out: str, engine: str, precision: str) -> None:
+    def __init__(self, bundle: bytes | Sequence[Any], images: str, out: str, engine: str, precision: str) -> None:
+        """`bundle` is the contents of a file, or a list of one reference of Ray's to them."""
         with NamedTemporaryFile(suffix=".edgead") as file:
-            file.write(raw)
+            file.write(bundle if isinstance(bundle, bytes) else ray.get(bundle[0]))
             file.flush()
             self._detector = Detector(Bundle.open(file.name), engine=engine, precision=precision, threads=1)
         self._bits = self._detector.bundle.manifest.input.bits
@@ -182,6 +189,27 @@ def write_parquet(out: str, name: str, rows: Sequence[dict[str, Any]]) -> None:
     _write(out, name, buffer.getvalue())
 
 
+def read_rows(
+    out: str, names: Sequence[str], columns: Sequence[str], chunk: int = ArchiveOptions.chunk
+) -> Iterator[dict[str, list[Any]]]:
+    """Columns of each file of results, file by file; `names` is the list that was judged.
+
+    Raises DataError for a file that has not exactly one row for each of its images.
+    """
+    system, root = fsspec.core.url_to_fs(out)
+    for index, at in enumerate(range(0, len(names), chunk)):
+        try:
+            with system.open(f"{root}/{file_of(index)}", "rb") as file:
+                rows = pyarrow.parquet.read_table(file, columns=["image", *columns]).to_pydict()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{out}/{file_of(index)} cannot be read ({error}): delete it, and the same command "
+                            "judges its images again") from error  # fmt: skip
+        if rows["image"] != [printable(name) for name in names[at : at + chunk]]:
+            raise DataError(f"{out}/{file_of(index)} has not one row for each of its images: delete it, and the same "
+                            "command judges them again")  # fmt: skip
+        yield rows
+
+
 def _run(started: Sequence[Any], chunks: Sequence[tuple[int, list[str]]], workers: int) -> Iterator[int]:
     """The rows of each chunk as it is written, by an actor for each worker; actors that die are made anew.
 
@@ -229,15 +257,3 @@ def _write(out: str, name: str, raw: bytes) -> None:
         write_file(Path(root) / name, raw)
     else:
         system.pipe_file(f"{root}/{name}", raw)
-
-
-def _totals(out: str, count: int) -> tuple[int, int]:
-    """How many images could not be read, and how many are NG, from the files themselves."""
-    system, root = fsspec.core.url_to_fs(out)
-    unreadable = anomalous = 0
-    for index in range(count):
-        with system.open(f"{root}/{file_of(index)}", "rb") as file:
-            verdicts = pyarrow.parquet.read_table(file, columns=["verdict"]).column(0).to_pylist()
-        unreadable += verdicts.count("")
-        anomalous += verdicts.count("NG")
-    return unreadable, anomalous

@@ -11,6 +11,7 @@ import ray
 
 from edgead.errors import UsageError
 
+START_TRIES = 3  # Ray itself waits half a minute for its processes
 STORE_BYTES = 256 << 20  # of the object store on this machine: paths and counts pass through it, never images
 
 
@@ -24,20 +25,26 @@ def cluster(address: str = "", workers: int = 0) -> Iterator[int]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_worker_niceness", "0")  # by itself it gives way to whatever else runs here
     logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                num_cpus=workers or os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except Exception as error:  # it raises plain ones, for a node that starts too slowly say
-        raise UsageError(f"Ray cannot be used at '{address or 'this machine'}': {error}") from error
+    _start(address, workers)
     try:
         yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         ray.shutdown()
+
+
+def _start(address: str, workers: int) -> None:
+    """Join the cluster, or start Ray here, on loopback; a busy machine gets several tries."""
+    here = {} if address else {
+        "num_cpus": workers or os.cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": STORE_BYTES,
+        "_node_ip_address": "127.0.0.1",
+    }  # fmt: skip
+    for left in range(0 if address else START_TRIES - 1, -1, -1):
+        try:
+            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, **here)
+            return
+        except Exception as error:  # it raises plain ones, for a node that is not there within 30 s say
+            ray.shutdown()
+            if not left:
+                raise UsageError(f"Ray cannot be used at '{address or 'this machine'}': {error}") from error

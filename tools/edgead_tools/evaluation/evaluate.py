@@ -17,8 +17,7 @@ from edgead_tools.data import Dataset, Sample, read_mask
 from edgead_tools.data.layouts import LOCO_KINDS
 from edgead_tools.data.loco import Saturation, read_defects, read_saturations
 from edgead_tools.evaluation import metrics
-
-Interval = tuple[float, float]  # 95 %
+from edgead_tools.evaluation.image_figures import Interval, KindFigures, image_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,29 +215,29 @@ def _area(
 def _figures(
     detector: Detector, judged: tuple[Judged, ...], left_out: tuple[LeftOut, ...], pixels: _Pixels, *, is_loco: bool
 ) -> Evaluation:
-    labels = np.array([not one.is_good for one in judged])
-    scores = np.array([one.raw_score for one in judged])
-    refused = np.array([one.refused for one in judged])
-    both = 0 < labels.sum() < len(labels)
     names = sorted({one.label for one in judged if not one.is_good})
-    kinds = tuple(_kind(name, judged, pixels) for name in names)
-    groups = [scores[[one.label == name for one in judged]] for name in names]
-    averaged = is_loco and LOCO_KINDS.issuperset(names)  # MVTec LOCO's own protocol
-    auroc = metrics.auroc_interval(scores[~labels], *(groups if averaged else [scores[labels]])) if both else None
+    found = image_figures(
+        names,
+        np.array([0 if one.is_good else 1 + names.index(one.label) for one in judged]),
+        np.array([one.raw_score for one in judged]),
+        np.array([one.refused for one in judged]),
+        averaged=is_loco and LOCO_KINDS.issuperset(names),  # MVTec LOCO's own protocol
+    )
+    kinds = tuple(_kind(kind, pixels) for kind in found.kinds)
     return Evaluation(
         judged=judged,
         left_out=left_out,
         kinds=kinds,
-        image_auroc=auroc.value if auroc else None,
-        image_auroc_interval=(auroc.low, auroc.high) if auroc else None,
-        average_precision=metrics.average_precision(scores, labels) if both else None,
-        f1=float(2 * (refused & labels).sum() / (refused.sum() + labels.sum())) if both else None,
-        f1_max=metrics.f1_max(scores, labels).value if both else None,
+        image_auroc=found.image_auroc,
+        image_auroc_interval=found.image_auroc_interval,
+        average_precision=found.average_precision,
+        f1=found.f1,
+        f1_max=found.f1_max,
         pixel_auroc=pixels.auroc(names),
         aupro=pixels.aupro(names),
         au_spro=metrics.mean_of([kind.au_spro for kind in kinds]),
-        false_alarm_rate=float(refused[~labels].mean()) if (~labels).any() else None,
-        miss_rate=float((~refused[labels]).mean()) if labels.any() else None,
+        false_alarm_rate=found.false_alarm_rate,
+        miss_rate=found.miss_rate,
         latency_ms=float(np.median([one.milliseconds for one in judged])),
         engine=detector.engine.name,
         precision=detector.engine.precision,
@@ -246,20 +245,16 @@ def _figures(
     )
 
 
-def _kind(name: str, judged: Sequence[Judged], pixels: _Pixels) -> Kind:
-    good = [one.raw_score for one in judged if one.is_good]
-    bad = [one for one in judged if one.label == name]
-    missed = sum(not one.refused for one in bad)
-    auroc = metrics.auroc_interval(good, [one.raw_score for one in bad]) if good else None
+def _kind(found: KindFigures, pixels: _Pixels) -> Kind:
     return Kind(
-        name=name,
-        images=len(bad),
-        missed=missed,
-        miss_rate=missed / len(bad),
-        miss_interval=metrics.rate_interval(missed, len(bad)),
-        image_auroc=auroc.value if auroc else None,
-        image_auroc_interval=(auroc.low, auroc.high) if auroc else None,
-        pixel_auroc=pixels.auroc([name]),
-        aupro=pixels.aupro([name]),
-        au_spro=pixels.au_spro(name),
+        name=found.name,
+        images=found.images,
+        missed=found.missed,
+        miss_rate=found.miss_rate,
+        miss_interval=found.miss_interval,
+        image_auroc=found.image_auroc,
+        image_auroc_interval=found.image_auroc_interval,
+        pixel_auroc=pixels.auroc([found.name]),
+        aupro=pixels.aupro([found.name]),
+        au_spro=pixels.au_spro(found.name),
     )

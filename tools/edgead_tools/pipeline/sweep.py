@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -62,6 +62,19 @@ class SweepResult:
     training_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """What all candidates have in common."""
+
+    data: Path
+    folder: Path  # of the bundles
+    seconds: float  # of training of one candidate
+    seed: int = 0
+
+
+BuildAll = Callable[[Sequence[Candidate], SweepPlan, Reporter], Iterator[tuple[Candidate, Bundle]]]
+
+
 def list_candidates(
     methods: Sequence[str] = (), presets: Sequence[str] = ("edge",), sizes: Sequence[int | str] = SIZES
 ) -> list[Candidate]:
@@ -88,13 +101,32 @@ def _area(size: int | str) -> int:
     return height * width
 
 
+def build_in_turn(
+    candidates: Sequence[Candidate], plan: SweepPlan, reporter: Reporter
+) -> Iterator[tuple[Candidate, Bundle]]:
+    """One candidate after the other, each trained to the end; one that cannot be built is said and left out."""
+    for number, candidate in enumerate(candidates, start=1):
+        reporter.say(f"{number} of {len(candidates)}: {candidate}")
+        try:
+            yield candidate, build_candidate(candidate, plan, reporter)
+        except EdgeadError as error:
+            reporter.say(f"left out {candidate}: {error}")
+
+
 def sweep(
-    data: Path, folder: Path, candidates: Sequence[Candidate], budget: float, reporter: Reporter, *, seed: int = 0
+    data: Path,
+    folder: Path,
+    candidates: Sequence[Candidate],
+    budget: float,
+    reporter: Reporter,
+    *,
+    seed: int = 0,
+    build_all: BuildAll = build_in_turn,
 ) -> list[SweepResult]:
     """Build and measure the candidates within `budget` seconds of training in all; write the result and its page.
 
-    A candidate that cannot be built is said and left out. An interrupt leaves the finished ones with their page.
-    Raises UsageError for a budget that is too small, DataError where no candidate could be measured.
+    `build_all` builds them, as far as it comes. An interrupt leaves the finished ones with their page. Raises
+    UsageError for a budget that is too small, DataError where no candidate could be measured.
     """
     if {sample.is_good for sample in open_dataset(data).test} != {True, False}:
         raise DataError(f"{data} has no labeled good and defective images under test/: there is nothing to choose by")
@@ -106,12 +138,8 @@ def sweep(
         )
     bundles: dict[Candidate, Bundle] = {}
     try:
-        for number, candidate in enumerate(candidates, start=1):
-            reporter.say(f"{number} of {len(candidates)}: {candidate}")
-            try:
-                bundles[candidate] = _made(candidate, data, folder, share, seed, reporter)
-            except EdgeadError as error:
-                reporter.say(f"left out {candidate}: {error}")
+        for candidate, bundle in build_all(candidates, SweepPlan(data, folder, share, seed), reporter):
+            bundles[candidate] = bundle
     except KeyboardInterrupt as interrupt:
         _conclude(bundles, data, folder, reporter)
         raise KeyboardInterrupt(
@@ -123,22 +151,23 @@ def sweep(
     return results
 
 
-def _made(candidate: Candidate, data: Path, folder: Path, share: float, seed: int, reporter: Reporter) -> Bundle:
-    """The candidate's bundle, built unless it is there from the same images and seed."""
+def build_candidate(candidate: Candidate, plan: SweepPlan, reporter: Reporter, *, threads: int = 0) -> Bundle:
+    """The candidate's bundle in the plan's folder, built unless it is there from the same images and seed."""
     config = BuildConfig(
         method=candidate.method,
         preset=candidate.preset,
         size=candidate.size,
-        data=str(data),
-        seed=seed,
-        budget=f"{share:.0f}s",
-        out=str(folder / candidate.file),
+        data=str(plan.data),
+        seed=plan.seed,
+        budget=f"{plan.seconds:.0f}s",
+        threads=threads,
+        out=str(plan.folder / candidate.file),
     )
     if not config.bundle_path.exists():
         return build(config, reporter).bundle
     bundle = Bundle.open(config.bundle_path)
     made = bundle.manifest.provenance.get("config", {})
-    wanted = {"method": config.method, "preset": config.preset, "size": config.size, "seed": seed, "data": config.data}
+    wanted = {name: getattr(config, name) for name in ("method", "preset", "size", "seed", "data")}
     unlike = [name for name, value in wanted.items() if made.get(name) != value]
     if unlike:
         raise UsageError(f"{bundle.path} was built with another {' and '.join(unlike)}: give another --out")
@@ -147,21 +176,21 @@ def _made(candidate: Candidate, data: Path, folder: Path, share: float, seed: in
 
 def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, reporter: Reporter) -> list[SweepResult]:
     """Take the latencies and write what is known."""
-    measured = {one: bundle for one, bundle in bundles.items() if _measured(bundle).get("image_auroc") is not None}
-    if not measured:
+    found = {one: bundle for one, bundle in bundles.items() if measured(bundle).get("image_auroc") is not None}
+    if not found:
         return []
     others = OtherWork()
     with reporter.stage("taking latencies"):
-        spent = latencies({str(one): bundle for one, bundle in measured.items()}, threads=1)
+        spent = latencies({str(one): bundle for one, bundle in found.items()}, threads=1)
     results = [
         SweepResult(
             candidate=one,
-            measured=_measured(bundle),
+            measured=measured(bundle),
             latency_ms=spent[str(one)],
             bundle_bytes=(folder / one.file).stat().st_size,
             training_seconds=bundle.manifest.provenance["training"]["seconds"],
         )
-        for one, bundle in measured.items()
+        for one, bundle in found.items()
     ]
     result = {
         "data": data.name,
@@ -184,7 +213,8 @@ def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, rep
     return results
 
 
-def _measured(bundle: Bundle) -> dict[str, Any]:
+def measured(bundle: Bundle) -> dict[str, Any]:
+    """The figures of a bundle on the labeled images of its data set."""
     return dict(bundle.manifest.provenance.get("measured", {}))
 
 
