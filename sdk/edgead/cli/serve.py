@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,7 @@ def serve(
 
     trusted = Lazy("edgead.bundle.signing:read_trust", extra="signing").load("--trust")(trust) if trust else None
     opened = [Bundle.open(path, trust=trusted) for path in bundles]
-    settings = {"engine": engine, "precision": precision.value, "threads": threads, "names": names}
+    settings: dict[str, Any] = {"engine": engine, "precision": precision.value, "threads": threads, "names": names}
     if replicas or ray:
         on_ray = Lazy("edgead_tools.distributed.serving:RayServer", extra="ray").load("`edgead serve` on Ray")
         server = on_ray(opened, address, replicas=replicas or "1", ray=ray, **settings)

@@ -35,6 +35,7 @@ from edgead_tools.distributed.cluster import cluster
 
 PLAN = "_archive.json"  # what begins so is no part of a data set to readers of Parquet
 AHEAD = 8  # images that are fetched while others are judged
+CHUNK = 1000  # images of one file; another number is another plan
 TRIES = 20  # of a chunk whose workers die
 SCHEMA = pyarrow.schema(
     [
@@ -55,7 +56,7 @@ SCHEMA = pyarrow.schema(
 class ArchiveOptions:
     """How an archive is judged."""
 
-    chunk: int = 1000  # images of one file; another number is another plan
+    chunk: int = CHUNK
     workers: int = 0  # 0: one for each CPU
     address: str = ""  # of a Ray cluster; empty: this machine
     engine: str = "auto"
@@ -98,7 +99,7 @@ def judge_archive(
         raw = [ray.put(bundle.read_bytes())]  # in a list: an actor that is made anew reads it again
         done = len(chunks) - len(missing)
         started = [raw, images, out, options.engine, options.precision]
-        for _ in _run(started, [(index, chunks[index]) for index in missing], workers):
+        for _ in _run(started, [(index, list(chunks[index])) for index in missing], workers):
             done += 1
             on_progress(done, len(chunks))
     verdicts = [verdict for rows in read_rows(out, names, ["verdict"], options.chunk) for verdict in rows["verdict"]]
@@ -190,7 +191,7 @@ def write_parquet(out: str, name: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(
-    out: str, names: Sequence[str], columns: Sequence[str], chunk: int = ArchiveOptions.chunk
+    out: str, names: Sequence[str], columns: Sequence[str], chunk: int = CHUNK
 ) -> Iterator[dict[str, list[Any]]]:
     """Columns of each file of results, file by file; `names` is the list that was judged.
 

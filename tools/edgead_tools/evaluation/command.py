@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +82,7 @@ def evaluate(
 
 
 def _measure_archive(
-    paths: list[str], out: str, refused: dict[str, object], as_json: bool, engine: str, precision: Precision,
+    paths: list[str], out: str, refused: Mapping[str, object], as_json: bool, engine: str, precision: Precision,
     workers: int, address: str,
 ) -> None:  # fmt: skip
     """Measure a bundle on an archive, and print the figures."""
