@@ -99,7 +99,7 @@ class EarlyStopping(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._reached: dict[int, list[Reached]] = {}
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, tuned: Any, result: dict[str, Any]) -> str:
         if result["error"]:
             return str(TrialScheduler.STOP)
         one, others = Reached(result["ms"], result["image_auroc"]), self._reached.setdefault(result["rung"], [])
@@ -108,7 +108,7 @@ class EarlyStopping(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE if continues else TrialScheduler.STOP)
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]
+class CandidateTraining(tune.Trainable):  # type: ignore[misc]
     """A candidate in a process of its own: each step is a training."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def _tuned(candidates: Sequence[Candidate], plan: SweepPlan, workers: int) -> li
     space = {"data": str(plan.data.resolve()), "folder": str(plan.folder.resolve()), "seconds": plan.seconds,
              "seed": plan.seed, "candidate": tune.grid_search([asdict(one) for one in candidates])}  # fmt: skip
     tuner = tune.Tuner(
-        tune.with_resources(Trial, {"cpu": 1}),
+        tune.with_resources(CandidateTraining, {"cpu": 1}),
         param_space=space,
         tune_config=tune.TuneConfig(
             scheduler=EarlyStopping(), max_concurrent_trials=workers, metric="image_auroc", mode="max"
@@ -157,14 +157,14 @@ def _tuned(candidates: Sequence[Candidate], plan: SweepPlan, workers: int) -> li
         results = {_key(one.config["candidate"]): one for one in tuner.fit()}
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return [_told(results[_key(asdict(candidate))]) for candidate in candidates]
+    return [_last_result(results[_key(asdict(candidate))]) for candidate in candidates]
 
 
 def _key(candidate: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, candidate.values()))
 
 
-def _told(result: Any) -> dict[str, Any]:
+def _last_result(result: Any) -> dict[str, Any]:
     if result.metrics and "rung" in result.metrics:
         return dict(result.metrics)
     words = " ".join(str(result.error or "it told nothing").split())[-300:]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgead.cli.options import EngineName, Json, Parquet, Precision, PrecisionName, RayAddress, Workers
+
+if TYPE_CHECKING:
+    from edgead_tools.evaluation.entries import BenchmarkEntry
 
 
 def evaluate(
@@ -52,12 +55,10 @@ def evaluate(
         refused = {"--every-precision": every_precision, "--full-size": full_size, "--report": report}
         _measure_archive(paths, parquet, refused, as_json, engine, precision, workers, ray)
         return
-    from edgead.cli.table import aligned
     from edgead.errors import UsageError
     from edgead.progress import ConsoleReporter
     from edgead_tools.evaluation.entries import means, measure, split_paths
     from edgead_tools.evaluation.report import write_report
-    from edgead_tools.evaluation.report.text import comparison, details, kinds
 
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
@@ -70,6 +71,13 @@ def evaluate(
     if report is not None:
         title = f"{entries[0].model} on {data.name}" if len(entries) == 1 else f"Compared on {data.name}"
         write_report(report, entries, averages=averages, title=title, notes=[f"Data set: {data}"])
+    _print(entries, averages, as_json=as_json)
+
+
+def _print(entries: Sequence[BenchmarkEntry], averages: dict[str, dict[str, float | None]], *, as_json: bool) -> None:
+    from edgead.cli.table import aligned
+    from edgead_tools.evaluation.report.text import comparison, details, kinds
+
     if as_json:
         for one in entries:
             typer.echo(json.dumps(one.to_dict()))
