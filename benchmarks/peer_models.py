@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
-from edgead_tools.layers.memory_map import k_centers
+from edgead_tools.layers.k_centers import k_centers
 from edgead_tools.methods.lite import lite_tensor
 
 CANDIDATES = 40_000  # patches among which PatchCore chooses

@@ -10,12 +10,10 @@ from torch import Tensor
 
 from edgead_tools.layers.memory_map import (
     COMPONENTS,
-    DIRECTIONS,
     average_taps,
     choose_patches,
     fit_memory_map,
     fit_projection,
-    k_centers,
     pool_taps,
     project,
     take,
@@ -46,22 +44,6 @@ def halves(count: int) -> list[Tensor]:
 
 def nearest(query: NDArray[np.float64], patches: NDArray[np.float64]) -> float:
     return float(((query - patches) ** 2).sum(1).min())
-
-
-def test_centers_are_the_farthest_from_those_before() -> None:
-    rows = torch.randn(60, 9, generator=torch.Generator().manual_seed(1))
-    found = k_centers(rows, 12, torch.Generator().manual_seed(2)).tolist()
-    directions = torch.randn(9, DIRECTIONS, generator=torch.Generator().manual_seed(2))
-    sketch = (rows @ directions).double().numpy()
-    chosen = [0]
-    while len(chosen) < 12:
-        away = [min(((row - sketch[center]) ** 2).sum() for center in chosen) for row in sketch]
-        chosen.append(int(np.argmax(away)))
-    assert found == chosen
-
-
-def test_few_rows_are_all_taken() -> None:
-    assert k_centers(torch.ones(3, 4), 12, torch.Generator()).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("height", "width", "expected"), [(16, 16, (4, 4)), (6, 10, (3, 2)), (5, 7, (1, 1))])

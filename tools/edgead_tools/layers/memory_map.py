@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgead_tools.layers.k_centers import k_centers
 from edgead_tools.layers.regions import Layout, TileLayout
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
 COMPONENTS = 63  # principal components; with the constant beside them a row has 64 numbers
-DIRECTIONS = 32  # random directions in which centers are chosen (a Johnson-Lindenstrauss projection)
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
 SHARED_BY_TILES = 4  # the same of frames in tiles, which show more different places
@@ -288,24 +288,6 @@ def take(projected: Tensor, chosen: Tensor, excess: Tensor | None = None) -> Pat
 def _rows(projected: Tensor) -> Tensor:
     """(N, D, h, w) as (N h w, D)."""
     return projected.permute(0, 2, 3, 1).reshape(-1, projected.shape[1])
-
-
-def k_centers(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices of `count` rows (M, D), each the one farthest from those before it; all where there are no more.
-
-    Distances are taken in `DIRECTIONS` random directions, which keep them within a few percent.
-    """
-    if len(rows) <= count:
-        return torch.arange(len(rows))
-    projected = rows @ torch.randn(rows.shape[1], DIRECTIONS, generator=generator)
-    lengths = (projected * projected).sum(1)
-    nearest = torch.full((len(rows),), torch.inf)
-    chosen = [0]
-    for _ in range(count - 1):
-        last = projected[chosen[-1]]
-        torch.minimum(nearest, lengths - 2 * (projected @ last) + last @ last, out=nearest)
-        chosen.append(int(nearest.argmax()))
-    return torch.tensor(chosen)
 
 
 def _as_product(patches: Patches) -> Tensor:
