@@ -40,32 +40,33 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = 64
 TRAIN, CALIBRATION = 14, 6
-OPTIONS = MemoryOptions(memory=32, students=0.05)
-OWN = FusionSpec(maps=(MapSpec(name="brightness"),), height=8, width=8, score=ScoreSpec(top=2))
+OPTIONS = MemoryOptions(memory=32, students=0.5)
+OWN = FusionSpec(maps=(MapSpec(name="looks"),), height=16, width=16, score=ScoreSpec(top=4))
 
 
-def contrast(image: Tensor) -> Tensor:
-    pooled = torch.nn.functional.avg_pool2d(image.mean(1), 8)
-    return (pooled - pooled.mean((1, 2), keepdim=True)).abs()
+class Looks(Students):
+    """Students that see what no good image shows, and a little of the picture itself; or nothing but noise."""
 
-
-def brightness(images: TrainingImages) -> Maps:
-    """What the students say of good images."""
-    return read_maps(lambda batch: {"brightness": contrast(batch)}, lite_batches(images, "cpu")())
-
-
-class Brightness(Students):
-    """Students that see what is brighter or darker than the picture, or nothing but noise."""
-
-    def __init__(self, trunk: EfficientNetLite, *, blind: bool = False) -> None:
+    def __init__(self, trunk: EfficientNetLite, images: TrainingImages, *, blind: bool = False) -> None:
         super().__init__()
         self.trunk, self.blind = trunk, blind
+        self.good = torch.cat([pooled(batch) for batch in lite_batches(images, "cpu")()])
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        pooled = contrast(image)
-        if self.blind:
-            pooled = 100 * torch.sin(1e4 * pooled)
-        return {"brightness": pooled, **self.remembered(self.trunk(image))}
+        seen = pooled(image)
+        away = (seen[:, None] - self.good).abs().mean(2)  # from every good image
+        nearest = away[torch.arange(len(seen)), away.mean((2, 3)).argmin(1)]
+        found = torch.sin(1e6 * seen.mean(1)) if self.blind else 1e3 * nearest + seen.mean(1)
+        return {"looks": found, **self.remembered(self.trunk(image))}
+
+
+def pooled(image: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(image, 4)
+
+
+def looks(network: Students, images: TrainingImages) -> Maps:
+    """What the students say of good images."""
+    return read_maps(network, lite_batches(images, "cpu")())
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,8 @@ def remembered(trunk: EfficientNetLite, images: TrainingImages, run: Run) -> Rem
 
 @pytest.fixture(scope="module")
 def joined(trunk: EfficientNetLite, images: TrainingImages, run: Run) -> Joined:
-    return add_memory(Brightness(trunk), trunk, OWN, brightness(images), images, run, OPTIONS)
+    network = Looks(trunk, images)
+    return add_memory(network, trunk, OWN, looks(network, images), images, run, OPTIONS)
 
 
 def test_every_good_image_is_left_out_once_and_those_to_calibrate_with_together() -> None:
@@ -126,18 +128,18 @@ def test_a_unit_of_the_score_is_its_spread_over_good_images(remembered: Remember
 
 
 def test_students_get_their_share_in_units_of_their_own_spread(
-    joined: Joined, images: TrainingImages, remembered: Remembered
+    joined: Joined, trunk: EfficientNetLite, images: TrainingImages, remembered: Remembered
 ) -> None:
     of_students, memory, around, whole = joined.fusion.maps
-    alone = remembered.fusion(8, 8, OWN.score)
-    scores = [image_score(fuse({"brightness": one}, OWN), OWN) for one in brightness(images)["brightness"]]
+    alone = remembered.fusion(16, 16, OWN.score)
+    scores = [image_score(fuse({"looks": one}, OWN), OWN) for one in looks(Looks(trunk, images), images)["looks"]]
     assert of_students.weight == pytest.approx(OPTIONS.students / np.std(scores), rel=1e-3)
     assert memory.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[0].weight, rel=1e-4)
     assert around.weight == pytest.approx((1 - OPTIONS.students) * alone.maps[1].weight, rel=1e-4)
     assert whole == alone.maps[2]
     assert joined.report["memory"]["students"]
     assert {name: len(maps) for name, maps in joined.out_of_fold.items()} == dict.fromkeys(
-        ("brightness", "memory", "surroundings", "whole"), TRAIN + CALIBRATION
+        ("looks", "memory", "surroundings", "whole"), TRAIN + CALIBRATION
     )
 
 
@@ -156,7 +158,7 @@ def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
 def test_the_network_gives_all_maps_of_the_fusion(joined: Joined, images: TrainingImages) -> None:
     maps = joined.network(lite_tensor(images.train[:2], "cpu"))
     assert {name: tuple(one.shape) for name, one in maps.items()} == {
-        "brightness": (2, 8, 8),
+        "looks": (2, 16, 16),
         "memory": (2, 4, 4),
         "surroundings": (2, 4, 4),
         "whole": (2, 4, 4),
@@ -167,7 +169,8 @@ def test_students_that_find_nothing_are_left_out_of_the_graph(
     trunk: EfficientNetLite, images: TrainingImages, run: Run
 ) -> None:
     options = MemoryOptions(memory=32, students=0.9)
-    joined = add_memory(Brightness(trunk, blind=True), trunk, OWN, brightness(images), images, run, options)
+    network = Looks(trunk, images, blind=True)
+    joined = add_memory(network, trunk, OWN, looks(network, images), images, run, options)
     assert not joined.report["memory"]["students"]
     assert [one.name for one in joined.fusion.maps] == ["memory", "surroundings", "whole"]
     assert set(joined.network(lite_tensor(images.train[:1], "cpu"))) == {"memory", "surroundings", "whole"}

@@ -43,7 +43,7 @@ def _farthest(projected: Tensor, lengths: Tensor, nearest: Tensor, most: int) ->
     outside = float(values[-1])  # no other row is farther
     some = projected[pool]
     between = (lengths[pool][:, None] + lengths[pool] - 2 * (some @ some.T)).numpy()
-    distances, new = values.numpy(), []
+    distances, new = values.numpy(), list[int]()
     while len(new) < most:
         best = int(distances.argmax())
         if new and distances[best] <= outside:
