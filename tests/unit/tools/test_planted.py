@@ -24,16 +24,16 @@ def light(batch: Tensor) -> dict[str, Tensor]:
 def test_each_image_to_calibrate_with_gets_one_of_each_kind() -> None:
     images = boards.training_images(6, 5)
     planted = plant(images, seed=0)
-    assert planted.pictures.shape == (5 * (1 + len(ALTERATIONS)), 64, 64, 3)
-    np.testing.assert_array_equal(planted.pictures[:5], images.calibration)
-    np.testing.assert_array_equal(planted.pictures, plant(images, seed=0).pictures)
+    assert planted.images.shape == (5 * (1 + len(ALTERATIONS)), 64, 64, 3)
+    np.testing.assert_array_equal(planted.images[:5], images.calibration)
+    np.testing.assert_array_equal(planted.images, plant(images, seed=0).pictures)
 
 
 def test_the_mean_of_wins_is_the_area_under_the_curve() -> None:
     planted = plant(boards.training_images(6, 5), seed=0)
     maps = planted.read(light, "cpu")
-    bad = np.arange(len(planted.pictures)) >= 5
-    assert planted.judge(maps, FUSION).mean() == pytest.approx(image_auroc(scores_of(maps, FUSION), bad))
+    bad = np.arange(len(planted.images)) >= 5
+    assert planted.wins(maps, FUSION).mean() == pytest.approx(image_auroc(scores_of(maps, FUSION), bad))
 
 
 def test_the_tiles_of_a_frame_are_judged_together() -> None:
@@ -42,7 +42,7 @@ def test_the_tiles_of_a_frame_are_judged_together() -> None:
     maps = planted.read(light, "cpu")
     scores = scores_of(maps, FUSION).reshape(-1, 2).max(1)
     bad = np.arange(len(scores)) >= 4
-    assert planted.judge(maps, FUSION).mean() == pytest.approx(image_auroc(scores, bad))
+    assert planted.wins(maps, FUSION).mean() == pytest.approx(image_auroc(scores, bad))
 
 
 def test_the_error_of_a_difference_is_what_other_images_would_make_of_it() -> None:

@@ -100,7 +100,7 @@ def _compare(
         return {**network(batch), **first(*memory_taps(trunk(batch)))}
 
     seen = planted.read(maps, run.device)
-    alone, both = (planted.judge(seen, fusion) for fusion in fusions)
+    alone, both = (planted.wins(seen, fusion) for fusion in fusions)
     better, error = gain(both, alone)
     found = {"memory": float(alone.mean()), "both": float(both.mean()), "gain": better, "error": error}
     return {name: round(value, 4) for name, value in found.items()}

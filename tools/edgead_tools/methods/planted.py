@@ -28,22 +28,22 @@ FEWEST = 4  # good images, below which nothing can be said
 class Planted:
     """Good images and after them what was made of each: (N + E N, H, W, 3), those of one frame together."""
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     frames: int
     tiles: int  # of a frame
 
     def read(self, network: Callable[[Tensor], Mapping[str, Tensor]], device: str) -> Maps:
         """The network's maps of all pictures."""
         size = chunk(self.tiles)
-        starts = range(0, len(self.pictures), size)
-        return read_maps(network, (lite_tensor(self.pictures[one : one + size], device) for one in starts))
+        starts = range(0, len(self.images), size)
+        return read_maps(network, (lite_tensor(self.images[one : one + size], device) for one in starts))
 
-    def judge(self, maps: Maps, fusion: FusionSpec) -> Wins:
+    def wins(self, maps: Maps, fusion: FusionSpec) -> Wins:
         """How often what is planted is found stranger than what is good, by the maps' fusion."""
         scores = scores_of(maps, fusion).reshape(-1, self.frames, self.tiles).max(2)
         good, bad = scores[0], scores[1:]
-        wins: Wins = (bad[:, :, None] > good).mean(0) + 0.5 * (bad[:, :, None] == good).mean(0)
-        return wins
+        shares: Wins = (bad[:, :, None] > good).mean(0) + 0.5 * (bad[:, :, None] == good).mean(0)
+        return shares
 
 
 Wins = NDArray[np.float64]  # (frames, frames): the share of a frame's anomalies that score above a good frame
