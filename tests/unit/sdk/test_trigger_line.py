@@ -19,6 +19,7 @@ from edgead.errors import UsageError
 from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline
 from edgead.stream.plc.line import PartSettings
+from edgead.stream.roi import read_roi_masks
 from edgead.stream.trigger.line import TriggerSettings
 from edgead.stream.trigger.matching import TriggerWindow
 
@@ -70,6 +71,14 @@ def stopping(fps: float, go: threading.Event) -> Iterator[np.ndarray]:
     for image in paced(fps):
         go.wait()
         yield image
+
+
+def test_a_part_of_one_frame_keeps_the_areas_it_was_judged_in(quick: Detector) -> None:
+    """`edgead explain` and a shadow judge it in the same ones."""
+    with line_of(quick, paced(100)) as line:
+        line.set_roi_masks(read_roi_masks([], ["2,2,4,4"], [""]))
+        result = line.fire("test").answer.result(5)
+    assert result.extra == {"areas": {"judge": [], "ignore": ["2,2,4,4"]}}
 
 
 def test_no_frame_in_time_is_invalid_and_said(quick: Detector) -> None:

@@ -33,7 +33,8 @@ def answer_of(
         frame, number = Frame(black, name="no picture", time=trigger.time, camera=camera, trigger=trigger.number), 0
         result = invalid(frame, outcome.lacks or outcome.late)
     result = _late(result, outcome.late) if outcome.late else result
-    votes = result.extra if len(outcome.judged) > 1 else {}  # of one frame there is no vote
+    alone = len(outcome.judged) <= 1  # of one frame there is no vote
+    extra = {name: value for name, value in result.extra.items() if not (alone and name == "votes")}
     return (
         number,
         frame,
@@ -44,7 +45,7 @@ def answer_of(
             recipe=trigger.recipe,
             answer=1e3 * (time.monotonic() - trigger.clock),
             reasons=(*result.reasons, *outcome.notes),
-            extra=votes,
+            extra=extra,
         ),
     )
 
