@@ -8,7 +8,9 @@ FP16 holds magnitudes from 6.1e-5 (below, digits are lost) to 65504 (above is in
 - that divides by, or takes the root or logarithm of, a number that may be so small;
 - one of whose constants overflows, or becomes zero and was not.
 
-Input and outputs of the graph stay FP32.
+Input and outputs of the graph stay FP32, and so do the scales of quantize and dequantize nodes: TensorRT 10.16 of
+JetPack 7.2 does not dequantize by FP16 scales on Orin. What is computed in INT8 has FP32 around it in the graph, with
+no cast between the layers that TensorRT fuses.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgead_calibration.activations import Inputs, collect_activations, float_tensors
-from edgead_calibration.layers import after_comparison, named
+from edgead_calibration.layers import WEIGHTED, activations_of, after_comparison, named
 
 HEADROOM = 8.0
 LARGEST = float(np.finfo(np.float16).max)
 SMALLEST = float(np.finfo(np.float16).tiny)
-OPSET = 19  # the first in which quantize and dequantize nodes may have FP16 scales
 _DIVISORS = {"Div": (1,), "Reciprocal": (0,), "Sqrt": (0,), "Log": (0,), "Pow": (0,)}  # inputs that must not vanish
-_PARAMETERS = {"Resize": (1, 2, 3), "QuantizeLinear": (2,), "DequantizeLinear": (0, 2)}  # inputs that keep their type
+_PARAMETERS = {
+    "Resize": (1, 2, 3),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (0, 1, 2),
+}  # inputs that keep their type
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _OWN_TYPE = ("Cast", "CastLike", "Constant", "ConstantOfShape", "Shape", "Size")  # their output's type is their own
 
 
@@ -68,19 +74,15 @@ def fp32_nodes(network: bytes, inputs: Inputs) -> dict[str, str]:
 
 
 def to_fp16(network: bytes, fp32: Collection[str]) -> bytes:
-    """The network in FP16 but for the nodes in `fp32`, as ONNX bytes of opset 19 or later; Q/DQ nodes too."""
-    model = _at_opset(named(network))
-    _enlarge_scales(model)
+    """The network in FP16 but for the nodes in `fp32` and what is computed in INT8, as ONNX bytes."""
+    model = named(network)
     kinds = float_tensors(model)
     graph = model.graph
+    fp32 = {*fp32, *_quantized(model)}
     constants = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     halves: dict[str, TensorProto] = {}
     half: set[str] = set()  # tensors that are FP16 by now
     casts: dict[tuple[str, bool], str] = {}
-    readers: dict[str, list[str]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node.name)
     nodes: list[NodeProto] = []
 
     def as_type(name: str, *, is_half: bool) -> str:
@@ -104,10 +106,6 @@ def to_fp16(network: bytes, fp32: Collection[str]) -> bytes:
 
     for node in graph.node:
         is_half = node.name not in fp32 and node.op_type not in _OWN_TYPE
-        if node.op_type == "QuantizeLinear":  # takes what there is
-            is_half = node.input[0] in half
-        elif node.op_type == "DequantizeLinear":  # gives what is wanted
-            is_half = not any(reader in fp32 for reader in readers.get(node.output[0], ()))
         for position, name in enumerate(node.input):
             fixed = _PARAMETERS.get(node.op_type, ())
             if position not in fixed and (name in kinds or name in constants or name == graph.input[0].name):
@@ -173,33 +171,16 @@ def _name_outputs(model: ModelProto, nodes: list[NodeProto], half: set[str]) -> 
         )
 
 
-def _at_opset(model: ModelProto) -> ModelProto:
-    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if version < OPSET:
-        model = onnx.version_converter.convert_version(model, OPSET)
-        model.ir_version = 9  # the one that belongs to opset 19
-    return model
-
-
-def _enlarge_scales(model: ModelProto) -> None:
-    """Give channels of weights whose scale FP16 cannot hold the next larger one that it can, and weights to match.
-
-    They are channels that training has left all but dead; a scale of zero is rejected by TensorRT.
-    """
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
-            continue
-        weight, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
-        if scale.min() >= SMALLEST or weight.dtype != np.int8:
-            continue
-        half = scale.astype(np.float16)
-        half = np.where(half < scale, np.nextafter(half, np.float16(1)), half).astype(np.float32)
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-        across = [-1 if side == axis and scale.size > 1 else 1 for side in range(weight.ndim)]
-        smaller = np.rint(weight * (scale / half).reshape(across)).astype(np.int8)
-        constants[node.input[0]].CopyFrom(numpy_helper.from_array(smaller, node.input[0]))
-        constants[node.input[1]].CopyFrom(numpy_helper.from_array(half, node.input[1]))
+def _quantized(model: ModelProto) -> set[str]:
+    """Quantize and dequantize nodes, and what TensorRT computes in INT8 between them: products and sums of dequantized
+    values, and the activation functions after them."""
+    graph = model.graph
+    found = {node.name for node in graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)}
+    values = {name for node in graph.node if node.op_type == DEQUANTIZE for name in node.output}
+    layers = {
+        node.name for node in graph.node if node.op_type in (*WEIGHTED, "Add") and values.issuperset(node.input[:2])
+    }
+    return found | layers | set(activations_of(graph, layers))
 
 
 def _constants(node: NodeProto, constants: dict[str, NDArray[np.generic]]) -> Iterable[str]:

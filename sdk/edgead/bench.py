@@ -46,6 +46,7 @@ class BenchSettings:
     warmup: int = 50
     seconds: float = 20.0  # after which a part ends with fewer runs
     threads: int = 0  # CPU threads of one inference; 0: the engine's choice
+    device: int = 0  # the GPU's number
     frame: tuple[int, int] | None = None  # width and height; None: as the golden frames are
     batches: tuple[int, ...] = (1, 2, 4, 8)
     cameras: tuple[int, ...] = (1, 2, 4)
@@ -103,7 +104,7 @@ def measure_here(
     frames = _frames(opened, images, settings.frame)
     before, _ = resident_mib()
     start = time.perf_counter()
-    detector = Detector(opened, engine=engine, precision=precision, threads=settings.threads)
+    detector = Detector(opened, engine=engine, precision=precision, threads=settings.threads, device=settings.device)
     with detector:
         detector.read(frames[0])
         load = time.perf_counter() - start

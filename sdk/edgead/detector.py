@@ -44,19 +44,21 @@ class Detector(Reader):
         engine: str | Engine = "auto",
         precision: str = "auto",
         threads: int = 0,
+        device: int = 0,
         rules: ops.Rules = ops.Rules(),  # noqa: B008 - frozen
     ) -> None:
         """Open `bundle` and load an engine for it.
 
         `engine` is a name (`auto`, `tensorrt`, `openvino`, `onnx`) or an engine of your own; `precision` is `auto`,
-        `fp32`, `fp16` or `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `rules`
-        say which scores are refused, and may be exchanged at any time. Raises BundleError, EngineError or UsageError.
+        `fp32`, `fp16` or `int8`; `threads` limits the CPU threads of one inference (0: the engine's choice); `device`
+        is the number of the GPU, where one judges; `rules` say which scores are refused, and may be exchanged at any
+        time. Raises BundleError, EngineError or UsageError.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        super().__init__(self.bundle, engine, precision, threads)
+        super().__init__(self.bundle, engine, precision, threads, device)
         self.artifact = self.bundle.manifest.artifact(self.engine.precision, self.engine.fitted_for)
         self.rules = rules
-        self._asked = (engine, precision, threads)
+        self._asked = (engine, precision, threads, device)
 
     @property
     def model(self) -> str:
@@ -187,8 +189,8 @@ class Detector(Reader):
 
         Raises what opening a Detector raises, and UsageError where this one was given an engine of its caller's.
         """
-        engine, precision, threads = self._asked
+        engine, precision, threads, device = self._asked
         if not isinstance(engine, str):
             raise UsageError("a detector with an engine of your own cannot change its bundle: make a new Detector")
         opened = Bundle.open(bundle, trust=self.bundle.trust)
-        return Detector(opened, engine=engine, precision=precision, threads=threads, rules=self.rules)
+        return Detector(opened, engine=engine, precision=precision, threads=threads, device=device, rules=self.rules)

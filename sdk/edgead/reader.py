@@ -15,10 +15,12 @@ from edgead.types import ImageU8, Reading
 class Reader(Closing):
     """A bundle, or the draft of one, on an engine. Several threads may share it: one at a time gets to the engine."""
 
-    def __init__(self, source: Model, engine: str | Engine = "auto", precision: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, source: Model, engine: str | Engine = "auto", precision: str = "auto", threads: int = 0, device: int = 0
+    ) -> None:
         """Load `engine`, a name or an engine of the caller's; see `load_engine` for the others and what is raised."""
         self.source = source
-        self.engine = load_engine(source, engine, precision, threads) if isinstance(engine, str) else engine
+        self.engine = load_engine(source, engine, precision, threads, device) if isinstance(engine, str) else engine
         self.batch = self.engine.batch  # frames that are cheaper judged at once than one by one
         self._engine_lock = threading.Lock()
 

@@ -35,12 +35,13 @@ def components(
     return Components(spec, tuple(statistics))
 
 
-def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components) -> None:
-    """Labels and counts exactly, except for cells that nearly tie between two classes; distances to FP32."""
+def counted(
+    gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components
+) -> tuple[ComponentHistograms, ResultBlock]:
     sent = HostDeviceBuffer(gpu, logits.shape, logits.dtype)
     sent.host[...] = logits
     sent.upload(stream)
-    batch, classes = logits.shape[:2]
+    batch = len(logits)
     output = DeviceMap(sent.address, *logits.shape[2:], half=logits.dtype == np.float16)
     results = ResultBlock(gpu, ComponentHistograms.layout(judged, batch))
     histograms = ComponentHistograms(gpu, kernels, judged, output, stream, results)
@@ -48,6 +49,14 @@ def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray
         histograms.launch(batch, stream)
     results.download(stream)
     stream.synchronize()
+    return histograms, results
+
+
+def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components) -> None:
+    """Labels and counts exactly, except for cells that nearly tie between two classes; distances to FP32."""
+    histograms, _ = counted(gpu, kernels, stream, logits, judged)
+    batch, classes = logits.shape[:2]
+    assert np.array_equal(histograms.faults, np.isnan(logits).sum(axis=(1, 2, 3)))
     size = judged.spec.height, judged.spec.width
     for frame in range(batch):
         labels = histograms.labels[frame]
@@ -97,6 +106,19 @@ def test_ties_and_what_is_no_number(gpu: CudaContext, kernels: Kernels, stream: 
     for value in (np.nan, np.inf, -np.inf):
         logits[rng.random(logits.shape) < 0.1] = value
     check(gpu, kernels, stream, logits, components(5, (24, 24), [(1, 1), (2, 2)], rng))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_logits_that_are_no_numbers_are_counted_wherever_they_lie(
+    kind: type, gpu: CudaContext, kernels: Kernels, stream: Stream
+) -> None:
+    rng = np.random.default_rng(2)
+    logits = rng.standard_normal((4, 3, 40, 56)).astype(kind)  # shrunk: most are read by no label
+    logits[1, 2, 39, 55] = logits[2, 0, 0, 0] = logits[2, 1, 17, 3] = np.nan
+    judged = components(3, (12, 6), [(1, 1), (2, 2)], rng)
+    histograms, results = counted(gpu, kernels, stream, logits, judged)
+    assert histograms.faults.tolist() == [0, 1, 2, 0]
+    assert results.host["faults"] is histograms.faults
 
 
 def test_the_most_classes_and_several_slices(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:

@@ -48,19 +48,30 @@ def scores_are_right(gpu: CudaContext, stream: Stream) -> bool:
 def histograms_are_right(gpu: CudaContext, stream: Stream) -> bool:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((FRAMES, 3, *SIZE)).astype(np.float32)
-    statistics = ComponentStatistics(rng.random(8, np.float32), np.ones(8, np.float32), rng.random((8, 8), np.float32))
-    one = HistogramSpec(rows=2, columns=2, statistics="s.npy", scale=ANY)
-    spec = ComponentSpec(
-        names=("a", "b", "c"), height=SIZE[0], width=SIZE[1], histograms=(one,), logical=ANY, structural=ANY
+    # so many blocks a frame that the last ones' threads run in either order, and a second histogram that has one row
+    grids = {3: 8, 1: 1}
+    statistics = tuple(
+        ComponentStatistics(
+            rng.random(2 * rows, np.float32), np.ones(2 * rows, np.float32), rng.random((factors, 2 * rows), np.float32)
+        )
+        for rows, factors in grids.items()
     )
-    components = Components(spec, (statistics,))
+    specs = tuple(HistogramSpec(rows=rows, columns=1, statistics="s.npy", scale=ANY) for rows in grids)
+    spec = ComponentSpec(
+        names=("a", "b", "c"), height=SIZE[0], width=SIZE[1], histograms=specs, logical=ANY, structural=ANY
+    )
+    components = Components(spec, statistics)
     results = ResultBlock(gpu, ComponentHistograms.layout(components, FRAMES))
     judged = ComponentHistograms(gpu, Kernels(gpu), components, sent(gpu, logits, stream), stream, results)
     judged.launch(FRAMES, stream)
     results.download(stream)
     stream.synchronize()
-    expected = [distance(count_components(label_cells(one, *SIZE), 3, 2, 2), statistics) for one in logits]
-    return np.allclose(judged.distances[:, 0], expected, rtol=1e-5, atol=0)
+    labels = [label_cells(one, *SIZE) for one in logits]
+    expected = [
+        [distance(count_components(one, 3, rows, 1), fitted) for rows, fitted in zip(grids, statistics, strict=True)]
+        for one in labels
+    ]
+    return np.allclose(judged.distances, expected, rtol=1e-5, atol=0)
 
 
 CHECKS = {"fuse": scores_are_right, "components": histograms_are_right}

@@ -12,9 +12,10 @@ import component_tray
 import emulated
 import msgspec
 import numpy as np
+import onnx
 import pytest
 import tiny
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from edgead import Bundle, Detector
 from edgead.bundle import FusionSpec, InputSpec, MapSpec, TileSpec
@@ -26,6 +27,7 @@ from edgead.types import ImageU8, Reading
 
 LEVEL = 1 / 255  # one gray level at the network's input, of which maps are means
 BATCHES = (1, 2, 4)
+COUNTED = (b"upload", b"download", b"launch", b"wait")  # as the emulated driver counts them, within graphs too
 
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
@@ -104,6 +106,25 @@ def test_components_are_counted_on_the_gpu(batches: tuple[int, ...], machine: No
     engine.close()
 
 
+def test_class_logits_that_are_no_numbers_are_refused_as_on_the_cpu(machine: None) -> None:
+    model = onnx.load_from_string(component_tray.graph())
+    for node in model.graph.node:
+        if node.output[0] == "components":
+            node.op_type, node.name = "Sqrt", "root"  # no number below black
+            node.input[0] = "above"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "level"))
+    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Sub", ["logits", "level"], ["above"]))
+    bundle = component_tray.bundle(contents={"fp32.onnx": model.SerializeToString()})
+    good, black = component_tray.frame(component_tray.labels(8, 8)), np.zeros((tiny.SIZE, tiny.SIZE, 3), np.uint8)
+    for name in ("onnx", "tensorrt"):
+        engine = load_engine(batched(bundle), name, threads=1)
+        assert engine.infer([good])
+        with pytest.raises(EngineError, match="a class logit is no number: the network fails on this frame"):
+            engine.infer([good, black])
+        assert engine.infer([good])
+        engine.close()
+
+
 def test_several_threads_may_call_it(engine: Engine, bundle: Bundle) -> None:
     images = frames(4)
     expected = load_engine(bundle, "onnx", threads=1).infer(images)
@@ -138,9 +159,28 @@ def test_a_batch_is_one_graph_from_the_third_of_its_kind_on(gpu_machine: emulate
         before = driver.emulator_launches()
         assert_alike(engine.infer(frames(6)), expected)
         assert driver.emulator_launches() == before + launches
+    engine.close()
+
+
+@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("has_components", [False, True])
+def test_a_batch_takes_four_calls_and_one_copy_each_way(
+    count: int, has_components: bool, gpu_machine: emulated.Emulator, tiny_bundle: Path
+) -> None:
+    """The context is made current and left again; between these, one graph is launched and waited for."""
+    driver = gpu_machine.driver
+    engine = load_engine(
+        batched(component_tray.bundle() if has_components else Bundle.open(tiny_bundle), (1, 8)), "tensorrt"
+    )
+    images = [tiny.bad(index) for index in range(count)]
+    for _ in range(2):
+        engine.infer(images)
+    before = {name: driver.emulator_counted(name) for name in COUNTED}
     calls = driver.emulator_calls()
-    engine.infer(frames(4))
-    assert driver.emulator_calls() - calls == 4  # push the context, launch, wait, pop the context
+    engine.infer(images)
+    assert driver.emulator_calls() - calls == 4
+    counted = {name.decode(): driver.emulator_counted(name) - before[name] for name in COUNTED}
+    assert counted == {"upload": 1, "download": 1, "launch": 1, "wait": 1}
     engine.close()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -139,6 +142,34 @@ def test_an_engine_that_nobody_closed_ends_with_an_interpreter_that_starts_no_th
     thread.join()
     with pytest.raises(EngineError, match="closed"):
         engine.infer([tiny.good()])
+
+
+ENDS_OPEN = """
+import atexit, contextlib, pathlib, sys
+import emulated, pytest, tiny
+from edgead import Bundle
+from edgead.engines import load_engine
+
+emulator = emulated.Emulator(pathlib.Path(sys.argv[1]))
+atexit.register(lambda: print("left:", emulator.driver.emulator_left(), emulator.driver.emulator_wrong()))
+monkeypatch, stack = pytest.MonkeyPatch(), contextlib.ExitStack()
+for context in (emulator.installed(monkeypatch), emulated.tensorrt(monkeypatch)):
+    stack.enter_context(context)
+sys.unraisablehook = lambda found: print("unraisable:", found.exc_value)
+engine = load_engine(Bundle.open(sys.argv[2]), "tensorrt")
+print("judged:", engine.infer([tiny.bad()])[0].score > 0, flush=True)
+sys.modules["kept"] = stack  # never left, as nobody closes the engine
+"""
+
+
+def test_an_interpreter_that_ends_with_an_engine_open_gives_all_back(
+    gpu_machine: emulated.Emulator, tiny_bundle: Path
+) -> None:
+    command = [sys.executable, "-c", ENDS_OPEN, gpu_machine.folder, tiny_bundle]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["judged: True", "left: 0 b''"]
 
 
 def test_memory_of_an_integrated_gpu_is_what_the_host_can_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,8 @@ def build_kernels(file: str, folder: Path, text: str | None = None, *, flags: tu
     text = (SOURCES / f"{file}.cu").read_text() if text is None else text
     exported = "".join(f"EMULATE({name}, {task})\n" for name, task in KERNEL.findall(text))
     source, library = folder / f"{file}.cpp", folder / f"{file}.so"
+    if library.exists():  # of the same emulator in another process
+        return library
     source.write_text(f'#include "kernels.hpp"\n{text}\n{exported}')
     # as the GPU's compiler is told: multiplications and additions stay apart
     options = [*FLAGS, *flags, "-ffp-contract=off", "-fno-strict-aliasing", f"-I{HERE}", f"-I{SOURCES}"]
@@ -59,7 +61,10 @@ def build_kernels(file: str, folder: Path, text: str | None = None, *, flags: tu
 def build_driver(folder: Path) -> Path:
     """A libcuda.so.1 without a GPU."""
     # without a soname: NVRTC asks a libcuda.so.1 that is loaded for more than this one has
-    return _compiled([*FLAGS, "-O1", f"-I{toolkit()}/include"], HERE / "driver.cpp", folder / "libcuda.so.1")
+    library = folder / "libcuda.so.1"
+    if library.exists():
+        return library
+    return _compiled([*FLAGS, "-O1", f"-I{toolkit()}/include"], HERE / "driver.cpp", library)
 
 
 def _compiled(options: list[str], source: Path, library: Path) -> Path:
@@ -73,6 +78,7 @@ class Emulator:
     """The emulated driver, and which library stands for each kernel file."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._real = os.environ.get(REAL_PYCUDA)
         mode = ctypes.RTLD_GLOBAL if self._real else ctypes.RTLD_LOCAL  # so that pycuda finds it loaded
         self.path = self._real or str(build_driver(folder))
@@ -106,18 +112,20 @@ class Emulator:
 
 
 @contextmanager
-def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The TensorRT of emulator/packages can be imported, here and in child processes, and is forgotten at the end."""
-    folder = str(HERE / "packages")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")])))
+def tensorrt(monkeypatch: pytest.MonkeyPatch, *, rtx: bool = False) -> Iterator[None]:
+    """The TensorRT of emulator/packages, and the one for RTX of packages_rtx, can be imported, here and in child
+    processes, and are forgotten at the end."""
+    folders = [str(HERE / "packages"), *([str(HERE / "packages_rtx")] if rtx else [])]
+    for folder in folders:
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [*folders, os.environ.get("PYTHONPATH")])))
     _forget_tensorrt()
     yield
     _forget_tensorrt()
 
 
 def _forget_tensorrt() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorrt"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "tensorrt_rtx")]:
         del sys.modules[name]
 
 

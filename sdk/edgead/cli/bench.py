@@ -13,7 +13,7 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import finite
-from edgead.cli.options import BundlePath, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.cli.options import BundlePath, Device, EngineName, Json, Precision, PrecisionName, Threads, shown
 from edgead.cli.table import aligned
 from edgead.engines import local_engines
 from edgead.errors import AbsentError, EngineError, UsageError
@@ -26,6 +26,7 @@ def bench(
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     threads: Threads = 0,
+    device: Device = 0,
     frame: Annotated[
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the camera's frames.  [default: the golden frames']")
     ] = "",
@@ -48,7 +49,7 @@ def bench(
     if out is not None and out.exists() and out.suffix.lower() != ".json":
         raise UsageError(f"{out} would be overwritten: end the name in .json")
     other = read_figures(compare) if compare is not None else None
-    settings = BenchSettings(runs=runs, seconds=seconds, threads=threads, frame=_size(frame))
+    settings = BenchSettings(runs=runs, seconds=seconds, threads=threads, device=device, frame=_size(frame))
     opened = Bundle.open(bundle)
     paths = list(find_images(images)) if images else []
     found: dict[str, Any] = {

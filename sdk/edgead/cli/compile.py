@@ -11,7 +11,7 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS, BundlePath, Json, Precision
+from edgead.cli.options import FIELDS, BundlePath, Device, Json, Precision
 from edgead.registry import Lazy
 
 TORCH_TENSORRT = Lazy("edgead_tools.export.serialize:engine_builder", extra="torch-tensorrt")
@@ -40,6 +40,7 @@ def compile_(
         Path | None, typer.Option(help="For torch-tensorrt: what `edgead build --program FILE` wrote.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for engines of another machine.  [default: engines]")] = None,
+    device: Device = 0,
     as_json: Json = False,
 ) -> None:
     """Build a bundle's TensorRT engines, prove them, and keep them for `edgead run`.
@@ -55,7 +56,7 @@ def compile_(
     from edgead.tensorrt.metadata import BuildOptions
 
     def prove(bundle: Bundle, precision: str) -> None:
-        load_engine(bundle, ENGINE, precision).close()
+        load_engine(bundle, ENGINE, precision, device=device).close()
 
     precisions = tuple(one.value for one in precision or () if one is not Precision.auto)
     if via not in VIA or (program is None) != (via == VIA[0]):
@@ -63,7 +64,7 @@ def compile_(
     choice = BuildOptions(tuple(sorted(set(batch or ()))), dla, via)
     make = None if program is None else functools.partial(TORCH_TENSORRT.load("--via torch-tensorrt"), program)
     faults = []
-    for one in compile_bundle(bundle, Wanted(precisions, target, choice, out, make), prove, ConsoleReporter()):
+    for one in compile_bundle(bundle, Wanted(precisions, target, choice, out, make, device), prove, ConsoleReporter()):
         if as_json:
             products = {} if one.metadata is None else one.metadata.products
             typer.echo(json.dumps({

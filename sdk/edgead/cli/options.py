@@ -46,6 +46,7 @@ SomeBundle = Annotated[
 EngineName = Annotated[str, typer_option(FIELDS["engine"], WORDS)]
 PrecisionName = Annotated[Precision, typer_option(FIELDS["precision"])]
 Threads = Annotated[int, typer_option(FIELDS["threads"])]
+Device = Annotated[int, typer_option(FIELDS["device"])]
 Json = Annotated[bool, typer_option(FIELDS["json"])]
 Seed = Annotated[int, typer_option(BUILD["seed"])]
 ShowResolved = Annotated[

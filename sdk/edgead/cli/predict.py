@@ -15,6 +15,7 @@ from edgead.cli.derive import typer_option
 from edgead.cli.options import (
     FIELDS,
     BundlePath,
+    Device,
     EngineName,
     Json,
     Parquet,
@@ -47,6 +48,7 @@ def predict(
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     threads: Threads = 0,
+    device: Device = 0,
     parquet: Parquet = "",
     workers: Workers = 0,
     ray: RayAddress = "",
@@ -66,7 +68,7 @@ def predict(
     from edgead.stream.sources.images import ImageSource, find_images
 
     paths = [path for name in images for path in find_images(name)]
-    with Detector(bundle, engine=engine, precision=precision.value, threads=threads) as detector:
+    with Detector(bundle, engine=engine, precision=precision.value, threads=threads, device=device) as detector:
         sinks: list[Sink] = [JsonLines() if as_json else Lines()]
         if save is not None:
             sinks.append(open_sink("images", save))

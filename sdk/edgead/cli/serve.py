@@ -11,7 +11,8 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS, EngineName, Precision, PrecisionName, RayAddress, Threads, shown
+from edgead.cli.options import FIELDS, Device, EngineName, Precision, PrecisionName, RayAddress, Threads, shown
+from edgead.errors import UsageError
 from edgead.serving.server import InferenceServer
 
 
@@ -28,6 +29,7 @@ def serve(
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
     threads: Threads = 0,
+    device: Device = 0,
     replicas: Annotated[
         str, typer.Option(metavar="N|N-M", help="On Ray Serve, so many of each bundle; 1-4 follows the load.")
     ] = "",
@@ -46,10 +48,12 @@ def serve(
     opened = [Bundle.open(path, trust=trusted) for path in bundles]
     settings: dict[str, Any] = {"engine": engine, "precision": precision.value, "threads": threads, "names": names}
     if replicas or ray:
+        if device:
+            raise UsageError("Ray gives each replica its GPU: leave out --device")
         on_ray = Lazy("edgead_tools.distributed.serving:RayServer", extra="ray").load("`edgead serve` on Ray")
         server = on_ray(opened, address, replicas=replicas or "1", ray=ray, **settings)
     else:
-        server = InferenceServer(opened, address, **settings)
+        server = InferenceServer(opened, address, device=device, **settings)
     received: list[int] = []
     over = threading.Event()
 

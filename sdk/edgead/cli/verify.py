@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edgead.bundle import Bundle
-from edgead.cli.options import EngineName, Json, Precision, PrecisionName, SomeBundle, shown
+from edgead.cli.options import Device, EngineName, Json, Precision, PrecisionName, SomeBundle, shown
 from edgead.engines import is_here, load_engine
 from edgead.errors import GateError
 from edgead.registry import Lazy
@@ -21,6 +21,7 @@ def verify(
     bundle: SomeBundle = None,
     engine: EngineName = "auto",
     precision: PrecisionName = Precision.auto,
+    device: Device = 0,
     key: Annotated[
         list[Path] | None, typer.Option(help="Public key of which one must have signed it. Again for several.")
     ] = None,
@@ -34,12 +35,12 @@ def verify(
     have = dict.fromkeys(artifact.precision for artifact in opened.manifest.artifacts)
     print(f"edgead: {bundle}: {len(opened.members())} members match their digests", file=sys.stderr)
     if precision is Precision.auto:
-        runs = [_check(opened, engine, name, as_json) for name in have if _runs_here(opened, engine, name)]
+        runs = [_check(opened, engine, name, device, as_json) for name in have if _runs_here(opened, engine, name)]
         if not runs:
-            load_engine(opened, engine).close()  # says why none can
+            load_engine(opened, engine, device=device).close()  # says why none can
         failed = sum(runs)
     else:
-        failed = _check(opened, engine, precision.value, as_json)
+        failed = _check(opened, engine, precision.value, device, as_json)
     if not opened.manifest.golden_frames:
         print("edgead: the bundle has no golden frames, so no engine was checked", file=sys.stderr)
     if failed:
@@ -67,12 +68,12 @@ def _runs_here(opened: Bundle, engine: str, precision: str) -> bool:
     return False
 
 
-def _check(opened: Bundle, engine: str, precision: str, as_json: bool) -> int:
+def _check(opened: Bundle, engine: str, precision: str, device: int, as_json: bool) -> int:
     """Print the checks of one precision; returns how many failed."""
     from edgead.detector import Detector
     from edgead.verify import verify as verify_golden
 
-    with Detector(opened, engine=engine, precision=precision) as detector:
+    with Detector(opened, engine=engine, precision=precision, device=device) as detector:
         checks = verify_golden(opened, detector)
         for check in checks:
             if as_json:

@@ -18,7 +18,7 @@ Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Beat = Annotated[float, msgspec.Meta(ge=40, le=250)]  # milliseconds: a heartbeat stops within two of them
 Window = Annotated[float, msgspec.Meta(ge=0, le=600_000)]  # milliseconds around a trigger: ten minutes at most
 Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera
+Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera or GPU
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024)]  # of the CPU
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

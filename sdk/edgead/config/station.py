@@ -191,6 +191,9 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         option("What the network runs in.", variables=("EDGEAD_PRECISION",)),
     ] = "auto"
     threads: Annotated[Threads, option("CPU threads; 0: the engine's choice.", variables=("EDGEAD_THREADS",))] = 0
+    device: Annotated[
+        Device, option("Number of the NVIDIA GPU, as `edgead doctor` has it.", variables=("EDGEAD_DEVICE",))
+    ] = 0
 
     def __post_init__(self) -> None:
         exclusive(source=self.source, cameras=self.cameras, camera=self.camera)

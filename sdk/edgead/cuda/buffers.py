@@ -83,6 +83,11 @@ class ResultBlock:
         """Where an array lies on the device."""
         return self._memory.address + int(self._starts[name])
 
+    def span(self, first: str, last: str) -> tuple[int, int]:
+        """The address of `first`, and how many 32-bit words there are to the end of `last`, which comes after it."""
+        start, end = self.address(first), self.address(last) + self.host[last].nbytes
+        return start, (end - start) // 4
+
     def download(self, stream: Stream) -> None:
         """Fetch all of them; they are in `host` after `stream.synchronize()`."""
         self._memory.download(stream)

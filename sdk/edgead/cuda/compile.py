@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from edgead.cuda.context import CudaContext
+from edgead.cuda.context import CudaContext, count_gpus
 from edgead.errors import EdgeadError, EngineError
 from edgead.files import cache_folder, write_file
 
@@ -75,13 +75,16 @@ def machine_code(source: Path, capability: int, driver_version: int) -> bytes:
 
 
 def cuda_summary() -> str:
-    """The GPU and what compiles for it, for `edgead doctor`; raises EngineError naming what is missing."""
-    gpu = CudaContext()
-    gpu.close()
-    machine_code(SOURCES / "fuse.cu", gpu.capability, gpu.driver_version)
-    names = " or ".join(compiler.name for compiler in compilers(gpu.driver_version))
-    cuda = f"{gpu.driver_version // 1000}.{gpu.driver_version % 1000 // 10}"
-    return f"{version('pycuda')}, {gpu.name} sm_{gpu.capability}, driver for CUDA {cuda}, kernels by {names}"
+    """The GPUs by number and what compiles for them, for `edgead doctor`; raises EngineError naming what is missing."""
+    gpus = [CudaContext(number) for number in range(count_gpus())]
+    for gpu in gpus:
+        gpu.close()
+        machine_code(SOURCES / "fuse.cu", gpu.capability, gpu.driver_version)
+    driver_version = gpus[0].driver_version
+    names = " or ".join(compiler.name for compiler in compilers(driver_version))
+    cuda = f"{driver_version // 1000}.{driver_version % 1000 // 10}"
+    found = ", ".join(f"GPU {gpu.ordinal}: {gpu.name} sm_{gpu.capability}" for gpu in gpus)
+    return f"{version('pycuda')}, {found}, driver for CUDA {cuda}, kernels by {names}"
 
 
 def compilers(driver_version: int) -> Iterator[Compiler]:

@@ -6,16 +6,18 @@ import math
 
 import numpy as np
 
-from edgead.cuda.buffers import HostDeviceBuffer, Layout, ResultBlock
+from edgead.bundle import ComponentSpec
+from edgead.cuda.buffers import Buffer, HostDeviceBuffer, Layout, ResultBlock
 from edgead.cuda.context import CudaContext, Stream, kernel_args
 from edgead.cuda.fuse import DeviceMap
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
 from edgead.ops import Components
+from edgead.ops.components import ComponentStatistics
 
 HISTOGRAMS = 8  # as in components.cu
 THREADS = (256, 1, 1)
-SLICE = 4096  # labels of a block, about
+BLOCKS = 512  # of a batch, about: enough for every GPU, and few enough to add up
 _HISTOGRAM = np.dtype(  # struct Histogram of components.cu
     [
         ("counts", "u8"),
@@ -26,11 +28,14 @@ _HISTOGRAM = np.dtype(  # struct Histogram of components.cu
         ("unused", "i4"),
     ]
 )
-LABELING = np.dtype(  # struct Labeling
+COUNTING = np.dtype(  # struct Counting
     [
         ("histograms", _HISTOGRAM, HISTOGRAMS),
         ("logits", "u8"),
         ("labels", "u8"),
+        ("distances", "u8"),
+        ("faults", "u8"),
+        ("finished", "u8"),
         ("histogram_count", "i4"),
         ("classes", "i4"),
         ("source_height", "i4"),
@@ -43,23 +48,14 @@ LABELING = np.dtype(  # struct Labeling
         ("is_half", "i4"),
     ]
 )
-MEASURING = np.dtype(  # struct Measuring
-    [
-        ("histograms", _HISTOGRAM, HISTOGRAMS),
-        ("distances", "u8"),
-        ("histogram_count", "i4"),
-        ("classes", "i4"),
-        ("cells", "i4"),
-        ("unused", "i4"),
-    ]
-)
 
 
 class ComponentHistograms:
-    """Gives `labels` (batch, height, width) uint8, `distances` (batch, histograms) float32 and `counts` in a block.
+    """Gives `labels` (batch, height, width) uint8, `distances` (batch, histograms) float32, `counts`, and `faults`.
 
     `counts` holds one array for each histogram, (batch, rows, columns, K) uint32 with the background first; divided by
-    a cell's labels they are `ops.count_components`. Scales and words are the host's.
+    a cell's labels they are `ops.count_components`. `faults` (batch,) uint32 are a frame's logits that are no number.
+    Scales and words are the host's.
     """
 
     @staticmethod
@@ -69,6 +65,7 @@ class ComponentHistograms:
         return {
             "labels": ((batch, spec.height, spec.width), np.uint8),
             "distances": ((batch, len(spec.histograms)), np.float32),
+            "faults": ((batch,), np.uint32),
             **{
                 f"counts{index}": ((batch, one.rows, one.columns, classes), np.uint32)
                 for index, one in enumerate(spec.histograms)
@@ -93,37 +90,54 @@ class ComponentHistograms:
             raise EngineError(
                 f"the CUDA kernels count {HISTOGRAMS} histograms, not {len(spec.histograms)}: use --engine onnx"
             )
-        self._label = kernels.get("components", "label", LABELING)
-        self._distance = kernels.get("components", "distance", MEASURING)
-        self.labels, self.distances = results.host["labels"], results.host["distances"]
+        self._count = kernels.get("components", "count", COUNTING)
+        self.labels, self.distances, self.faults = (results.host[name] for name in ("labels", "distances", "faults"))
         self.counts = [results.host[f"counts{index}"] for index in range(len(spec.histograms))]
-        self._addresses = [results.address(f"counts{index}") for index in range(len(spec.histograms))]
-        self._labeling, self._measuring = kernel_args(LABELING), kernel_args(MEASURING)
+        self._zeroed = results.span("faults", f"counts{len(spec.histograms) - 1}")
+        finished = Buffer(gpu, 4 * len(self.labels))
+        stream.zero(finished.address, len(self.labels))
+        self._args = kernel_args(COUNTING)
         for index, (one, fitted) in enumerate(zip(spec.histograms, components.statistics, strict=True)):
-            statistics = HostDeviceBuffer(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
-            statistics.host[0], statistics.host[1:] = fitted.mean, fitted.factor
-            statistics.upload(stream)
-            entry = (self._addresses[index], statistics.address, one.rows, one.columns, len(fitted.factor), 0)
-            self._labeling["histograms"][index] = self._measuring["histograms"][index] = entry
+            addresses = results.address(f"counts{index}"), _sent(gpu, fitted, stream)
+            self._args["histograms"][index] = (*addresses, one.rows, one.columns, len(fitted.factor), 0)
         stream.synchronize()
-        rows = math.lcm(*(one.rows for one in spec.histograms))  # both divide the labels, as every histogram's do
-        columns = math.lcm(*(one.columns for one in spec.histograms))
-        cells = spec.height * spec.width
-        slices = math.ceil(cells / (rows * columns) / SLICE)
-        for task in (self._labeling, self._measuring):
-            task["histogram_count"], task["classes"] = len(spec.histograms), classes
-        self._labeling["logits"], self._labeling["labels"] = logits.address, results.address("labels")
-        self._labeling["source_height"], self._labeling["source_width"] = logits.height, logits.width
-        self._labeling["height"], self._labeling["width"] = spec.height, spec.width
-        self._labeling["rows"], self._labeling["columns"] = rows, columns
-        self._labeling["slices"], self._labeling["is_half"] = slices, logits.half
-        self._measuring["distances"], self._measuring["cells"] = results.address("distances"), cells
+        rows, columns, slices = _grid(spec, len(self.labels))
+        values = {name: results.address(name) for name in ("labels", "distances", "faults")} | {
+            "logits": logits.address,
+            "finished": finished.address,
+            "histogram_count": len(spec.histograms),
+            "classes": classes,
+            "source_height": logits.height,
+            "source_width": logits.width,
+            "height": spec.height,
+            "width": spec.width,
+            "rows": rows,
+            "columns": columns,
+            "slices": slices,
+            "is_half": logits.half,
+        }
+        for name, value in values.items():
+            self._args[name] = value
         self._grid = rows * columns, slices
 
     def launch(self, count: int, stream: Stream) -> None:
-        """Count the first `count` frames; all three stay on the device."""
+        """Count the first `count` frames; all of it stays on the device."""
         assert 1 <= count <= len(self.labels)
-        for address, counts in zip(self._addresses, self.counts, strict=True):
-            stream.zero(address, counts[:count].size)
-        stream.launch(self._label, (*self._grid, count), THREADS, self._labeling)
-        stream.launch(self._distance, (len(self.counts), 1, count), THREADS, self._measuring)
+        stream.zero(*self._zeroed)
+        stream.launch(self._count, (*self._grid, count), THREADS, self._args)
+
+
+def _sent(gpu: CudaContext, fitted: ComponentStatistics, stream: Stream) -> int:
+    """The address of a histogram's mean and factor on the device."""
+    statistics = HostDeviceBuffer(gpu, (1 + len(fitted.factor), fitted.mean.size), np.float32)
+    statistics.host[0], statistics.host[1:] = fitted.mean, fitted.factor
+    statistics.upload(stream)
+    return statistics.address
+
+
+def _grid(spec: ComponentSpec, batch: int) -> tuple[int, int, int]:
+    """Rows and columns of the grid that all histograms' grids divide, and the slices of each of its cells."""
+    rows = math.lcm(*(one.rows for one in spec.histograms))  # both divide the labels, as every histogram's do
+    columns = math.lcm(*(one.columns for one in spec.histograms))
+    each, most = BLOCKS / (rows * columns * batch), spec.height * spec.width / (rows * columns * THREADS[0])
+    return rows, columns, max(1, math.ceil(min(each, most)))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from edgead.errors import AbsentError, EngineError
+from edgead.errors import AbsentError, EngineError, UsageError
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 MEMORY = Path("/proc/meminfo")
@@ -45,6 +45,11 @@ def load_driver() -> Any:
     return driver
 
 
+def count_gpus() -> int:
+    """How many GPUs the driver shows; raises AbsentError where there is none."""
+    return int(load_driver().Device.count())
+
+
 class CudaContext:
     """A GPU whose primary context is retained until `close`, which gives back everything made in it, newest first.
 
@@ -52,8 +57,19 @@ class CudaContext:
     """
 
     def __init__(self, ordinal: int = 0) -> None:
-        """Raises AbsentError where there is no pycuda, no driver or no GPU, EngineError where it cannot be used."""
+        """`ordinal` is the GPU's number, as the driver counts those it shows (`CUDA_VISIBLE_DEVICES`).
+
+        Raises AbsentError where there is no pycuda, no driver or no GPU, UsageError for a number that none has,
+        EngineError where it cannot be used.
+        """
         self._driver = load_driver()
+        count = self._driver.Device.count()
+        if not 0 <= ordinal < count:
+            numbers = "0" if count == 1 else f"0 to {count - 1}"
+            raise UsageError(
+                f"there is no GPU {ordinal}: those of this machine are numbered {numbers}; see `edgead doctor`"
+            )
+        self.ordinal = ordinal
         try:
             device = self._driver.Device(ordinal)
             self.name: str = device.name()

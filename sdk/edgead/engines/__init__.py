@@ -29,11 +29,14 @@ ENGINES = Registry(
 REMOTE = ("kserve",)  # never taken by "auto"
 
 
-def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
+def load_engine(
+    bundle: Model, name: str = "auto", precision: str = "auto", threads: int = 0, device: int = 0
+) -> Engine:
     """The engine `name` for the bundle's network of that precision; `kserve:HOST:PORT` has a server judge.
 
     `auto` is the first that runs here; one that is here and does not run is said. `threads` limits the CPU threads of
-    one inference; 0 leaves it to the engine. Raises UsageError for an unknown name, BundleError where the bundle has no
+    one inference; 0 leaves it to the engine. `device` is the number of the GPU, for an engine that runs on one. Raises
+    UsageError for an unknown name or number, BundleError where the bundle has no
     such precision, and EngineError with the reason each engine gave when none can run here: an AbsentError where all of
     them are for other machines.
     """
@@ -41,7 +44,7 @@ def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", thre
     bundle.manifest.check_precision(precision)
     kind_of_server, _, place = name.partition(":")
     if kind_of_server in REMOTE:
-        remote: Engine = _class_of(kind_of_server)(bundle, precision, threads, place)
+        remote: Engine = _class_of(kind_of_server)(bundle, precision, threads, place, device)
         return remote
     reasons, faults = [], []
     for candidate in candidates:
@@ -51,7 +54,7 @@ def load_engine(bundle: Model, name: str = "auto", precision: str = "auto", thre
             reasons.append(f"{candidate}: {error}")
             continue
         try:
-            engine = _load(candidate, bundle, precision, threads)
+            engine = _load(candidate, bundle, precision, threads, device)
         except AbsentError as error:
             reasons.append(str(error))
         except EngineError as error:
@@ -104,11 +107,12 @@ def _available(name: str) -> bool:
         return True
 
 
-def _load(name: str, bundle: Model, precision: str, threads: int) -> Engine:
+def _load(name: str, bundle: Model, precision: str, threads: int, device: int) -> Engine:
     """The engine, made; whatever its library raises becomes an EngineError that begins with its name."""
     kind = _class_of(name)
+    chosen = {"device": device} if getattr(kind, "takes_device", False) else {}
     try:
-        engine: Engine = kind(bundle, precision, threads)
+        engine: Engine = kind(bundle, precision, threads, **chosen)
     except EngineError as error:
         raise type(error)(f"{name}: {error}") from error
     except EdgeadError:

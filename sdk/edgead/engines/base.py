@@ -30,6 +30,7 @@ class Engine(Closing):
 
     name: ClassVar[str]  # as in the table of engines
     precision: str  # fp32, fp16 or int8: of the network that it runs
+    takes_device: ClassVar[bool] = False  # whether it is made for one of several GPUs: Class(..., device=N)
     batch: int = 1  # the most frames that are cheaper judged at once than one by one
 
     @property

@@ -22,6 +22,7 @@ from edgead.cuda.graph import GraphCache
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
 from edgead.engines.contract import output_names
+from edgead.errors import EngineError
 from edgead.tensorrt.executor import INPUT, Session
 from edgead.tensorrt.library import Library
 from edgead.tensorrt.metadata import Prepared
@@ -31,8 +32,13 @@ from edgead.types import ImageU8, Reading
 class Batches:
     """Readings of up to `most` frames at a time. The GPU's context must be current, here and in `read`."""
 
-    def __init__(self, gpu: CudaContext, library: Library, bundle: Bundle, prepared: Prepared) -> None:
-        """Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit."""
+    def __init__(
+        self, gpu: CudaContext, library: Library, bundle: Bundle, prepared: Prepared, compiled: bytes = b""
+    ) -> None:
+        """`compiled` is what an earlier start gave (`compiled`).
+
+        Raises EngineError where the GPU or TensorRT cannot, BundleError where a member does not fit.
+        """
         spec, fusion, metadata = bundle.manifest.input, bundle.manifest.fusion, prepared.metadata
         self.sizes = tuple(size // spec.batch for size in metadata.batches)  # in frames
         self.most = max(self.sizes)
@@ -42,7 +48,7 @@ class Batches:
         self._frames = FrameBuffer(gpu, self.most)
         self._resize = Resize(gpu, kernels, spec, self.most, half=half)
         stream.zero(self._resize.tensor.address, self._resize.tensor.size // 4)  # what a batch leaves free is computed
-        self._session = Session(gpu, library, prepared, stream, self._resize.tensor.address)
+        self._session = Session(gpu, library, prepared, stream, self._resize.tensor.address, compiled)
         outputs = {name: self._session.output(name) for name in output_names(fusion)}
         self._components, self._counter = ops.load_components(bundle), None
         layout = Fuse.layout(fusion, self.most)
@@ -57,6 +63,10 @@ class Batches:
         for index in range(len(self.sizes)):  # no frame is the first: the library allocates then
             self._session.enqueue(index)
         stream.synchronize()
+
+    def compiled(self) -> bytes:
+        """See `Session.compiled`."""
+        return self._session.compiled()
 
     def fitting(self, count: int) -> int:
         """The index of the smallest size that holds so many frames, or of the largest."""
@@ -96,6 +106,8 @@ class Batches:
         start = time.perf_counter()
         anomaly_map, score, branches = self._fuse.maps[slot].copy(), float(self._fuse.scores[slot]), None
         if self._components is not None and self._counter is not None:
+            if self._counter.faults[slot]:
+                raise EngineError(ops.NO_NUMBER)
             spec, labels = self._components.spec, self._counter.labels[slot].copy()
             histograms = [
                 counts[slot, :, :, 1:].astype(np.float32) / np.float32(labels.size // (one.rows * one.columns))

@@ -41,7 +41,9 @@ class KserveEngine(Engine):
 
     name = "kserve"
 
-    def __init__(self, bundle: Model, precision: str = "auto", threads: int = 0, place: str = "") -> None:
+    def __init__(
+        self, bundle: Model, precision: str = "auto", threads: int = 0, place: str = "", device: int = 0
+    ) -> None:
         """`place` is the server's address. A server that is not there yet costs no error: this machine judges.
 
         Raises UsageError for an address that is none, and what loading an engine here raises.
@@ -52,7 +54,7 @@ class KserveEngine(Engine):
             raise UsageError(f"the engine 'kserve' needs the address of a server, like {EXAMPLE}")
         self._address = read_address(place)
         self._client = _connect(self._address)  # first: a missing package is said before anything is loaded
-        self._local = load_engine(bundle, "auto", precision, threads)
+        self._local = load_engine(bundle, "auto", precision, threads, device)
         self.precision = self._local.precision
         self._bundle = bundle
         self._artifact = bundle.manifest.artifact(self.precision, self._local.name)

@@ -19,6 +19,7 @@ from edgead.engines.base import Engine
 from edgead.engines.batches import Batches
 from edgead.engines.contract import Port, check_ports
 from edgead.errors import AbsentError, EngineError
+from edgead.tensorrt.cache import Cache
 from edgead.tensorrt.library import Library, open_library
 from edgead.tensorrt.metadata import EngineMetadata
 from edgead.tensorrt.prepare import check_gpu_can_judge, prepare_here
@@ -32,16 +33,18 @@ class TensorRtEngine(Engine):
     """One engine on one GPU; any thread may call it, one at a time gets in."""
 
     name = "tensorrt"
+    takes_device = True
 
-    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
-        """`threads` is the CPU engines' and does nothing here.
+    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0, device: int = 0) -> None:
+        """`device` is the number of the GPU; `threads` is the CPU engines' and does nothing here.
 
         Of several networks the first is taken whose engine can be built and reproduces the golden frames; a line says
-        which was not. Raises AbsentError where there is no GPU or TensorRT, EngineError where no network can be used.
+        which was not. Raises AbsentError where there is no GPU or TensorRT, UsageError where no GPU has that number,
+        EngineError where no network can be used.
         """
         self._lock = threading.Lock()
         with ExitStack() as stack:
-            gpu = CudaContext()
+            gpu = CudaContext(device)
             stack.callback(gpu.close)
             library = open_library()
             check_gpu_can_judge(bundle.manifest.fusion)
@@ -99,14 +102,16 @@ def _candidates(library: Library, bundle: Bundle, precision: str) -> list[Artifa
 
 def _opened(library: Library, bundle: Bundle, artifact: Artifact, gpu: CudaContext) -> tuple[CudaContext, Batches]:
     """The engine of a network, ready and compared with the golden frames; nothing of it stays where that fails."""
-    prepared = prepare_here(library, bundle, artifact, gpu)
+    cache = Cache()
+    prepared = prepare_here(library, bundle, artifact, gpu, cache)
     check_ports(bundle.manifest, artifact.member, _ports(prepared.metadata, True), _ports(prepared.metadata, False))
-    own = CudaContext()
+    own = CudaContext(gpu.ordinal)
     with ExitStack() as stack:
         stack.callback(own.close)
         with own.current():
-            batches = Batches(own, library, bundle, prepared)
+            batches = Batches(own, library, bundle, prepared, cache.read_kernels(prepared.metadata.key))
             _validate_golden(bundle, artifact, batches)
+            cache.store_kernels(prepared.metadata.key, batches.compiled())
         stack.pop_all()
     return own, batches
 

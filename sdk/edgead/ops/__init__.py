@@ -1,6 +1,6 @@
 """Implements the runtime's arithmetic in numpy and OpenCV: the one path to a score, and every kernel's reference."""
 
-from edgead.ops.components import COMPONENTS, Components, judge_components, judge_histograms, load_components
+from edgead.ops.components import COMPONENTS, NO_NUMBER, Components, judge_components, judge_histograms, load_components
 from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_specks, strongest_region
 from edgead.ops.fuse import fuse, fuse_batch, image_score, upsample
 from edgead.ops.mask import load_mask, mask_reading, remove_specks
@@ -11,6 +11,7 @@ from edgead.ops.tiles import blend, cut_tiles, tile_cells, tile_places, tile_wei
 
 __all__ = [
     "COMPONENTS",
+    "NO_NUMBER",
     "Components",
     "References",
     "Rules",

@@ -25,6 +25,7 @@ from edgead.ops.places import place_in_words
 from edgead.types import Branches, Deviation, Labels, MapF32
 
 COMPONENTS = "components"  # the output of the graph that has the logits
+NO_NUMBER = "a class logit is no number: the network fails on this frame"
 NOTABLE = 3.0  # standard deviations of an entry from the mean that are worth words
 Histogram = NDArray[np.float32]  # (rows, columns, K - 1): each component's share of each cell, 0..1
 
@@ -61,7 +62,7 @@ def judge_components(logits: MapF32, map_score: float, components: Components) -
     Raises EngineError for a logit that is no number: it would count as some class, and the part as whole.
     """
     if np.isnan(logits.max()):
-        raise EngineError("a class logit is no number: the network fails on this frame")
+        raise EngineError(NO_NUMBER)
     spec = components.spec
     labels = label_cells(logits, spec.height, spec.width)
     histograms = [count_components(labels, len(spec.names), one.rows, one.columns) for one in spec.histograms]

@@ -28,6 +28,7 @@ class InferenceServer(Closing):
         engine: str = "auto",
         precision: str = "auto",
         threads: int = 0,
+        device: int = 0,
         names: str = "",
     ) -> None:
         """Return when it answers. `names` are further names of this machine, with commas between.
@@ -41,7 +42,8 @@ class InferenceServer(Closing):
                 name = model_name(bundle.manifest.name)
                 if name in self.models:
                     raise UsageError(f"two bundles are called '{name}': a server tells them apart by their names")
-                detector = stack.enter_context(Detector(bundle, engine=engine, precision=precision, threads=threads))
+                opened = Detector(bundle, engine=engine, precision=precision, threads=threads, device=device)
+                detector = stack.enter_context(opened)
                 self.models[name] = Served(detector, stack.enter_context(Batcher(detector)))
             app = AuthMiddleware(make_app(self.models), where.token, split_names(names), where.loopback)
             listening = where.listen()

@@ -91,7 +91,14 @@ def open_detector(config: StationConfig) -> Detector:
     """The detector that judges; raises BundleError, EngineError or UsageError."""
     bundle = open_bundle(config)
     rules = ops.Rules(config.threshold, config.review, smallest_area(config, bundle.manifest.mm_per_pixel))
-    return Detector(bundle, engine=config.engine, precision=config.precision, threads=config.threads, rules=rules)
+    return Detector(
+        bundle,
+        engine=config.engine,
+        precision=config.precision,
+        threads=config.threads,
+        device=config.device,
+        rules=rules,
+    )
 
 
 def smallest_area(config: StationConfig, mm_per_pixel: float) -> float:
@@ -193,6 +200,7 @@ def _open_shadow(config: StationConfig, cameras: Sequence[Camera], detector: Det
         line=detector.bundle.digest,
         engine=config.engine,
         precision=config.precision,
+        device=config.device,
         idle=any(camera.live for camera in cameras),
     )
     return Shadow(settings, patient=not settings.idle)

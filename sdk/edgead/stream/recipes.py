@@ -65,7 +65,11 @@ def open_recipes(
             detector = Detector(bundle, engine=engines[key].engine)
         else:
             engines[key] = detector = Detector(
-                bundle, engine=config.engine, precision=config.precision, threads=config.threads
+                bundle,
+                engine=config.engine,
+                precision=config.precision,
+                threads=config.threads,
+                device=config.device,
             )
             stack.callback(detector.close)
         detector.rules = _rules(recipe, base.rules)

@@ -89,7 +89,7 @@ class Cache:
 
     def remove(self, key: Key) -> None:
         """Delete an engine; the lock file stays, since another process may wait for it."""
-        for suffix in (".json", ".engine"):
+        for suffix in (".json", ".engine", ".kernels"):
             with suppress(OSError):  # not there, or on a disk that cannot be written
                 self.path(key).with_suffix(suffix).unlink()
 
@@ -126,6 +126,18 @@ class Cache:
         if timings:
             with suppress(EdgeadError):  # it only saves time
                 write_file(self.timings(key), timings)
+
+    def read_kernels(self, key: Key) -> bytes:
+        """What TensorRT for RTX compiled for an engine at an earlier start; empty where there is nothing."""
+        try:
+            return self.path(key).with_suffix(".kernels").read_bytes()
+        except OSError:
+            return b""
+
+    def store_kernels(self, key: Key, kernels: bytes) -> None:
+        if kernels and kernels != self.read_kernels(key):
+            with suppress(EdgeadError):  # it only saves time
+                write_file(self.path(key).with_suffix(".kernels"), kernels)
 
     def _report_superseded(self, key: Key) -> None:
         """Log what has changed since the network was built here, and remove engines for the old library or driver."""

@@ -36,6 +36,7 @@ class Wanted:
     options: BuildOptions = field(default_factory=BuildOptions)
     out: Path | None = None
     make: BuilderOf | None = None  # another builder than TensorRT's parser
+    device: int = 0  # the number of the GPU that is here
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _here(
     if options.via != VIA[0] and len(options.batches) != 1:
         options = msgspec.structs.replace(options, batches=(max(options.batches, default=1),))  # it makes one profile
     for artifact in artifacts:
-        gpu = CudaContext()
+        gpu = CudaContext(wanted.device)
         try:
             key = key_of(library, bundle, artifact, gpu, batches=options.batches, dla=options.dla, via=options.via)
             make = None if wanted.make is None else wanted.make(bundle, artifact)

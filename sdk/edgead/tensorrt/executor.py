@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from edgead.cuda.buffers import Buffer
@@ -24,8 +25,17 @@ class Session:
     contexts first, then the engine and its runtime; the logger outlives them.
     """
 
-    def __init__(self, gpu: CudaContext, library: Library, prepared: Prepared, stream: Stream, image: int) -> None:
-        """`image` is where the input lies, large enough for the largest batch. The stream is waited for.
+    def __init__(
+        self,
+        gpu: CudaContext,
+        library: Library,
+        prepared: Prepared,
+        stream: Stream,
+        image: int,
+        compiled: bytes = b"",
+    ) -> None:
+        """`image` is where the input lies, large enough for the largest batch; `compiled` is what an earlier session
+        gave (`compiled`). The stream is waited for.
 
         Raises EngineError where the engine cannot be loaded, with the library's words.
         """
@@ -36,6 +46,8 @@ class Session:
         self._contexts: list[Any] = []
         self._engine: Any = None
         self._runtime: Any = None
+        self._earlier = compiled
+        self._kernels: Any = None  # of TensorRT for RTX
         gpu.on_close(self._forget)
         with library.translated(self._messages):
             self._load(gpu, prepared)
@@ -66,7 +78,8 @@ class Session:
     def _context(self) -> Any:
         """An execution context whose scratch memory is given to it.
 
-        TensorRT for RTX compiles kernels on the device: all of them here, not at a later frame.
+        TensorRT for RTX compiles kernels on the device: all of them here, not at a later frame, and those that it finds
+        in its cache not at all.
         """
         trt = self._library.module
         managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -76,7 +89,19 @@ class Session:
         config.set_execution_context_allocation_strategy(managed)
         eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = eager
+        with suppress(Exception):  # of its bindings; without a cache it takes longer
+            if self._kernels is None:
+                self._kernels = config.create_runtime_cache()
+                if self._earlier:
+                    self._kernels.deserialize(self._earlier)  # refused where it is of another driver or GPU
+            config.set_runtime_cache(self._kernels)
         return self._engine.create_execution_context(config)
+
+    def compiled(self) -> bytes:
+        """The kernels that TensorRT for RTX has compiled here, for the next session; none of TensorRT itself."""
+        with suppress(Exception):  # of its bindings
+            return b"" if self._kernels is None else bytes(self._kernels.serialize())
+        return b""
 
     def output(self, name: str) -> DeviceMap:
         """Where an output lies, (batch, ..., height, width) for the largest batch."""
@@ -106,5 +131,6 @@ class Session:
 
     def _forget(self) -> None:
         self._contexts.clear()
+        self._kernels = None
         self._engine = None
         self._runtime = None

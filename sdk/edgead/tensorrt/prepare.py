@@ -111,11 +111,11 @@ def prepare(
         found = cache.find(key)
         try:
             if found is not None:
-                return found if found.metadata.is_tried or gpu is None else _store(cache, _tried(library, found))
+                return found if found.metadata.is_tried or gpu is None else _store(cache, _tried(library, found, gpu))
         except EngineError as error:
             _log.warning("the engine %s is built anew: %s", cache.path(key).name, error)
         prepared = _build(library, bundle.read(artifact.member), key, gpu, cache, make, on_progress)
-        return _store(cache, prepared if gpu is None else _tried(library, prepared))
+        return _store(cache, prepared if gpu is None else _tried(library, prepared, gpu))
 
 
 def _build(
@@ -153,10 +153,10 @@ def _quarters(precision: str) -> OnProgress:
     return say
 
 
-def _tried(library: Library, prepared: Prepared) -> Prepared:
+def _tried(library: Library, prepared: Prepared, gpu: CudaContext) -> Prepared:
     """The engine after another process has deserialized it, with the layers the inspector lists."""
     metadata = prepared.metadata
-    contents = try_engine(library, prepared.engine)
+    contents = try_engine(library, prepared.engine, gpu.ordinal)
     if metadata.ports and not _match(metadata.ports, contents.ports):
         have = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in contents.ports)
         raise EngineError(f"its inputs and outputs are not the network's but {have}")

@@ -7,6 +7,7 @@ prints what is in it as JSON; `try_engine` runs that.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from edgead.tensorrt.layers import Layer, from_inspector, type_name
 from edgead.tensorrt.library import Library, Messages, open_library
 from edgead.tensorrt.metadata import Port
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 TIMEOUT_S = 300.0  # lazily loaded libraries of a gigabyte, from a slow disk
 
 
@@ -29,12 +31,17 @@ class Contents(msgspec.Struct, frozen=True):
     layers: tuple[Layer, ...]  # none where its builder left no details
 
 
-def try_engine(library: Library, engine: bytes) -> Contents:
-    """What an engine has; raises EngineError where it cannot be deserialized, for whatever reason."""
+def try_engine(library: Library, engine: bytes, device: int = 0) -> Contents:
+    """What an engine has; raises EngineError where that GPU cannot deserialize it, for whatever reason."""
     command = [sys.executable, "-m", "edgead.tensorrt.probe", library.name]
     try:
         done = subprocess.run(  # noqa: S603 - this module
-            command, input=engine, capture_output=True, timeout=TIMEOUT_S, check=False
+            command,
+            input=engine,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env=os.environ | {VISIBLE: visible(device, os.environ.get(VISIBLE))},
         )
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{library.title} did not deserialize the engine within {TIMEOUT_S:.0f} s") from error
@@ -45,6 +52,12 @@ def try_engine(library: Library, engine: bytes) -> Contents:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
         raise EngineError(f"{library.title} does not deserialize the engine: {reason}")
     return msgspec.json.decode(done.stdout, type=Contents)
+
+
+def visible(device: int, before: str | None) -> str:
+    """The `CUDA_VISIBLE_DEVICES` of a process that shall see this GPU alone, of those that `before` lets be seen."""
+    shown = [name for name in (before or "").split(",") if name]
+    return shown[device] if device < len(shown) else str(device)
 
 
 def read_engine(library: Library, engine: bytes) -> Contents:

@@ -55,10 +55,14 @@ struct Function {
 struct Block {
   char *base;
   size_t mapped, size;
+  int device;
 };
 
-int primary;        // its address is the context's handle
-int retained = 0;   // times
+constexpr int MOST_DEVICES = 4;
+std::map<std::string, int> counted;
+int primary[MOST_DEVICES];   // their addresses are the contexts' handles
+int retained[MOST_DEVICES];  // times
+int used[MOST_DEVICES];      // allocations, kernels and graphs on each
 thread_local std::vector<CUcontext> stack;
 Stream default_stream;
 std::map<Stream *, bool> streams;
@@ -78,7 +82,10 @@ CUresult refuse(const char *what, CUresult code) {
   if (wrong.empty()) wrong = what;
   return code;
 }
-bool no_context() { return calls++, stack.empty() || retained == 0; }
+int devices() { return getenv("EMULATOR_DEVICES") ? atoi(getenv("EMULATOR_DEVICES")) : 1; }
+int device_of(CUcontext context) { return int((int *)context - primary); }
+int current() { return device_of(stack.back()); }
+bool no_context() { return calls++, stack.empty() || retained[current()] == 0; }
 #define NEEDS_CONTEXT \
   if (no_context()) return refuse(__func__, CUDA_ERROR_INVALID_CONTEXT)
 
@@ -105,13 +112,14 @@ void drain_all() {
 
 // Ends at a page's end (but for 16 bytes of alignment), so that the first byte beyond is a fault.
 char *guarded(std::map<char *, Block> &from, size_t size) {
-  size_t used = (size + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE, mapped = (pages + 2) * PAGE;
+  size_t held = (size + 15) / 16 * 16, pages = (held + PAGE - 1) / PAGE, mapped = (pages + 2) * PAGE;
   char *base = (char *)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return nullptr;
   mprotect(base + PAGE, pages * PAGE, PROT_READ | PROT_WRITE);
   memset(base + PAGE, 0xCD, pages * PAGE);
-  char *start = base + PAGE + pages * PAGE - used;
-  from[start] = {base, mapped, size};
+  char *start = base + PAGE + pages * PAGE - held;
+  from[start] = {base, mapped, size, current()};
+  used[current()]++;
   return start;
 }
 
@@ -127,18 +135,20 @@ CUresult release(std::map<char *, Block> &from, void *start) {
   return CUDA_SUCCESS;
 }
 
-// Whether [address, address + size) lies in one allocation.
+// Whether [address, address + size) lies in one allocation, of the current device where there is one.
 bool lies_in(const std::map<char *, Block> &where, const void *address, size_t size) {
   auto next = where.upper_bound((char *)address);
   if (next == where.begin()) return false;
   --next;
+  if (&where == &memory && !stack.empty() && next->second.device != current()) return false;
   return (char *)address + size <= next->first + next->second.size;
 }
 
 CUresult copy_later(const void *device, const void *host, void *to, const void *from, size_t size, CUstream stream) {
+  const char *kind = to == device ? "upload" : "download";
   if (!lies_in(memory, device, size)) return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
   if (!lies_in(pinned, host, size)) return refuse("an asynchronous copy of memory that is not pinned", CUDA_SUCCESS);
-  stream_of(stream)->push([=] { memcpy(to, from, size); });
+  stream_of(stream)->push([=] { memcpy(to, from, size), counted[kind]++; });
   return CUDA_SUCCESS;
 }
 }  // namespace
@@ -147,10 +157,18 @@ extern "C" {
 // For the tests: what went wrong, how many things are not given back, and how often graphs were launched.
 const char *emulator_wrong() { return wrong.c_str(); }
 int emulator_left() {
-  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size() + graphs.size()) + retained;
+  int contexts = 0;
+  for (int count : retained) contexts += count;
+  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size() + graphs.size()) + contexts;
 }
+// Copies that the GPU carried out, graphs that were launched, and waits of the host.
+int emulator_counted(const char *what) { return counted[what]; }
+int emulator_used(int device) { return used[device]; }
 int emulator_depth() { return (int)stack.size(); }
-void emulator_reset() { wrong.clear(), failing.clear(), until_failure = launches = 0; }
+void emulator_reset() {
+  wrong.clear(), failing.clear(), until_failure = launches = 0;
+  for (int &count : used) count = 0;
+}
 int emulator_launches() { return launches; }
 int emulator_calls() { return calls; }
 // For what runs on this driver beside it: what it must not do, a stream, and memory of the device.
@@ -164,11 +182,13 @@ void emulator_fail_at(const char *function) { failing = function; }
 
 CUresult cuInit(unsigned) { return getenv("EMULATOR_NO_GPU") ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS; }
 CUresult cuDriverGetVersion(int *version) { return *version = 13000, CUDA_SUCCESS; }
-CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { return *count = devices(), CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
-  return *device = 0, ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+  return *device = ordinal, 0 <= ordinal && ordinal < devices() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
-CUresult cuDeviceGetName(char *name, int size, CUdevice) { return snprintf(name, size, "Emulated GPU"), CUDA_SUCCESS; }
+CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
+  return snprintf(name, size, device ? "Emulated GPU %d" : "Emulated GPU", device), CUDA_SUCCESS;
+}
 CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice) { return *major = 8, *minor = 7, CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   bool major = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
@@ -178,13 +198,13 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 CUresult cuGetErrorString(CUresult, const char **text) { return *text = "the emulated driver refuses", CUDA_SUCCESS; }
 CUresult cuGetErrorName(CUresult, const char **text) { return *text = "CUDA_ERROR", CUDA_SUCCESS; }
 
-CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) {
-  retained++;
-  return *context = (CUcontext)&primary, CUDA_SUCCESS;
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+  retained[device]++;
+  return *context = (CUcontext)&primary[device], CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
-  if (retained == 0) return refuse("a context is released that is not retained", CUDA_ERROR_INVALID_CONTEXT);
-  return retained--, CUDA_SUCCESS;
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+  if (retained[device] == 0) return refuse("a context is released that is not retained", CUDA_ERROR_INVALID_CONTEXT);
+  return retained[device]--, CUDA_SUCCESS;
 }
 CUresult cuCtxPushCurrent_v2(CUcontext context) { return calls++, stack.push_back(context), CUDA_SUCCESS; }
 CUresult cuCtxPopCurrent_v2(CUcontext *context) {
@@ -192,7 +212,10 @@ CUresult cuCtxPopCurrent_v2(CUcontext *context) {
   *context = stack.back();
   return calls++, stack.pop_back(), CUDA_SUCCESS;
 }
-CUresult cuCtxGetDevice(CUdevice *device) { return *device = 0, CUDA_SUCCESS; }
+CUresult cuCtxGetDevice(CUdevice *device) {
+  if (stack.empty()) return CUDA_ERROR_INVALID_CONTEXT;
+  return *device = current(), CUDA_SUCCESS;
+}
 CUresult cuCtxSynchronize() {
   NEEDS_CONTEXT;
   NOT_DURING_CAPTURE;
@@ -266,6 +289,7 @@ CUresult cuStreamDestroy_v2(CUstream stream) {
 CUresult cuStreamSynchronize(CUstream stream) {
   MAY_FAIL;
   NOT_DURING_CAPTURE;
+  counted["wait"]++;
   return stream_of(stream)->drain(), CUDA_SUCCESS;
 }
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
@@ -346,6 +370,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
   }
   Function *what = (Function *)function;
   if (size != what->size) return refuse("a kernel is given more or less than it reads", CUDA_ERROR_INVALID_VALUE);
+  used[current()]++;
   std::string record(buffer, size);
   stream_of(stream)->push([=] {
     alignas(16) char copy[4096];
@@ -401,6 +426,8 @@ CUresult cuGraphLaunch(CUgraphExec ready, CUstream stream) {
   MAY_FAIL;
   if (!graphs.count((Graph *)ready)) return refuse("a graph that is not there", CUDA_ERROR_INVALID_VALUE);
   launches++;
+  counted["launch"]++;
+  used[current()]++;
   for (auto &node : ((Graph *)ready)->nodes) stream_of(stream)->push(node);
   return CUDA_SUCCESS;
 }

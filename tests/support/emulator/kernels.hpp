@@ -128,6 +128,7 @@ inline T shuffle_down(T value, unsigned distance) {
 }  // namespace emulator
 
 static inline void __syncthreads() { emulator::pause(emulator::AT_BARRIER); }
+static inline void __threadfence() {}  // blocks run one after the other
 template <class T>
 static inline T __shfl_down_sync(unsigned, T value, unsigned distance) {
   return emulator::shuffle_down(value, distance);

@@ -56,8 +56,8 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
 
         stacks = threading.local()
 
-        def __init__(self, handle: ctypes.c_void_p) -> None:
-            self._handle, self._valid = handle, True
+        def __init__(self, handle: ctypes.c_void_p, ordinal: int) -> None:
+            self._handle, self._ordinal, self._valid = handle, ordinal, True
 
         @classmethod
         def _stack(cls) -> list[Context]:
@@ -84,7 +84,7 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         def detach(self) -> None:
             assert self._valid
             assert self._stack()[-1] is self, "pycuda would leak it"
-            call("cuDevicePrimaryCtxRelease_v2", 0)
+            call("cuDevicePrimaryCtxRelease_v2", self._ordinal)
             self._stack().pop()
             self._valid = False
 
@@ -95,6 +95,7 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
     class Device:
         def __init__(self, ordinal: int) -> None:
             call("cuDeviceGet", ctypes.byref(ctypes.c_int()), ordinal)
+            self._ordinal = ordinal
 
         @staticmethod
         def count() -> int:
@@ -104,23 +105,23 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
 
         def name(self) -> str:
             name = ctypes.create_string_buffer(256)
-            call("cuDeviceGetName", name, 256, 0)
+            call("cuDeviceGetName", name, 256, self._ordinal)
             return name.value.decode()
 
         def compute_capability(self) -> tuple[int, int]:
             numbers = ctypes.c_int(), ctypes.c_int()
-            call("cuDeviceComputeCapability", *map(ctypes.byref, numbers), 0)
+            call("cuDeviceComputeCapability", *map(ctypes.byref, numbers), self._ordinal)
             return numbers[0].value, numbers[1].value
 
         def get_attribute(self, attribute: int) -> int:
             value = ctypes.c_int()
-            call("cuDeviceGetAttribute", ctypes.byref(value), attribute, 0)
+            call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._ordinal)
             return value.value
 
         def retain_primary_context(self) -> Context:
             handle = ctypes.c_void_p()
-            call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), 0)
-            return Context(handle)
+            call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), self._ordinal)
+            return Context(handle, self._ordinal)
 
     def holder(make: str, release: str, *arguments: object) -> _Holder:
         handle = ctypes.c_void_p()

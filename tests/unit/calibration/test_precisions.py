@@ -185,6 +185,19 @@ def test_fp16_keeps_the_contract_and_halves_the_file(plain: bytes) -> None:
     assert in_fp32(plain) == plain
 
 
+def test_scales_stay_fp32_and_nothing_is_cast_between_layers_in_int8(plain: bytes) -> None:
+    model = onnx.load_from_string(networks.int8(plain, INPUTS, Int8(form="tensorrt")).make(()))
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantizing = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert {kinds[node.input[1]] for node in quantizing} == {onnx.TensorProto.FLOAT}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    layers = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in producers]
+    assert len(layers) == 10  # all but the comparison's
+    assert {producers[name].op_type for node in layers for name in node.input[:2]} == {"DequantizeLinear"}
+    made = {name for node in model.graph.node if node.op_type == "Cast" for name in node.input}
+    assert made.isdisjoint(name for node in layers[:-2] for name in node.output)
+
+
 def test_constants_that_fp16_cannot_hold_make_islands(plain: bytes) -> None:
     model = onnx.load_from_string(plain)
     for tensor in model.graph.initializer:

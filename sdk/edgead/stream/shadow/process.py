@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     line: str  # digest of the bundle that the line judges with
     engine: str = "auto"
     precision: str = "auto"
+    device: int = 0
     idle: bool = True  # whether to judge only while nobody else wants the processor
 
 
@@ -80,7 +81,9 @@ class ShadowJudge:
 
     def __init__(self, settings: Settings, memory: int) -> None:
         self._memory = memory
-        self.detector = Detector(settings.bundle, engine=settings.engine, precision=settings.precision, threads=1)
+        self.detector = Detector(
+            settings.bundle, engine=settings.engine, precision=settings.precision, threads=1, device=settings.device
+        )
         self._masks: dict[str, tuple[object, RoiMask | None]] = {}  # camera -> areas and what they make
         self.record = Recorder.open(Path(settings.bundle), settings.line, self.detector.bundle.digest)
 

@@ -113,7 +113,7 @@ class IBuilderConfig:
         return self.limits.get(pool, 1 << 62)
 
     def set_flag(self, flag: BuilderFlag) -> None:
-        self.flags |= 1 << BuilderFlag(flag)
+        self.flags |= 1 << int(flag)
 
     def clear_flag(self, flag: BuilderFlag) -> None:
         self.flags &= ~(1 << BuilderFlag(flag))
@@ -130,6 +130,11 @@ class IBuilderConfig:
 
     def get_timing_cache(self) -> ITimingCache | None:
         return None if "null:timings" in faults() else self._timings
+
+    num_compute_capabilities: int = 0
+
+    def set_compute_capability(self, capability: Any, index: int) -> None:
+        assert index < self.num_compute_capabilities
 
     def can_run_on_DLA(self, layer: ILayer) -> bool:
         halves = all(tensor.dtype is not DataType.FLOAT for tensor in layer.inputs)
@@ -180,6 +185,7 @@ class Builder:
             "profiles": [
                 {name: list(map(list, three)) for name, three in one.shapes.items()} for one in config.profiles
             ],
+            "flags": config.flags,
             "is_detailed": config.profiling_verbosity == ProfilingVerbosity.DETAILED,
             "layers": _described(network, layers),
         }

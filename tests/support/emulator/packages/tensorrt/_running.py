@@ -36,7 +36,16 @@ HEAD = len(MAGIC) + 8
 SCRATCH = 256  # bytes of device memory that a context works in, its own or given to it
 
 
+def _status(stream_handle: int) -> int:
+    """Whether a stream is captured."""
+    status = ctypes.c_int()
+    driver().cuStreamIsCapturing(ctypes.c_void_p(stream_handle), ctypes.byref(status))
+    return status.value
+
+
 class Runtime:
+    engine: type[ICudaEngine] | None = None  # what it makes, where that is not the class below
+
     def __init__(self, logger: ILogger) -> None:
         self._logger = checked(logger)
         factory("Runtime")
@@ -57,7 +66,7 @@ class Runtime:
         except (ValueError, KeyError) as error:
             self._logger.log(ILogger.ERROR, f"IRuntime::deserializeCudaEngine: Error Code 1: {error}")
             return None
-        return ICudaEngine(self, header, network)
+        return (self.engine or ICudaEngine)(self, header, network)
 
 
 class ICudaEngine:
@@ -104,16 +113,19 @@ class ICudaEngine:
         return EngineInspector(self)
 
     def create_execution_context(
-        self, strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC
-    ) -> IExecutionContext | None:
+        self,
+        strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
+        kind: type[IExecutionContext] | None = None,
+    ) -> Any:
         factory("context")
+        kind = kind or IExecutionContext
         if strategy is ExecutionContextAllocationStrategy.USER_MANAGED:
-            return IExecutionContext(self, None)
+            return kind(self, None)
         scratch = ctypes.c_void_p()
         if driver().cuMemAlloc_v2(ctypes.byref(scratch), ctypes.c_size_t(SCRATCH)):
             self._runtime._logger.log(ILogger.ERROR, "createExecutionContext: CUDA failed")
             return None
-        return IExecutionContext(self, scratch)
+        return kind(self, scratch)
 
 
 class EngineInspector:
@@ -211,16 +223,15 @@ class IExecutionContext:
             if not driver().emulator_holds(ctypes.c_void_p(address), ctypes.c_size_t(size)):
                 return self._misused(f"the address of {name} is not set, or its buffer is too small")
             tensors[name] = (address, tuple(shape), kind)
-        status = ctypes.c_int()
-        driver().cuStreamIsCapturing(ctypes.c_void_p(stream_handle), ctypes.byref(status))
-        if status.value and not self._is_warm:
+        is_captured = bool(_status(stream_handle))
+        if is_captured and not self._is_warm:
             return self._misused("captured before a first run with these shapes and addresses")
         key = next(_keys)
-        _runs[key] = _Run(weakref.ref(self), tensors, is_captured=bool(status.value))
+        _runs[key] = _Run(weakref.ref(self), tensors, is_captured=is_captured)
         if driver().cuLaunchHostFunc(ctypes.c_void_p(stream_handle), _run, ctypes.c_void_p(key)):
             del _runs[key]
             return self._refused("CUDA failed")
-        self.pending += not status.value
+        self.pending += not is_captured
         self._is_warm = True
         return True
 
