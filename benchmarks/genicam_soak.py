@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgead.stream.backoff import Backoff
 from edgead.stream.cameras import open_cameras
-from edgead.stream.capture import Backoff, FrameGrabber
+from edgead.stream.capture import FrameGrabber
 from edgead.system.device import describe_device
 from edgead.types import ImageU8
 

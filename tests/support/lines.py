@@ -13,7 +13,7 @@ from edgead import Detector, Frame, Result
 from edgead.closing import Closing
 from edgead.engines.base import Engine
 from edgead.errors import SourceError
-from edgead.stream.capture import Backoff
+from edgead.stream.backoff import Backoff
 from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.stream.sinks.base import Sink
 from edgead.types import ImageU8, Reading

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from edgead.closing import Closing
 from edgead.errors import SourceError
+from edgead.stream.backoff import CAMERA_BACKOFF, Backoff
 from edgead.stream.queue import IN_STEP, LIVE_POLICIES, FrameQueue, QueuePolicy
 from edgead.stream.roi import RoiMask
-from edgead.stream.sources import Source
+from edgead.stream.sources import Configurable, Source
 from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatus
 from edgead.types import Frame
 
@@ -23,25 +22,6 @@ JOIN_S = 7.0  # threads that do not end in this time are left to end by themselv
 
 WAIT_S = 0.2  # seconds after which a waiting reader looks up
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses between trials, in seconds: each about twice the one before, up to the longest."""
-
-    first: float
-    longest: float
-
-    def pauses(self) -> Iterator[float]:
-        """The pauses, each shortened by up to a half at random: stations that lost one switch do not come at once."""
-        random = np.random.default_rng()
-        pause = self.first
-        while True:
-            yield pause * float(random.uniform(0.5, 1.0))
-            pause = min(2 * pause, self.longest)
-
-
-CAMERA_BACKOFF = Backoff(first=0.5, longest=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +67,7 @@ class CaptureThread:
         self._openings = 0  # of the source after the first
         self._settings: Mapping[str, str] = {}  # of the recipe that is in force
         self._unset = False  # whether they are yet to be set
+        self._set_at = 0.0  # time.monotonic() when they were
         self._turn = 0  # which thread has the camera
         self._next_index = 0  # of a frame: the numbers of a source that is opened again go on where they were
         self._thread = self._make_thread()
@@ -167,6 +148,8 @@ class CaptureThread:
                     return
                 if self._status.state != CONNECTED:
                     self._connect()
+                if self._shows_old_settings(frame):
+                    continue
                 index = first + frame.index
                 self._next_index = index + 1
                 named = replace(frame, index=index, camera=self.camera.name, opening=self._openings)
@@ -195,9 +178,17 @@ class CaptureThread:
         """Apply what is yet to be set, by the thread that reads."""
         with self._lock:
             unset, self._unset = self._unset, False
-        apply = getattr(source, "configure", None)
-        if unset and apply is not None:
-            apply(self._settings)
+        if not unset:
+            return
+        if isinstance(source, Configurable):
+            source.configure(self._settings)
+        else:
+            _log.warning("%s is no camera that can be set: its settings stay", self._status.source)
+        self._set_at = time.monotonic()
+
+    def _shows_old_settings(self, frame: Frame) -> bool:
+        """Whether it was captured before the camera was set as it now is to be: it is of no part of this recipe."""
+        return self._unset or 0 < frame.clock < self._set_at
 
     def _read(self, frames: Iterator[Frame], turn: int) -> Frame | None:
         """The next frame, or None at the end; for how long it has been waited for is there for `check`."""

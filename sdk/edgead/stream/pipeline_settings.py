@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from edgead.config import StationConfig
 from edgead.result import Result
 from edgead.stream.aggregation import VerdictAggregation
-from edgead.stream.capture import CAMERA_BACKOFF, Backoff
+from edgead.stream.backoff import CAMERA_BACKOFF, Backoff
 from edgead.stream.health import FROZEN_S
 from edgead.stream.plc.controller import HandshakeSettings
 from edgead.stream.plc.line import PartSettings

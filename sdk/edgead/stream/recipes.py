@@ -125,6 +125,7 @@ class RecipeInference:
     def attach(self, parts: TriggeredLine | None, configure: Callable[[Settings], None]) -> None:
         """Ask `parts` for the recipe for new parts from now on, and set cameras, by name, with `configure`."""
         self._parts, self._configure = parts, configure
+        configure(self._recipes[min(self._recipes)].settings)  # which is in force at the start
 
     def switched(self, old: int, new: int, who: str) -> None:
         """The recipe for new parts is `new` now: set the cameras, and take note in the audit log."""

@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgead.result import Result
-from edgead.stream.capture import Backoff
+from edgead.stream.backoff import Backoff
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import SinkGone
 from edgead.types import Frame

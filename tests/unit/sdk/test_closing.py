@@ -16,7 +16,8 @@ from programs import until
 
 from edgead import Detector
 from edgead.errors import SourceError
-from edgead.stream.capture import Backoff, Camera
+from edgead.stream.backoff import Backoff
+from edgead.stream.capture import Camera
 from edgead.stream.pipeline import Pipeline, PipelineSettings
 from edgead.stream.sink_worker import DRAIN_S
 from edgead.stream.sources.live import LiveSource, open_web

@@ -13,7 +13,8 @@ from lines import Memory, Scripted, fake_detector, images
 from edgead import Detector, Frame, Result, Verdict
 from edgead.errors import SourceError
 from edgead.stream.aggregation import Aggregator, VerdictAggregation, decide
-from edgead.stream.capture import Backoff, Camera
+from edgead.stream.backoff import Backoff
+from edgead.stream.capture import Camera
 from edgead.stream.parts import PartCounter
 from edgead.stream.pipeline import Pipeline, PipelineSettings
 

@@ -20,7 +20,8 @@ from edgead import Detector
 from edgead.errors import SourceError
 from edgead.stream import capture
 from edgead.stream import sink_worker as outlets
-from edgead.stream.capture import Backoff, Camera, FrameGrabber
+from edgead.stream.backoff import Backoff
+from edgead.stream.capture import Camera, FrameGrabber
 from edgead.stream.pipeline import Pipeline, run
 from edgead.stream.sources.live import LiveSource
 from edgead.stream.status import PipelineStatus

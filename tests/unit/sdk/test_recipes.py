@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import tiny
-from lines import Scripted, fake_detector, paced
+from lines import Memory, Scripted, fake_detector, paced
 from plc_lines import plc_line
 from programs import until
 
-from edgead import Detector, StationConfig, Verdict
+from edgead import Detector, Frame, Result, StationConfig, Verdict
 from edgead.config import load_station
 from edgead.config.loader import validated
 from edgead.config.recipe import Recipe
@@ -128,12 +131,51 @@ def test_a_camera_is_set_before_the_next_frame(quick: Detector, recipes: dict[in
             seen.append((threading.current_thread().name, dict(settings)))
 
     seen: list[tuple[str, dict[str, str]]] = []
-    recipes = {**recipes, 2: replace(recipes[2], settings={"": {"exposure": "120"}})}
+    recipes = {
+        number: replace(recipes[number], settings={"": {"exposure": exposure}})
+        for number, exposure in ((1, "80"), (2, "120"))
+    }
     camera, handshake = Camera("", Settable(paced(100))), HandshakeSettings(recipes=(1, 2))
     with plc_line(quick, [], camera, handshake=handshake, recipes=recipes) as line:
+        until(lambda: len(seen) == 1)  # the lowest number is in force at the start
         line._parts.select_recipe(2, "test")
-        until(lambda: seen)
-    assert seen == [("edgead capture ", {"exposure": "120"})]
+        until(lambda: len(seen) == 2)
+    assert seen == [("edgead capture ", {"exposure": exposure}) for exposure in ("80", "120")]
+
+
+def test_a_frame_of_the_old_settings_is_of_no_part_of_the_new_recipe(
+    quick: Detector, recipes: dict[int, OpenRecipe]
+) -> None:
+    """The camera shows in each pixel how it was set; three frames lie in its buffer."""
+
+    class Buffered(Scripted):
+        exposure = 50
+
+        def configure(self, settings: dict[str, str]) -> None:
+            self.exposure = int(settings["exposure"])
+
+        def __iter__(self) -> Iterator[Frame]:
+            buffer: deque[Frame] = deque()
+            for index in count():
+                time.sleep(0.01)
+                image = np.full((8, 8, 3), self.exposure, np.uint8)
+                buffer.append(Frame(image, index, clock=time.monotonic()))
+                if len(buffer) > 3:
+                    yield buffer.popleft()
+
+    seen: list[tuple[int, int]] = []
+
+    class Seen(Memory):
+        def emit(self, frame: Frame, result: Result) -> None:
+            seen.append((result.recipe, int(frame.image[0, 0, 0])))
+
+    recipes = {number: replace(recipes[number], settings={"": {"exposure": str(50 * number)}}) for number in (1, 2)}
+    camera, handshake = Camera("", Buffered([])), HandshakeSettings(recipes=(1, 2))
+    with plc_line(quick, [], camera, handshake=handshake, recipes=recipes, sinks=[Seen()]) as line:
+        for number in (2, 1) * 5:
+            line._parts.select_recipe(number, "test")
+            line.fire("test").answer.result(5)
+    assert seen == [(number, 50 * number) for number in (2, 1) * 5]
 
 
 @pytest.mark.parametrize(

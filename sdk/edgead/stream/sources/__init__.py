@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from edgead.errors import UsageError, nearest
@@ -57,6 +57,15 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """A source whose device can be set while it is open."""
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set the device, by the thread that reads; raises SourceError where it does not take a setting."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
