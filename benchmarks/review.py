@@ -1,9 +1,11 @@
 """Measures the review page on a folder of 100,000 events: its index, its searches, the page, and labels by keyboard.
 
-    python benchmarks/review.py --events 100000 --out benchmarks/results/<machine>/review.json
+    python benchmarks/review.py --events 100000 --line BUNDLE --out benchmarks/results/<machine>/review.json
 
-Events are written as the sink `keep:` writes them, each a folder of its own, over 60 days and 3 cameras; one of a
-hundred is labeled by one person, one of a thousand by two. The page is opened in headless Chromium where it is there.
+With `--line` the page is also opened on a line that judges a synthetic camera with that bundle, in the same process as
+a station has it, and the line's verdicts are timed with the page and without. Events are written as the sink `keep:`
+writes them, each a folder of its own, over 60 days and 3 cameras; one of a hundred is labeled by one person, one of a
+thousand by two. The page is opened in headless Chromium where it is there.
 """
 
 from __future__ import annotations
@@ -15,24 +17,30 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
+from edgead import Pipeline, Result, StationConfig
 from edgead.review.archive import ReviewFolder
 from edgead.review.index import EventIndex
 from edgead.review.labels import Label, add_label
 from edgead.review.search import Query, facets, search
 from edgead.stream.sources.synthetic import Scene
+from edgead.system.device import describe_device, describe_state
 from edgead.web.address import read_address
 from edgead.web.auth import AuthMiddleware
 from edgead.web.review_pages import review_app
 from edgead.web.server import Server
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 FIRST = 1_790_000_000.0  # seconds since the epoch
 DAYS = 60
 QUERIES = {
@@ -103,9 +111,60 @@ def measure_index(folder: Path, file: Path, count: int) -> dict[str, Any]:
     return figures
 
 
+def open_page(browser: Any, url: str, times: int) -> dict[str, float]:
+    """Milliseconds from asking for the page to its first picture; the first time fills the browser's cache."""
+    seen = "document.querySelector('#image').naturalWidth > 0 && document.querySelector('#about b') !== null"
+    browser.open(url)
+    browser.until(seen)
+    browser.evaluate("localStorage.setItem('person', 'eve')")
+    opened = []
+    for _ in range(times):
+        browser.open("about:blank")
+        start = time.perf_counter()
+        browser.open(url)
+        browser.until(seen)
+        opened.append(1e3 * (time.perf_counter() - start))
+    return {"median_ms": round(statistics.median(opened), 1), "longest_ms": round(max(opened), 1)}
+
+
+def measure_beside_line(bundle: Path, folder: Path, times: int = 21) -> dict[str, Any]:
+    """The page of a line at work, and the line's verdicts with the page and without, in milliseconds."""
+    from browser import Browser
+
+    found: list[Result] = []
+    with read_address("0", "--at", "option").listen() as listening:
+        port = listening.getsockname()[1]
+    config = StationConfig(
+        bundle=str(bundle), source="synthetic:640x480@8,defects=10", threads=1, health=False,
+        sinks=(f"web:{port}?review={folder}",), audit=str(folder.parent / "audit.jsonl"),
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as profile, Pipeline.from_config(config, on_result=found.append) as line:
+        thread = threading.Thread(target=line.run)
+        thread.start()
+        browser = Browser(Path(profile), (1280, 800))
+        try:
+            while json.load(urllib.request.urlopen(f"{url}/api/review/events"))["reading"] is not None:
+                time.sleep(0.2)
+            quiet = len(found)
+            time.sleep(20)
+            begun = len(found)
+            page = open_page(browser, f"{url}/review", times)
+            ended = len(found)
+        finally:
+            browser.close()
+            line.stop()
+            thread.join()
+    latencies = {"without_ms": found[quiet:begun], "with_ms": found[begun:ended]}
+    return {"page_opens": page} | {
+        name: {f"p{at}": round(float(np.percentile([one.age for one in results], at)), 1) for at in (50, 95, 99)}
+        | {"frames": len(results)}
+        for name, results in latencies.items()
+    }  # fmt: skip
+
+
 def measure_page(folder: Path, file: Path, labels: int) -> dict[str, Any]:
     """The page from asking for it to the first picture, and labels by keyboard as fast as the page takes them."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
     from browser import Browser
 
     address = read_address("0", "--at", "option")
@@ -114,17 +173,7 @@ def measure_page(folder: Path, file: Path, labels: int) -> dict[str, Any]:
         browser = Browser(Path(profile), (1280, 800))
         try:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/review"
-            seen = "document.querySelector('#image').naturalWidth > 0 && document.querySelector('#about b') !== null"
-            browser.open(url)
-            browser.until(seen)
-            browser.evaluate("localStorage.setItem('person', 'eve')")
-            opened = []
-            for _ in range(7):
-                browser.open("about:blank")
-                start = time.perf_counter()
-                browser.open(url)
-                browser.until(seen)
-                opened.append(1e3 * (time.perf_counter() - start))
+            page = open_page(browser, url, 7)
             start = time.perf_counter()
             for number in range(labels):
                 place = "document.querySelector('#events [aria-current=true]').parentElement.dataset.id"
@@ -137,7 +186,6 @@ def measure_page(folder: Path, file: Path, labels: int) -> dict[str, Any]:
         finally:
             browser.close()
             server.close()
-    page = {"median_ms": round(statistics.median(opened), 1), "longest_ms": round(max(opened), 1)}
     return {"page_opens": page, "labels_a_minute": round(labels / minutes)}
 
 
@@ -145,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--labels", type=int, default=300)
+    parser.add_argument("--line", type=Path, metavar="BUNDLE", help="also open the page of a line that judges with it")
     parser.add_argument("--folder", type=Path, help="where the events are written, or lie already")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -155,6 +204,10 @@ def main() -> None:
         file = Path(temporary) / "index.sqlite"
         figures = {"events": given.events, **measure_index(folder, file, given.events)}
         figures |= measure_page(folder, file, given.labels)
+        if given.line is not None:
+            os.environ["EDGEAD_CACHE"] = str(Path(temporary) / "cache")
+            figures["beside_a_line"] = measure_beside_line(given.line, folder)
+    figures |= {"device": describe_device(), "state": describe_state()}
     text = json.dumps(figures, indent=1) + "\n"
     if given.out is not None:
         given.out.write_text(text)

@@ -76,7 +76,7 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
     out: Annotated[str, option("The bundle to write.", shown_default="<data folder>.edgead")] = ""
     device: Annotated[str, option("Where to train: cpu, cuda or cuda:N.")] = "cpu"
-    threads: Annotated[Threads, option("CPU threads of training.", shown_default="one per core")] = 0
+    threads: Annotated[Threads, option("CPU threads of the build.", shown_default="one per core")] = 0
     weights: Annotated[str, option("File, or folder of files, with pretrained weights.")] = ""
     distill_from: Annotated[str, option("Teach a small network the maps of this bigger one.", metavar="BUNDLE")] = ""
     recipe: Annotated[

@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from edgead.config import BuildConfig
+from edgead.config.loader import validated
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.progress import Reporter
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
@@ -41,7 +42,8 @@ class Builder:
         if error := self.broken.get(config.method):
             raise error
         self.built.append(config)
-        figures = {"image_auroc": AUROC[config.method, config.size], "aupro": None, "false_alarm_rate": 0.0}
+        figures = {"image_auroc": AUROC[config.method, int(str(config.size))], "aupro": None, "false_alarm_rate": 0.0}
+        assert validated(config) == config  # what a bundle keeps of it is told in the same words again
         made = {"method": config.method, "preset": config.preset, "size": config.size, "seed": config.seed}
         provenance = {
             "measured": figures | {"miss_rate": 0.5},
@@ -99,7 +101,7 @@ def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path, data: Path, builder: B
     assert [one["candidate"]["method"] for one in stored["choices"]] == ["ast_mfr"]
     builder.broken.clear()
     assert len(sweep(data, tmp_path / "out", CANDIDATES, 60.0, Reporter())) == 4
-    assert [(config.method, config.size) for config in builder.built].count(("ast_mfr", 64)) == 1
+    assert [(config.method, config.size) for config in builder.built].count(("ast_mfr", "64")) == 1
 
 
 def test_what_cannot_be_built_is_said_and_left_out(tmp_path: Path, data: Path, builder: Builder) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -137,12 +136,13 @@ def _finished(out: Path, name: str, settings: str) -> ProductRow | None:
 
 def _build_one(name: str, config: BuildConfig, settings: str) -> ProductRow:
     """Build in this process, which ends afterwards; what edgead refuses becomes the row's error."""
+    import cv2
     import torch
 
     from edgead_tools.pipeline.build import build
 
     torch.set_num_threads(max(1, config.threads))
-    os.environ["OMP_NUM_THREADS"] = str(max(1, config.threads))
+    cv2.setNumThreads(max(1, config.threads))
     start = time.monotonic()
     try:
         built = build(validated(config), Reporter())

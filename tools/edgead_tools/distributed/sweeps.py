@@ -150,7 +150,11 @@ def _tuned(candidates: Sequence[Candidate], plan: SweepPlan, workers: int) -> li
             scheduler=EarlyStopping(), max_concurrent_trials=workers, metric="image_auroc", mode="max"
         ),
         run_config=tune.RunConfig(
-            name="sweep", storage_path=str(place), verbose=0, failure_config=tune.FailureConfig(max_failures=TRIES)
+            name="sweep",
+            storage_path=str(place),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=TRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # bundles are what is kept
         ),
     )
     try:

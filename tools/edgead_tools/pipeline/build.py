@@ -151,7 +151,7 @@ def _build(
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
     good = calibrate(config, draft, images, trained, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)
-    bundle, measured = _measure(images, bundle, reporter)
+    bundle, measured = _measure(config, images, bundle, reporter)
     if program is not None:
         program.write(Path(config.program), bundle)
     bundle = write_bundle(config.bundle_path, bundle.manifest, bundle.members())
@@ -228,14 +228,16 @@ def _quantize(config: BuildConfig, images: BuildImages, bundle: Bundle, reporter
     return Bundle(manifest, members)
 
 
-def _measure(images: BuildImages, bundle: Bundle, reporter: Reporter) -> tuple[Bundle, Evaluation | None]:
+def _measure(
+    config: BuildConfig, images: BuildImages, bundle: Bundle, reporter: Reporter
+) -> tuple[Bundle, Evaluation | None]:
     """The bundle with what it achieves on the data set's labeled images, where there are any.
 
     Labeled images that cannot be read are said and left out; where none can, that costs the figures, not the bundle.
     """
     if not images.dataset.test:
         return bundle, None
-    with reporter.stage("evaluating") as on_progress, Detector(bundle) as detector:
+    with reporter.stage("evaluating") as on_progress, Detector(bundle, threads=config.threads) as detector:
         try:
             measured = evaluate(detector, images.dataset, on_progress)
         except DataError as error:

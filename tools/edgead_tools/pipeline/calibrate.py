@@ -22,7 +22,7 @@ def calibrate(
 ) -> GoodScores:
     """Give the draft its thresholds, golden frames and probability of detection, all read through the engine, and its
     health profile. Gives the scores that the thresholds rest on."""
-    with Reader(draft, REFERENCE) as reader:
+    with Reader(draft, REFERENCE, threads=config.threads) as reader:
         with reporter.stage("fitting thresholds") as on_progress:
             good = collect_good_scores(reader, trained, images, on_progress)
         thresholds = good.thresholds(config.false_alarm_rate)

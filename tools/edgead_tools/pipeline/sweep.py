@@ -18,6 +18,7 @@ import numpy as np
 
 from edgead import Bundle, Detector
 from edgead.config import BuildConfig
+from edgead.config.loader import validated
 from edgead.errors import DataError, EdgeadError, UsageError
 from edgead.files import write_file
 from edgead.progress import Reporter
@@ -153,15 +154,17 @@ def sweep(
 
 def build_candidate(candidate: Candidate, plan: SweepPlan, reporter: Reporter, *, threads: int = 0) -> Bundle:
     """The candidate's bundle in the plan's folder, built unless it is there from the same images and seed."""
-    config = BuildConfig(
-        method=candidate.method,
-        preset=candidate.preset,
-        size=candidate.size,
-        data=str(plan.data),
-        seed=plan.seed,
-        budget=f"{plan.seconds:.0f}s",
-        threads=threads,
-        out=str(plan.folder / candidate.file),
+    config = validated(
+        BuildConfig(
+            method=candidate.method,
+            preset=candidate.preset,
+            size=candidate.size,
+            data=str(plan.data),
+            seed=plan.seed,
+            budget=f"{plan.seconds:.0f}s",
+            threads=threads,
+            out=str(plan.folder / candidate.file),
+        )
     )
     if not config.bundle_path.exists():
         return build(config, reporter).bundle
