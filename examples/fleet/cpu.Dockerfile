@@ -13,7 +13,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir "$(ls /wheels/*.whl)[line,openvino,updates]"
-RUN useradd --system --create-home --home-dir /var/lib/edgead edgead
+RUN useradd --system --create-home --home-dir /var/lib/edgead edgead && install -d -o edgead -g edgead /var/cache/edgead
 USER edgead
 WORKDIR /var/lib/edgead
 ENV STATE_DIRECTORY=/var/lib/edgead CACHE_DIRECTORY=/var/cache/edgead PYTHONUNBUFFERED=1

@@ -16,7 +16,7 @@ RUN apt-get update \
 RUN python3 -m venv --system-site-packages /opt/edgead
 COPY --from=build /wheels /wheels
 RUN /opt/edgead/bin/pip install --no-cache-dir "$(ls /wheels/*.whl)[line,tensorrt,updates]"
-RUN useradd --system --create-home --home-dir /var/lib/edgead --groups video edgead
+RUN useradd --system --create-home --home-dir /var/lib/edgead --groups video edgead && install -d -o edgead -g edgead /var/cache/edgead
 USER edgead
 WORKDIR /var/lib/edgead
 ENV STATE_DIRECTORY=/var/lib/edgead CACHE_DIRECTORY=/var/cache/edgead PYTHONUNBUFFERED=1

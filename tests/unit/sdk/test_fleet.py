@@ -155,5 +155,8 @@ def test_containers_copy_what_there_is() -> None:
         for one in words:
             if one[0] == "COPY" and not one[1].startswith("--from"):
                 assert [name for name in one[1:-1] if not (root / name).exists()] == []
+        runs = [" ".join(one) for one in words if one[0] == "RUN"]
+        assert any("install -d -o edgead -g edgead /var/cache/edgead" in one for one in runs)  # it is not root's
+        assert words.index(["USER", "edgead"]) > max(index for index, one in enumerate(words) if one[0] == "RUN")
         (installed,) = re.findall(r"\.whl\)\[([\w,]+)\]", path.read_text())
         assert all(f"\n{extra} = [" in extras for extra in installed.split(","))
