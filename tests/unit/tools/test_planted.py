@@ -26,7 +26,7 @@ def test_each_image_to_calibrate_with_gets_one_of_each_kind() -> None:
     planted = plant(images, seed=0)
     assert planted.images.shape == (5 * (1 + len(ALTERATIONS)), 64, 64, 3)
     np.testing.assert_array_equal(planted.images[:5], images.calibration)
-    np.testing.assert_array_equal(planted.images, plant(images, seed=0).pictures)
+    np.testing.assert_array_equal(planted.images, plant(images, seed=0).images)
 
 
 def test_the_mean_of_wins_is_the_area_under_the_curve() -> None:
