@@ -30,6 +30,7 @@ METHODS = Registry(  # "name.preset", so that a package may add a preset to a me
     {
         "ast_mfr.edge": Lazy("edgead_tools.methods.ast_mfr.edge:AstMfrEdge", extra="build"),
         "ast_mfr.paper": Lazy("edgead_tools.methods.ast_mfr.paper:AstMfrPaper", extra="build"),
+        "auto.edge": Lazy("edgead_tools.methods.auto:AutoEdge", extra="build"),
         "csad.edge": Lazy("edgead_tools.methods.csad.edge:CsadEdge", extra="build"),
         "csad.paper": Lazy("edgead_tools.methods.csad.paper:CsadPaper", extra="build"),
         "sam_lad.edge": Lazy("edgead_tools.methods.sam_lad.edge:SamLadEdge", extra="build"),

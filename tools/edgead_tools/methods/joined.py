@@ -10,8 +10,8 @@ stands alone, which costs less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -19,18 +19,23 @@ from torch import Tensor, nn
 
 from edgead.bundle.manifest import FusionSpec
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
-from edgead_tools.methods import TrainingImages
+from edgead_tools.backbones.weights import WeightsFile
+from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.memory import (
+    UNTRAINED,
     Maps,
     MemoryAlone,
     MemoryOptions,
     Remembered,
     Students,
     deviation,
+    input_spec,
     memory_taps,
     remember,
 )
 from edgead_tools.methods.planted import gain, plant
+from edgead_tools.training.loop import TrainReport
+from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 
 CERTAIN = 1.0  # standard errors by which planted anomalies must be found better with students
@@ -45,6 +50,39 @@ class Joined:
     out_of_fold: Maps  # good images' maps, as `Trained` has them
     report: dict[str, Any]  # how it came about, as `Trained.report` has it
     group: int = 1  # as `Trained` has it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Students after their training, without a memory."""
+
+    network: Students
+    fusion: FusionSpec  # of their maps
+    maps: Maps  # of good images, out of fold
+    stages: Sequence[TrainReport]
+    report: dict[str, Any] = field(default_factory=dict)  # what else is told of it
+
+
+def join(
+    learned: Learned, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run,
+    options: MemoryOptions,
+) -> Trained:  # fmt: skip
+    """Students and a memory as a method hands them over."""
+    joined = add_memory(learned.network, trunk, learned.fusion, learned.maps, images, run, options)
+    return handed_over(joined, images, training_report(learned.stages, sources) | learned.report | joined.report)
+
+
+def handed_over(joined: Joined, images: TrainingImages, report: dict[str, Any]) -> Trained:
+    """What a method hands over to export."""
+    return Trained(
+        network=joined.network.cpu().eval(),
+        input=input_spec(images.size),
+        fusion=joined.fusion,
+        out_of_fold=joined.out_of_fold,
+        untrained=UNTRAINED,
+        group=joined.group,
+        report=report,
+    )
 
 
 def add_memory(

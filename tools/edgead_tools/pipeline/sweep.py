@@ -84,10 +84,11 @@ def list_candidates(
         for preset in presets:
             create_method(name, preset, {})
     known = presets_by_method()
+    every = [name for name in known if name != "auto"]  # which is one of them
     found = [
         Candidate(name, preset, size)
         for size in sorted({int(one) if str(one).isdecimal() else one for one in sizes}, key=_area)
-        for name in (methods or known)
+        for name in (methods or every)
         for preset in presets
         if preset in known[name]
     ]

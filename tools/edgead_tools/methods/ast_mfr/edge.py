@@ -20,6 +20,7 @@ each is worth:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -28,18 +29,17 @@ from torch import Tensor
 
 from edgead.bundle.manifest import MapSpec
 from edgead.errors import UsageError
-from edgead_tools.backbones.efficientnet_lite import load_efficientnet_lite
-from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
+from edgead_tools.backbones.weights import WeightsFile, find, load_state
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
 from edgead_tools.methods.ast_mfr.paper import teach
-from edgead_tools.methods.joined import add_memory
+from edgead_tools.methods.joined import Learned, join
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import STRIDE, UNTRAINED, input_spec, without_students
+from edgead_tools.methods.memory import STRIDE, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.training.loop import TrainReport
-from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
@@ -69,24 +69,21 @@ class AstMfrEdge(EdgePreset):
         trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not run.trains:
             return without_students(trunk, images, run, self, source, self.top)
+        with session(run.device, run.threads):
+            return join(self.learn(trunk, (source,), images, run), trunk, (source,), images, run, self)
+
+    def learn(
+        self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
+    ) -> Learned:
+        """The student, trained."""
+        torch.manual_seed(run.seed)
         good = lite_batches(images, run.device)
+        pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
+        report = self._teach(pair, images, run)
+        network, out_of_fold = judge_differences(pair, good, images.folds())
         maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))
         fusion = self.fused(maps, *(side // STRIDE for side in images.size))
-        with session(run.device, run.threads):
-            torch.manual_seed(run.seed)
-            pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
-            report = training_report([self._teach(pair, images, run)], [source])
-            network, out_of_fold = judge_differences(pair, good, images.folds())
-            joined = add_memory(network.eval(), trunk, fusion, out_of_fold, images, run, self)
-        return Trained(
-            network=joined.network.cpu().eval(),
-            input=input_spec(images.size),
-            fusion=joined.fusion,
-            out_of_fold=joined.out_of_fold,
-            untrained=UNTRAINED,
-            group=joined.group,
-            report=report | joined.report,
-        )
+        return Learned(network.eval(), fusion, out_of_fold, [report])
 
     def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:
         count = len(images.train)

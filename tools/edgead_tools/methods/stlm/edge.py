@@ -42,15 +42,14 @@ from edgead_tools.data.augment import augment
 from edgead_tools.layers.residual_map import fit_residual_maps_in_folds, trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.joined import add_memory
+from edgead_tools.methods.joined import Learned, join
 from edgead_tools.methods.lite import lite_batches, lite_tensor
-from edgead_tools.methods.memory import STRIDE, UNTRAINED, input_spec, without_students
+from edgead_tools.methods.memory import STRIDE, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.loop import Step, TrainReport, fit
-from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
@@ -102,19 +101,15 @@ class StlmEdge(EdgePreset):
         if not run.trains:
             return without_students(trunk, images, run, self, sources[0], self.top)
         with session(run.device, run.threads):
-            torch.manual_seed(run.seed)
-            network, reports, maps, report = self.teach(trunk, sources, images, run)
-            fusion = self.fused_streams(maps, images)
-            joined = add_memory(network, trunk, fusion, maps, images, run, self)
-        return Trained(
-            network=joined.network.cpu(),
-            input=input_spec(images.size),
-            fusion=joined.fusion,
-            out_of_fold=joined.out_of_fold,
-            untrained=UNTRAINED,
-            group=joined.group,
-            report=training_report(reports, sources) | report | joined.report,
-        )
+            return join(self.learn(trunk, sources, images, run), trunk, sources, images, run, self)
+
+    def learn(
+        self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
+    ) -> Learned:
+        """Streams and head, trained."""
+        torch.manual_seed(run.seed)
+        network, reports, maps, report = self.teach(trunk, sources, images, run)
+        return Learned(network, self.fused_streams(maps, images), maps, reports, report)
 
     def teach(
         self, trunk: EfficientNetLite, sources: Sequence[WeightsFile], images: TrainingImages, run: Run
