@@ -55,6 +55,10 @@ class Tail:
         """The expected rate above a score that is at least `start`."""
         return self.share * float((self.weights * _survival((score - self.start) / self.unit)).sum())
 
+    def median(self, score: float) -> float:
+        """The rate above a score that is as likely too small as too large."""
+        return self._rates(score, [0.5])[0]
+
     def interval(self, score: float, confidence: float = 0.95) -> tuple[float, float]:
         """The central interval of the rate above a score that is at least `start`."""
         low, high = self._rates(score, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -65,15 +69,12 @@ class Tail:
         than `share`. The median and not the mean: of few scores the mean is ruled by the heaviest tails that they do
         not exclude, and good parts whose tail is light would hide defects behind it."""
         low, high = 0.0, 1.0
-        while self._median(high) > rate and high < 1e6:
+        while self.median(self.start + high * self.unit) > rate and high < 1e6:
             low, high = high, 2 * high
         for _ in range(40):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._median(middle) > rate else (low, middle)
+            low, high = (middle, high) if self.median(self.start + middle * self.unit) > rate else (low, middle)
         return self.start + high * self.unit
-
-    def _median(self, excess: float) -> float:
-        return self._rates(self.start + excess * self.unit, [0.5])[0]
 
     def _rates(self, score: float, shares: Sequence[float]) -> list[float]:
         """The posterior's quantiles of the rate above a score."""
@@ -120,6 +121,9 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
     From many to few, the largest scores are set aside together and the smallest of them is held against the tail of
     the rest: they are outliers if the largest of as many good parts would reach it with a probability below `OUTLIER`.
     Setting them aside together keeps several bad parts from hiding one another.
+
+    Where none are by the expected probability, several are by its median: the expected one is ruled by the heaviest
+    tails that few scores do not exclude, and no such tail leaves a gap below several of its largest.
     """
     values, numbers = np.asarray(scores, np.float64), np.asarray(parts)
     n = len(set(parts)) if len(parts) else len(values)
@@ -127,15 +131,18 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
     ordered, shares = values[order], np.cumsum(share_of_part(parts, len(values))[order])
     if n < 2 * MINIMUM:
         return []
-    most = int(np.searchsorted(shares, MOST_OUTLIERS * n + 1e-9, side="right"))
-    for aside in range(max(1, most), 0, -1):
+    most = max(1, int(np.searchsorted(shares, MOST_OUTLIERS * n + 1e-9, side="right")))
+    several = 0
+    for aside in range(most, 0, -1):
         if not _is_apart(ordered, aside):
             continue
         left = numbers[order[aside:]].tolist() if len(numbers) else ()
-        tail = fit_tail(ordered[aside:], left)
-        if n * tail.rate(float(ordered[aside - 1])) < OUTLIER:
+        tail, smallest = fit_tail(ordered[aside:], left), float(ordered[aside - 1])
+        if n * tail.rate(smallest) < OUTLIER:
             return [int(index) for index in order[:aside]]
-    return []
+        if aside > 1 and n * tail.median(smallest) < OUTLIER:
+            several = max(several, aside)
+    return [int(index) for index in order[:several]]
 
 
 def _is_apart(ordered: Array, aside: int) -> bool:

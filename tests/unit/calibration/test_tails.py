@@ -96,5 +96,20 @@ def test_good_parts_are_rarely_called_outliers(law: str, most: float, images: in
     assert np.mean(found) <= most
 
 
+def test_many_bad_parts_whose_scores_reach_down_to_the_good_ones_are_found() -> None:
+    """Eleven of 220, from hardly more than the good ones' largest to many times that."""
+    random = np.random.default_rng(5)
+    scores = np.concatenate([random.normal(0, 0.8, 209), np.geomspace(4.2, 22, 11)])
+    assert set(find_outliers(scores)) == {*range(209, 220)}
+
+
+def test_one_part_in_many_images_is_found_as_one() -> None:
+    random = np.random.default_rng(6)
+    scores = np.concatenate([random.normal(0, 1, 60), random.normal(30, 1, 15)])
+    parts = [*range(60), *[60] * 15]
+    assert set(find_outliers(scores, parts)) == {*range(60, 75)}
+    assert find_outliers(scores) == []  # a fifth of the images: too many to be called strange
+
+
 def test_a_few_scores_have_no_outliers() -> None:
     assert find_outliers([1.0, 1.1, 1.2, 50.0]) == []

@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgead_tools.layers.memory_map import (
-    COMPONENTS,
     average_taps,
     choose_patches,
     fit_memory_map,
-    fit_projection,
     pool_taps,
-    project,
     take,
     turned_ratio,
 )
+from edgead_tools.layers.projection import COMPONENTS, fit_projection, project
 from edgead_tools.layers.regions import MARGIN, Layout
 
 pytestmark = pytest.mark.usefixtures("one_thread")

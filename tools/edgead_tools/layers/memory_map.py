@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_tools.layers.k_centers import k_centers
+from edgead_tools.layers.projection import CHUNK, Projection, fit_projection, project
 from edgead_tools.layers.regions import Layout, TileLayout
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
-COMPONENTS = 63  # principal components; with the constant beside them a row has 64 numbers
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
 SHARED_BY_TILES = 4  # the same of frames in tiles, which show more different places
@@ -41,14 +41,6 @@ STILL_IN_TILES = 0.8  # the same of tiles: a memory of each wants all of a frame
 COMMON = 0.99  # quantile of distances to other folds from which on a patch costs something
 COMPARED = 1024  # patches with which turned images are compared
 HIGHEST = 3  # cells whose mean says how far a picture is
-CHUNK = 16  # images at once
-
-
-class Projection(NamedTuple):
-    """From pooled taps to principal components: a matrix (D, C) and a shift (D,)."""
-
-    weight: Tensor
-    bias: Tensor
 
 
 class Patches(NamedTuple):
@@ -239,23 +231,6 @@ def _choose_layout(
         levels.append(level(_distances(projected[fold], layout, patches)))
     still = levels[0] / max(levels[1], 1e-12)
     return (apart if still <= (STILL_IN_TILES if isinstance(apart, TileLayout) else STILL) else alike), still
-
-
-def fit_projection(cells: Tensor) -> Projection:
-    """Standardization of every channel and the principal components of what comes out, as one affine map."""
-    rows = cells.float().permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
-    mean, deviation = rows.mean(0), rows.std(0, correction=0).clamp(min=1e-6)
-    standard = (rows - mean) / deviation
-    _, vectors = torch.linalg.eigh((standard.T @ standard).double() / len(rows))
-    main = vectors.flip(1)[:, :COMPONENTS].float().T  # eigh gives the smallest first
-    weight = main / deviation
-    return Projection(weight, -(weight @ mean))
-
-
-def project(cells: Tensor, projection: Projection) -> Tensor:
-    """(N, C, h, w), of any precision, to (N, D, h, w) in FP32."""
-    weight = projection.weight[:, :, None, None]
-    return torch.cat([functional.conv2d(one.float(), weight, projection.bias) for one in torch.split(cells, CHUNK)])
 
 
 def choose_patches(

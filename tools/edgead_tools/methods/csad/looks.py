@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_tools.components.classes import BACKGROUND
-from edgead_tools.layers.memory_map import fit_projection, project
+from edgead_tools.layers.projection import fit_projection, project
 from edgead_tools.layers.residual_map import stack_levels
 from edgead_tools.layers.standardized import Pair
 
