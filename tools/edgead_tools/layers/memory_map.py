@@ -14,6 +14,11 @@ A patch that no image of another fold comes near to costs what it lies beyond th
 but one good image is believed less than one that looks like several, so that a defective image among the good ones
 does not make its defect a good part's (in the spirit of SoftPatch, Jiang et al., arXiv 2403.14233).
 
+Several bad parts of one kind come near each other, and each would hide the others. So the strangest images are left out
+together once more: those that do not belong to the tail of the others then (`tails.find_outliers`) keep the distances
+that they have without one another, and their patches cost as much. They are reported as outliers, for a person to look
+at.
+
 Distances are judged by what is usual of images that the memory did not hold: their mean and spread over other folds,
 of each cell where parts lie still (`residual_map.usual_at_cells`).
 """
@@ -28,9 +33,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgead_calibration.tails import MOST_OUTLIERS, find_outliers
 from edgead_tools.layers.k_centers import k_centers
 from edgead_tools.layers.projection import CHUNK, Projection, fit_projection, project
-from edgead_tools.layers.regions import Layout, TileLayout
+from edgead_tools.layers.regions import Layout, TileLayout, circle
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
 MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
@@ -89,6 +95,7 @@ class FittedMemory:
     map: MemoryMap
     first: MemoryMap  # the memory without the images of the first fold
     left_out: Tensor  # (N, h, w): every good image's map by a memory without its fold
+    strange: Tensor  # indices of images that are believed less
     still: float  # distances with regions, as a share of those without
 
     @property
@@ -126,16 +133,19 @@ def fit_memory_map(
     places: bool | None = None,
     seed: int = 0,
     tiles: int = 1,
+    doubts: bool = False,
+    divided: Sequence[Tensor] = (),
 ) -> FittedMemory:
     """The memory of good images' cells (N, C, h, w) with `count` patches for each region.
 
     `folds` are the indices of images that are left out together, every image in one of them. Where `cells` are more
     than `images`, those after them are turned copies of the same images in the same order, as often as they go.
     `places` says whether regions and cells are told apart; None finds it out. Of frames in `tiles` each tile is a
-    region.
+    region. With `doubts` strange images are found, by other folds where `folds` are whole groups of images of one part:
+    such as are `divided` hold some of every group, which tells strange ones better.
     """
     images = len(cells) if images is None else images
-    folds = [with_copies(fold, images, len(cells)) for fold in folds]
+    folds, divided = ([with_copies(fold, images, len(cells)) for fold in some] for some in (folds, divided))
     generator = torch.Generator().manual_seed(seed)
     projection = fit_projection(cells)
     projected = project(cells, projection)
@@ -144,16 +154,26 @@ def fit_memory_map(
     layout, still = _choose_layout(projected, apart, (count, shared), folds[-1], places, generator)
     size = count if layout.regions > 1 else shared
     chosen = [choose_patches(projected, layout, size, generator, without=fold) for fold in folds]
-    free = [take(projected, patches) for patches in chosen]
-    excess = _excess(_left_out(projected, layout, free, folds))
+    distances = _left_out(projected, layout, [take(projected, patches) for patches in chosen], folds)
+    excess = _excess(distances, distances)
+    strange = torch.empty(0, dtype=torch.long)
+    if doubts:
+        if divided:
+            others = [choose_patches(projected, layout, size, generator, without=fold) for fold in divided]
+            found = _left_out(projected, layout, [take(projected, one) for one in others], divided)
+        strange, costs = _find_strange(projected, layout, size, images, found if divided else distances, generator)
+        rows = with_copies(strange, images, len(cells))
+        excess[rows] = excess[rows].maximum(costs)
     memories = [take(projected, patches, excess) for patches in chosen]
     values = _left_out(projected, layout, memories, folds)[:images].double()
-    usual, spread = _usual(values, layout, in_places=layout.regions > 1 or places is True)
+    trusted = torch.isin(torch.arange(images), strange, invert=True)
+    usual, spread = _usual(values[trusted], layout, in_places=layout.regions > 1 or places is True)
     patches = take(projected, choose_patches(projected, layout, size, generator), excess)
     return FittedMemory(
         map=MemoryMap(projection, patches, layout, usual, spread),
         first=MemoryMap(projection, memories[0], layout, usual, spread),
         left_out=judge_cells(values, usual, spread).float(),
+        strange=strange,
         still=still,
     )
 
@@ -174,16 +194,10 @@ def turned_ratio(cells: Tensor, turned: Tensor, fold: Tensor, *, seed: int = 0) 
     projected = project(cells, projection)
     layout = Layout(1, 1)
     patches = take(projected, choose_patches(projected, layout, COMPARED, generator, without=fold))
-    inside = _circle(*cells.shape[2:])
+    inside = circle(*cells.shape[2:])
     upright, after = (level(_distances(some, layout, patches)[:, None, inside]) for some in
                       (projected[fold], project(turned, projection)))  # fmt: skip
     return after / max(upright, 1e-12)
-
-
-def _circle(height: int, width: int) -> Tensor:
-    """Which cells (h, w) lie within the largest circle around the center, and at least the innermost."""
-    y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
-    return x * x + y * y <= max(0.5, (min(height, width) / 2 - 1) ** 2)
 
 
 def _left_out(projected: Tensor, layout: Layout, memories: Sequence[Patches], folds: Sequence[Tensor]) -> Tensor:
@@ -194,10 +208,31 @@ def _left_out(projected: Tensor, layout: Layout, memories: Sequence[Patches], fo
     return distances
 
 
-def _excess(distances: Tensor) -> Tensor:
-    """How far distances lie beyond the common ones."""
-    count = max(1, round((1 - COMMON) * distances.numel()))
-    return (distances - distances.flatten().topk(count).values[-1]).clamp(min=0)
+def _excess(distances: Tensor, of: Tensor) -> Tensor:
+    """How far distances lie beyond the common ones of others."""
+    count = max(1, round((1 - COMMON) * of.numel()))
+    return (distances - of.flatten().topk(count).values[-1]).clamp(min=0)
+
+
+def _find_strange(
+    projected: Tensor, layout: Layout, size: int, images: int, distances: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Indices of the images, of squared distances (N, h, w), that are outliers once the strangest are left out together,
+    and by how much theirs, and after them those of their turned copies, exceed the common ones then."""
+    usual, spread = _usual(distances[:images].double(), layout, in_places=layout.regions > 1)
+    levels = _highest(judge_cells(distances[:images].double(), usual, spread))
+    strangest = levels.topk(max(1, int(MOST_OUTLIERS * images))).indices
+    rows = with_copies(strangest, images, len(projected))
+    without = take(projected, choose_patches(projected, layout, size, generator, without=rows))
+    alone = distances[rows].maximum(_distances(projected[rows], layout, without))
+    levels[strangest] = _highest(judge_cells(alone[: len(strangest)].double(), usual, spread))
+    found = torch.isin(strangest, torch.tensor(find_outliers(levels.numpy()), dtype=torch.long))
+    return strangest[found], _excess(alone, distances)[found.repeat(len(rows) // len(strangest))]
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """The mean of the highest cells of maps (N, h, w), (N,)."""
+    return maps.flatten(1).topk(min(HIGHEST, maps[0].numel())).values.mean(1)
 
 
 def _usual(distances: Tensor, layout: Layout, *, in_places: bool) -> tuple[Tensor, Tensor]:
@@ -289,5 +324,4 @@ def _distances(projected: Tensor, layout: Layout, patches: Patches) -> Tensor:
 
 def level(maps: Tensor) -> float:
     """How high maps (N, h, w) usually reach: the median of the mean of their highest cells."""
-    highest = min(HIGHEST, maps[0].numel())
-    return float(maps.flatten(1).topk(highest).values.mean(1).median())
+    return float(_highest(maps).median())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 MARGIN = 1  # cells by which a region's patches reach beyond it
@@ -66,3 +67,9 @@ class TileLayout(Layout):
         """The rows (M, D) of every tile, of all frames (N regions, D, h, w)."""
         for index in range(self.regions):
             yield cells[index :: self.regions].permute(0, 2, 3, 1).reshape(-1, cells.shape[1])
+
+
+def circle(height: int, width: int) -> Tensor:
+    """Which cells (h, w) lie within the largest circle around the center, and at least the innermost."""
+    y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    return x * x + y * y <= max(0.5, (min(height, width) / 2 - 1) ** 2)

@@ -9,6 +9,7 @@ apart. Parts that lie in any direction are remembered in more of them than were 
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,6 +64,8 @@ class MemoryOptions:
     places: Literal["auto", "yes", "no"] = "auto"
     # Whether turned copies are remembered: of parts that lie in any direction.
     turns: Literal["auto", "yes", "no"] = "auto"
+    # Whether images that only strange ones resemble are believed less: bad parts among the good ones.
+    doubts: Literal["yes", "no"] = "yes"
     whole: float = 0.5  # weight of the picture as a whole where images are many (`trust`); 0 counts it nowhere
     students: float = 1 / 3  # share of the students' maps in the sum with the memory's
 
@@ -141,6 +144,11 @@ class Remembered:
     tiles: int = 1  # of a frame
 
     @property
+    def strange(self) -> list[int]:
+        """The images that are believed less."""
+        return sorted({*self.patches.strange.tolist(), *self.around.strange.tolist()})
+
+    @property
     def images(self) -> int:
         return len(self.patches.left_out)
 
@@ -162,7 +170,8 @@ class Remembered:
         cell differs more from part to part, and counts as much as the images are many (`trust`)."""
         maps = (MapSpec(name="memory"), MapSpec(name="surroundings", weight=trust(self.images)))
         both = FusionSpec(maps=maps, height=height, width=width, score=score)
-        unit = 1 / deviation(self.out_of_fold, both)
+        usual = {name: np.delete(rows, self.strange, axis=0) for name, rows in self.out_of_fold.items()}
+        unit = 1 / deviation(usual, both)
         scaled = [msgspec.structs.replace(one, weight=unit * one.weight) for one in maps]
         return msgspec.structs.replace(both, maps=(*scaled, MapSpec(name="whole", weight=self.weight)))
 
@@ -208,10 +217,14 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     if turning.free:
         batches = turned_batches(images, copies_of(size), run.seed, run.device, chunk(tiles))
         seen = seen.followed_by(_collect(trunk, context, batches))
-    places = _answer(options.places)
-    patches = fit_memory_map(seen.cells, count, folds, images=size, places=places, seed=run.seed, tiles=tiles)
-    apart = patches.map.layout.regions > 1
-    around = fit_memory_map(seen.around, count, folds, images=size, places=apart, seed=run.seed, tiles=tiles)
+    doubts = options.doubts == "yes" and tiles == 1
+    divided = [torch.arange(half, size, 2) for half in range(2)] if images.groups else []
+    fit = functools.partial(
+        fit_memory_map, count=count, folds=folds, images=size, seed=run.seed, tiles=tiles, doubts=doubts,
+        divided=divided,
+    )  # fmt: skip
+    patches = fit(seen.cells, places=_answer(options.places))
+    around = fit(seen.around, places=patches.map.layout.regions > 1)
     pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
     highest = max(NARROWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
@@ -256,6 +269,7 @@ def without_students(
         out_of_fold=remembered.out_of_fold,
         untrained=UNTRAINED,
         group=remembered.patches.group,
+        strange=frozenset(remembered.strange),
         report=report,
     )
 
