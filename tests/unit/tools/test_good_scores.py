@@ -16,6 +16,7 @@ from edgead_tools.data import Checked, Sample, Split
 from edgead_tools.methods import Trained
 from edgead_tools.pipeline.good_scores import GoodScores, collect_good_scores
 from edgead_tools.pipeline.images import BuildImages
+from edgead_tools.pipeline.outliers import outlier_records
 
 
 class Images(BuildImages):
@@ -26,7 +27,9 @@ class Images(BuildImages):
         return np.clip(random.normal(51, 3, (len(samples), 32, 32, 3)), 0, 255).astype(np.uint8)
 
 
-def collect(bundle: Bundle, untrained: frozenset[str], known: float, each: int = 1) -> GoodScores:
+def collect(
+    bundle: Bundle, untrained: frozenset[str], known: float, each: int = 1, strange: frozenset[int] = frozenset()
+) -> GoodScores:
     """The scores of 60 images trained on, whose maps lie at `known`, and of 20 others at about 0.2. With `each` above 1
     so many in a row show one part, and those held out the parts of the first."""
     random = np.random.default_rng(0)
@@ -39,7 +42,7 @@ def collect(bundle: Bundle, untrained: frozenset[str], known: float, each: int =
     images = Images(None, checked, parts, None)  # type: ignore[arg-type]
     trained = Trained(
         network=None, input=bundle.manifest.input, fusion=bundle.manifest.fusion, report={},
-        out_of_fold={"distance": maps}, untrained=untrained,
+        out_of_fold={"distance": maps}, untrained=untrained, strange=strange,
     )  # type: ignore[arg-type]  # fmt: skip
     with Reader(bundle, "onnx") as reader:
         return collect_good_scores(reader, trained, images, lambda done, total: None)
@@ -73,3 +76,11 @@ def test_held_out_images_of_parts_that_are_known_do_not_count(bundle: Bundle) ->
 
 def test_held_out_images_of_known_parts_count_where_training_is_corrected_by_them(bundle: Bundle) -> None:
     assert len(collect(bundle, frozenset(), known=0.1, each=5).scores) == 80
+
+
+def test_strange_images_do_not_count_and_are_told(bundle: Bundle) -> None:
+    found = collect(bundle, frozenset({"distance"}), known=0.2, strange=frozenset({4, 61}))
+    assert len(found.samples) == len(found.scores) == len(found.maxima) == 78
+    assert [sample.name for sample, _ in found.strange] == ["4.png", "61.png"]
+    assert found.thresholds(0.1).outliers == 2
+    assert {record["image"] for record in outlier_records(found)} == {"4.png", "61.png"}

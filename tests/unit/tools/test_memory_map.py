@@ -145,6 +145,42 @@ def test_a_defect_in_one_good_image_does_not_become_a_good_part(places: bool) ->
     assert shown[3, 6] > 3
 
 
+def defects(count: int) -> Tensor:
+    """What defects of one kind add to cells: much, and a little of their own."""
+    return 3 + 0.6 * torch.randn(count, sum(CHANNELS), 2, 2, generator=torch.Generator().manual_seed(5))
+
+
+def test_defects_that_are_alike_in_several_good_images_do_not_hide_each_other() -> None:
+    cells, bad = pool_taps(*taps(80)), [3, 18, 22, 37, 41, 64]
+    cells[bad, :, 2:4, 5:7] += defects(len(bad))
+    folds = [torch.arange(start, 80, 5) for start in range(5)]
+    hidden = fit_memory_map(cells, 24, folds, places=True)
+    found = fit_memory_map(cells, 24, folds, places=True, doubts=True)
+    assert sorted(found.strange.tolist()) == bad
+    assert hidden.strange.tolist() == []
+    query = pool_taps(*taps(4, seed=9))
+    query[:, :, 2:4, 5:7] += 3.0
+    levels = [float(one.map(query)[:, 2:4, 5:7].mean()) for one in (hidden, found)]
+    assert levels[1] > 2 * levels[0]
+
+
+def test_strange_images_are_found_where_those_of_their_part_are_divided() -> None:
+    """Parts in ten pictures each, of which one has a defect: by whole parts the difference of parts drowns it."""
+    fine, coarse = taps(80, spread=0.1)
+    parts = torch.randn(8, 7, 8, 8, generator=torch.Generator().manual_seed(4)).repeat_interleave(10, 0)
+    cells, bad = pool_taps(fine, coarse + 2 * parts), [4, 15, 33, 68]
+    cells[bad, :, 2:4, 5:7] += defects(len(bad))
+    folds = [torch.arange(start, start + 20) for start in range(0, 80, 20)]
+    found = fit_memory_map(cells, 64, folds, places=True, doubts=True, divided=halves(80))
+    assert sorted(found.strange.tolist()) == bad
+
+
+def test_good_images_are_not_doubted() -> None:
+    cells = pool_taps(*taps(80))
+    folds = [torch.arange(start, 80, 5) for start in range(5)]
+    assert fit_memory_map(cells, 24, folds, places=True, doubts=True).strange.tolist() == []
+
+
 def test_images_left_out_together_are_in_no_patch() -> None:
     numbers = torch.arange(3 * 64.0).reshape(3, 1, 8, 8)
     patches, _ = take(

@@ -217,8 +217,8 @@ def _excess(distances: Tensor, of: Tensor) -> Tensor:
 def _find_strange(
     projected: Tensor, layout: Layout, size: int, images: int, distances: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Indices of the images, of squared distances (N, h, w), that are outliers once the strangest are left out together,
-    and by how much theirs, and after them those of their turned copies, exceed the common ones then."""
+    """Indices of the images, of squared distances (N, h, w), that are outliers once the strangest are left out
+    together, and by how much theirs, and after them those of their turned copies, exceed the common ones then."""
     usual, spread = _usual(distances[:images].double(), layout, in_places=layout.regions > 1)
     levels = _highest(judge_cells(distances[:images].double(), usual, spread))
     strangest = levels.topk(max(1, int(MOST_OUTLIERS * images))).indices

@@ -100,6 +100,8 @@ class Trained:
     out_of_fold: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict, kw_only=True)
     group: int = dataclasses.field(default=1, kw_only=True)  # images that a batch is made of: the tiles of a frame, all
     untrained: frozenset[str] = dataclasses.field(default=frozenset(), kw_only=True)  # maps that no training shaped
+    # Indices of good images, `train` before `calibration`, that only strange ones resemble: no measure of others.
+    strange: frozenset[int] = dataclasses.field(default=frozenset(), kw_only=True)
     # Raw scores and largest map values (N,) that these images get likewise, of methods that judge more than their maps.
     good: tuple[NDArray[np.float64], NDArray[np.float64]] | None = dataclasses.field(default=None, kw_only=True)
     report: dict[str, Any]  # for the bundle's provenance; `training.report.training_report` at least

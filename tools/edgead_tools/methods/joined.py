@@ -50,6 +50,7 @@ class Joined:
     out_of_fold: Maps  # good images' maps, as `Trained` has them
     report: dict[str, Any]  # how it came about, as `Trained.report` has it
     group: int = 1  # as `Trained` has it
+    strange: frozenset[int] = frozenset()  # as `Trained` has it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +82,7 @@ def handed_over(joined: Joined, images: TrainingImages, report: dict[str, Any]) 
         out_of_fold=joined.out_of_fold,
         untrained=UNTRAINED,
         group=joined.group,
+        strange=joined.strange,
         report=report,
     )
 
@@ -101,10 +103,11 @@ def add_memory(
     helps = figures["gain"] > CERTAIN * figures["error"]
     report: dict[str, Any] = {"memory": remembered.provenance() | {"planted_auroc": figures, "students": helps}}
     report["findings"] = [*remembered.findings(), _of_students(figures, options.students, helps=helps)]
+    group, strange = remembered.patches.group, frozenset(remembered.strange)
     if helps:
-        return Joined(network, both, {**maps, **remembered.out_of_fold}, report, remembered.patches.group)
+        return Joined(network, both, {**maps, **remembered.out_of_fold}, report, group, strange)
     memory = MemoryAlone(trunk, remembered.memory).eval()
-    return Joined(memory, alone, remembered.out_of_fold, report, remembered.patches.group)
+    return Joined(memory, alone, remembered.out_of_fold, report, group, strange)
 
 
 def _of_students(figures: Mapping[str, float], share: float, *, helps: bool) -> dict[str, str]:

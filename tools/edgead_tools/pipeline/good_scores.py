@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +13,7 @@ from edgead.bundle import Thresholds
 from edgead.bundle.draft import Model
 from edgead.ops import fuse_batch, image_score, load_mask
 from edgead.reader import Reader
-from edgead_calibration.conformal import Corrected, correct_optimism
+from edgead_calibration.conformal import correct_optimism
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import fit_thresholds
 from edgead_tools.data import Sample
@@ -29,10 +30,12 @@ class GoodScores:
     maxima: tuple[float, ...]
     margin: tuple[float, float] = (0.0, 0.0)  # what the scores and the maxima may be off by (`Corrected.margin`)
     parts: tuple[int, ...] = ()  # the number of the part that each shows; none: each shows another
+    strange: tuple[tuple[Sample, float], ...] = ()  # images that do not count (`Trained.strange`), and their scores
 
     def thresholds(self, false_alarm_rate: float) -> Thresholds:
         """The thresholds for that rate."""
-        return fit_thresholds(self.scores, self.maxima, false_alarm_rate, self.margin, parts=self.parts)
+        fitted = fit_thresholds(self.scores, self.maxima, false_alarm_rate, self.margin, parts=self.parts)
+        return msgspec.structs.replace(fitted, outliers=fitted.outliers + len(self.strange))
 
 
 def collect_good_scores(
@@ -61,8 +64,11 @@ def collect_good_scores(
         correct_optimism(np.concatenate(pair), seen)
         for pair in zip(others, (np.asarray(scores)[new], np.asarray(maxima)[new]), strict=True)
     )
-    margin = image.margin, largest.margin
-    return GoodScores(samples, _scores_of(image), _scores_of(largest), margin, images.groups(samples))
+    kept = [row for row in range(len(samples)) if row not in trained.strange]
+    counted = tuple(samples[row] for row in kept)
+    strange = tuple((samples[row], float(image.scores[row])) for row in sorted(trained.strange))
+    values, maxima = (tuple(one.scores[kept].tolist()) for one in (image, largest))
+    return GoodScores(counted, values, maxima, (image.margin, largest.margin), images.groups(counted), strange)
 
 
 def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -75,7 +81,3 @@ def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArr
         fused = fuse_batch({part.name: maps[part.name][rows] for part in fusion.maps}, spec, fusion, mask)
         scores[index], maxima[index] = image_score(fused, fusion), float(fused.max())
     return scores, maxima
-
-
-def _scores_of(corrected: Corrected) -> tuple[float, ...]:
-    return tuple(corrected.scores.tolist())

@@ -26,7 +26,9 @@ MOST = 60  # pictures on a page
 def outlier_records(good: GoodScores) -> list[dict[str, Any]]:
     """The outliers for the bundle's provenance, the strangest first."""
     found = without_outliers(good.scores, good.maxima, good.parts)[2]
-    return [{"image": good.samples[index].name, "score": round(good.scores[index], 4)} for index in found]
+    outliers = [*good.strange, *((good.samples[index], good.scores[index]) for index in found)]
+    ranked = sorted(outliers, key=lambda one: -one[1])
+    return [{"image": sample.name, "score": round(score, 4)} for sample, score in ranked]
 
 
 def report_outliers(bundle: Bundle, images: BuildImages, reporter: Reporter) -> None:
@@ -62,9 +64,10 @@ def write_outliers(
         )
     row = Gallery("Is this a good part?", len(records), pictures)
     text = (
-        "<p>The scores of these images do not belong to the tail of the others'. They are not counted in the "
-        "threshold, but they were learned from. Take out those that show no good part: keep their lines in "
-        f"<code>{listed.name}</code> and build again with <code>--exclude</code>.</p>"
+        "<p>The scores of these images do not belong to the tail of the others', or only such images resemble them. "
+        "They are not counted in the threshold, and what they alone show is believed less. Take out those that show no "
+        f"good part: keep their lines in <code>{listed.name}</code> and build again with <code>--exclude</code>. Where "
+        "all show good parts, build with <code>--set doubts=no</code>: parts like them would be refused.</p>"
     )
     write_file(shown, page(f"{bundle.manifest.name}: outliers", [Section("", text + gallery(row))]).encode())
     return listed, shown
