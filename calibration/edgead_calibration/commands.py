@@ -61,6 +61,11 @@ def threshold(
 
     A rate goes by the scores kept in the bundle; `edgead calibrate` fits them to new images. A change is written to
     BUNDLE itself where no --out is given, with who, when and why in its history.
+
+    \b
+    edgead threshold part.edgead
+    edgead threshold part.edgead --false-alarm-rate 0.001 --why "fewer stops"
+    edgead threshold part.edgead --page threshold.html --cost-miss 50
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
@@ -108,6 +113,10 @@ def calibrate(
 
     Show the camera good parts alone. Who did it, when, and from what is kept in the bundle. It is written to BUNDLE
     itself where no --out is given.
+
+    \b
+    edgead calibrate part.edgead --data parts/of_this_site
+    edgead calibrate part.edgead --camera 0 --images 100 --out here.edgead
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle

@@ -21,6 +21,8 @@ from edgead.files import read_whole
 from edgead.jpeg import jpeg_damage
 from edgead.ops import as_image
 from edgead.picture_size import MAX_PIXELS, PIXEL_RANGE, PIXEL_VARIABLE, page_count, picture_size
+from edgead.tiff import MARKS
+from edgead.tiff_strips import tiff_damage
 from edgead.types import ImageU8
 
 EXTENSIONS = frozenset(
@@ -242,7 +244,7 @@ def damage(raw: bytes) -> str:
         return "is cut short"
     if raw.startswith(b"RIFF") and len(raw) < 8 + int.from_bytes(raw[4:8], "little"):
         return "is cut short"
-    return ""
+    return tiff_damage(raw) if raw.startswith(MARKS) else ""
 
 
 def _png_ends(raw: bytes) -> bool:

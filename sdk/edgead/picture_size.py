@@ -6,8 +6,9 @@ A megabyte of PNG may hold gigabytes of one color. Formats whose header is not k
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
+
+from edgead import tiff
 
 MAX_PIXELS = 120_000_000  # three times as many bytes in memory, and as many again while they are turned or shrunk
 PIXEL_RANGE = (1, 1 << 30)  # beyond that OpenCV decodes nothing
@@ -16,9 +17,6 @@ PIXEL_VARIABLE = "EDGEAD_MAX_PIXELS"
 Size = tuple[int, int]  # width and height in pixels
 
 _FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG's markers SOF0 to SOF15
-_KIND, _WIDTH, _HEIGHT = 254, 256, 257  # TIFF's tags
-_REDUCED = 1  # of the kind: a smaller copy of another picture
-_IFDS = 64  # directories of a TIFF that are looked at
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,12})(?:\s|#[^\n]*\n)+(\d{1,12})\s")
 _PAM = re.compile(rb"P7\n.{0,2000}?WIDTH (\d{1,12})\n.{0,2000}?HEIGHT (\d{1,12})\n", re.DOTALL)
 
@@ -33,10 +31,9 @@ def picture_size(raw: bytes) -> Size | None:
 
 def page_count(raw: bytes) -> int:
     """How many whole pictures a TIFF holds, smaller copies not counted; 1 for every other file."""
-    if not raw.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if not raw.startswith(tiff.MARKS):
         return 1
-    read = _little if raw[0:1] == b"I" else _big
-    return max(1, sum(not tags.get(_KIND, 0) & _REDUCED for tags in islice(_pages(raw, read), _IFDS)))
+    return max(1, sum(not page.value(tiff.KIND) & tiff.REDUCED for page in tiff.directories(raw)))
 
 
 def _png(raw: bytes) -> Size | None:
@@ -73,26 +70,8 @@ def _webp(raw: bytes) -> Size | None:
 
 def _tiff(raw: bytes) -> Size | None:
     """The largest of its pages."""
-    read = _little if raw[0:1] == b"I" else _big
-    sizes = [(tags[_WIDTH], tags[_HEIGHT]) for tags in islice(_pages(raw, read), _IFDS)]
+    sizes = [(page.value(tiff.WIDTH), page.value(tiff.HEIGHT)) for page in tiff.directories(raw)]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
-
-
-def _pages(raw: bytes, read: Callable[..., int]) -> Iterator[dict[int, int]]:
-    """The tags of each picture in a TIFF."""
-    large = read(raw, 2, 2) == 43  # BigTIFF: 64-bit places
-    word, entry, count_bytes = (8, 20, 8) if large else (4, 12, 2)
-    at = read(raw, 8 if large else 4, word)
-    while 0 < at < len(raw):
-        count = min(read(raw, at, count_bytes), 4096)
-        first = at + count_bytes
-        tags = {}
-        for place in range(first, first + entry * count, entry):
-            size = {3: 2, 4: 4, 16: 8}.get(read(raw, place + 2, 2), 4)  # of a SHORT, a LONG, a LONG8
-            tags[read(raw, place, 2)] = read(raw, place + entry - word, size)
-        if _WIDTH in tags and _HEIGHT in tags:
-            yield tags
-        at = read(raw, first + entry * count, word)
 
 
 def _jp2(raw: bytes) -> Size | None:
@@ -118,10 +97,7 @@ _FORMATS: tuple[tuple[bytes, Callable[[bytes], Size | None]], ...] = (
     (b"\xff\xd8", _jpeg),
     (b"BM", _bmp),
     (b"RIFF", _webp),
-    (b"II*\0", _tiff),
-    (b"MM\0*", _tiff),
-    (b"II+\0", _tiff),
-    (b"MM\0+", _tiff),
+    *((mark, _tiff) for mark in tiff.MARKS),
     (b"\0\0\0\x0cjP  ", _jp2),
     (b"P", _netpbm),
 )

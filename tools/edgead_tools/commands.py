@@ -42,7 +42,13 @@ def build(
     workers: Workers = 0,
     ray: RayAddress = "",
 ) -> None:
-    """Learn what good parts look like and write one verified file, the bundle."""
+    """Learn what good parts look like and write one verified file, the bundle.
+
+    \b
+    edgead build --data parts/good
+    edgead build --data parts/good --budget 0 --out part.edgead
+    edgead build --method csad --data parts/mvtec_like --size 512x256 --recipe cpu
+    """
     if many is not None:
         typer.echo(_build_many(many, given, workers, ray))
         return
@@ -143,6 +149,10 @@ def sweep(
 
     Ctrl-C leaves what is finished; the same command goes on. With --workers or --ray candidates train beside one
     another on Ray, and those that fall behind are stopped early.
+
+    \b
+    edgead sweep parts --budget 1h
+    edgead sweep parts --method stlm --method csad --size 256 --size 384
     """
     from edgead.cli.table import aligned
     from edgead.config.build import parse_duration
@@ -181,6 +191,9 @@ def components(
     drawn images is enough; where there is one, nothing is searched for. Masks that another tool made of a dozen images
     or more are taken from folders instead: components/STEM/0.png and so on, white where the thing is; a build finds
     them there too. For SAM's masks give it `--set masks=mobile-sam`.
+
+    \b
+    edgead components parts/good
     """
     from edgead.progress import ConsoleReporter
     from edgead_tools.components.stage import write_components
@@ -207,6 +220,9 @@ def quantize(
 
     Ranges are set by some of the images; thresholds are fitted to, and precisions compared on, others, and on
     anomalies planted in these. Given the images of the build, they are divided as in the build.
+
+    \b
+    edgead quantize part.edgead --data parts/good --recipe cpu
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
@@ -232,7 +248,11 @@ def demo(
     fresh: Fresh = False,
     finish: Finish = False,
 ) -> None:
-    """The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page."""
+    """The whole job on real solar-cell images in two minutes: learn, train, judge unseen cells, write a page.
+
+    \b
+    edgead demo --budget 0 --out try
+    """
     from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.demo import figures_in_words, run_demo
 
@@ -250,7 +270,11 @@ weights = typer.Typer(
 
 @weights.command("list")
 def list_weights() -> None:
-    """Every named set of weights, and where it is on this machine."""
+    """Every named set of weights, and where it is on this machine.
+
+    \b
+    edgead weights list
+    """
     from edgead_tools.backbones.weights import WEIGHTS, locate
 
     for name, entry in WEIGHTS.items():
@@ -261,7 +285,11 @@ def list_weights() -> None:
 
 @weights.command("get")
 def get_weights(name: Annotated[str, typer.Argument(help="A name from `edgead weights list`.")]) -> None:
-    """Download a set of weights into the cache, checked by digest; a broken download is resumed."""
+    """Download a set of weights into the cache, checked by digest; a broken download is resumed.
+
+    \b
+    edgead weights get wide_resnet50
+    """
     from edgead.progress import ConsoleReporter
     from edgead_tools.backbones.weights import download
 

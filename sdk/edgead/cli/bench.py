@@ -42,6 +42,11 @@ def bench(
     """Measure every engine and precision there is (or those named): latency by stage, throughput, memory.
 
     Clocks, power mode, temperature and other work on the machine are stored with the figures.
+
+    \b
+    edgead bench part.edgead
+    edgead bench part.edgead --frame 1920x1080 --threads 2 --out before.json
+    edgead bench part.edgead --compare before.json
     """
     from edgead.bench import BenchSettings, describe_settings, measure, warnings
     from edgead.stream.sources.images import find_images

@@ -31,7 +31,12 @@ class Found:
 
 
 def cameras(as_json: Json = False) -> None:
-    """List this machine's cameras, whether each opens, and how to name it in `edgead run --source`."""
+    """List this machine's cameras, whether each opens, and how to name it in `edgead run --source`.
+
+    \b
+    edgead cameras
+    edgead cameras --json
+    """
     found = [*video_devices(), *boards(), *industrial()]
     for one in found:
         if as_json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,9 +221,7 @@ class Commands(typer.core.TyperGroup):
         for title, names in {**GROUPS, "More": others}.items():
             rows = [(name, COMMANDS[name].line) for name in names if name in COMMANDS]
             if rows:
-                with formatter.section(title):
-                    for name, words in rows:
-                        formatter.write(f"{'':<{formatter.current_indent}}{name:<12}{words}\n")
+                _write_lines(formatter, title, rows)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _make(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
@@ -241,6 +239,23 @@ class Commands(typer.core.TyperGroup):
             raise typer.Exit(130) from None
 
 
+class Nested(typer.core.TyperGroup):
+    """The group of a command that has commands of its own."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with the first sentence of its help, an unbroken line."""
+        helps = {
+            name: " ".join((command.help or "").split("\n\n")[0].split()) for name, command in self.commands.items()
+        }
+        _write_lines(formatter, "Commands", [(name, words.rstrip(".")) for name, words in helps.items()])
+
+
+def _write_lines(formatter: Any, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    with formatter.section(title):
+        for name, words in rows:
+            formatter.write(f"{'':<{formatter.current_indent}}{name:<12}{words}\n")
+
+
 def _make(name: str, entry: Command) -> Any:
     """The command as typer's group has it."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
@@ -252,7 +267,7 @@ def _make(name: str, entry: Command) -> Any:
         app.command(name, help=summary, context_settings=_ANYTHING)(_raising(error))
     else:
         if isinstance(command, typer.Typer):  # a command with commands of its own
-            app.add_typer(command, name=name, no_args_is_help=True, context_settings=HELP)
+            app.add_typer(command, name=name, cls=Nested, no_args_is_help=True, context_settings=HELP)
         else:
             app.command(name, context_settings=HELP)(_explaining(name, entry, command))
     return typer.main.get_group(app).commands[name]

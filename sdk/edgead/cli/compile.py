@@ -47,6 +47,11 @@ def compile_(
 
     A run builds what it lacks by itself; this does it beforehand, in every precision, and what is chosen here (--batch,
     --dla, --via) a run takes too. Engines for another machine (--target) are copied into edgead/engines of its cache.
+
+    \b
+    edgead compile part.edgead
+    edgead compile part.edgead --precision int8 --precision fp16
+    edgead compile part.edgead --target sm_86 --out engines
     """
     from edgead.engines import load_engine
     from edgead.errors import EngineError, UsageError

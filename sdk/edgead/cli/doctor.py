@@ -73,7 +73,12 @@ GPU_PACKAGES = {  # told of where they are here; where one is wanted and absent,
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, and for everything it lacks the line that installs it."""
+    """Say what this machine can do, and for everything it lacks the line that installs it.
+
+    \b
+    edgead doctor
+    edgead doctor --json
+    """
     checks = [*_machine(), *_opencv(), *_packages(), *_nvidia(read_machine(smi=_smi())), *_cameras()]
     for check in checks:
         if as_json:

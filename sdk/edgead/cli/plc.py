@@ -33,7 +33,12 @@ class Protocol(str, Enum):
 
 @app.command("map")
 def map_(as_json: Json = False) -> None:
-    """Print the register map, which is the contract with the controller, and the fault codes."""
+    """Print the register map, which is the contract with the controller, and the fault codes.
+
+    \b
+    edgead plc map
+    edgead plc map --json
+    """
     if as_json:
         rows = {"bits": [_row(row) for row in BITS], "registers": [_row(row) for row in REGISTERS]}
         faults = {int(fault): FAULTS[fault][0] for fault in Fault}
@@ -116,6 +121,10 @@ def simulate(
     Exit code 4 where one had none, two, or that of another part. What the controller does wrong with --faults: it
     acknowledges late or never, triggers early, leaves in the middle, writes a part's id that is none, or a recipe
     that is unknown.
+
+    \b
+    edgead plc simulate modbus://127.0.0.1:5020 --parts 1000 --cycle 0.1
+    edgead plc simulate opc.tcp://127.0.0.1:4840 --protocol opcua --faults 0.02 --seed 7
     """
     from edgead.stream.plc.simulate import Simulation, SimulationSettings
 

@@ -57,6 +57,11 @@ def predict(
 
     An image that cannot be read is reported and passed over; the exit code is then 1. With --parquet, IMAGES is one
     folder, or a URL of object storage, of any size; a run that was stopped goes on.
+
+    \b
+    edgead predict part.edgead parts/new
+    edgead predict part.edgead a.png b.png --json
+    edgead predict part.edgead parts/new --save seen --fail-on-anomaly
     """
     if parquet:
         _judge_archive(bundle, images, parquet, engine, precision, workers, ray)

@@ -61,7 +61,12 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Write a commented station.yaml by ten questions; what an option says already is not asked."""
+    """Write a commented station.yaml by ten questions; what an option says already is not asked.
+
+    \b
+    edgead station init
+    edgead station init line2.yaml --bundle part.edgead --cameras top=0 --web 8080 --yes
+    """
     said = [bundle, cameras, trigger, plc, answer_within, review, events, web, mqtt, timeout]
     answers = {one.name: value for one, value in zip(QUESTIONS, said, strict=True) if value is not None}
     if path.exists() and not force:

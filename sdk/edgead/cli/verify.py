@@ -27,7 +27,13 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every digest, and each golden frame on this machine's engine in every precision (or the one named)."""
+    """Check every digest, and each golden frame on this machine's engine in every precision (or the one named).
+
+    \b
+    edgead verify
+    edgead verify part.edgead --engine onnx --precision int8
+    edgead verify part.edgead --key factory.pub.pem
+    """
     bundle = bundle or newest_bundle()
     opened = Bundle.open(bundle)
     if key:

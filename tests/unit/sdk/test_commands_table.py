@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +123,45 @@ def test_a_broken_module_stops_its_own_command_alone(call: Callable[..., str]) -
 def test_the_help_of_all_says_what_each_commands_own_help_begins_with(name: str) -> None:
     text = " ".join((_make(name, COMMANDS[name]).help or "").split("\n\n")[0].split())
     assert text.split(". ")[0].rstrip(".") == COMMANDS[name].help
+
+
+def every_command() -> Iterator[tuple[str, Any]]:
+    """The commands with their full names, those of a command of commands too."""
+    for name, entry in COMMANDS.items():
+        made = _make(name, entry)
+        inner = getattr(made, "commands", None)
+        yield from {f"{name} {one}": command for one, command in inner.items()}.items() if inner else [(name, made)]
+
+
+def test_every_help_shows_examples_that_are_understood() -> None:
+    for name, command in every_command():
+        examples = re.findall(rf"^ *edgead {name}\b(.*)$", command.help or "", re.MULTILINE)
+        assert examples, name
+        for example in examples:
+            words = shlex.split(example.split("|")[0], comments=True)
+            command.make_context(name, words)  # raises where an option or a value is none
+
+
+def test_commands_of_a_command_are_not_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make_app()(["station", "--help"])
+    shown = capsys.readouterr().out
+    assert "..." not in shown.partition("Commands:")[2]
+    assert (
+        "  init        Write a commented station.yaml by ten questions; what an option says already is not asked"
+        in shown
+    )
+
+
+@pytest.mark.parametrize(("words", "found"), [("edgead ru", "run"), ("edgead run --jud", "--judge")])
+def test_a_shell_completes_commands_and_options(words: str, found: str) -> None:
+    """As the script of `edgead --install-completion` asks."""
+    asked = {"_EDGEAD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    program = "import edgead.cli; edgead.cli.main([])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | asked
+    )
+    assert done.stdout.split() == [found]
 
 
 def test_a_command_whose_package_is_absent_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
