@@ -146,6 +146,10 @@ def add_normals(
     The bank of good images grows, what is usual of every object and the thresholds are fitted anew, the golden readings
     are recorded anew, and the new bundle is verified. Only then it takes the place of the old one, which is kept as
     BUNDLE.old. Images of another product are refused.
+
+    \b
+    edgead add-normals trays.edgead new_good_trays/
+    edgead add-normals trays.edgead new_good_trays/ --out grown.edgead
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle

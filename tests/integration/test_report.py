@@ -54,6 +54,15 @@ def test_the_page_shows_everything_and_asks_for_nothing(
         assert "<spot> & co" in text
         assert "Spots <b>" in text
         assert f"{subjects[0].evaluation.image_auroc:.3f}" in text
+        assert "F1-max" in text
+        assert "NG from a score of" in text or count > 1
+        ticks = "[...document.querySelectorAll('svg text')].map(one => one.textContent)"
+        assert {"0%", "50%", "100%", "0", "1", "defects found"} <= set(browser.evaluate(ticks))
+        assert f"All {len(subjects[0].evaluation.judged)} images by score" in text
+        assert "of the pixel threshold" in text  # a missed defect has its map on a scale of its own
+        browser.evaluate("document.querySelector('figure img').click()")
+        assert browser.evaluate("document.querySelector('figure img').getBoundingClientRect().width") == 1000
+        browser.evaluate("document.querySelector('figure img').click()")
         pictures = sum(len(row.images) for one in subjects for row in one.galleries)
         assert browser.evaluate("document.images.length") == pictures > 10
         curves = "document.querySelectorAll('svg[aria-label=ROC] polyline').length"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edgead.errors import UsageError
@@ -20,6 +21,11 @@ FILES = (*FRAMES, HEATMAP, RESULT)
 LABELS = "label-*.json"
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 EVENT = re.compile(r"(\d{8}T\d{6}\.\d{6})_\d{6}[\w.-]*")
+
+
+def day_of(time: float) -> str:
+    """The folder of the events of a day; `time` in seconds since 1970."""
+    return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d")
 
 
 def event_folder(folder: Path, event: str) -> Path:

@@ -21,6 +21,8 @@ import numpy as np
 from edgead.overlay import tint
 from edgead.percentiles import percentiles
 from edgead.result import Result
+from edgead.review.layout import day_of
+from edgead.stream.sinks.images import event_name
 from edgead.types import Frame, ImageU8, Verdict
 
 HISTORY = 600  # results of each camera
@@ -142,6 +144,7 @@ def _anomaly(number: int, frame: Frame, result: Result) -> Anomaly:
         "verdict": result.verdict.value,
         "score": _number(result.score),
         "reasons": list(result.reasons),
+        "event": f"{day_of(frame.time)}/{event_name(frame, result)}" if frame.time else None,  # if it is kept
     }
     return Anomaly(number, about, _jpeg(drawn), _jpeg(_fitted(drawn, _THUMB)))
 

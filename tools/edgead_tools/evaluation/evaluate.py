@@ -61,6 +61,7 @@ class Evaluation:
     average_precision: float | None
     f1: float | None  # at the shipped threshold
     f1_max: float | None  # at the best threshold for these very images: an oracle's
+    f1_max_score: float | None  # the calibrated score from which on that threshold calls a part NG
     pixel_auroc: float | None
     aupro: float | None  # up to a false-positive rate of 30 %
     au_spro: float | None  # up to 5 %; MVTec LOCO's, at the images' size; the mean over logical and structural
@@ -87,6 +88,7 @@ class Evaluation:
             "average_precision": self.average_precision,
             "f1": self.f1,
             "f1_max": self.f1_max,
+            "f1_max_score": self.f1_max_score,
             "good": sum(one.is_good for one in self.judged),
             "defective": sum(not one.is_good for one in self.judged),
             "left_out": len(self.left_out),
@@ -233,6 +235,7 @@ def _figures(
         average_precision=found.average_precision,
         f1=found.f1,
         f1_max=found.f1_max,
+        f1_max_score=_calibrated(found.f1_max_from, judged),
         pixel_auroc=pixels.auroc(names),
         aupro=pixels.aupro(names),
         au_spro=metrics.mean_of([kind.au_spro for kind in kinds]),
@@ -243,6 +246,11 @@ def _figures(
         precision=detector.engine.precision,
         resolution="image" if pixels.full_size else "network",
     )
+
+
+def _calibrated(raw: float | None, judged: Sequence[Judged]) -> float | None:
+    """The calibrated score of the images whose raw score is that, or the next higher one."""
+    return None if raw is None else min(one.score for one in judged if one.raw_score >= raw)
 
 
 def _kind(found: KindFigures, pixels: _Pixels) -> Kind:

@@ -38,6 +38,7 @@ class ImageFigures:
     average_precision: float | None
     f1: float | None  # at the shipped threshold
     f1_max: float | None  # at the best threshold for these very images: an oracle's
+    f1_max_from: float | None  # the raw score from which on that threshold calls a part NG
     false_alarm_rate: float | None
     false_alarm_interval: Interval | None
     miss_rate: float | None
@@ -65,6 +66,7 @@ def image_figures(
                 for code, name in enumerate(names, start=1) if (kinds == code).any()]  # fmt: skip
     groups = [scores[kinds == code] for code in range(1, len(names) + 1)] if averaged else [scores[bad]]
     auroc = metrics.auroc_interval(good_scores, *groups) if both else None
+    best = metrics.f1_max(scores, bad) if both else None
     return ImageFigures(
         good=len(alarms),
         defective=len(missed),
@@ -72,7 +74,8 @@ def image_figures(
         image_auroc_interval=(auroc.low, auroc.high) if auroc else None,
         average_precision=metrics.average_precision(scores, bad) if both else None,
         f1=float(2 * (~missed).sum() / (refused.sum() + len(missed))) if both else None,
-        f1_max=metrics.f1_max(scores, bad).value if both else None,
+        f1_max=best.value if best else None,
+        f1_max_from=best.threshold if best else None,
         false_alarm_rate=float(alarms.mean()) if len(alarms) else None,
         false_alarm_interval=metrics.rate_interval(int(alarms.sum()), len(alarms)) if len(alarms) else None,
         miss_rate=float(missed.mean()) if len(missed) else None,

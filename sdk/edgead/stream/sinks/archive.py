@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgead.files import sync_folder, write_synced
-from edgead.review.layout import DAY, EVENT, FILES, RESULT, is_labeled
+from edgead.review.layout import DAY, EVENT, FILES, RESULT, day_of, is_labeled
 from edgead.stream.sinks.arrivals import Arrivals
 from edgead.stream.sinks.folders import own_folder
 
@@ -71,7 +71,7 @@ class Archive:
         needed = sum(map(_on_disk, map(len, files.values())))
         self._make_room(needed)
         draft = self._folder / f"{_WRITING}{secrets.token_hex(6)}"
-        day = self._folder / datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d")
+        day = self._folder / day_of(time)
         try:
             draft.mkdir()
             for file, data in files.items():

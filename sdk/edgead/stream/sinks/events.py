@@ -17,7 +17,7 @@ from edgead.errors import UsageError, nearest
 from edgead.result import Result
 from edgead.stream.sinks.archive import Archive
 from edgead.stream.sinks.base import PipelineControl, Sink
-from edgead.stream.sinks.images import QUALITY, name_of
+from edgead.stream.sinks.images import QUALITY, event_name
 from edgead.stream.sinks.options import Size, Verdicts, checked
 from edgead.types import Frame, ImageU8, Verdict
 
@@ -74,7 +74,7 @@ class EventRecorder(Sink):
             "heatmap.jpg": _encode("jpg", result.overlay(frame.image)),
             "result.json": explained.to_json().encode() + b"\n",
         }
-        self._archive.add(f"{name_of(dated)}_{result.verdict}", dated.time, files)
+        self._archive.add(event_name(dated, result), dated.time, files)
 
     def _reason(self, result: Result) -> str:
         if result.is_any(self._verdicts):

@@ -85,3 +85,8 @@ def name_of(frame: Frame) -> str:
     kept = kept.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
     taken = datetime.fromtimestamp(frame.time, timezone.utc).strftime("%Y%m%dT%H%M%S.%f_") if frame.time else ""
     return f"{taken}{frame.index:06d}" + (f"_{kept}" if kept else "")
+
+
+def event_name(frame: Frame, result: Result) -> str:
+    """What a saved event of a dated frame is called in its folder for the day."""
+    return f"{name_of(frame)}_{result.verdict}"

@@ -1,10 +1,12 @@
 // The live page. Two kinds of question to the server, each answered as soon as there is something newer:
 // /api/state for everything in numbers, /api/picture for each camera's picture. A page that hears nothing says so.
 
+import { showAnomalies } from "./anomalies.js";
 import { outline, offerAreas } from "./areas.js";
 import { showShadow } from "./bundle.js";
 import { showHandshake } from "./parts.js";
-import { drawHistory } from "./chart.js";
+import { drawHistory, height } from "./chart.js";
+import { $, clock, make, marked } from "./page.js";
 import "./theme.js";
 
 const SIGNS = { OK: "✓", NG: "✕", REVIEW: "?", INVALID: "–", LATE: "◷" };
@@ -16,9 +18,7 @@ const SILENCE = 3000; // ms without an answer: no contact
 const QUIET = 10; // seconds without a result: waiting
 const DIRECT = 4; // cameras that may each have a question open; a browser has six connections
 
-const $ = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 const ask = (url, ms = 9000) => fetch(url, { signal: AbortSignal.timeout(ms), cache: "no-store" });
 
 const tiles = new Map(); // camera's name -> what is known of it
@@ -26,7 +26,6 @@ let state = null;
 let chosen = null; // name of the camera in the verdict panel
 let heard = performance.now();
 let pending = null; // threshold on the slider that is not applied yet
-let opened = null; // number of the anomaly in the dialog
 
 // ---- state ----
 
@@ -70,7 +69,7 @@ function show() {
   showSpeed();
   showHealth();
   showThreshold();
-  showAnomalies();
+  showAnomalies(state);
   showShadow(state.shadow);
   offerAreas(state.cameras);
   showHandshake(state.handshake, state.triggers);
@@ -141,6 +140,7 @@ function showHealth() {
     const bad = camera.state === "lost";
     const row = make("li", camera.name || "camera");
     row.classList.toggle("bad", bad);
+    row.classList.toggle("ended", camera.state === "ended");
     row.append(make("span", bad ? `lost since ${clock(camera.since)}` : camera.state));
     if (bad && camera.error) row.append(make("em", camera.error));
     if (camera.drift) {
@@ -186,6 +186,7 @@ function standing(tile, silent) {
   if (silent) return ["", "NO CONTACT"];
   if (!tile || !tile.verdict) return ["", "WAITING"];
   if (tile.camera.state === "lost") return ["", "NO PICTURE"];
+  if (tile.camera.state === "ended" && performance.now() > tile.until) return ["", "ENDED"];
   if (tile.camera.quiet > QUIET) return ["", "WAITING"];
   return [tile.verdict, tile.verdict];
 }
@@ -201,7 +202,7 @@ function showVerdict(tile, silent) {
   panel.querySelector(".which").textContent = tile && tiles.size > 1 ? tile.name : "";
   panel.querySelector(".score b").textContent = known ? tile.score.toFixed(2) : "";
   panel.querySelector(".score span").textContent = known ? `score, threshold ${threshold.toFixed(2)}` : "";
-  const part = known ? Math.min(1, Math.max(0, tile.score / threshold / 2)) : 0;
+  const part = known ? height(tile.score / threshold, 20) : 0;
   panel.querySelector(".gauge").style.setProperty("--at", `${100 * part}%`);
   panel.querySelector(".gauge").hidden = !known;
   const last = tile?.points.at(-1);
@@ -309,63 +310,6 @@ async function apply() {
   showThreshold();
 }
 
-// ---- anomalies ----
-
-function showAnomalies() {
-  const list = $("anomalies"), there = [...list.children].map((item) => item.dataset.number).join();
-  if (there === state.anomalies.map((anomaly) => String(anomaly.number)).join()) return;
-  const old = new Map([...list.children].map((item) => [item.dataset.number, item]));
-  list.replaceChildren(...state.anomalies.map((anomaly) => old.get(String(anomaly.number)) ?? anomalyItem(anomaly)));
-}
-
-function anomalyItem(anomaly) {
-  const item = $("anomaly").content.firstElementChild.cloneNode(true);
-  item.dataset.number = anomaly.number;
-  const picture = item.querySelector("img");
-  picture.src = `/api/anomaly/${anomaly.number}?thumb&run=${state.run}`;
-  picture.alt = `${anomaly.verdict} at ${clock(anomaly.time)}`;
-  const chip = item.querySelector(".chip");
-  chip.dataset.verdict = anomaly.verdict;
-  chip.textContent = anomaly.verdict;
-  item.querySelector("b").textContent = anomaly.score === null ? "" : anomaly.score.toFixed(2);
-  item.querySelector("time").textContent = clock(anomaly.time);
-  item.querySelector("button").addEventListener("click", () => open(anomaly.number));
-  return item;
-}
-
-function open(number) {
-  const anomaly = state.anomalies.find((one) => one.number === number);
-  if (!anomaly) return;
-  opened = number;
-  const dialog = $("closer"), caption = dialog.querySelector("figcaption"), chip = marked("span", anomaly.verdict);
-  chip.className = "chip";
-  chip.textContent = anomaly.verdict;
-  dialog.querySelector("img").src = `/api/anomaly/${number}?run=${state.run}`;
-  const about = [anomaly.camera, `frame ${anomaly.index}`, clock(anomaly.time), ...anomaly.reasons].filter(Boolean);
-  caption.replaceChildren(chip, make("b", anomaly.score?.toFixed(2) ?? ""), make("span", about.join("  ·  ")));
-  if (!dialog.open) dialog.showModal();
-}
-
-function turn(by) {
-  const place = state.anomalies.findIndex((anomaly) => anomaly.number === opened);
-  const next = state.anomalies[place + by];
-  if (place >= 0 && next) open(next.number);
-}
-
-// ---- small things ----
-
-function make(tag, text) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  return element;
-}
-
-function marked(tag, verdict) {
-  const element = document.createElement(tag);
-  element.dataset.verdict = verdict;
-  return element;
-}
-
 $("heatmap").addEventListener("click", (event) => {
   const button = event.currentTarget;
   button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
@@ -373,12 +317,6 @@ $("heatmap").addEventListener("click", (event) => {
 $("slider").addEventListener("input", (event) => { pending = Number(event.target.value); showFactor(); });
 $("apply").addEventListener("click", apply);
 $("reset").addEventListener("click", () => { pending = null; showThreshold(); });
-$("older").addEventListener("click", () => turn(1));
-$("newer").addEventListener("click", () => turn(-1));
-$("closer").addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") turn(1);
-  if (event.key === "ArrowRight") turn(-1);
-});
 setInterval(beat, 200);
 beat();
 listen();

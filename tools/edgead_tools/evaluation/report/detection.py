@@ -7,6 +7,7 @@ import math
 
 from edgead.bundle import DetectionCurve, Manifest
 from edgead_tools.evaluation.report.page import Section, plots
+from edgead_tools.evaluation.report.plots import axes
 
 WIDTH, HEIGHT = 300, 200
 
@@ -40,12 +41,19 @@ def _plot(curve: DetectionCurve, side: int, mm_per_pixel: float) -> str:
     if curve.a90_95 is not None and curve.a90_95 >= curve.sizes[0]:
         x = place(curve.a90_95, 0).partition(",")[0]
         mark = f'<line class="mark" x1="{x}" y1="0" x2="{x}" y2="{HEIGHT}"/>'
+    sizes = (scale * 10**power / factor for power in range(-3, 5) for scale in (1, 2, 5))
+    ticks = [
+        (float(place(size, 0).partition(",")[0]), f"{size * factor:g}")
+        for size in sizes
+        if curve.sizes[0] <= size <= curve.sizes[-1]
+    ]
+    levels = [(HEIGHT * (1 - share), f"{share:.0%}") for share in (0.0, 0.5, 0.9, 1.0)]
     return (
-        f'<svg viewBox="-24 -10 {WIDTH + 34} {HEIGHT + 34}" role="img" aria-label="{html.escape(curve.kind)}">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" class="frame"/>'
-        f'<polygon points="{" ".join([*upper, *reversed(lower)])}" fill="#56b4e9" opacity="0.25"/>'
-        f'<polyline points="{line}" class="line" stroke="#0072b2"/>{mark}'
-        f'<text x="0" y="{HEIGHT + 16}">{curve.sizes[0] * factor:.3g} to {curve.sizes[-1] * factor:.3g} {unit}</text>'
-        f'<text x="{WIDTH - 40}" y="{HEIGHT + 16}">{html.escape(curve.kind)}</text>'
-        f'<text x="-8" y="{HEIGHT}" transform="rotate(-90 -8 {HEIGHT})">found</text></svg>'
+        f'<svg viewBox="-58 -10 {WIDTH + 70} {HEIGHT + 50}" role="img" aria-label="{html.escape(curve.kind)}">'
+        f'{axes(ticks, levels, WIDTH, HEIGHT)}<rect width="{WIDTH}" height="{HEIGHT}" class="frame"/>'
+        f'<polygon points="{" ".join([*upper, *reversed(lower)])}" fill="currentColor" opacity="0.15"/>'
+        f'<polyline points="{line}" class="line" stroke="currentColor"/>{mark}'
+        f'<text x="{WIDTH / 2}" y="{HEIGHT + 34}" text-anchor="middle">size in {unit}: {html.escape(curve.kind)}</text>'
+        f'<text x="-46" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 -46 {HEIGHT / 2})">found'
+        "</text></svg>"
     )

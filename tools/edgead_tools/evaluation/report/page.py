@@ -60,10 +60,10 @@ def plots(boxes: Sequence[str]) -> str:
 
 
 def gallery(row: Gallery) -> str:
-    """A row of pictures under its title."""
+    """A row of pictures under its title; each is enlarged by a click, without a script."""
     figures = "".join(
-        f'<figure><img alt="{html.escape(one.caption)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}">'
+        f'<figure><label><input type="checkbox" aria-label="enlarge"><img alt="{html.escape(one.caption)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}"></label>'
         f"<figcaption>{html.escape(one.caption)}</figcaption></figure>"
         for one in row.images
     )
@@ -79,11 +79,23 @@ small, figcaption, .tile span, .key, li { color: var(--dim); }
 .tile, .plots > div, figure, .scroll { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .tile { padding: 12px 16px; flex: 1; min-width: 118px; } .tile b { display: block; font-size: 24px; }
 .tile span, .tile small { display: block; }
-.plots > div { padding: 14px; } .plots svg { display: block; height: 240px; max-width: 100%; }
+.plots > div { padding: 14px; } .plots svg { display: block; height: 270px; max-width: 100%; }
+.plots p { max-width: 340px; margin: 6px 0 0; }
+@media (max-width: 560px) { .plots > div { flex: 1; min-width: 0; } .plots svg { width: 100%; height: auto; } }
 svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var(--line); }
-.line { fill: none; stroke-width: 2.5; } .mark { stroke: var(--fg); stroke-dasharray: 4 3; }
-figure { margin: 0; padding: 8px; } figure img { display: block; border-radius: 4px; max-width: 336px; }
+.line { fill: none; stroke-width: 2.5; } .tick { stroke: var(--line); }
+.mark { stroke: var(--fg); stroke-dasharray: 4 3; }
+figure { margin: 0; padding: 8px; max-width: 100%; box-sizing: border-box; }
+figure img { display: block; border-radius: 4px; max-width: min(336px, 100%); }
 figcaption { font-size: 12px; margin-top: 4px; overflow-wrap: anywhere; max-width: 336px; }
+figure label { cursor: zoom-in; } figure input { position: absolute; opacity: 0; width: 1px; height: 1px; }
+figure input:focus-visible + img { outline: 3px solid var(--fg); }
+figure input:checked + img { position: fixed; inset: 0; z-index: 1; width: 100vw; height: 100vh; max-width: none;
+  object-fit: contain; background: #000d; border-radius: 0; cursor: zoom-out; }
+.heat { max-width: 336px; font-size: 12px; color: var(--dim); }
+.heat i { display: block; height: 10px; border-radius: 2px; }
+.heat p { display: flex; justify-content: space-between; margin: 2px 0 0; }
+details { margin-top: 14px; } summary { cursor: pointer; font-weight: 600; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
 .scroll { overflow-x: auto; } table { width: 100%; font-size: 13px; }
 th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;

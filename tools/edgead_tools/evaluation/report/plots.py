@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import html
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.overlay import FULL_SCALE
 from edgead_tools.evaluation.evaluate import Evaluation
 
 GOOD, DEFECTIVE = "#0072b2", "#d55e00"  # told apart by the color-blind (Okabe and Ito, 2008)
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLORS = ("#7b5ea7", "#00896b", "#cc79a7", "#a6761d", "#56b4e9", "#8a8f98")  # of models; never those of kinds of image
 BINS = 40
 LEAST_SPAN = 0.02  # of a plot's worth: what is nearly equal is to look so
 
@@ -30,29 +33,56 @@ def histogram(evaluation: Evaluation) -> str:
 
 
 def score_histogram(good: Sequence[float], bad: Sequence[float]) -> str:
-    """The same of calibrated scores; there may be none of one kind."""
+    """The same of calibrated scores; there may be none of one kind. Heights are shares of the images of a kind."""
     scores = np.array([*good, *bad])
     low, high = min(max(float(scores.min()), -3.0), 0.0), min(max(float(scores.max()), 1.5), 4.0)
     width, height = 460, 220
-    line = width * (1.0 - low) / (high - low)
+    shares = {fill: _shares(ones, low, high) for ones, fill in ((good, GOOD), (bad, DEFECTIVE)) if len(ones)}
+    top = max(float(share.max()) for share in shares.values())
+    bars = "".join(_bars(share / top, fill, width, height) for fill, share in shares.items())
+
+    def across(score: float) -> float:
+        return width * (score - low) / (high - low)
+
+    edges = {math.ceil(low): "≤ " if scores.min() < low else "", math.floor(high): "≥ " if scores.max() > high else ""}
+    ticks = [(across(at), f"{edges.get(at, '')}{at}") for at in range(math.ceil(low), math.floor(high) + 1)]
+    levels = [(height * (1 - at), f"{at * top:.0%}") for at in (0.0, 0.5, 1.0)]
+    line = across(1.0)
     return (
-        f'<svg viewBox="0 -14 {width} {height + 34}" role="img" aria-label="score histogram">'
-        f"{_bars(good, GOOD, low, high, width, height)}{_bars(bad, DEFECTIVE, low, high, width, height)}"
-        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="0" y2="{height}" class="mark"/>'
-        f'<text x="{line + 4:.1f}" y="0">threshold</text>'
-        f'<text x="0" y="{height + 16}">{low:.1f}</text>'
-        f'<text x="{width / 2}" y="{height + 16}" text-anchor="middle">score; each kind to its own height</text>'
-        f'<text x="{width}" y="{height + 16}" text-anchor="end">{high:.1f}</text></svg>'
+        f'<svg viewBox="-38 -18 {width + 58} {height + 58}" role="img" aria-label="score histogram">'
+        f"{axes(ticks, levels, width, height)}{bars}"
+        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="-4" y2="{height}" class="mark"/>'
+        f'<text x="{line + 4:.1f}" y="-6">threshold</text>'
+        f'<text x="{width / 2}" y="{height + 34}" text-anchor="middle">score; heights: share of the images of a kind'
+        "</text></svg>"
     )
 
 
-def _bars(scores: Sequence[float], fill: str, low: float, high: float, width: int, height: int) -> str:
+def axes(across: Sequence[tuple[float, str]], down: Sequence[tuple[float, str]], width: int, height: int) -> str:
+    """The ticks of a plot of that size, in units of its drawing: where each is, and what stands at it."""
+    return "".join(
+        [
+            f'<line x1="0" x2="{width}" y1="{height}" y2="{height}" class="tick"/>',
+            *(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{height}" y2="{height + 4}" class="tick"/>'
+              f'<text x="{x:.1f}" y="{height + 17}" text-anchor="middle">{words}</text>' for x, words in across),
+            *(f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" class="tick"/>'
+              f'<text x="-5" y="{y + 4:.1f}" text-anchor="end">{words}</text>' for y, words in down),
+        ]
+    )  # fmt: skip
+
+
+def _shares(scores: Sequence[float], low: float, high: float) -> NDArray[np.float64]:
+    """The share of scores in each bin; those outside lie in the outermost."""
     counts, _ = np.histogram(np.clip(scores, low, high), np.linspace(low, high, BINS + 1))
+    return np.asarray(counts / len(scores))
+
+
+def _bars(heights: NDArray[np.float64], fill: str, width: int, height: int) -> str:
     step = width / BINS
     return "".join(
         f'<rect x="{index * step:.1f}" y="{height * (1 - bar):.1f}" width="{step:.1f}" '
-        f'height="{height * bar:.1f}" fill="{fill}" fill-opacity=".55"/>'
-        for index, bar in enumerate(counts / max(1, counts.max()))
+        f'height="{height * bar:.1f}" fill="{fill}" fill-opacity=".6"/>'
+        for index, bar in enumerate(heights)
         if bar > 0
     )
 
@@ -71,21 +101,35 @@ def roc(evaluations: Sequence[Evaluation]) -> str:
                 for x, y in zip(_share_from(good, cuts), _share_from(bad, cuts), strict=True)
             )
             x, y = one.false_alarm_rate or 0.0, 1 - (one.miss_rate or 0.0)
-            parts.append(f'<polyline points="{points}" class="line" stroke="{color(index)}"/>')
-            parts.append(f'<circle cx="{width * x:.1f}" cy="{width * (1 - y):.1f}" r="4" fill="{color(index)}"/>')
+            stroke = color(index) if len(evaluations) > 1 else "currentColor"
+            parts.append(f'<polyline points="{points}" class="line" stroke="{stroke}"/>')
+            parts.append(f'<circle cx="{width * x:.1f}" cy="{width * (1 - y):.1f}" r="5" fill="{stroke}"/>')
     if not parts:
         return "<p>The ROC needs good and defective images.</p>"
+    steps = (0.0, 0.25, 0.5, 0.75, 1.0)
+    ticks = [(width * at, f"{at:.0%}") for at in steps]
+    levels = [(width * (1 - at), f"{at:.0%}") for at in steps]
     return (
-        f'<svg viewBox="-18 -14 {width + 24} {width + 34}" role="img" aria-label="ROC">'
-        f'<rect width="{width}" height="{width}" class="frame"/>{"".join(parts)}'
-        f'<text x="0" y="{width + 16}">false alarms; the dot is the threshold</text>'
-        f'<text x="-6" y="{width}" transform="rotate(-90 -6 {width})">found</text></svg>'
+        f'<svg viewBox="-58 -18 {width + 78} {width + 58}" role="img" aria-label="ROC">'
+        f'{axes(ticks, levels, width, width)}<rect width="{width}" height="{width}" class="frame"/>{"".join(parts)}'
+        f'<text x="{width / 2}" y="{width + 34}" text-anchor="middle">false alarms; the dot is the threshold</text>'
+        f'<text x="-44" y="{width / 2}" text-anchor="middle" transform="rotate(-90 -44 {width / 2})">defects found'
+        "</text></svg>"
     )
 
 
 def _share_from(ascending: NDArray[np.float64], cuts: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of scores that are at least each cut."""
     return np.asarray(1 - np.searchsorted(ascending, cuts, side="left") / len(ascending))
+
+
+def heat_scale() -> str:
+    """The colors of the anomaly map, from nothing to the hottest, with what they stand for."""
+    stops = cv2.applyColorMap(np.linspace(0, 255, 9).astype(np.uint8)[None], cv2.COLORMAP_INFERNO)[0][:, ::-1]
+    colors = ", ".join("rgb({}, {}, {})".format(*(int(level) for level in stop)) for stop in stops)
+    marks = ("0: as good parts", "1: the pixel threshold", f"{FULL_SCALE:g} and more")
+    words = "".join(f"<span>{mark}</span>" for mark in marks)
+    return f'<div class="heat"><i style="background: linear-gradient(90deg, {colors})"></i><p>{words}</p></div>'
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,17 @@ INTERVALS = {
     "false_alarm_rate": "false_alarm_interval",
     "miss_rate": "miss_interval",
 }
-TILES = ("image_auroc", "pixel_auroc", "aupro", "au_spro", "false_alarm_rate", "miss_rate", "latency_ms")
+TILES = (
+    "image_auroc",
+    "f1",
+    "f1_max",
+    "pixel_auroc",
+    "aupro",
+    "au_spro",
+    "false_alarm_rate",
+    "miss_rate",
+    "latency_ms",
+)
 TAKEN = ("created", "edgead")  # of the provenance, as it stands there
 
 
@@ -50,8 +60,7 @@ def summary(entries: Sequence[BenchmarkEntry], averages: dict[str, dict[str, flo
     if len(entries) == 1:
         found = entries[0].evaluation.to_dict()
         cells = [
-            (FIGURES[name][0], shown(found[name], FIGURES[name][1]),
-             interval(found[INTERVALS[name]], FIGURES[name][1]) if name in INTERVALS else "")
+            (FIGURES[name][0], shown(found[name], FIGURES[name][1]), beside(found, name))
             for name in TILES if found[name] is not None
         ]  # fmt: skip
         sentence = html.escape(_sentence(threshold_summary(entries[0].artifact.thresholds)))
@@ -62,6 +71,17 @@ def summary(entries: Sequence[BenchmarkEntry], averages: dict[str, dict[str, flo
     head = ["model", "category", *(heading for heading, _ in FIGURES.values())]
     strong = range(len(entries), len(rows))
     return Section("", table([head[i] for i in used], [[row[i] for i in used] for row in rows], strong=strong))
+
+
+def beside(found: dict[str, Any], name: str) -> str:
+    """What stands below a figure: its interval, or at which score it is reached."""
+    if name in INTERVALS:
+        return interval(found[INTERVALS[name]], FIGURES[name][1])
+    if found[name] is None:
+        return ""
+    at = found.get("f1_max_score")
+    words = {"f1": "NG above a score of 1", "f1_max": "" if at is None else f"NG from a score of {at:.2f} on"}
+    return words.get(name, "")
 
 
 def _row(model: str, category: str, found: dict[str, Any]) -> list[str]:
@@ -115,8 +135,20 @@ def images(entry: BenchmarkEntry, entries: Sequence[BenchmarkEntry]) -> Section 
     if not entry.galleries:
         return None
     title = "Images" if len(entries) == 1 else f"Images: {entry.model} on {entry.category}"
-    words = "Left the image, its defect outlined where it is drawn; right the anomaly map on a fixed color scale."
-    return Section(title, f"<p><small>{words}</small></p>" + "".join(gallery(row) for row in entry.galleries))
+    words = (
+        "Left the image, its defect outlined where it is drawn; then the anomaly map on the color scale below; of "
+        "missed defects also the map alone, its highest cell in the hottest color. A click enlarges a picture."
+    )
+    rows = "".join(gallery(row) for row in entry.galleries)
+    return Section(title, f"<p><small>{words}</small></p>{plots.heat_scale()}{rows}{_every(entry)}")
+
+
+def _every(entry: BenchmarkEntry) -> str:
+    """A table of all images, the highest score first, closed until it is wanted."""
+    ranked = sorted(entry.evaluation.judged, key=lambda one: -one.score)
+    rows = [[one.path, one.label, f"{one.score:.3f}", "NG" if one.refused else "OK"] for one in ranked]
+    head = ["image", "kind", "score", "verdict"]
+    return f"<details><summary>All {len(rows)} images by score</summary>{table(head, rows)}</details>"
 
 
 def provenance(entries: Sequence[BenchmarkEntry]) -> Section:

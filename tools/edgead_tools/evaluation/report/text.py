@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgead_tools.evaluation.report.sections import FIGURES, INTERVALS, interval, shown
+from edgead_tools.evaluation.report.sections import FIGURES, INTERVALS, beside, shown
 
 if TYPE_CHECKING:
     from edgead_tools.evaluation.entries import BenchmarkEntry
@@ -45,5 +45,5 @@ def _shown(found: dict[str, Any], name: str) -> str:
 
 
 def _bounds(found: dict[str, Any], name: str) -> str:
-    bounds = found[INTERVALS[name]] if name in INTERVALS else None
-    return f"95 %: {interval(bounds, FIGURES[name][1])}" if bounds else ""
+    words = beside(found, name)
+    return f"95 %: {words}" if words and name in INTERVALS else words
