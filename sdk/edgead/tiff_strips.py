@@ -35,7 +35,7 @@ def tiff_damage(raw: bytes) -> str:
     offsets, sizes, _ = _TILES if _TILE_WIDTH in directory.fields else _STRIPS
     places = list(zip(directory.values(offsets), directory.values(sizes), strict=False))
     lengths = _lengths(directory, len(places))
-    tables = bytes(directory.values(_TABLES))
+    tables = tuple(directory.values(_TABLES))
     for number, (at, size) in enumerate(places):
         data = raw[at : at + size]
         if len(data) < size:
@@ -126,7 +126,7 @@ def _code_lengths(codes: NDArray[np.int64]) -> int | None:
     return int((1 + more[entries]).sum())
 
 
-def _jpeg(data: bytes, tables: tuple[int, ...] | bytes) -> str:
+def _jpeg(data: bytes, tables: tuple[int, ...]) -> str:
     """libtiff keeps the decoder's warnings to itself."""
     whole = bytes(tables[:-2]) + data[2:] if len(tables) > 4 else data
     try:
