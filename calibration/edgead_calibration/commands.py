@@ -63,9 +63,7 @@ def threshold(
     BUNDLE itself where no --out is given, with who, when and why in its history.
 
     \b
-    edgead threshold part.edgead
     edgead threshold part.edgead --false-alarm-rate 0.001 --why "fewer stops"
-    edgead threshold part.edgead --page threshold.html --cost-miss 50
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle

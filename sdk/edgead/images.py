@@ -173,12 +173,24 @@ def _decode_jpeg(raw: bytes) -> ImageU8 | None:
             return np.asarray(simplejpeg.decode_jpeg(raw, "BGR"))
         simplejpeg.decode_jpeg(raw, "GRAY", min_height=1, min_width=1, min_factor=8)  # for its warnings alone
     except ValueError as error:
-        if str(error).startswith(_DAMAGED) and not _PADDED.fullmatch(str(error)):
-            raise DataError(f"is damaged ({_in_words(str(error))})") from error
+        if words := _in_words(str(error)):
+            raise DataError(f"is damaged ({words})") from error
     return None
 
 
+def _warning(raw: bytes) -> str:
+    """What libjpeg says of damage in a JPEG, or ""."""
+    try:
+        simplejpeg.decode_jpeg(raw, "GRAY", min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        return _in_words(str(error))
+    return ""
+
+
 def _in_words(warning: str) -> str:
+    """A warning of libjpeg about damage; nothing for one about anything else."""
+    if not warning.startswith(_DAMAGED) or _PADDED.fullmatch(warning):
+        return ""
     return warning.removeprefix("Corrupt JPEG data: ").replace("Premature", "premature")
 
 
@@ -244,7 +256,7 @@ def damage(raw: bytes) -> str:
         return "is cut short"
     if raw.startswith(b"RIFF") and len(raw) < 8 + int.from_bytes(raw[4:8], "little"):
         return "is cut short"
-    return tiff_damage(raw) if raw.startswith(MARKS) else ""
+    return tiff_damage(raw, _warning) if raw.startswith(MARKS) else ""
 
 
 def _png_ends(raw: bytes) -> bool:

@@ -8,9 +8,9 @@ without decoding. A changed byte of an uncompressed picture looks like any other
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from edgead.tiff import HEIGHT, WIDTH, Directory, directories
@@ -19,28 +19,34 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR, _TABLES = 258
 _STRIPS = (273, 279, 278)  # their offsets and sizes, and the rows of each
 _TILES = (324, 325, 323)
 _TILE_WIDTH = 322
-_YCBCR, _SEPARATE = 6, 2
+_YCBCR, _SEPARATE, _JPEG = 6, 2, 7
 _CLEAR, _END = 256, 257  # LZW's codes that stand for no bytes
 # A width is one bit more as soon as the table is one entry short of full; the table is cleared before 12 bits are.
 _CODE_BITS = np.repeat((9, 10, 11, 12), (254, 512, 1024, 2306))
 _CODE_STARTS = np.concatenate(([0], np.cumsum(_CODE_BITS)[:-1]))
 
 
-def tiff_damage(raw: bytes) -> str:
-    """What is wrong with the strips or tiles of a TIFF's first picture, or "" also where nothing can be told."""
+def tiff_damage(raw: bytes, jpeg: Callable[[bytes], str]) -> str:
+    """What is wrong with the strips or tiles of a TIFF's first picture, or "" also where nothing can be told.
+
+    `jpeg` gives what a decoder complains about in a JPEG's bytes; libtiff keeps that to itself.
+    """
     directory = next(directories(raw), None)
-    check = _CHECKS.get(directory.value(_COMPRESSION, 1)) if directory else None
-    if directory is None or check is None or directory.value(_FILL_ORDER, 1) != 1:
+    if directory is None or directory.value(_FILL_ORDER, 1) != 1:
+        return ""
+    tables = bytes(directory.values(_TABLES)[:-2])  # before the mark of their end
+    checks: dict[int, _Check] = {**_CHECKS, _JPEG: lambda data, lengths: jpeg(tables + data[2:] if tables else data)}
+    check = checks.get(directory.value(_COMPRESSION, 1))
+    if check is None:
         return ""
     offsets, sizes, _ = _TILES if _TILE_WIDTH in directory.fields else _STRIPS
     places = list(zip(directory.values(offsets), directory.values(sizes), strict=False))
     lengths = _lengths(directory, len(places))
-    tables = tuple(directory.values(_TABLES))
     for number, (at, size) in enumerate(places):
         data = raw[at : at + size]
         if len(data) < size:
             return "is cut short"
-        problem = check(data, tables if check is _jpeg else lengths[number] if lengths else ())
+        problem = check(data, lengths[number] if lengths else ())
         if problem:
             return f"is damaged ({problem} in strip {number + 1} of {len(places)})"
     return ""
@@ -126,15 +132,5 @@ def _code_lengths(codes: NDArray[np.int64]) -> int | None:
     return int((1 + more[entries]).sum())
 
 
-def _jpeg(data: bytes, tables: tuple[int, ...]) -> str:
-    """libtiff keeps the decoder's warnings to itself."""
-    whole = bytes(tables[:-2]) + data[2:] if len(tables) > 4 else data
-    try:
-        simplejpeg.decode_jpeg(whole, "GRAY", min_height=1, min_width=1, min_factor=8)
-    except ValueError as error:
-        text = str(error)
-        return text.removeprefix("Corrupt JPEG data: ") if text.startswith(("Corrupt", "Premature")) else ""
-    return ""
-
-
-_CHECKS = {5: _lzw, 7: _jpeg, 8: _deflate, 32946: _deflate, 32773: _packbits}
+_Check = Callable[[bytes, tuple[int, ...]], str]
+_CHECKS: dict[int, _Check] = {5: _lzw, 8: _deflate, 32946: _deflate, 32773: _packbits}

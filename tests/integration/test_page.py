@@ -3,92 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
 import json
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import tiny
 from browser import Browser, shown
 from http_client import ask
+from page_line import Pipeline
 from programs import until
 
-from edgead import Detector, Frame, Result
-from edgead.errors import DataError
+from edgead import Detector, Frame
 from edgead.stream.sinks import open_sink
-from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.web import Web
-from edgead.stream.status import CONNECTED, ENDED, LOST, CameraStatus, PipelineStatus
 from edgead.web import connections, pages
 from edgead.web import state as board
 
 TOKEN = "a token of some length"
-
-
-class Pipeline:
-    """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
-
-    def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
-        self.factor, self.lost, self.broken, self.set_by, self.ended = 1.0, False, "", "", False
-        self._frames = [detector.detect(Frame(image)) for image in (*map(tiny.good, range(19)), tiny.bad())]
-        self._images = [*map(tiny.good, range(19)), tiny.bad()]
-        self._sink, self._cameras, self._ending = sink, cameras, threading.Event()
-        sink.attach(self)
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def status(self) -> PipelineStatus:
-        error = "the cable is out" if self.lost else ""
-        state = LOST if self.lost else ENDED if self.ended else CONNECTED
-        camera = CameraStatus("camera:0", state, time.time(), error)
-        cameras = dict.fromkeys(self._cameras, camera)
-        return PipelineStatus(threshold=self.factor, engine="onnx", cameras=cameras, fault=self.broken, fps=10.0)
-
-    def set_threshold(self, factor: float, who: str = "") -> None:
-        if self.broken:
-            raise DataError(self.broken)
-        self.factor, self.set_by = factor, who
-
-    def fire(self, source: str, part: str = "") -> None:
-        raise DataError("this line has no triggers")
-
-    def _run(self) -> None:
-        index = 0
-        while not self._ending.wait(0.1):
-            for camera in () if self.lost or self.ended else self._cameras:
-                frame = Frame(self._images[index % 20], index, "part", time.time(), camera)
-                known = self._frames[index % 20]
-                result = dataclasses.replace(known, index=index, name="part", camera=camera, age=20.0)
-                self._sink.emit(frame, result)
-            index += 1
-
-    def close(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-
-class _Both(Sink):
-    """What the page shows is kept, too."""
-
-    def __init__(self, page: Web, kept: Sink) -> None:
-        self._page, self._kept = page, kept
-
-    def attach(self, pipeline: PipelineControl) -> None:
-        self._page.attach(pipeline)
-
-    def emit(self, frame: Frame, result: Result) -> None:
-        self._kept.emit(frame, result)
-        self._page.emit(frame, result)
-
-    def close(self) -> None:
-        self._page.close()
-        self._kept.close()
 
 
 @pytest.fixture
@@ -131,71 +65,6 @@ def test_the_page_lives(browser: Browser, page: Web, line: Pipeline) -> None:
     ours = (f"http://127.0.0.1:{page.port}/", f"blob:http://127.0.0.1:{page.port}/")
     assert [url for url in browser.urls if not url.startswith(ours)] == []
     assert browser.complaints == []  # among them, what the policy has blocked
-
-
-def test_an_anomaly_has_its_name_and_is_downloaded(browser: Browser, page: Web, line: Pipeline) -> None:
-    browser.open(f"http://127.0.0.1:{page.port}/")
-    browser.until("document.querySelector('#anomalies button') !== null")
-    browser.evaluate("document.querySelector('#anomalies button').click()")
-    assert "part" in browser.evaluate(shown("#closer figcaption"))
-    link = browser.evaluate("(({href, download}) => [href, download])(document.querySelector('#download'))")
-    with urllib.request.urlopen(link[0], timeout=10) as answer:
-        assert answer.read(2) == b"\xff\xd8"
-    assert link[1].startswith("part_NG_")
-    assert link[1].endswith(".jpg")
-    assert browser.evaluate("document.querySelector('#label').hidden")  # nothing is kept that could be labeled
-    assert "keep:events" in browser.evaluate(shown("#label-hint"))
-
-
-def test_an_anomaly_that_is_kept_is_labeled(
-    browser: Browser, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with contextlib.ExitStack() as stack:
-        kept = open_sink(f"keep:{tmp_path}/events?free=1")
-        page = open_sink(f"web:0?review={tmp_path}/events")
-        both = stack.enter_context(contextlib.closing(_Both(page, kept)))
-        stack.enter_context(contextlib.closing(Pipeline(both, detector)))
-        browser.open(f"http://127.0.0.1:{page.port}/")
-        browser.until("document.querySelector('#anomalies button') !== null")
-        browser.evaluate("document.querySelector('#anomalies button').click()")
-        browser.evaluate("document.querySelector('#label-person').value = 'ada'")
-        browser.evaluate("document.querySelector('#label button[value=defect]').click()")
-        browser.until(f"{shown('#label-answer')} === 'noted as defect'")
-    (label,) = (tmp_path / "events").rglob("label-ada.json")
-    assert json.loads(label.read_text())["revisions"][-1]["label"] == "defect"
-
-
-def test_a_camera_that_has_ended_is_not_green(browser: Browser, page: Web, line: Pipeline) -> None:
-    browser.open(f"http://127.0.0.1:{page.port}/")
-    browser.until("document.querySelector('.camera img').naturalWidth === 64")
-    line.ended = True
-    browser.until(f"{shown('#verdict .word')} === 'ENDED'")
-    color = "getComputedStyle(document.querySelector('#health li'), '::before').backgroundColor"
-    assert browser.evaluate(color) not in ("rgb(0, 158, 115)", "rgb(213, 94, 0)")  # neither well nor in trouble
-    assert browser.evaluate("document.querySelector('.camera').dataset.verdict") == ""
-
-
-@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
-def test_nothing_lies_over_anything_else(browser: Browser, page: Web, line: Pipeline, size: tuple[int, int]) -> None:
-    """Nor is a button gone on a phone."""
-    browser.open(f"http://127.0.0.1:{page.port}/")
-    browser.resize(*size)
-    try:
-        browser.until("document.querySelector('.camera img').naturalWidth === 64")
-        boxes = browser.evaluate(
-            "[...document.querySelectorAll('main > section, aside > section:not([hidden]), .tools > *:not([hidden])')]"
-            ".map((one) => { const box = one.getBoundingClientRect();"
-            " return [one.id || one.className, box.left, box.top, box.right, box.bottom]; })"
-        )
-        assert {"heatmap", "theme", "areas"} <= {name for name, *box in boxes if box[0] < box[2]}
-        assert all(box[1] >= 0 and box[3] <= size[0] for box in boxes)
-        for first, second in itertools.combinations(boxes, 2):
-            across = min(first[3], second[3]) - max(first[1], second[1])
-            down = min(first[4], second[4]) - max(first[2], second[2])
-            assert across <= 1 or down <= 1, (first, second)
-    finally:
-        browser.resize(1920, 1080)
 
 
 def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: Pipeline) -> None:

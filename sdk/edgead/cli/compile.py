@@ -21,11 +21,7 @@ def compile_(
     bundle: BundlePath,
     precision: Annotated[
         list[Precision] | None,
-        typer_option(
-            FIELDS["precision"],
-            help="Only this one; repeatable.  [default: all for TensorRT]",
-            several=True,
-        ),
+        typer_option(FIELDS["precision"], help="Only this one; repeatable.  [default: all for TensorRT]", several=True),
     ] = None,
     target: Annotated[
         str, typer.Option(help="The GPU here, or one like sm_89, ahead of time by TensorRT for RTX.")
@@ -50,7 +46,6 @@ def compile_(
 
     \b
     edgead compile part.edgead
-    edgead compile part.edgead --precision int8 --precision fp16
     edgead compile part.edgead --target sm_86 --out engines
     """
     from edgead.engines import load_engine

@@ -21,8 +21,6 @@ import numpy as np
 from edgead.overlay import tint
 from edgead.percentiles import percentiles
 from edgead.result import Result
-from edgead.review.layout import day_of
-from edgead.stream.sinks.images import event_name
 from edgead.types import Frame, ImageU8, Verdict
 
 HISTORY = 600  # results of each camera
@@ -75,13 +73,13 @@ class DashboardState:
         self._times: deque[float] = deque(maxlen=RECENT)
         self._anomalies: deque[Anomaly] = deque(maxlen=anomalies)
 
-    def add(self, frame: Frame, result: Result) -> None:
-        """Take a result; neither it nor the frame is changed or copied."""
+    def add(self, frame: Frame, result: Result, event: str = "") -> None:
+        """Take a result; neither it nor the frame is changed or copied. `event` is what it is called if it is kept."""
         now = time.monotonic()
         camera = self._cameras.get(result.camera)
         anomaly = None
         if result.is_any(_SHOWN) and (camera is None or now - camera.pictured >= _GAP_S):
-            anomaly = _anomaly(self.number + 1, frame, result)
+            anomaly = _anomaly(self.number + 1, frame, result, event)
         with self._lock:
             self.number += 1
             latest = Latest(frame, result, self.number, now)
@@ -133,7 +131,7 @@ def picture(latest: Latest, heatmap: bool) -> bytes:
     return _jpeg(tint(image, latest.result) if heatmap else image)
 
 
-def _anomaly(number: int, frame: Frame, result: Result) -> Anomaly:
+def _anomaly(number: int, frame: Frame, result: Result, event: str) -> Anomaly:
     drawn = tint(_fitted(frame.image, _LONGEST), result)
     about = {
         "number": number,
@@ -144,7 +142,7 @@ def _anomaly(number: int, frame: Frame, result: Result) -> Anomaly:
         "verdict": result.verdict.value,
         "score": _number(result.score),
         "reasons": list(result.reasons),
-        "event": f"{day_of(frame.time)}/{event_name(frame, result)}" if frame.time else None,  # if it is kept
+        "event": event,
     }
     return Anomaly(number, about, _jpeg(drawn), _jpeg(_fitted(drawn, _THUMB)))
 

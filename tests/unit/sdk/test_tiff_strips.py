@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edgead.errors import DataError
-from edgead.images import decode
-from edgead.tiff_strips import tiff_damage
+from edgead.images import damage, decode
 
 LZW, DEFLATE, ADOBE_DEFLATE, PACKBITS = 5, 8, 32946, 32773
 COMPRESSIONS = (LZW, DEFLATE, ADOBE_DEFLATE, PACKBITS)
@@ -38,7 +37,7 @@ def encoded(pixels: np.ndarray, compression: int, predictor: int = 1) -> bytes:
 def test_whole_strips_are_whole(compression: int, kind: type, channels: int) -> None:
     for height, width in ((1, 1), (7, 300), (240, 320), (611, 97)):
         for predictor in (1, 2) if compression != PACKBITS else (1,):
-            assert tiff_damage(encoded(picture(height, width, channels, kind), compression, predictor)) == ""
+            assert damage(encoded(picture(height, width, channels, kind), compression, predictor)) == ""
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -57,15 +56,15 @@ def test_one_changed_bit_of_a_deflate_stream_is_damage() -> None:
     for at in range(len(raw) // 4, len(raw) - 700, len(raw) // 23):
         spoiled = bytearray(raw)
         spoiled[at] ^= 16
-        assert "is damaged" in tiff_damage(bytes(spoiled))
+        assert "is damaged" in damage(bytes(spoiled))
 
 
 def test_what_is_not_compressed_cannot_be_told() -> None:
     spoiled = bytearray(encoded(picture(40, 50, 1), 1))
     spoiled[500:600] = bytes(100)
-    assert tiff_damage(bytes(spoiled)) == ""
+    assert damage(bytes(spoiled)) == ""
 
 
 @pytest.mark.parametrize("raw", [b"II*\0", b"MM\0*" + bytes(40), b"II*\0\x08\0\0\0" + b"\xff" * 300])
 def test_no_header_breaks_the_check(raw: bytes) -> None:
-    assert tiff_damage(raw) in ("", "is cut short")
+    assert damage(raw) in ("", "is cut short")

@@ -8,8 +8,10 @@ from pathlib import Path
 from edgead.errors import DataError, UsageError
 from edgead.result import Result
 from edgead.review.archive import ReviewFolder
+from edgead.review.layout import day_of
 from edgead.stream.sinks.base import PipelineControl, Sink
 from edgead.stream.sinks.exposition import Tally
+from edgead.stream.sinks.images import event_name
 from edgead.types import Frame
 from edgead.web.address import read_address, split_names
 from edgead.web.area_pages import AreaPages
@@ -69,7 +71,8 @@ class Web(Sink):
 
     def emit(self, frame: Frame, result: Result) -> None:
         self._tally.observe(result)
-        self._dashboard.add(frame, result)
+        event = f"{day_of(frame.time)}/{event_name(frame, result)}" if frame.time else ""
+        self._dashboard.add(frame, result, event)
 
     def _metrics(self) -> str:
         return self._tally.text(self._pipeline.status() if self._pipeline is not None else None)
