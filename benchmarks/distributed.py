@@ -3,8 +3,8 @@
     python benchmarks/distributed.py BUNDLE [--products 20] [--images 400] [--out FILE.json]
 
 Products are drawn: 24 good parts of 96x96 each, built without training, each on one thread. One worker and two build
-a half of them in turns (1, 2, 2, 1), so that other work of the machine falls on both. The archive is of drawn frames of 1920x1080
-as JPEG; its steps are timed in this process on one thread, and its rows by two workers.
+a half of them in turns (1, 2, 2, 1), so that other work of the machine falls on both. The archive is of drawn frames of
+1920x1080 as JPEG; its steps are timed in this process on one thread, and its rows by two workers.
 """
 
 from __future__ import annotations

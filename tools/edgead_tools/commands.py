@@ -78,6 +78,9 @@ def rebuild(
     keep_rate: Annotated[
         bool, typer.Option("--keep-rate", help="Leave the threshold where good parts put it, also with defects.")
     ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Leave what each map counts as it is, also with defects.")
+    ] = False,
 ) -> None:
     """Build a bundle again with what people said of saved frames, and compare old and new.
 
@@ -86,7 +89,8 @@ def rebuild(
     edgead rebuild bottle.edgead --with saved/ --refit
 
     Reviewed good parts are learned from, one of five kept for the comparison. Defects are never learned from: the
-    threshold is set where misses and false alarms cost least. A page shows both bundles on the same images.
+    threshold is set where misses and false alarms cost least, and what each map counts by which sees the defects. A
+    page shows both bundles on the same images.
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target
@@ -99,7 +103,7 @@ def rebuild(
     target = out or bundle.with_name(f"{bundle.stem}-new.edgead")
     check_target(target)
     rebuilt = run_rebuild(
-        Bundle.open(bundle), saved, target, ConsoleReporter(), data=data, refit=refit,
+        Bundle.open(bundle), saved, target, ConsoleReporter(), data=data, refit=refit, weigh=not keep_weights,
         changes={} if budget is None else {"budget": budget}, costs=None if keep_rate else Costs(cost_miss, cost_alarm),
     )  # fmt: skip
     changed = sum(one.changed for one in rebuilt.compared)

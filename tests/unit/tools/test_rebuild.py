@@ -15,8 +15,9 @@ from edgead.errors import UsageError
 from edgead.progress import Reporter
 from edgead.review.labels import Label, add_label
 from edgead_calibration.operating_point import Costs
-from edgead_tools.data import open_dataset
-from edgead_tools.pipeline.build import build
+from edgead_tools.data import Sample, open_dataset
+from edgead_tools.pipeline import rebuild as module
+from edgead_tools.pipeline.build import BuildResult, build
 from edgead_tools.pipeline.rebuild import rebuild
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
@@ -90,6 +91,22 @@ def test_a_refit_keeps_the_network_and_takes_random_frames_alone(old: Bundle, sa
     assert len(after.good_scores) == len(before.good_scores) + 15
     assert after.good_scores[: len(before.good_scores)] == before.good_scores
     assert after.thresholds.images == before.thresholds.images + 15
+
+
+def test_reviewed_defects_choose_the_weights_unless_told_otherwise(
+    old: Bundle, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def spied(config: BuildConfig, reporter: Reporter, *, defects: tuple[Sample, ...]) -> BuildResult:
+        given.append([(one.label, one.path.exists()) for one in defects])
+        return build(config, reporter)
+
+    monkeypatch.setattr(module, "build", spied)
+    rebuilt = rebuild(old, saved, tmp_path / "new.edgead", Reporter(), costs=Costs())
+    rebuild(old, saved, tmp_path / "other.edgead", Reporter(), weigh=False)
+    assert given == [[("spot", True)] * 6, []]
+    assert "Reviewed defects have chosen the threshold: others" in rebuilt.page.read_text()
 
 
 def test_what_is_missing_is_said(old: Bundle, saved: Path, tmp_path: Path) -> None:

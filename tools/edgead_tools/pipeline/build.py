@@ -8,7 +8,8 @@ run's folder beside the bundle, so a build that was stopped goes on where it was
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from edgead.config.build import AUTO
 from edgead.config.loader import validated
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area
+from edgead.ops import load_mask
 from edgead.progress import OnProgress, Reporter
+from edgead.reader import Reader
 from edgead.wording import printable
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import read_drawn
-from edgead_tools.data import Dataset, DecodedImages, open_dataset
+from edgead_tools.data import Dataset, DecodedImages, Sample, open_dataset
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.foreground import Foreground
 from edgead_tools.data.input_size import check_square, choose_size
@@ -37,11 +40,12 @@ from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, Trained, create_method
 from edgead_tools.pipeline.build_page import BuildSummary, Scored, report_build
-from edgead_tools.pipeline.calibrate import calibrate
+from edgead_tools.pipeline.calibrate import REFERENCE, calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
 from edgead_tools.pipeline.input_survey import find_tiles
 from edgead_tools.pipeline.licenses import check_commercial, licenses_of
+from edgead_tools.pipeline.map_weights import weigh
 from edgead_tools.pipeline.outliers import exclude, report_outliers
 from edgead_tools.pipeline.precisions import fill
 from edgead_tools.pipeline.provenance import provenance_of
@@ -64,11 +68,19 @@ class BuildResult:
     page: Path | None = None  # what there is to look at
 
 
-def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finish: bool = False) -> BuildResult:
+def build(
+    config: BuildConfig,
+    reporter: Reporter,
+    *,
+    fresh: bool = False,
+    finish: bool = False,
+    defects: Sequence[Sample] = (),
+) -> BuildResult:
     """Build a bundle and write it to `config.bundle_path`.
 
-    An unfinished build of the same settings and data is continued; `fresh` starts anew, `finish` takes the
-    training as far as it came. Raises an EdgeadError; nothing half-written is left at the bundle's path.
+    `defects` choose what each map counts (`map_weights`), and never what is normal. An unfinished build of the same
+    settings and data is continued; `fresh` starts anew, `finish` takes the training as far as it came. Raises an
+    EdgeadError; nothing half-written is left at the bundle's path.
     """
     config = validated(config)
     method = create_method(config.method, config.preset, config.options)
@@ -80,7 +92,7 @@ def build(config: BuildConfig, reporter: Reporter, *, fresh: bool = False, finis
         if finish and not has_training(folder):
             raise UsageError(f"there is no unfinished training for {config.bundle_path}: build without --finish")
         try:
-            return _build(config, method, dataset, folder, reporter, finish=finish)
+            return _build(config, method, dataset, folder, reporter, finish=finish, defects=defects)
         except KeyboardInterrupt as interrupt:
             if not has_training(folder):
                 raise
@@ -124,7 +136,14 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
 
 
 def _build(
-    config: BuildConfig, method: Method, dataset: Dataset, folder: Path, reporter: Reporter, *, finish: bool
+    config: BuildConfig,
+    method: Method,
+    dataset: Dataset,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    finish: bool,
+    defects: Sequence[Sample],
 ) -> BuildResult:
     """The eight steps: check, split, train, export, calibrate, quantize, measure, write."""
     decoded = DecodedImages(config.bits)
@@ -149,6 +168,8 @@ def _build(
     licenses = licenses_of(config, method, dataset)
     provenance = provenance_of(config, checked, images.parts, left, trained, licenses) | surveyed | {"export": record}
     draft = _draft(config, trained, (folder / NETWORK).read_bytes(), foreground, provenance)
+    if defects:
+        _weigh(config, draft, images, trained, defects, reporter)
     good = calibrate(config, draft, images, trained, reporter)
     bundle = _quantize(config, images, draft.bundle(), reporter)
     bundle, measured = _measure(config, images, bundle, reporter)
@@ -210,6 +231,24 @@ def _draft(
         mm_per_pixel=config.known_scale,
     )
     return BundleDraft(spec, members, provenance)
+
+
+def _weigh(
+    config: BuildConfig,
+    draft: BundleDraft,
+    images: BuildImages,
+    trained: Trained,
+    defects: Sequence[Sample],
+    reporter: Reporter,
+) -> None:
+    """Give the draft's maps the weights that labeled defects choose."""
+    with Reader(draft, REFERENCE, threads=config.threads) as reader:
+        found = weigh(reader, trained, images, defects, load_mask(draft))
+    if found is None:
+        return
+    reporter.say(str(found))
+    draft.manifest = replace(draft.manifest, fusion=found.fusion)
+    draft.provenance["map_weights"] = {"factors": found.factors, "auroc": found.auroc, "defects": found.defects}
 
 
 def _quantize(config: BuildConfig, images: BuildImages, bundle: Bundle, reporter: Reporter) -> Bundle:

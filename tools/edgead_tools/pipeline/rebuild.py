@@ -1,12 +1,14 @@
 """Rebuilds a bundle with what people said of saved frames, and shows the old one beside the new.
 
 Good parts that were reviewed are learned from, but for one of five, which is kept for the comparison. Defects never say
-what is normal: they are judged by both bundles, and where there are some the threshold is set where misses and false
-alarms cost least. What one bundle learned from is never among the images that both are compared on.
+what is normal: they are judged by both bundles, and where there are some they choose what each map counts, and the
+threshold is set where misses and false alarms cost least. What one bundle learned from is never among the images that
+both are compared on; the page says that the new one's threshold and weights were chosen by defects among them.
 """
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -67,14 +69,16 @@ def rebuild(
     data: str = "",
     changes: Mapping[str, Any] | None = None,
     refit: bool = False,
+    weigh: bool = True,
     costs: Costs | None = None,
 ) -> Rebuilt:
     """Build `out` as `old` was built, with the labels in `saved`; see the module.
 
     `data` is where the images of the old build are, by default where they were; `changes` are settings of the build
     that are to be others. With `refit` the networks stay, and good parts that were kept at random are added to those
-    that the thresholds are fitted to: those that were kept for their scores would shift them. `costs` choose the
-    threshold where there are defects; None leaves it where good parts put it. Raises an EdgeadError.
+    that the thresholds are fitted to: those that were kept for their scores would shift them. With `weigh` the reviewed
+    defects choose what each map counts (`map_weights`). `costs` choose the threshold where there are defects; None
+    leaves it where good parts put it. Raises an EdgeadError.
     """
     reviewed, counts = read_reviewed(saved)
     if not counts["good"] and not counts["defect"]:
@@ -86,7 +90,10 @@ def rebuild(
     if refit:
         new = write_bundle(out, add_good(old, _random_frames(reviewed, old)), old.members())
     else:
-        new = build(msgspec.structs.replace(config, data=str(folder), exclude=""), reporter).bundle
+        chosen_by = [Sample(frame_file(one.path), one.name, one.kind or NO_KIND)
+                     for one in reviewed if one.decision == "defect"]  # fmt: skip
+        changed = msgspec.structs.replace(config, data=str(folder), exclude="")
+        new = build(changed, reporter, defects=chosen_by if weigh else ()).bundle
     defects = [sample for sample in dataset.test if not sample.is_good]
     if costs is not None and defects:
         new = _with_least_cost(new, defects, costs, reporter)
@@ -208,6 +215,15 @@ def rates(compared: tuple[Compared, ...]) -> list[list[str]]:
     return rows
 
 
+def _chosen_by(new: Bundle) -> str:
+    """What to know of the defects in the table."""
+    weights = new.manifest.provenance.get("map_weights")
+    words = "" if weights is None else " and what each map counts (" + ", ".join(
+        f"{name} {factor:g} times" for name, factor in weights["factors"].items()
+    ) + ")"  # fmt: skip
+    return f"<p>Reviewed defects have chosen the threshold{html.escape(words)}: others will be found less often.</p>"
+
+
 def rebuild_page(old: Bundle, new: Bundle, compared: tuple[Compared, ...]) -> str:
     """The page of a rebuild: figures of both on the same images, and what changed its verdict and by how much."""
     head = ["on the same images", f"old {old.digest[:12]}", f"new {new.digest[:12]}"]
@@ -229,7 +245,7 @@ def rebuild_page(old: Bundle, new: Bundle, compared: tuple[Compared, ...]) -> st
     return page(
         f"{new.manifest.name}: old against new",
         [
-            Section("", table(head, rates(compared))),
+            Section("", table(head, rates(compared)) + _chosen_by(new)),
             Section(f"Another verdict: {len(changed)} of {len(compared)}", listed),
             *shown,
         ],
