@@ -128,7 +128,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["soak.py", stlm, *out("soak")],
         ["review.py", "--line", stlm, *out("review")],
         ["distributed.py", stlm, *out("distributed")],
-        *(["station_loop.py", one, *out(f"station-loop-{Path(one).name}")] for one in sets("bottle", "casting")),
+        ["station_loop.py", *sets("bottle", "casting", "magnetic_tile"), *out("station-loop")],
         ["shadow.py", stlm, stlm, *out("shadow")],
         ["plc_soak.py", stlm, *out("plc-soak")],
         ["comparison.py", str(data), "--keep", str(keep / "comparison"), *out("comparison")],

@@ -1,11 +1,11 @@
 """Goes once around the loop at a station with real images: saved frame, label, rebuild, shadow, promotion, rollback.
 
-    python benchmarks/station_loop.py DATA --out benchmarks/results/<machine>/station-loop.json
+    python benchmarks/station_loop.py DATA... --out benchmarks/results/<machine>/station-loop.json
 
-DATA is a data set in MVTec's layout with defects. The first bundle learns from a few good parts; the line keeps what it
-judges of others; a person (this program, which knows the truth) labels it by keyboard in headless Chromium; the bundle
-is rebuilt with the labels, judges beside the line as its shadow, is promoted by the page's button and taken back. Both
-bundles are compared once more on parts that neither the first nor the rebuilt one has seen.
+Each DATA is a data set in MVTec's layout with defects, of which so many are drawn. The first bundle learns from a few
+good parts; the line keeps what it judges of others; a person (this program, which knows the truth) labels it by keyboard
+in headless Chromium; the bundle is rebuilt with the labels, judges beside the line as its shadow, is promoted by the
+page's button and taken back. Both bundles are compared once more on parts that neither has seen.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -46,6 +44,7 @@ from edgead_tools.pipeline.rebuild import rates, rebuild
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 FIRST = 40  # good parts that the first bundle learns from
+GOOD, DEFECTIVE = 200, 80  # others, at the most: half of them for the line, half for the last comparison
 Parts = Sequence[Sample]
 
 
@@ -56,7 +55,7 @@ def divide(data: Path, seed: int) -> tuple[Parts, Parts, Parts]:
     bad = [one for one in dataset.test if not one.is_good]
     order.shuffle(good)
     order.shuffle(bad)
-    rest = good[FIRST:]
+    rest, bad = good[FIRST : FIRST + GOOD], bad[:DEFECTIVE]
     line = [*rest[: len(rest) // 2], *bad[: len(bad) // 2]]
     order.shuffle(line)
     return good[:FIRST], line, [*rest[len(rest) // 2 :], *bad[len(bad) // 2 :]]
@@ -204,49 +203,50 @@ def verdicts(bundle: Path, parts: Parts) -> dict[str, int]:
     }
 
 
+def measure(data: Path, budget: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Once around the loop with a data set, in an empty folder."""
+    first, line, after = divide(data, seed)
+    bundle, new, reporter = folder / "part.edgead", folder / "new.edgead", ConsoleReporter()
+    settings = BuildConfig(
+        method="stlm", data=str(link(first, folder / "good")), out=str(bundle), budget=budget, threads=1
+    )
+    start = time.perf_counter()
+    build(settings, reporter)
+    built = time.perf_counter()
+    keep(bundle, line, folder)
+    reviewed = label(line, folder)
+    begun = time.perf_counter()
+    rebuilt = rebuild(Bundle.open(bundle), folder / "saved", new, reporter, costs=Costs())
+    ended = time.perf_counter()
+    return {
+        "first_good": len(first),
+        "build_s": round(built - start),
+        "review": reviewed,
+        "rebuild_s": round(ended - begun),
+        "rebuild": rates(rebuilt.compared),
+        "another_verdict": sum(one.changed for one in rebuilt.compared),
+        "map_weights": rebuilt.bundle.manifest.provenance.get("map_weights"),
+        "unseen": {"old": verdicts(bundle, after), "new": verdicts(new, after)},
+        "shadow": shadowed(bundle, new, after, folder),
+        "station": promoted_and_back(bundle, new, after, folder),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--budget", default="0", help="of training; 0 trains nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    data, out = given.data.resolve(), None if given.out is None else given.out.resolve()
-    first, line, after = divide(data, given.seed)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        os.chdir(folder)
-        bundle, new = folder / "part.edgead", folder / "new.edgead"
-        reporter = ConsoleReporter()
-        settings = BuildConfig(
-            method="stlm", data=str(link(first, folder / "good")), out=str(bundle), budget=given.budget, threads=1
-        )
-        start = time.perf_counter()
-        build(settings, reporter)
-        built = time.perf_counter()
-        keep(bundle, line, folder)
-        reviewed = label(line, folder)
-        begun = time.perf_counter()
-        rebuilt = rebuild(Bundle.open(bundle), folder / "saved", new, reporter, costs=Costs())
-        told = {
-            "data": data.name,
-            "first_good": len(first),
-            "build_s": round(built - start),
-            "review": reviewed,
-            "rebuild_s": round(time.perf_counter() - begun),
-            "rebuild": rates(rebuilt.compared),
-            "another_verdict": sum(one.changed for one in rebuilt.compared),
-            "unseen": {"old": verdicts(bundle, after), "new": verdicts(new, after)},
-            "shadow": shadowed(bundle, new, after, folder),
-            "station": promoted_and_back(bundle, new, after, folder),
-            "device": describe_device(),
-            "state": describe_state(),
-        }
-        os.chdir(data)
-        shutil.rmtree(folder / "browser", ignore_errors=True)
+    sets: dict[str, Any] = {}
+    for data in given.data:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the browser may still write its own
+            sets[data.resolve().name] = measure(data.resolve(), given.budget, given.seed, Path(folder))
+    told = {"sets": sets, "device": describe_device(), "state": describe_state()}
     text = json.dumps(told, indent=1) + "\n"
-    if out is not None:
-        write_file(out, text.encode())
+    if given.out is not None:
+        write_file(given.out, text.encode())
     print(text, end="")
 
 
