@@ -269,13 +269,19 @@ def thresholds_table(found: dict[str, Any]) -> str:
         shipped = [run["shipped"] for run in runs]
         low, high = (statistics.mean(run["stated"][end] for run in runs) for end in (0, 1))
         rows.append([
-            called, str(runs[0]["good"]), mean_of(runs, "image_auroc", ".3f"), mean_of(runs, "aimed_rate", ".1%"),
+            called, counted_images(runs[0]), mean_of(runs, "image_auroc", ".3f"), mean_of(runs, "aimed_rate", ".1%"),
             f"{100 * low:.1f} to {100 * high:.1f} %", mean_of(shipped, "false_alarms", ".1%"),
             *(mean_of(shipped, what, ".1%") for what in ("misses", "misses_in_hindsight")),
             mean_of(runs, "misses_allowed_at_rate", ".1%"),
             *(mean_of([run[rule] for run in runs], "misses", ".1%") for rule in ("extrapolated", "counted")),
         ])  # fmt: skip
     return markdown(head, rows)
+
+
+def counted_images(run: dict[str, Any]) -> str:
+    """How many good images a threshold rests on, and of how many parts where several show one."""
+    parts = run.get("parts", run["good"])
+    return f"{run['good']} of {parts} parts" if 2 * parts < run["good"] else str(run["good"])
 
 
 def mean_of(figures: Sequence[dict[str, Any]], what: str, form: str) -> str:

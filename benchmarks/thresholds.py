@@ -74,14 +74,15 @@ def at(threshold: float, good: Scores, bad: Scores) -> dict[str, float]:
 def figures(bundle: Bundle, data: Path) -> dict[str, Any]:
     """The figures of one build."""
     artifact, (good, bad) = bundle.manifest.artifact("fp32"), test_scores(bundle, data)
-    stored = artifact.good_scores, artifact.good_maxima
-    fitted = fit_thresholds(*stored, RATE, artifact.good_margin)
-    extrapolated = fit_thresholds(*stored, RATE, artifact.good_margin, extrapolate=True)
+    stored, parts = (artifact.good_scores, artifact.good_maxima), artifact.good_parts
+    fitted = fit_thresholds(*stored, RATE, artifact.good_margin, parts=parts)
+    extrapolated = fit_thresholds(*stored, RATE, artifact.good_margin, parts=parts, extrapolate=True)
     shipped = at(fitted.image, good, bad)
     seen = rate_interval(len(good), round(shipped["false_alarms"] * len(good)))
     return {
         "good": fitted.images,
-        "outliers": fitted.outliers,
+        "parts": fitted.counted,
+        "outliers": len(bundle.manifest.provenance.get("outliers", [])),
         "aimed_rate": fitted.aimed_rate,
         "stated": fitted.interval,
         "observed": seen,  # what the test side's good images tell of the rate
@@ -89,7 +90,7 @@ def figures(bundle: Bundle, data: Path) -> dict[str, Any]:
         "inside": fitted.interval[0] <= shipped["false_alarms"] <= fitted.interval[1],
         "shipped": shipped,
         "extrapolated": at(extrapolated.image, good, bad),
-        "counted": at(counted(without_outliers(*stored)[0]), good, bad),
+        "counted": at(counted(without_outliers(*stored, parts)[0]), good, bad),
         "misses_allowed_at_rate": float((bad <= fit_tail(good).quantile(RATE)).mean()),
         "image_auroc": float(np.mean(good[:, None] < bad[None, :])),
         "test": [len(good), len(bad)],

@@ -5,6 +5,9 @@ size. The likelihood is taken over a grid of a90, the size found in 90 % of case
 confidence are the extremes over the parameters whose likelihood-ratio statistic does not exceed the limit, as Cheng and
 Iles (1983) draw bands. That holds as well where small and large defects separate without an overlap, where a slope has
 no finite estimate.
+
+A size is not all that decides: faint defects may be missed whatever their size. So there are curves of the faint and of
+the strong ones beside those of each kind.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ LIMIT = 2.706  # the 90 % quantile of chi squared with one degree of freedom: 95
 FEW = 15  # defects at which the limit is doubled: of few, likelihood ratios spread wider than chi squared (simulated)
 POINTS = 12  # sizes at which a stored curve is given
 ALL = "all"  # the name of the curve of every kind together
+FAINT = 30.0  # gray levels below which a change is called faint
 BEYOND = 1.5  # of the logarithm of the size, past the smallest and the largest that was planted
 _LOGIT_90 = float(np.log(9))
 _SLOPES = np.geomspace(0.3, 40, 48)  # logits for each factor e of the size
@@ -81,9 +85,16 @@ def fit_hits(sizes: Sequence[float], hits: Sequence[bool]) -> HitMissFit:
 
 
 def detection_at(planted: Sequence[PlantedDefect], frame: tuple[int, int], threshold: float) -> Detection:
-    """What of the planted defects a raw image threshold finds, by size: for all together and for each kind."""
+    """What of the planted defects a raw image threshold finds, by size: for all together, for faint and for strong
+    ones, and for each kind."""
     kinds = list(dict.fromkeys(one.kind for one in planted))
-    groups = {ALL: list(planted)} | {kind: [one for one in planted if one.kind == kind] for kind in kinds}
+    by_contrast = {
+        f"under {FAINT:.0f} gray levels": [one for one in planted if one.contrast < FAINT],
+        f"{FAINT:.0f} gray levels or more": [one for one in planted if one.contrast >= FAINT],
+    }
+    if min(map(len, by_contrast.values())) < MINIMUM:
+        by_contrast = {}
+    groups = {ALL: list(planted)} | by_contrast | {kind: [one for one in planted if one.kind == kind] for kind in kinds}
     curves = tuple(_curve(kind, group, threshold) for kind, group in groups.items() if len(group) >= MINIMUM)
     return Detection(frame=frame, planted=tuple(planted), curves=curves)
 

@@ -14,7 +14,7 @@ from edgead.errors import UsageError
 from edgead_calibration.tails import Tail, fit_tail, share_of_part
 from edgead_calibration.thresholds import interval_at, parts_without, without_outliers
 
-POINTS = 81  # thresholds that are compared
+POINTS = 81  # thresholds that are compared, beside the one in force
 SIZE_CLASSES = 4  # of planted defects, with as many in each
 
 
@@ -80,7 +80,7 @@ def operating_points(manifest: Manifest, costs: Costs, labeled: Sequence[float] 
     edges = _edges(planted)
     reach = max(tail.quantile(1e-4), 1.1 * artifact.thresholds.image - 0.1 * artifact.thresholds.image_center)
     points = []
-    for score in np.linspace(float(np.median(good)), reach, POINTS):
+    for score in np.union1d(np.linspace(float(np.median(good)), reach, POINTS), artifact.thresholds.image):
         found = tuple(_share([one.score for one in group], score) for group in _classes(planted, edges))
         of_labeled = _share(labeled, score) if labeled else None
         rates = [rate for rate in (float(np.mean(found)) if found else None, of_labeled) if rate is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -71,6 +72,16 @@ def planted() -> list[PlantedDefect]:
         PlantedDefect(kind=kind, size=float(size), contrast=40.0, score=float(size) * (10 if kind == "spot" else 5))
         for size, kind in zip(sizes, ["spot", "scratch"] * 20, strict=True)
     ]
+
+
+def test_faint_defects_have_a_curve_of_their_own() -> None:
+    """Forty that are found by their size, and as many faint ones of the same sizes that are not found."""
+    faint = [msgspec.structs.replace(one, contrast=12.0, score=0.0) for one in planted()]
+    curves = {curve.kind: curve for curve in detection_at([*planted(), *faint], (480, 640), 0.3).curves}
+    assert curves["under 30 gray levels"].found == 0
+    assert curves["under 30 gray levels"].a90_95 is None
+    assert curves["30 gray levels or more"].a90_95 is not None
+    assert curves[ALL].a90 is None
 
 
 def test_each_kind_has_its_curve_and_a_higher_threshold_finds_less() -> None:

@@ -57,6 +57,11 @@ def test_a_higher_threshold_finds_less_and_alarms_less(bundle: Bundle) -> None:
     assert list(middle.found) == sorted(middle.found)
 
 
+def test_the_threshold_in_force_is_a_candidate(bundle: Bundle) -> None:
+    current = bundle.manifest.artifact("fp32").thresholds.image
+    assert current in [point.score for point in operating_points(bundle.manifest, Costs()).points]
+
+
 def test_dear_misses_lower_the_cheapest_threshold(bundle: Bundle) -> None:
     dear, cheap = (operating_points(bundle.manifest, Costs(miss=miss)).cheapest for miss in (5000.0, 1.0))
     assert dear.score < cheap.score

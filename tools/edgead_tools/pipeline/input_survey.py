@@ -33,7 +33,7 @@ from edgead_tools.data.defects import plant_defect
 from edgead_tools.data.samples import Sample
 from edgead_tools.methods import Method, Trained, TrainingImages
 from edgead_tools.methods.memory import MemoryOptions
-from edgead_tools.pipeline.detection import CONTRASTS, KINDS
+from edgead_tools.pipeline.detection import KINDS
 from edgead_tools.pipeline.tiling import of_frames, tile_input, tile_spec
 from edgead_tools.training.run import Run
 
@@ -43,6 +43,7 @@ MEMORY = 256  # good patches, at most: it is compared with itself at other input
 LOOKED_AT = 6  # good frames that defects are planted in
 EACH = 10  # defects in each of them
 SIZES = 3.0, 0.05  # of planted defects: pixels, and the share of the frame's shorter side
+CONTRASTS = 25.0, 80.0  # gray levels: fainter ones would tell more of contrast than of size
 MOST_TILES = 64  # of a grid that is looked at
 SHRUNK = 4.0  # times: of frames that lose more it is said what tiles would find
 AS_GOOD = 1.2  # times the smallest size found, which a cheaper input may need
