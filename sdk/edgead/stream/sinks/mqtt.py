@@ -6,12 +6,16 @@ which results are refused rather than taken. "Arrives" means that the broker has
 forbid the topic acknowledges too, and drops it. `sequence` in a message rises by one and tells a repeated one.
 
 A retained message on the status topic says `online`, or `offline` by the broker itself once the line is gone.
+
+With `payload=sparkplug` the messages are Sparkplug B's, and so is the promise: they go out once, at QoS 0, in order;
+results that waited while the broker was away are marked historical.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import logging
 import os
 import re
@@ -25,7 +29,7 @@ from threading import Event, Thread
 from typing import Any
 from urllib.parse import unquote
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgead.errors import UsageError, nearest
@@ -35,8 +39,10 @@ from edgead.stream.sinks.dead_letters import DeadLetters
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder, read_url
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts, checked
+from edgead.stream.sinks.sparkplug import SparkplugNode, asks_for_rebirth
 from edgead.types import Frame, Verdict
 
+PAYLOADS = ("json", "sparkplug")
 FIELDS = ("station", "camera", "verdict")
 _EXAMPLE = "mqtt://broker.local/edgead/{camera}"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -69,6 +75,7 @@ class Mqtt(Sink):
         sync: float = 1.0,
         keepalive: int = 30,
         dead: Size = 16 * 10**6,
+        payload: str = "json",
     ) -> None:
         """Begin to connect to mqtt://HOST:PORT/TOPIC, or mqtts:// for TLS, which verifies the broker.
 
@@ -77,7 +84,8 @@ class Mqtt(Sink):
         URL's or EDGEAD_MQTT_USER, the password the URL's or EDGEAD_MQTT_PASSWORD. `ca` is a file of certificates to
         trust instead of the system's, `cert` and `key` are this client's own. `queue` is the folder where results
         wait, of at most `limit` bytes; `sync` is the promise's seconds about the disk; `keepalive` the seconds
-        between two signs of life; `dead` the bytes of what is given up that are kept. Raises UsageError, DataError.
+        between two signs of life; `dead` the bytes of what is given up that are kept. `payload` is json, or sparkplug:
+        then the topic is the group's name, the station the node, each camera a device. Raises UsageError, DataError.
         """
         parts = read_url(url, _EXAMPLE)
         host, port = host_and_port(parts, _EXAMPLE, _PORTS[parts.scheme])
@@ -85,6 +93,7 @@ class Mqtt(Sink):
         checked("the sink 'mqtt': sync", sync, 0, 3600)
         self._station = station or socket.gethostname()
         self._topic = _checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
+        self._node = _sparkplug(payload, self._topic, self._station)
         self._status = status or _status_topic(self._topic, self._station)
         self._verdicts = verdicts
         self._name = f"the broker {host}:{port}"
@@ -97,6 +106,8 @@ class Mqtt(Sink):
         if parts.scheme == "mqtts":
             self._trust(ca, cert, key)
         self._connected, self._acknowledged = Event(), SimpleQueue[int]()
+        self._anew = False  # what went out at QoS 0 with the last connection is not sent again by paho
+        self._live = 0  # the first record that is no older than the connection
         self._flight: dict[int, int] = {}  # message id of the protocol -> number in the queue
         self._arrived: set[int] = set()
         self._unreachable = "cannot be reached" + (" or is not trusted" if parts.scheme == "mqtts" else "")
@@ -111,13 +122,17 @@ class Mqtt(Sink):
             return
         values = {"station": self._station, "camera": result.camera or "camera", "verdict": result.verdict.value}
         payload = message(self._queue.next, self._station, result)
-        self._queue.append(_fill(self._topic, values).encode() + b"\0" + payload)
+        topic = _fill("{camera}" if self._node else self._topic, values)
+        self._queue.append(topic.encode() + b"\0" + payload)
 
     def close(self) -> None:
         """Give what waits a little time to arrive, say offline and leave."""
         self._worker.close(drain_s=2.0 if self._connected.is_set() else 0.0)
         if self._connected.is_set():
-            self._client.publish(self._status, "offline", qos=1, retain=True)
+            if self._node:
+                self._client.publish(*self._node.death())
+            else:
+                self._client.publish(self._status, "offline", qos=1, retain=True)
         self._client.disconnect()
         leaving = Thread(target=self._client.loop_stop, daemon=True)  # it waits for as long as a broker hangs
         leaving.start()
@@ -138,6 +153,8 @@ class Mqtt(Sink):
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
         client.will_set(self._status, "offline", qos=1, retain=True)
+        if self._node:
+            client.on_pre_connect, client.on_message = self._on_pre_connect, self._on_message
         client.connect_timeout = 5.0
         client.reconnect_delay_set(1, _LONGEST_RECONNECT_S)
         client.connect_async(host, port, keepalive)
@@ -146,12 +163,14 @@ class Mqtt(Sink):
     def _deliver(self, records: Sequence[Record]) -> int:
         if not self._connected.wait(_WAIT_S):  # paho connects again by itself
             return 0
+        if self._anew:
+            self._anew = False
+            self._flight.clear()
         known = {*self._flight.values(), *self._arrived}
         for record in records:  # those that paho has it sends again by itself when the broker is back
             if record.number not in known:
-                topic, _, payload = record.data.partition(b"\0")
-                sent = self._client.publish(topic.decode(), payload, qos=1)
-                if sent.rc is MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                sent = self._publish(record)
+                if sent.rc in (MQTTErrorCode.MQTT_ERR_QUEUE_SIZE, MQTTErrorCode.MQTT_ERR_NO_CONN):
                     break
                 self._flight[sent.mid] = record.number
         self._take_acknowledged()
@@ -160,6 +179,16 @@ class Mqtt(Sink):
             self._arrived.remove(records[count].number)
             count += 1
         return count
+
+    def _publish(self, record: Record) -> MQTTMessageInfo:
+        topic, _, payload = record.data.partition(b"\0")
+        if self._node is None:
+            return self._client.publish(topic.decode(), payload, qos=1)
+        said = json.loads(payload)
+        with self._node.lock:
+            for message in self._node.data(topic.decode(), said, historical=record.number < self._live):
+                sent = self._client.publish(*message)
+        return sent
 
     def _take_acknowledged(self) -> None:
         """Note what the broker has acknowledged, waiting for the first of it."""
@@ -183,11 +212,30 @@ class Mqtt(Sink):
         if code.is_failure:
             self._report(f"refuses the connection ({code})")
             return
-        client.publish(self._status, "online", qos=0, retain=True)
+        if self._node:
+            client.subscribe(self._node.commands)
+            self._live = self._queue.next
+            self._anew = True
+            self._be_born()
+        else:
+            client.publish(self._status, "online", qos=0, retain=True)
         self._connected.set()
         if self._trouble:
             _log.warning("%s takes results again", self._name)
         self._trouble = ""
+
+    def _on_pre_connect(self, client: Client, userdata: Any) -> None:
+        if self._node:
+            client.will_set(*self._node.begin(), qos=1)
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        if asks_for_rebirth(bytes(message.payload)):
+            self._be_born()
+
+    def _be_born(self) -> None:
+        if self._node:
+            with self._node.lock:
+                self._client.publish(*self._node.birth())
 
     def _on_disconnect(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if self._connected.is_set() and code.is_failure:
@@ -233,6 +281,20 @@ def _checked_topic(template: str) -> str:
         if field not in FIELDS:
             raise UsageError(f"the topic has an unknown field {{{field}}}: {nearest(field, FIELDS)}")
     return template
+
+
+def _sparkplug(payload: str, group: str, station: str) -> SparkplugNode | None:
+    """The node whose messages are sent; None for JSON. Raises UsageError."""
+    if payload not in PAYLOADS:
+        raise UsageError(f"the sink 'mqtt' has no payload '{payload}': {nearest(payload, PAYLOADS)}")
+    if payload == "json":
+        return None
+    if not re.fullmatch(r"[^/{}]+", group):
+        raise UsageError(
+            f"Sparkplug B has topics of its own: '{group}' must be a group's name alone, like "
+            "mqtt://broker.local/Plant1?payload=sparkplug"
+        )
+    return SparkplugNode(group, _fill("{station}", {"station": station}))
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
