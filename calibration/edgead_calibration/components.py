@@ -47,12 +47,14 @@ def fit_components(
     *,
     grids: Sequence[int] = (1, 2),
     fit: Callable[[Rows], ComponentStatistics] | None = None,
+    usual: float | None = None,
 ) -> Fitted:
     """The spec and its statistics from the label maps (H, W) and the fused maps' scores of good images.
 
     `aside` says which images the networks have not learned from (`usual_scale`).
-    `grids` are the cells a side of each histogram. `fit` is `shrunk_statistics` if not given. Raises DataError for
-    fewer than two images.
+    `grids` are the cells a side of each histogram. `fit` is `shrunk_statistics` if not given. `usual` is the quantile
+    of good parts' logical values up to which all are alike (`ComponentSpec.least`); None counts all as they are. Raises
+    DataError for fewer than two images.
     """
     if len(labels) < 2:
         raise DataError("statistics of components need at least two good images")
@@ -67,13 +69,15 @@ def fit_components(
         scale = trimmed(distances)
         total += (distances - scale.center) / scale.spread
         histograms.append(HistogramSpec(rows=side, columns=side, statistics=member, scale=scale))
+    logical = usual_scale(total, aside)
     spec = ComponentSpec(
         names=tuple(names),
         height=height,
         width=width,
         histograms=tuple(histograms),
-        logical=usual_scale(total, aside),
+        logical=logical,
         structural=usual_scale(np.asarray(map_scores, np.float64), aside),
+        least=None if usual is None else logical.apply(float(np.quantile(total, usual))),
     )
     return Fitted(spec, members)
 

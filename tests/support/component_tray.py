@@ -81,7 +81,7 @@ def bundle(components: ComponentSpec | None = None, contents: dict[str, bytes] |
     return Bundle(tiny.manifest(fusion=fusion, members=listed), held, "0" * 64, None)
 
 
-def write(path: Path) -> Bundle:
+def write(path: Path, components: ComponentSpec | None = None) -> Bundle:
     """The bundle as a file."""
-    whole = bundle()
+    whole = bundle(components)
     return write_bundle(path, whole.manifest, whole.members())

@@ -69,7 +69,8 @@ class ComponentSpec(Struct, frozen=True):
     """From the graph's `components` (B, K, h, w), class logits, to the logical branch (`edgead.ops.components`).
 
     The image score is the sum of both branches, each `(value - center) / spread`: `logical`, the sum of the histograms'
-    distances, and `structural`, the score of the fused map.
+    distances, and `structural`, the score of the fused map. The logical one is at least `least`, so that what is usual
+    of it in good parts does not blur the other.
     """
 
     names: tuple[str, ...]  # of the K classes; the first is the background and counts nowhere
@@ -78,6 +79,7 @@ class ComponentSpec(Struct, frozen=True):
     histograms: tuple[HistogramSpec, ...]
     logical: Scale
     structural: Scale
+    least: float | None = None  # of the scaled logical branch; none in older bundles
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= 255 or len(set(self.names)) != len(self.names):

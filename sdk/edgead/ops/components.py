@@ -84,6 +84,8 @@ def judge_histograms(
         total += one.scale.apply(far)
         found += _deviations(histogram, fitted, spec.names[1:])
     logical, structural = spec.logical.apply(total), spec.structural.apply(map_score)
+    if spec.least is not None:
+        logical = max(logical, spec.least)
     return logical + structural, Branches(logical, structural, labels, _notable(found))
 
 

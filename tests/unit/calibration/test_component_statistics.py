@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import DataError
-from edgead.ops.components import ComponentStatistics, distance
+from edgead.ops.components import ComponentStatistics, count_components, distance
 from edgead_calibration.components import (
     FLOOR,
     GRAIN,
@@ -137,6 +137,19 @@ def test_scales_come_from_the_images_kept_aside_where_they_are_enough() -> None:
     maps, scores = labels(60), [0.0] * 30 + list(np.linspace(10, 11, 30))
     kept = fit_components(("ground", "bolt", "nut"), maps, scores, [False] * 30 + [True] * 30)
     assert kept.spec.structural == trimmed(np.linspace(10, 11, 30))
+
+
+def test_what_most_good_images_reach_counts_alike() -> None:
+    names, maps = ("ground", "bolt", "nut"), labels(60)
+    plain = fit_components(names, maps, [0.0] * 60, [False] * 60).spec
+    floored = fit_components(names, maps, [0.0] * 60, [False] * 60, usual=0.9).spec
+    assert plain.least is None
+    total = np.zeros(60)
+    for one in plain.histograms:
+        rows = np.stack([count_components(cells, 3, one.rows, one.columns).ravel() for cells in maps])
+        total += [one.scale.apply(value) for value in left_out_distances(rows.astype(np.float64), shrunk_statistics)]
+    assert floored.least is not None
+    assert np.mean([plain.logical.apply(value) > floored.least for value in total]) == pytest.approx(0.1, abs=0.02)
 
 
 def test_few_images_kept_aside_widen_the_scale_of_those_that_were_learned() -> None:

@@ -95,6 +95,16 @@ def test_the_score_is_the_sum_of_both_branches() -> None:
     assert np.array_equal(branches.labels, labels(bolt=0))
 
 
+def test_what_is_usual_of_components_blurs_no_score() -> None:
+    components = load_components(component_tray.bundle(component_tray.spec(least=3.0)))
+    assert components is not None
+    usual, strange = labels(), labels(bolt=0)
+    assert judge_components(logits_of(usual), 0.5, components)[0] == pytest.approx(3 + (0.5 - 0.25) / 0.125)
+    plain = judged(strange, 0.5)
+    assert plain[1].logical > 3
+    assert judge_components(logits_of(strange), 0.5, components)[0] == plain[0]
+
+
 def told(cells: np.ndarray) -> list[str]:
     return [str(one) for one in judged(cells)[1].deviations]
 

@@ -66,6 +66,14 @@ def test_components_are_counted_in_the_graph(tmp_path: Path) -> None:
         assert_same(tmp_path / "tray.onnx", bundle, component_tray.frame(component_tray.labels(bolt=bolt)), 1e-3)
 
 
+def test_components_count_no_less_than_the_least(tmp_path: Path) -> None:
+    path = tmp_path / "tray.edgead"
+    bundle = component_tray.write(path, component_tray.spec(least=3.0))
+    export_onnx(bundle, tmp_path / "tray.onnx")
+    for bolt in (8, 0):
+        assert_same(tmp_path / "tray.onnx", bundle, component_tray.frame(component_tray.labels(bolt=bolt)), 1e-3)
+
+
 def test_the_graph_says_what_it_is_made_of(tmp_path: Path) -> None:
     bundle = tiny.write_tiny(tmp_path / "tiny.edgead")
     export_onnx(bundle, tmp_path / "tiny.onnx")

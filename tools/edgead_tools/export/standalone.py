@@ -236,6 +236,8 @@ def _add_components(nodes: _Nodes, components: ops.Components, structural: str) 
         far = nodes.linear(nodes.add("Sqrt", [squared]), one.scale)
         total = nodes.add("Add", [total, far]) if total else far
     logical = nodes.add("Reshape", [nodes.linear(total, spec.logical), nodes.integers(1)])
+    if spec.least is not None:
+        logical = nodes.add("Max", [logical, nodes.constant(np.array([spec.least], np.float32))])
     return nodes.add("Add", [logical, nodes.linear(structural, spec.structural)])
 
 

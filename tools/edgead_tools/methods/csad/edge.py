@@ -56,6 +56,7 @@ CELL = 2  # pixels a cell of the labels
 CHUNK = 8  # images a forward pass
 FAR = 0.5  # of a component's usual area, by which it differs in good images at most, where components are steady
 STEADY = 0.5  # share of good images in which all of them must be
+USUAL = 0.99  # quantile of good images' compositions up to which all are alike
 WIDTHS = (24, 64, 64)  # of the segmentation head
 DILATIONS = (6, 12)
 
@@ -120,7 +121,7 @@ class CsadEdge(EdgePreset):
             grid = (images.size[0] // CELL, images.size[1] // CELL)
             branches = fit_branches(
                 network, images, lite_tensor, run.device, looks_names() if parts.reason else parts.names,
-                joined.fusion, grid, self.grids, left_out=joined.out_of_fold,
+                joined.fusion, grid, self.grids, left_out=joined.out_of_fold, usual=USUAL,
             )  # fmt: skip
         report = training_report(reports, sources) if found is None else csad_report(reports, sources, found)
         findings = [*joined.report.get("findings", ()), parts.finding(len(images.calibration))]

@@ -153,8 +153,10 @@ def fit_branches(
     grids: Sequence[int] = (1, 2),
     statistics: Callable[[Rows], ComponentStatistics] | None = None,
     left_out: Mapping[str, NDArray[np.float32]] | None = None,
+    usual: float | None = None,
 ) -> Fitted:
     """Statistics of both branches over all good images, as the exported network sees them: no augmentation, FP32.
+    `statistics` and `usual` are `fit` and `usual` of `fit_components`.
 
     `left_out` has maps (N, h, w) that take the place of the network's: of a memory that would know its own images.
     """
@@ -171,7 +173,7 @@ def fit_branches(
                 one |= {name: array[len(scores)] for name, array in (left_out or {}).items()}
                 scores.append(image_score(fuse(one, fusion), fusion))
                 aside.append(kept)
-    return fit_components(names, labels, scores, aside, grids=grids, fit=statistics)
+    return fit_components(names, labels, scores, aside, grids=grids, fit=statistics, usual=usual)
 
 
 def csad_report(
