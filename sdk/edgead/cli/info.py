@@ -105,7 +105,8 @@ def threshold_in_words(artifact: Artifact) -> str:
     asked, aimed = (f"{100 * rate:.3g} %" for rate in (fitted.false_alarm_rate, fitted.aimed_rate))
     few = not (fitted.promised or fitted.chosen)
     set_for = f"{aimed} false alarms ({asked} were asked for)" if few and fitted.aimed_rate else f"{asked} false alarms"
-    text += f"fitted to {fitted.images} good images for {set_for}, expect {low} to {high} %"
+    parts = f" of about {plural(fitted.parts, 'different part')}" if fitted.parts else ""
+    text += f"fitted to {fitted.images} good images{parts} for {set_for}, expect {low} to {high} %"
     text += "; chosen by a person" if fitted.chosen else ""
     text += "; too few images to promise the rate that was asked for" if few else ""
     return text + (f"; {plural(fitted.outliers, 'outlier')} not counted" if fitted.outliers else "")

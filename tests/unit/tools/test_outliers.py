@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import cv2
@@ -42,16 +44,30 @@ def bundle_with(outliers: list[dict[str, object]], folder: Path) -> Bundle:
 def test_list_and_page_lie_beside_the_bundle_and_go_with_the_outliers(data: Path, tmp_path: Path) -> None:
     samples = open_dataset(str(data)).train
     files = write_outliers(
-        bundle_with([{"image": samples[3].name, "score": 7.5}], tmp_path), samples, DecodedImages().frame
+        bundle_with([{"image": samples[3].name, "score": 7.5}], tmp_path), samples, DecodedImages().frame, {}
     )
     assert files is not None
     listed, shown = files
     assert samples[3].name in listed.read_text()
     assert "data:image/jpeg" in shown.read_text()
     assert "Is this a good part?" in shown.read_text()
-    assert write_outliers(bundle_with([], tmp_path), samples, DecodedImages().frame) is None
+    assert write_outliers(bundle_with([], tmp_path), samples, DecodedImages().frame, {}) is None
     assert not listed.exists()
     assert not shown.exists()
+
+
+def test_an_outlier_is_shown_with_its_map_out_of_fold(data: Path, tmp_path: Path) -> None:
+    sample = open_dataset(str(data)).train[3]
+    bundle = bundle_with([{"image": sample.name, "score": 7.5}], tmp_path)
+    pages = []
+    for maps in ({}, {sample.name: np.full((8, 8), 9.0, np.float32)}):
+        files = write_outliers(bundle, [sample], DecodedImages().frame, maps)
+        assert files is not None
+        encoded = re.findall(r"data:image/jpeg;base64,([^\"]+)", files[1].read_text())[0]
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
+        pages.append(picture[:, picture.shape[1] // 2 :].astype(float))
+    assert pages[1].std(axis=(0, 1)).max() < 5  # one color: hot everywhere
+    assert pages[0].std(axis=(0, 1)).max() > 20
 
 
 @pytest.mark.parametrize("line", ["train/good/03.png", "03.png", "good/03.png  # scratched"])

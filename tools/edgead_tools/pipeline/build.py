@@ -177,7 +177,7 @@ def _build(
         program.write(Path(config.program), bundle)
     bundle = write_bundle(config.bundle_path, bundle.manifest, bundle.members())
     shutil.rmtree(folder)
-    report_outliers(bundle, images, reporter)
+    report_outliers(bundle, images, good.maps, reporter)
     scored = [Scored(*pair) for pair in zip(good.samples, bundle.manifest.artifacts[0].good_scores, strict=True)]
     left = (*left, *(() if measured is None else measured.left_out))
     timed = config.budget_seconds is not None

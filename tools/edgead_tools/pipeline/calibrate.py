@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from edgead.bundle.draft import BundleDraft
 from edgead.config import BuildConfig
 from edgead.progress import Reporter
@@ -10,7 +14,7 @@ from edgead_calibration.health import fit_profile, spread_out
 from edgead_tools.methods import Trained
 from edgead_tools.pipeline.detection import measure_detection
 from edgead_tools.pipeline.golden import ANOMALY, GOLDEN, make_golden
-from edgead_tools.pipeline.good_scores import GoodScores, collect_good_scores
+from edgead_tools.pipeline.good_scores import GoodScores, collect_good_scores, maps_out_of_fold
 from edgead_tools.pipeline.images import BuildImages
 from edgead_tools.pipeline.outliers import outlier_records
 
@@ -21,7 +25,7 @@ def calibrate(
     config: BuildConfig, draft: BundleDraft, images: BuildImages, trained: Trained, reporter: Reporter
 ) -> GoodScores:
     """Give the draft its thresholds, golden frames and probability of detection, all read through the engine, and its
-    health profile. Gives the scores that the thresholds rest on."""
+    health profile. Gives the scores that the thresholds rest on, with the outliers' maps."""
     with Reader(draft, REFERENCE, threads=config.threads) as reader:
         with reporter.stage("fitting thresholds") as on_progress:
             good = collect_good_scores(reader, trained, images, on_progress)
@@ -32,5 +36,10 @@ def calibrate(
     draft.fit(thresholds, good.scores, good.maxima, good.margin, good.parts)
     draft.add_golden(frames, golden.maps, golden.scores, golden.tolerance, (ANOMALY,))
     draft.health = fit_profile(images.stats([images.good[index] for index in spread_out(len(images.good))]))
-    draft.provenance["outliers"] = outlier_records(good)
-    return good
+    outliers = outlier_records(good)
+    draft.provenance["outliers"] = outliers
+    raw = maps_out_of_fold(draft, trained, images.learned, {one["image"] for one in outliers})
+    center, limit = thresholds.pixel_center, thresholds.pixel
+    return replace(
+        good, maps={name: (one - np.float32(center)) / np.float32(limit - center) for name, one in raw.items()}
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from edgead.bundle import Thresholds
 from edgead.bundle.draft import Model
 from edgead.ops import fuse_batch, image_score, load_mask
 from edgead.reader import Reader
+from edgead.types import MapF32
 from edgead_calibration.conformal import correct_optimism
 from edgead_calibration.refit import read_good
 from edgead_calibration.thresholds import fit_thresholds
@@ -31,6 +32,7 @@ class GoodScores:
     margin: tuple[float, float] = (0.0, 0.0)  # what the scores and the maxima may be off by (`Corrected.margin`)
     parts: tuple[int, ...] = ()  # the number of the part that each shows; none: each shows another
     strange: tuple[tuple[Sample, float], ...] = ()  # images that do not count (`Trained.strange`), and their scores
+    maps: Mapping[str, MapF32] = field(default_factory=dict)  # of outliers by name, calibrated, as the scores are made
 
     def thresholds(self, false_alarm_rate: float) -> Thresholds:
         """The thresholds for that rate."""
@@ -69,6 +71,24 @@ def collect_good_scores(
     strange = tuple((samples[row], float(image.scores[row])) for row in sorted(trained.strange))
     values, maxima = (tuple(one.scores[kept].tolist()) for one in (image, largest))
     return GoodScores(counted, values, maxima, (image.margin, largest.margin), images.groups(counted), strange)
+
+
+def maps_out_of_fold(
+    model: Model, trained: Trained, learned: Sequence[Sample], names: Collection[str]
+) -> dict[str, MapF32]:
+    """The raw fused maps (h, w) of the named images among those learned from, out of fold; none of a method that gives
+    no such maps."""
+    spec, fusion = model.manifest.input, model.manifest.fusion
+    if fusion.components is not None or not {part.name for part in fusion.maps} <= trained.out_of_fold.keys():
+        return {}
+    mask = load_mask(model)
+    found = {}
+    for index, sample in enumerate(learned):
+        if sample.name in names:
+            rows = slice(index * spec.batch, (index + 1) * spec.batch)
+            maps = {part.name: trained.out_of_fold[part.name][rows] for part in fusion.maps}
+            found[sample.name] = fuse_batch(maps, spec, fusion, mask)
+    return found
 
 
 def _fused(model: Model, maps: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from edgead.errors import UsageError
 from edgead.files import read_whole, write_file
 from edgead.listing import LeftOut
 from edgead.progress import Reporter
-from edgead.types import ImageU8
+from edgead.types import ImageU8, MapF32
 from edgead_calibration.thresholds import without_outliers
 from edgead_tools.data import Dataset, Sample
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
@@ -31,21 +31,22 @@ def outlier_records(good: GoodScores) -> list[dict[str, Any]]:
     return [{"image": sample.name, "score": round(score, 4)} for sample, score in ranked]
 
 
-def report_outliers(bundle: Bundle, images: BuildImages, reporter: Reporter) -> None:
+def report_outliers(bundle: Bundle, images: BuildImages, maps: Mapping[str, MapF32], reporter: Reporter) -> None:
     """Say which good images are outliers and where they are shown (`write_outliers`)."""
-    if files := write_outliers(bundle, images.good, images.frame):
+    if files := write_outliers(bundle, images.good, images.frame, maps):
         for one in bundle.manifest.provenance["outliers"]:
             reporter.say(f"{one['image']} is much stranger than the other good images and is not counted")
         reporter.say(f"look at them in {files[1]}; leave out those that are no good parts with --exclude {files[0]}")
 
 
 def write_outliers(
-    bundle: Bundle, samples: Sequence[Sample], frame: Callable[[Sample], ImageU8]
+    bundle: Bundle, samples: Sequence[Sample], frame: Callable[[Sample], ImageU8], maps: Mapping[str, MapF32]
 ) -> tuple[Path, Path] | None:
     """Beside the bundle the list of its outliers, ready for `edgead build --exclude`, and a page that shows them.
 
-    `samples` are the good images of the build, and `frame` gives their pixels. Files of an earlier build are removed
-    where there are none.
+    `samples` are the good images of the build, and `frame` gives their pixels. `maps` are calibrated, out of fold, by
+    name, in which an image is not judged by itself; those it lacks are the bundle's. Files of an earlier build are
+    removed where there are none.
     """
     assert bundle.path is not None  # a build has written it
     listed, shown = (bundle.path.with_name(f"{bundle.path.name}.outliers{kind}") for kind in (".txt", ".html"))
@@ -59,7 +60,12 @@ def write_outliers(
     by_name = {sample.name: sample for sample in samples}
     with Detector(bundle, threads=1) as detector:
         pictures = tuple(
-            picture_of(detector, frame(by_name[one["image"]]), f"{one['image']} · score {one['score']:.2f}")
+            picture_of(
+                detector,
+                frame(by_name[one["image"]]),
+                f"{one['image']} · score {one['score']:.2f}",
+                seen=maps.get(one["image"]),
+            )
             for one in records[:MOST]
         )
     row = Gallery("Is this a good part?", len(records), pictures)

@@ -14,7 +14,7 @@ from edgead.errors import DataError
 from edgead.images import read_image
 from edgead.ops import resize
 from edgead.overlay import FULL_SCALE, heatmap
-from edgead.types import ImageU8
+from edgead.types import ImageU8, MapF32
 from edgead_tools.data import Dataset, Sample, read_mask
 from edgead_tools.evaluation.evaluate import Evaluation, Judged
 
@@ -70,24 +70,31 @@ def _picture(one: Judged, sample: Sample, detector: Detector, *, stretched: bool
 
 
 def picture_of(
-    detector: Detector, image: ImageU8, caption: str, sample: Sample | None = None, *, stretched: bool = False
-) -> Picture:
+    detector: Detector, image: ImageU8, caption: str, sample: Sample | None = None, *, stretched: bool = False,
+    seen: MapF32 | None = None,
+) -> Picture:  # fmt: skip
     """An image (H, W, 3) beside what the detector sees in it, with the outline of the sample's defect if it has one.
 
     With `stretched` beside both the map on a scale of its own, for an image in which the fixed one shows nothing.
+    With `seen` that calibrated map (h, w) stands in the place of the detector's.
     """
-    result = detector(image)
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     plain = resize(image, *size)
+    if seen is not None:
+        return Picture(_jpeg([plain, heatmap(seen, *size)]), caption)
+    result = detector(image)
     panels = [plain if sample is None else _outlined(plain, sample), resize(result.overlay(image), *size)]
     highest = float(np.nanmax(result.grid_map))
     if stretched and highest > 0:
         panels.append(heatmap(result.grid_map * np.float32(FULL_SCALE / highest), *size))
         caption += f" · highest cell {highest:.2f} of the pixel threshold"
-    pair = np.hstack(panels)
-    return Picture(cv2.imencode(".jpg", pair, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes(), caption)
+    return Picture(_jpeg(panels), caption)
+
+
+def _jpeg(panels: Sequence[ImageU8]) -> bytes:
+    return cv2.imencode(".jpg", np.hstack(panels), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def _outlined(image: ImageU8, sample: Sample) -> ImageU8:
