@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgead.bundle import FusionSpec, KindSpec, MatchingSpec, Scale, SlotSpec
 from edgead.errors import DataError
 from edgead.ops.descriptors import unit
-from edgead.ops.fuse import image_score, upsample
+from edgead.ops.fuse import image_score
 from edgead.ops.matching import FARTHEST, measure, object_map, score_objects, standardize
 from edgead.ops.measuring import Measured
 from edgead.ops.references import References
@@ -96,7 +96,7 @@ def fit_branches(
     references, spec = fitted.references, fitted.references.spec
     deviations = [standardize(one, spec) for one in fitted.measured]
     maps = [
-        upsample(object_map(scene, one, away, references), fusion.height, fusion.width)
+        object_map(scene, one, away, references, (fusion.height, fusion.width))
         for scene, one, away in zip(scenes, fitted.measured, deviations, strict=True)
     ]
     weight = 1 / _usual(np.array([image_score(one, fusion) for one in maps]), NARROWEST, *USUAL)[1]

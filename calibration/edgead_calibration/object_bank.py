@@ -147,7 +147,8 @@ def _see(engine: CpuEngine, bundle: Bundle, references: References, image: Image
     """An image at the network's size, its scene, and its fused map without objects."""
     manifest = bundle.manifest
     small, outputs = engine.outputs_of(image)
-    scene = see(find_masks(small, outputs, references.spec.proposals, references.scenery), outputs, references.spec)
+    spec = references.spec
+    scene = see(find_masks(small, outputs, spec.proposals, references.scenery, engine.finder), outputs, spec)
     maps = {name: values[None] for name, values in outputs.items()}
     return np.array(small), scene, fuse_batch(maps, manifest.input, manifest.fusion, load_mask(bundle))
 

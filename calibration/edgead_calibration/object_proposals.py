@@ -16,8 +16,9 @@ from edgead.ops.scene import SPECK, remove_scenery
 from edgead.types import Mask
 from edgead_calibration.object_limits import AGREED, Limits, choose_limits
 
-GAPS = (0.0, 1 / 128, 1 / 64, 3 / 128, 1 / 32)  # sides of the picture
-GAIN = 0.01  # of the good images that must agree more before a wider gap is taken
+GAPS = (1 / 128, 1 / 64, 3 / 128, 1 / 32)  # sides of the picture
+BRIDGES = (1 / 128, 1 / 64, 3 / 128, 1 / 32)
+GAIN = 0.01  # of the good images that must agree more before a wider gap or bridge is taken
 USUAL = 0.5  # of the good images show scenery where it is
 AROUND = 0.02  # sides of the picture by which scenery reaches beyond what is seen of it
 
@@ -73,7 +74,7 @@ def fit_scenery(masks: Sequence[PackedMask]) -> Mask | None:
 
 
 def fit_proposals(images: Sequence[Sequence[PackedMask]], draft: ProposalSpec) -> FittedProposals:
-    """Scenery, gap, limits of area and the usual number of objects, from what stands out in every good image.
+    """Scenery, gap, bridge, limits of area and the usual number of objects, from what stands out in every good image.
 
     `images` has one mask an image for the source `ground`, and one for every class for `classes`. Raises DataError
     where nothing stands out.
@@ -83,21 +84,25 @@ def fit_proposals(images: Sequence[Sequence[PackedMask]], draft: ProposalSpec) -
         [one if scenery is None else PackedMask.of(remove_scenery(one.mask, scenery)) for one in masks]
         for masks in images
     ]
-    best: tuple[Limits, float] | None = None
-    for gap in GAPS:
-        limits = choose_limits([[float(piece.mean()) for piece in _pieces(masks, gap)] for masks in cleared])
-        if best is None or (limits.count == best[0].count and limits.share >= best[0].share + GAIN):
-            best = limits, gap
-    assert best is not None  # there are gaps
+    limits, gap, bridge = _limits_of(cleared), 0.0, 0.0
+    for wider in GAPS:
+        found = _limits_of(cleared, wider)
+        if found.count == limits.count and found.share >= limits.share + GAIN:
+            limits, gap = found, wider
+    for wider in BRIDGES:
+        found = _limits_of(cleared, gap, wider)
+        if found.count == limits.count and found.share >= limits.share + GAIN:
+            limits, bridge = found, wider
     return FittedProposals(
         msgspec.structs.replace(
             draft,
-            **_limits(best[0], draft),
-            gap=best[1],
+            **_limits(limits, draft),
+            gap=gap,
+            bridge=bridge,
             scenery=None if scenery is None else "matching/scenery.npy",
         ),
         scenery,
-        best[0].share,
+        limits.share,
     )
 
 
@@ -117,5 +122,6 @@ def _limits(limits: Limits, draft: ProposalSpec) -> dict[str, float]:
     }
 
 
-def _pieces(masks: Sequence[PackedMask], gap: float) -> list[Mask]:
-    return find_pieces((one.mask for one in masks), SPECK, gap)
+def _limits_of(images: Sequence[Sequence[PackedMask]], gap: float = 0.0, bridge: float = 0.0) -> Limits:
+    pieces = (find_pieces((one.mask for one in masks), SPECK, gap, bridge) for masks in images)
+    return choose_limits([[float(piece.mean()) for piece in each] for each in pieces])

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import FusionSpec, MatchingSpec
+from edgead.bundle import FusionSpec, MatchingSpec, ProposalSpec
 from edgead.ops import COMPONENTS, fuse
-from edgead.ops.proposals import find_pieces
+from edgead.ops.everything import OWN
+from edgead.ops.proposals import find_pieces, separate
 from edgead.ops.scene import SPECK, Scene, remove_scenery, see, stand_out
 from edgead.types import ImageU8, MapF32
 from edgead_calibration.matching import Judged, fit_branches, fit_matching, members_of
 from edgead_calibration.object_limits import AGREED
-from edgead_calibration.object_proposals import FittedProposals, PackedMask, fit_proposals
+from edgead_calibration.object_proposals import FittedProposals, PackedMask, fit_limits, fit_proposals
 
 Outputs = Mapping[str, MapF32]
 
@@ -34,9 +35,19 @@ class FittedObjects:
     findings: list[dict[str, str]]
 
 
+class Seen(Protocol):
+    """One good image: its masks, of which it is not known yet which are objects, and its features, read once."""
+
+    @property
+    def masks(self) -> list[PackedMask]: ...
+
+    @property
+    def levels(self) -> Sequence[NDArray[Any]]: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenImage:
-    """What is kept of one good image until it is known which masks are objects."""
+    """One whose features are kept meanwhile."""
 
     masks: list[PackedMask]
     levels: tuple[NDArray[np.float16], ...]
@@ -49,7 +60,7 @@ def look(image: ImageU8, outputs: Outputs, draft: MatchingSpec) -> SeenImage:
 
 
 def fit_objects(
-    seen: Sequence[SeenImage], maps: Iterable[Outputs], fusion: FusionSpec, most: int, seed: int
+    seen: Sequence[Seen], maps: Iterable[Outputs], fusion: FusionSpec, most: int, seed: int
 ) -> FittedObjects:
     """The fusion with its matching fitted, of which `fusion` has the draft. `maps` are those that it names, of every
     image by what was fitted without it.
@@ -58,9 +69,10 @@ def fit_objects(
     """
     draft = fusion.matching
     assert draft is not None  # the caller chose it
-    proposals = fit_proposals([one.masks for one in seen], draft.proposals)
+    proposals = _proposals(seen, draft.proposals)
     draft = msgspec.structs.replace(draft, proposals=proposals.spec)
-    scenes = [_scene(one, proposals, draft) for one in seen]
+    bank = draft.bank_height, draft.bank_width
+    scenes = [scene_of(one, proposals, draft).reduced(*bank) for one in seen]
     fitted = fit_matching(scenes, draft, most, seed)
     fused = [fuse(one, fusion) for one in maps]
     judged = fit_branches(fitted, scenes, fused, fusion)
@@ -75,13 +87,21 @@ def fit_objects(
     )
 
 
-def _scene(one: SeenImage, proposals: FittedProposals, draft: MatchingSpec) -> Scene:
+def _proposals(seen: Sequence[Seen], draft: ProposalSpec) -> FittedProposals:
+    if draft.source in OWN:
+        return fit_proposals([one.masks for one in seen], draft)
+    separated = (separate([packed.mask for packed in one.masks], 0.0, 1.0) for one in seen)
+    return fit_limits([[proposal.area for proposal in each] for each in separated], draft)
+
+
+def scene_of(one: Seen, proposals: FittedProposals, draft: MatchingSpec) -> Scene:
     masks = [packed.mask for packed in one.masks]
     if proposals.scenery is not None:
         masks = [remove_scenery(mask, proposals.scenery) for mask in masks]
-    pieces = find_pieces(masks, SPECK, draft.proposals.gap)
+    if draft.proposals.source in OWN:
+        masks = find_pieces(masks, SPECK, draft.proposals.gap, draft.proposals.bridge)
     levels = dict(zip(draft.features, (level.astype(np.float32) for level in one.levels), strict=True))
-    return see(pieces, levels, draft)
+    return see(masks, levels, draft)
 
 
 def _report(judged: Judged, banked: int, share: float) -> dict[str, Any]:
@@ -93,6 +113,7 @@ def _report(judged: Judged, banked: int, share: float) -> dict[str, Any]:
         "share": round(share, 4),
         "limits": [spec.proposals.smallest, spec.proposals.largest],
         "gap": spec.proposals.gap,
+        "bridge": spec.proposals.bridge,
         "place": round(spec.place, 3),
         "area": round(spec.area, 3),
         "temperature": spec.temperature,

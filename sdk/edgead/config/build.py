@@ -87,6 +87,10 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         str,
         option("Image of what is judged, white, or a bundle of csad, whose components are judged."),
     ] = ""
+    masks_from: Annotated[
+        str,
+        option("A bundle of csad, whose components' pieces are the objects that sam_lad matches.", metavar="BUNDLE"),
+    ] = ""
     exclude: Annotated[
         str, option("Text file of good images to leave out, a name a line, as a build lists its outliers.")
     ] = ""
@@ -152,6 +156,11 @@ class BuildConfig(Config, frozen=True, kw_only=True):
         if self.scale and self.mm_per_pixel:
             raise UsageError("give mm_per_pixel or scale, not both")
         parse_scale(self.scale)
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """The hyper-parameters that are given to the method."""
+        return self.options | ({"masks_from": self.masks_from} if self.masks_from else {})
 
     @property
     def known_scale(self) -> float:

@@ -16,6 +16,7 @@ from edgead.bundle.input_spec import TileSpec
 from edgead.closing import Closing
 from edgead.engines.contract import Port, check_ports, output_names
 from edgead.errors import EngineError
+from edgead.ops.everything import find_finder
 from edgead.types import Branches, ImageU8, MapF32, Reading
 
 Tensor = NDArray[np.float32]
@@ -72,6 +73,8 @@ class CpuEngine(Engine):
         self._names = output_names(bundle.manifest.fusion)  # to run for, in this order
         self._mask, self._components = ops.load_mask(bundle), ops.load_components(bundle)
         self._references = ops.load_references(bundle)
+        matching = bundle.manifest.fusion.matching
+        self.finder = None if matching is None else find_finder(matching.proposals)  # of masks, where another has them
         spec = bundle.manifest.input
         self._tensor = np.empty((tiles_at_once(spec.tiles), 3, spec.height, spec.width), np.float32)
         self._is_open = True
@@ -141,7 +144,7 @@ class CpuEngine(Engine):
         fused = ops.fuse_batch(maps, self._manifest.input, fusion, self._mask)
         if self._references is not None:
             whole = {name: values[0] for name, values in maps.items()}
-            return ops.judge_objects(small, whole, fused, fusion, self._references, self._mask)
+            return ops.judge_objects(small, whole, fused, fusion, self._references, self._mask, self.finder)
         score = ops.image_score(fused, fusion)
         if self._components is None:
             return fused, score, None

@@ -74,6 +74,8 @@ def align_map(values: MapF32, box: tuple[int, int, int, int]) -> MapF32:
 
 def _resized(values: Features, height: int, width: int) -> Features:
     """(C, h, w) at (C, height, width): two small matrices, since OpenCV resizes no hundred channels."""
+    if values.shape[1:] == (height, width):
+        return values
     down, across = _weights(values.shape[1], height), _weights(values.shape[2], width)
     return np.asarray(np.matmul(np.matmul(down, values), across.T), np.float32)
 

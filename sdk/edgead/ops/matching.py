@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.manifest import FusionSpec
 from edgead.bundle.matching import MatchingSpec
 from edgead.ops.descriptors import Vectors, align_map, box_of, unit
+from edgead.ops.everything import Finder
 from edgead.ops.findings import FIXED, find_objects
 from edgead.ops.fuse import image_score, upsample
 from edgead.ops.measuring import Measured, mahalanobis
@@ -141,22 +143,33 @@ def _measure_surface(
     """The distance of an object's features from its counterparts', over its box, (height, width) of the box."""
     spec = references.spec
     box = box_of(scene.masks[index])
-    left, top, right, bottom = box
     if spec.measure == "literal":
-        inside = scene.features[:, top:bottom, left:right]
-        features = inside.reshape(len(inside), -1).T
-        others = np.stack([references.features(image)[:, top:bottom, left:right] for image in images])
-        counterparts = others.reshape(len(images), len(inside), -1).transpose(0, 2, 1)
-        return mahalanobis(features, counterparts).reshape(bottom - top, right - left)
+        return _measure_literally(scene, box, references, images)
     channels = len(scene.boxes[index]) // spec.box**2
     query = scene.boxes[index].reshape(channels, -1).T
     counterparts = references.raw_boxes[near].astype(np.float32).reshape(len(near), channels, -1).transpose(0, 2, 1)
     return align_map(mahalanobis(query, counterparts).reshape(spec.box, spec.box), box)
 
 
+def _measure_literally(
+    scene: Scene, box: tuple[int, int, int, int], references: References, images: Sequence[int]
+) -> MapF32:
+    """The distance of the features in a box from those of the images at the same places, on the bank's grid, brought
+    to the box's own cells."""
+    spec = references.spec
+    left, top, right, bottom = box
+    rows = slice(top * spec.bank_height // spec.height, -(-bottom * spec.bank_height // spec.height))
+    columns = slice(left * spec.bank_width // spec.width, -(-right * spec.bank_width // spec.width))
+    inside = scene.features(spec.bank_height, spec.bank_width)[:, rows, columns]
+    others = np.stack([references.features(image)[:, rows, columns] for image in images])
+    counterparts = others.reshape(len(images), len(inside), -1).transpose(0, 2, 1)
+    found = mahalanobis(inside.reshape(len(inside), -1).T, counterparts).reshape(inside.shape[1:])
+    return align_map(found, box)
+
+
 def judge_objects(
     image: ImageU8, outputs: Mapping[str, MapF32], fused: MapF32, fusion: FusionSpec, references: References,
-    mask: MapF32 | None = None,
+    mask: MapF32 | None = None, finder: Finder | None = None,
 ) -> tuple[MapF32, float, Branches]:  # fmt: skip
     """The map with the objects' added, the raw image score, and its branches.
 
@@ -164,7 +177,7 @@ def judge_objects(
     and `fused` is their fused map. `mask` is what the map is judged in; objects are judged in the whole frame.
     """
     spec = references.spec
-    scene = see(find_masks(image, outputs, spec.proposals, references.scenery), outputs, spec)
+    scene = see(find_masks(image, outputs, spec.proposals, references.scenery, finder), outputs, spec)
     return judge_scene(scene, measure(scene, references), fused, fusion, references, mask)
 
 
@@ -175,7 +188,7 @@ def judge_scene(
     """What `judge_objects` gives, of a scene that was measured."""
     spec = references.spec
     deviations = standardize(measured, spec)
-    differing = upsample(object_map(scene, measured, deviations, references), *fused.shape)
+    differing = object_map(scene, measured, deviations, references, fused.shape)
     anomaly_map = fused + np.float32(spec.weight) * (differing if mask is None else differing * mask)
     logical = spec.logical.apply(score_objects(deviations, measured, spec))
     structural = spec.structural.apply(image_score(anomaly_map, fusion))
@@ -201,8 +214,17 @@ def score_objects(deviations: NDArray[np.float32], measured: Measured, spec: Mat
     return spec.extra * extra + spec.missing * len(measured.missing) + float(worst @ COUNTED[: len(worst)])
 
 
-def object_map(scene: Scene, measured: Measured, deviations: NDArray[np.float32], references: References) -> MapF32:
-    """What differs, in standard deviations, on the grid of the features: matched, unmatched and missing objects."""
+def object_map(
+    scene: Scene, measured: Measured, deviations: NDArray[np.float32], references: References, grid: tuple[int, ...]
+) -> MapF32:
+    """What differs, in standard deviations, on a grid (h, w): matched, unmatched and missing objects, smoothed."""
+    found = upsample(_on_features(scene, measured, deviations, references), grid[0], grid[1])
+    sigma = references.spec.sigma
+    return np.asarray(cv2.GaussianBlur(found, (0, 0), sigma), np.float32) if sigma else found
+
+
+def _on_features(scene: Scene, measured: Measured, deviations: NDArray[np.float32], references: References) -> MapF32:
+    """The same on the grid of the features."""
     spec = references.spec
     found = np.zeros((spec.height, spec.width), np.float32)
     for index, slot in enumerate(measured.slots):

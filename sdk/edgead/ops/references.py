@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgead.bundle.draft import Model
 from edgead.bundle.matching import MatchingSpec
 from edgead.errors import BundleError
-from edgead.ops.descriptors import Features, Vectors, interpolate, unit
+from edgead.ops.descriptors import Features, Vectors, unit
 from edgead.ops.scene import Scene
 from edgead.types import Labels, Mask
 
@@ -98,17 +98,16 @@ class References:
         return self.spec.bank_height, self.spec.bank_width
 
     def features(self, image: int) -> Features:
-        """The features (C, h, w) of an image of the bank, on the grid of objects."""
-        stored = self.bank[image].astype(np.float32).reshape(-1, *self._grid)
-        return interpolate([stored], self.spec.height, self.spec.width)
+        """The features of an image of the bank, on the bank's grid (C, h, w)."""
+        stored = self.bank[image].astype(np.float32)
+        return np.asarray(stored.reshape(-1, *self._grid), np.float32)
 
     def scene_of(self, image: int) -> Scene:
         """The scene of an image of the bank, with its features on the bank's grid alone."""
         rows = self.objects_of(image)
         masks = self.labels[image][None] == np.arange(1, len(rows) + 1)[:, None, None]
-        level = self.bank[image].astype(np.float32).reshape(-1, *self._grid)
         boxes = self.raw_boxes[rows].astype(np.float32)
-        return Scene(self.places[rows], masks, (level,), self.center + self.away[rows], boxes)
+        return Scene(self.places[rows], masks, (self.features(image),), self.center + self.away[rows], boxes)
 
     def distance_to_nearest(self, scene: Scene) -> float:
         """How far the nearest image's features are from a scene's, over the length of the scene's: 0 is the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgead.bundle.matching import MatchingSpec, ProposalSpec
 from edgead.ops.components import COMPONENTS, label_cells
 from edgead.ops.descriptors import Features, Vectors, align, describe, interpolate, pool
+from edgead.ops.everything import Finder
 from edgead.ops.proposals import class_masks, cut_out, find_pieces, separate
 from edgead.types import ImageU8, MapF32, Mask
 
@@ -29,10 +30,13 @@ class Scene:
     described: Vectors  # (M, C): descriptors, before the mean is taken from them
     boxes: Vectors  # (M, C * box * box): the features in each object's box
 
-    @property
-    def features(self) -> Features:
-        """(C, h, w), on the grid of the masks; computed anew at each access."""
-        return interpolate(list(self.levels), *self.masks.shape[1:])
+    def features(self, height: int, width: int) -> Features:
+        """(C, height, width), computed anew at each call."""
+        return interpolate(list(self.levels), height, width)
+
+    def reduced(self, height: int, width: int) -> Scene:
+        """The scene with its features on a coarse grid alone."""
+        return replace(self, levels=(self.features(height, width),))
 
     @property
     def labels(self) -> NDArray[np.uint8]:
@@ -44,17 +48,21 @@ class Scene:
 
     def key(self, height: int, width: int) -> NDArray[np.float16]:
         """What images are compared by: the features on a coarse grid, (C * height * width,)."""
-        return interpolate(list(self.levels), height, width).astype(np.float16).ravel()
+        return self.features(height, width).astype(np.float16).ravel()
 
 
 def find_masks(
-    image: ImageU8, outputs: Mapping[str, MapF32], spec: ProposalSpec, scenery: Mask | None = None
-) -> list[Mask]:
-    """The masks (H, W) of everything that may be an object, in an image (H, W, 3) at the network's size."""
+    image: ImageU8, outputs: Mapping[str, MapF32], spec: ProposalSpec, scenery: Mask | None = None,
+    finder: Finder | None = None,
+) -> list[Mask]:  # fmt: skip
+    """The masks (H, W) of everything that may be an object, in an image (H, W, 3) at the network's size; `finder` is
+    that of a source which is not the graph's."""
+    if finder is not None:
+        return finder(image)
     masks = stand_out(image, outputs[COMPONENTS], spec)
     if scenery is not None:
         masks = [remove_scenery(mask, scenery) for mask in masks]
-    return find_pieces(masks, SPECK, spec.gap)
+    return find_pieces(masks, SPECK, spec.gap, spec.bridge)
 
 
 def stand_out(image: ImageU8, logits: MapF32, spec: ProposalSpec) -> list[Mask]:
@@ -62,7 +70,7 @@ def stand_out(image: ImageU8, logits: MapF32, spec: ProposalSpec) -> list[Mask]:
     if spec.source == "classes":
         return class_masks(label_cells(logits, *image.shape[:2]), spec.classes)
     labels = label_cells(logits, *logits.shape[1:])
-    return [cut_out(image, np.isin(labels, spec.ground))]
+    return [cut_out(image, np.isin(labels, spec.ground), [labels == kind for kind in spec.ground])]
 
 
 def remove_scenery(mask: Mask, scenery: Mask) -> Mask:

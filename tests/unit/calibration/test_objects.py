@@ -61,6 +61,22 @@ def test_scenery_is_what_good_images_show_along_their_rim() -> None:
     assert fit_scenery([PackedMask.of(np.zeros((SIDE, SIDE), np.bool_))]) is None
 
 
+def test_bridges_are_cut_where_more_images_agree_then() -> None:
+    draft = ProposalSpec(source="classes", count=1, smallest=0.0, largest=1.0, classes=2)
+    images = []
+    for index in range(20):
+        mask = np.zeros((SIDE, SIDE), np.bool_)
+        mask[20:30, 12:22] = mask[20:30, 40:50] = True
+        if index < 3:
+            mask[24, 22:40] = True  # a thread between them
+        images.append([PackedMask.of(mask)])
+    found = fit_proposals(images, draft)
+    assert found.spec.count == 2
+    assert found.share == 1.0
+    assert found.spec.bridge > 0
+    assert fit_proposals(images[3:], draft).spec.bridge == 0  # nothing is gained
+
+
 def test_a_packed_mask_is_the_mask() -> None:
     mask = np.random.default_rng(3).random((13, 7)) > 0.5
     np.testing.assert_array_equal(PackedMask.of(mask).mask, mask)

@@ -30,6 +30,39 @@ def test_pieces_nearer_than_the_gap_are_one() -> None:
     np.testing.assert_array_equal(joined, mask)  # nothing is added between them
 
 
+def test_a_piece_is_cut_at_bridges_that_are_thin_enough_and_part_what_is_large_enough() -> None:
+    mask = box(10, 10, 20, 20) | box(13, 20, 15, 26) | box(10, 26, 20, 36)
+    (whole,) = find_pieces([mask], 0.001, bridge=0.5 / SIDE)
+    np.testing.assert_array_equal(whole, mask)
+    left, right = find_pieces([mask], 0.001, bridge=4 / SIDE)
+    assert left[10:20, 10:20].all()
+    assert right[10:20, 26:36].all()
+    np.testing.assert_array_equal(left | right, mask)
+    assert not (left & right).any()
+    knob = box(10, 10, 20, 20) | box(13, 20, 15, 26) | box(13, 26, 16, 29)
+    assert len(find_pieces([knob], 0.01, bridge=4 / SIDE)) == 1  # what hangs on it is too small
+
+
+def test_beside_a_border_of_two_grounds_each_is_compared_with_its_own() -> None:
+    random = np.random.default_rng(1)
+    image = np.full((SIDE, SIDE, 3), (120, 60, 40), np.float32)
+    image[:, SIDE // 2 :] = (40, 120, 60)
+    image += random.normal(0, 2, image.shape)
+    image[20:30, 18:30] = (220, 220, 220)
+    kinds = [np.zeros((16, 16), np.bool_) for _ in range(2)]
+    kinds[0][:, :8], kinds[1][:, 8:] = True, True
+    for kind in kinds:
+        kind[3:12, 3:9] = False  # the cells around the object and up to the border are in doubt
+    ground = kinds[0] | kinds[1]
+    truth = box(20, 18, 30, 30)
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    found = cut_out(pixels, ground, kinds)
+    assert (found & truth).sum() == truth.sum()
+    around = int((found & ~truth).sum())
+    assert around < 90  # a pixel around it, and on to the border, where colors are mixed
+    assert (cut_out(pixels, ground) & ~truth).sum() > 3 * around  # the mean of both grounds looks like neither
+
+
 def test_duplicates_are_removed_and_smaller_masks_taken_out_of_larger_ones() -> None:
     large, nearly, small = box(8, 8, 40, 40), box(8, 8, 40, 39), box(20, 20, 30, 30)
     for masks in ([large, nearly, small], [small, nearly, large]):

@@ -2,9 +2,10 @@
 itself.
 
 The cache is `edgead.files.cache_folder`'s, as a rule `~/.cache/edgead/weights`. Digests and sizes: the
-efficientnet files were measured from their packages; those of SAM, MobileSAM and WideResNet are what several
-independent public projects pin for the same address; for ResNeXt only the eight digits in torchvision's file
-name (the start of its SHA-256) are known. SAM's file name carries digits too, but not of its SHA-256.
+efficientnet files were measured from their packages; those of SAM, MobileSAM, WideResNet and DINOv2 are what several
+independent public projects pin for the same address, FeatUp's what one does; for ResNeXt only the eight digits in
+torchvision's file name (the start of its SHA-256) are known. SAM's file name carries digits too, but not of its
+SHA-256.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edgead_tools.backbones.download import Progress, digest, fetch
 
 TORCHVISION = "https://download.pytorch.org/models"
 MOBILE_SAM = "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/f706ad9c4eb7f219c00d9050e46328518ffb65d2"
+FEATUP = "https://marhamilresearch4.blob.core.windows.net/feature-upsampling-public/pretrained"
 IMAGENET = "; trained on ImageNet, whose images are for research"
 
 
@@ -103,7 +105,7 @@ _TABLE = (
         "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         40_728_226,
         "Apache-2.0",
-        "stlm: encoders and decoder; csad: masks",
+        "stlm: encoders and decoder; csad, sam_lad: masks",
         url=f"{MOBILE_SAM}/weights/mobile_sam.pt",
     ),
     Weights(
@@ -112,7 +114,7 @@ _TABLE = (
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         2_564_550_879,
         "Apache-2.0",
-        "stlm: teacher; csad: masks",
+        "stlm: teacher; csad, sam_lad: masks",
         url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
     ),
     Weights(
@@ -132,6 +134,24 @@ _TABLE = (
         "BSD-3-Clause" + IMAGENET,
         "csad: encoder",
         url=f"{TORCHVISION}/wide_resnet50_2-9ba9bcbe.pth",
+    ),
+    Weights(
+        "dinov2-vits14",
+        "dinov2_vits14_pretrain.pth",
+        "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+        88_283_115,
+        "Apache-2.0",
+        "sam_lad: features",
+        url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+    ),
+    Weights(
+        "featup-dinov2",
+        "dinov2_jbu_stack_cocostuff.ckpt",
+        "438dad4dedb3c3ba4b7fa13d1c8eb465dafd323dadc039afd04b15178ea7b38c",
+        0,
+        "MIT",
+        "sam_lad: upsampling",
+        url=f"{FEATUP}/dinov2_jbu_stack_cocostuff.ckpt",
     ),
     Weights(
         "resnext50-32x4d",
@@ -224,6 +244,8 @@ def load_state(file: WeightsFile) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"{file.path} is not a readable checkpoint: {reason}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a training's, which holds more
+        state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise WeightsError(f"{file.path} does not hold a table of tensors: give the published {file.name} file")
     return dict(state)

@@ -56,17 +56,20 @@ def evaluate(
         _measure_archive(paths, parquet, refused, as_json, engine, precision, workers, ray)
         return
     from edgead.errors import UsageError
+    from edgead.ops.everything import lend
     from edgead.progress import ConsoleReporter
+    from edgead_tools.components.lent_sam import sam_lender
     from edgead_tools.evaluation.entries import means, measure, split_paths
     from edgead_tools.evaluation.report import write_report
 
     if report is not None and report.exists() and report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{report} is no page and would be overwritten: end the name in .html")
     bundles, data, bad = split_paths([Path(path) for path in paths])
-    entries = measure(
-        bundles, data, ConsoleReporter(), bad=bad, engine=engine, precision=precision.value,
-        every_precision=every_precision, full_size=full_size, galleries=report is not None,
-    )  # fmt: skip
+    with lend(sam_lender()):
+        entries = measure(
+            bundles, data, ConsoleReporter(), bad=bad, engine=engine, precision=precision.value,
+            every_precision=every_precision, full_size=full_size, galleries=report is not None,
+        )  # fmt: skip
     averages = means(entries)
     if report is not None:
         title = f"{entries[0].model} on {data.name}" if len(entries) == 1 else f"Compared on {data.name}"

@@ -27,7 +27,7 @@ def finish(model: ModelProto) -> ModelProto:
     finished.CopyFrom(model)
     _fix_resizes(finished.graph)
     _fold_channel_order(finished.graph)
-    _prune(finished.graph)
+    prune(finished.graph)
     _strip(finished)
     del finished.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(finished, check_type=True, strict_mode=True)
@@ -110,7 +110,7 @@ def _replace(graph: GraphProto, old: str, new: str) -> None:
                 node.input[index] = new
 
 
-def _prune(graph: GraphProto) -> None:
+def prune(graph: GraphProto) -> None:
     """Drop nodes and initializers that no output depends on."""
     needed = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):  # nodes are in topological order

@@ -29,7 +29,8 @@ from edgead.files import write_file
 from edgead.ops import COMPONENTS
 from edgead.ops.resize import normalize
 from edgead_tools.export.graph import check_operators, finish
-from edgead_tools.methods import Trained
+from edgead_tools.export.join import join
+from edgead_tools.methods import Beside, Trained
 
 OPSET = 18  # the lowest with one LayerNormalization node and antialias-free Resize that torch.export writes
 BATCHES = (1, 2, 5)
@@ -76,10 +77,15 @@ def export(trained: Trained, path: Path, examples: NDArray[np.uint8]) -> ExportR
     images = _inputs(trained, examples, max(batches))
     outputs = _check_network(trained, network, images)
     model = finish(_to_onnx(network, images[:group], list(outputs)))
+    if trained.beside is not None:
+        model = join(model, trained.beside.network, trained.beside.outputs)
     check_operators(model)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
     errors = _compare(content, network, images, list(outputs), batches, group)
+    if trained.beside is not None:
+        shapes, others = _compare_joined(content, trained.beside, images)
+        outputs, errors = outputs | shapes, errors | others
     write_file(path, content)
     digest = hashlib.sha256(content).hexdigest()
     return ExportReport(path, digest, len(content), len(model.graph.node), outputs, errors)
@@ -128,7 +134,8 @@ def _check_network(trained: Trained, network: _Named, images: NDArray[np.float32
     if wrong:
         raise GateError(f"the trained network must be FP32 on the CPU, and {wrong[0]} is not")
     maps = _run_torch(network, images[: 2 * trained.group])
-    missing = set(output_names(trained.fusion)) - maps.keys()
+    elsewhere = () if trained.beside is None else trained.beside.outputs
+    missing = set(output_names(trained.fusion)) - maps.keys() - set(elsewhere)
     if missing:
         raise GateError(f"the fusion needs outputs the network does not give: {', '.join(sorted(missing))}")
     for name, array in maps.items():
@@ -184,9 +191,7 @@ def _compare(
 ) -> dict[str, float]:
     """The largest difference from torch, which runs `group` images at a time, of each map; raises GateError beyond the
     tolerance."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = _session(content)
     singles = [_run_torch(network, images[start : start + group]) for start in range(0, len(images), group)]
     errors = dict.fromkeys(names, 0.0)
     for batch in batches:
@@ -196,6 +201,24 @@ def _compare(
                 expected = np.concatenate([one[name] for one in singles[start // group : (start + batch) // group]])
                 errors[name] = max(errors[name], _difference(name, batch, array, expected))
     return errors
+
+
+def _compare_joined(
+    content: bytes, beside: Beside, images: NDArray[np.float32]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
+    """The shapes of the outputs that joined the graph, and their largest difference from what the network gave alone,
+    in a batch; raises GateError beyond the tolerance."""
+    names = list(beside.outputs)
+    joined, alone = (_session(network).run(names, {"image": images}) for network in (content, beside.network))
+    pairs = list(zip(names, joined, alone, strict=True))
+    errors = {name: _difference(name, len(images), found, expected) for name, found, expected in pairs}
+    return {name: found.shape[1:] for name, found, _ in pairs}, errors
+
+
+def _session(content: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def largest_difference(name: str, expected: NDArray[np.float32]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ METHODS = Registry(  # "name.preset", so that a package may add a preset to a me
         "csad.edge": Lazy("edgead_tools.methods.csad.edge:CsadEdge", extra="build"),
         "csad.paper": Lazy("edgead_tools.methods.csad.paper:CsadPaper", extra="build"),
         "sam_lad.edge": Lazy("edgead_tools.methods.sam_lad.edge:SamLadEdge", extra="build"),
+        "sam_lad.paper": Lazy("edgead_tools.methods.sam_lad.paper:SamLadPaper", extra="build"),
         "stlm.edge": Lazy("edgead_tools.methods.stlm.edge:StlmEdge", extra="build"),
         "stlm.paper": Lazy("edgead_tools.methods.stlm.paper:StlmPaper", extra="build"),
     },
@@ -81,6 +82,13 @@ class TrainingImages:
         return np.repeat(assign_folds(self.count // self.tiles, groups=self.groups), self.tiles)
 
 
+class Beside(NamedTuple):
+    """An exported network whose outputs join those of the one that is trained; both take the same input."""
+
+    network: bytes  # ONNX
+    outputs: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """What a method hands over to export.
@@ -104,6 +112,7 @@ class Trained:
     strange: frozenset[int] = dataclasses.field(default=frozenset(), kw_only=True)
     # Raw scores and largest map values (N,) that these images get likewise, of methods that judge more than their maps.
     good: tuple[NDArray[np.float64], NDArray[np.float64]] | None = dataclasses.field(default=None, kw_only=True)
+    beside: Beside | None = dataclasses.field(default=None, kw_only=True)  # what the exported graph gets from elsewhere
     report: dict[str, Any]  # for the bundle's provenance; `training.report.training_report` at least
 
 

@@ -25,12 +25,14 @@ from edgead.config.loader import validated
 from edgead.errors import DataError, UsageError
 from edgead.images import read_area
 from edgead.ops import load_mask
+from edgead.ops.everything import lend
 from edgead.progress import OnProgress, Reporter
 from edgead.reader import Reader
 from edgead.wording import printable
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import read_drawn
+from edgead_tools.components.lent_sam import sam_lender
 from edgead_tools.data import Dataset, DecodedImages, Sample, open_dataset
 from edgead_tools.data.anomalies import FolderTextures
 from edgead_tools.data.foreground import Foreground
@@ -83,7 +85,7 @@ def build(
     EdgeadError; nothing half-written is left at the bundle's path.
     """
     config = validated(config)
-    method = create_method(config.method, config.preset, config.options)
+    method = create_method(config.method, config.preset, config.method_options)
     _check_needs(config, method)
     dataset = exclude(open_dataset(config.data), config.exclude)
     if config.commercial:
@@ -92,7 +94,8 @@ def build(
         if finish and not has_training(folder):
             raise UsageError(f"there is no unfinished training for {config.bundle_path}: build without --finish")
         try:
-            return _build(config, method, dataset, folder, reporter, finish=finish, defects=defects)
+            with lend(sam_lender(Path(config.weights) if config.weights else None, config.device)):
+                return _build(config, method, dataset, folder, reporter, finish=finish, defects=defects)
         except KeyboardInterrupt as interrupt:
             if not has_training(folder):
                 raise
@@ -118,6 +121,10 @@ def _check_needs(config: BuildConfig, method: Method) -> None:
         raise UsageError(f"this method takes {' and '.join(method.weights)}: give a folder that holds their files")
     for name in method.weights:
         find(name, given)
+    if config.masks_from:
+        open_segmentation(Path(config.masks_from))
+        if config.program:
+            raise UsageError("program holds one network alone: leave it out, or masks_from")
     if config.distill_from:
         if not method.distils:
             raise UsageError(f"method '{config.method}', preset '{config.preset}', cannot learn from a bundle's maps")

@@ -46,9 +46,10 @@ def licenses_of(config: BuildConfig, method: Method, dataset: Dataset) -> dict[s
         found[name] = file.license if file.published else f"{UNKNOWN}: {file.path.name} is not the published file"
     if config.textures:
         found["textures"] = license_in(Path(config.textures))
-    if config.distill_from:
-        taught = Bundle.open(config.distill_from).manifest.provenance.get("licenses") or {"everything": UNKNOWN}
-        found |= {f"teacher's {name}": str(terms) for name, terms in taught.items()}
+    for whose, bundle in (("teacher's", config.distill_from), ("masks'", config.masks_from)):
+        if bundle:
+            theirs = Bundle.open(bundle).manifest.provenance.get("licenses") or {"everything": UNKNOWN}
+            found |= {f"{whose} {name}": str(terms) for name, terms in theirs.items()}
     return found
 
 
