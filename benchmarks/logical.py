@@ -1,12 +1,15 @@
-"""Logical and structural anomalies apart: csad, stlm, and the nearest good patch.
+"""Logical and structural anomalies apart: csad, stlm, sam_lad, PaDiM, PatchCore, and the nearest good patch.
 
     python tests/support/trays.py trays; python tests/support/panels.py panels
     python benchmarks/logical.py trays ... --keep FOLDER --out FILE [--steps 120] [--structural damaged]
+    python benchmarks/logical.py trays ... --keep FOLDER --out FILE --methods csad sam_lad "sam_lad from csad"
 
 Test images whose label is among `--structural` are structural anomalies, all others that are not good logical ones.
 Bundles stay in the folder, and one that is there is not built again. The nearest patch is a plain PatchCore, without a
 coreset's approximations: EfficientNet-Lite0's features at 1/8 and 1/16, smoothed over 3x3 cells and standardized, a
-random twentieth of all good patches, and for each image the largest distance of a patch from the nearest of them.
+random twentieth of all good patches, and for each image the largest distance of a patch from the nearest of them. PaDiM
+and PatchCore are those of `peer_models.py`. `A from B` takes the masks of objects from the bundle of B. What FILE holds
+of other methods stays.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from comparison import features_of
+from peer_models import padim, patchcore
 from torch.nn import functional
 
 from edgead import Bundle, Detector
@@ -77,6 +82,17 @@ def judge(dataset: Dataset, score: Score, structural: set[str]) -> dict[str, Any
     }
 
 
+def of_peers(dataset: Dataset, structural: set[str], keep: Path) -> dict[str, Any]:
+    """The figures of PaDiM and of PatchCore with a tenth of all patches."""
+    trunk = load_efficientnet_lite(load_state(find("efficientnet-lite0")), taps=(4, 10))
+    train, test = features_of(dataset, trunk, keep)
+    figures = {}
+    for name, peer in (("padim", padim), ("patchcore", patchcore(0.1))):
+        values = iter(peer(train, test, 0).scores.tolist())
+        figures[name] = judge(dataset, lambda image, values=values: next(values), structural)  # type: ignore[misc]
+    return figures
+
+
 def of_bundle(config: BuildConfig, dataset: Dataset, structural: set[str]) -> dict[str, Any]:
     """The figures of the bundle of that configuration, from an earlier run if it is there; of its branches too."""
     path = config.bundle_path
@@ -109,21 +125,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--methods", nargs="+", default=["csad", "stlm"])
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="edgead's methods alone")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--structural", nargs="*", default=["damaged"])
     parser.add_argument("--keep", type=Path, required=True, help="folder for the bundles")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     structural = set(given.structural)
-    result: dict[str, Any] = {"device": describe_device(), "sets": {}}
+    before = json.loads(given.out.read_text())["sets"] if given.out.exists() else {}
+    result: dict[str, Any] = {"device": describe_device(), "sets": before}
+    given.keep.mkdir(parents=True, exist_ok=True)
     for data in given.data:
         dataset = open_dataset(str(data))
-        figures = {"nearest patch": judge(dataset, nearest_patch(dataset), structural)}
-        print(json.dumps({data.name: figures}), flush=True)
+        figures = before.get(data.name, {})
+        if given.peers:
+            figures["nearest patch"] = judge(dataset, nearest_patch(dataset), structural)
+            figures |= of_peers(dataset, structural, given.keep)
+            print(json.dumps({data.name: figures}), flush=True)
         for method in given.methods:
+            name, _, source = method.partition(" from ")
             config = BuildConfig(
-                method=method, data=str(data), steps=given.steps, threads=1,
-                out=str(given.keep / f"{method}-{data.name}.edgead"),
+                method=name, data=str(data), steps=given.steps, threads=1,
+                out=str(given.keep / f"{method.replace(' ', '-')}-{data.name}.edgead"),
+                masks_from=str(given.keep / f"{source}-{data.name}.edgead") if source else "",
             )  # fmt: skip
             figures[method] = of_bundle(config, dataset, structural)
             print(json.dumps({data.name: {method: figures[method]}}), flush=True)
