@@ -124,7 +124,7 @@ def of_bundle(config: BuildConfig, dataset: Dataset, structural: set[str]) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--methods", nargs="+", default=["csad", "stlm"])
+    parser.add_argument("--methods", nargs="+", default=["csad", "stlm", "sam_lad", "sam_lad from csad"])
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="edgead's methods alone")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--structural", nargs="*", default=["damaged"])

@@ -61,6 +61,7 @@ QUICK = {  # program -> what is given to it instead, to show in minutes that eve
     "genicam_soak": ("--minutes", "0.2"),
     "limit": ("--rounds", "10"),
     "logical": ("--steps", "2"),
+    "object_parts": ("--train", "20", "--each", "4", "--sizes", "100"),
     "peers": ("--seconds", "2"),
     "plc_soak": ("--parts", "50"),
     "review": ("--events", "500", "--labels", "5"),
@@ -113,6 +114,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["limit.py", *quantized, *out("limit")],
         ["logical.py", *sets(*KITS, PANELS), "--steps", "160", "--keep", str(keep / "logical"), *out("logical")],
         ["objects.py", str(keep / TRAYS), str(keep / DIGITS), "--keep", str(keep / "objects"), *out("objects")],
+        ["object_parts.py", *out("object-parts")],
         ["thresholds.py", *sets(*SETS), "--budget", "0", "--keep", str(limits), *out("thresholds")],
         [
             "threshold_rules.py",
