@@ -15,7 +15,7 @@ from edgead.errors import DataError, UsageError
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.residual_map import stack_levels
 from edgead_tools.layers.standardized import Pair
-from edgead_tools.methods import create_method
+from edgead_tools.methods import create_method, joined
 from edgead_tools.methods.csad import edge
 from edgead_tools.methods.csad.edge import ComponentParts, ComponentsAndStreams, Parts, unsteady
 from edgead_tools.methods.csad.looks import LOOKS, fit_looks, looks_names
@@ -90,11 +90,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("csad")
 
 
-def test_a_part_without_components_is_divided_by_looks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("helpful", [True, False])
+def test_a_part_without_components_is_divided_by_looks(
+    helpful: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def nothing(*_: object) -> None:
         raise DataError("no components were found")
 
     monkeypatch.setattr(edge, "label", nothing)
+    monkeypatch.setattr(joined, "gain", lambda after, before: (0.1 if helpful else -0.1, 0.01))
     method = create_method("csad", "edge", {"memory": 16, "width": 16})
     trained = method.train(boards.training_images(12, 5, SIDE), Run(folder, steps=4, threads=1))
     components = trained.fusion.components
@@ -102,7 +106,9 @@ def test_a_part_without_components_is_divided_by_looks(folder: Path, monkeypatch
     assert components.names == looks_names()
     assert trained.report["findings"][-1]["found"] == "components are not found reliably"
     outputs = trained.network(torch.zeros(2, 3, SIDE, SIDE))
-    assert {"memory", "surroundings", "whole", "stacked", "coarse", "head", "components"} == outputs.keys()
+    streams = {"stacked", "coarse", "head"} if helpful else set()  # which cost nothing where they are of no help
+    assert streams | {"memory", "surroundings", "whole", "components"} == outputs.keys()
+    assert {one.name for one in trained.fusion.maps} | {"components"} == outputs.keys()
     assert outputs["components"].shape == (2, LOOKS, SIDE // 8, SIDE // 8)
 
 

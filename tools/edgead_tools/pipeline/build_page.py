@@ -98,7 +98,8 @@ def limits(summary: BuildSummary) -> Iterator[str]:
         yield f"{few} can promise no false-alarm rate below {least_rate(thresholds.counted):.1%}: give more"
     training = manifest.provenance.get("training", {})
     steps, seconds = training.get("steps", 0), training.get("seconds", 0.0)
-    if summary.timed and 0 < steps < FEW_STEPS:
+    judges = training.get("memory", {}).get("students", True)  # what was trained, or the memory alone
+    if summary.timed and judges and 0 < steps < FEW_STEPS:
         yield (
             f"training took {plural(steps, 'step')} in {seconds:.0f} s, and fewer than {FEW_STEPS} leave defects "
             "unfound: give a longer --budget, a machine with less other work, or a smaller --size"

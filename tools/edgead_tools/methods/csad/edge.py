@@ -118,6 +118,7 @@ class CsadEdge(EdgePreset):
                 network.parts.to(run.device).eval()
             fusion = self.structural.fused_streams(maps, images)
             joined = add_memory(network, trunk, fusion, maps, images, run, self)
+            network.gives_streams = any(one.name in maps for one in joined.fusion.maps)
             grid = (images.size[0] // CELL, images.size[1] // CELL)
             branches = fit_branches(
                 network, images, lite_tensor, run.device, looks_names() if parts.reason else parts.names,
@@ -210,6 +211,7 @@ class ComponentsAndStreams(Students):
     def __init__(self, streams: Disagreement) -> None:
         super().__init__()
         self.streams, self.trunk = streams, streams.streams.trunk
+        self.gives_streams = True  # or only what a fusion without them names
 
     def components(self, taps: Mapping[int, Tensor]) -> Tensor:
         logits: Tensor = self.parts(taps, self.streams.streams.standardized(taps))
@@ -217,7 +219,8 @@ class ComponentsAndStreams(Students):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         taps = self.trunk(image)
-        return {**self.streams.maps_of(taps), "components": self.components(taps), **self.remembered(taps)}
+        maps = self.streams.maps_of(taps) if self.gives_streams else {}
+        return {**maps, "components": self.components(taps), **self.remembered(taps)}
 
 
 @torch.inference_mode()
