@@ -10,6 +10,9 @@ neighbors in the list; of pictures of one thing it is among the very next, and t
 is so, images are joined by average linkage while their mean distance is below `SAME` of what is usual between any two.
 Distances are those of thumbnails of unit length, so that exposure does not count.
 
+The order is that of the list, or of the last number in each name: a part that was photographed under several lights has
+running numbers behind the name of the light.
+
 Measured (`EXCESS`, `FARTHER`): 0.38, 1.8 and 0.91, 5.3 of two sets that were filmed; 0.63, 1.4 of solar cells in the
 order of their modules, whose parts leave each other out well enough by runs of neighbors (`conformal.assign_folds`);
 at most 0.22, 1.1 of six others.
@@ -17,7 +20,8 @@ at most 0.22, 1.1 of six others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,24 +37,39 @@ FEWEST = 16  # images below which nothing can be told
 Array = NDArray[np.float32]
 
 
-def find_groups(thumbnails: Sequence[Array], numbers: Sequence[int], *, always: bool = False) -> list[int]:
-    """The group of each image, in the order they were taken, 0 and up; `numbers` where they are no pictures of few
-    things in a row, unless they are `always` to be grouped.
+def find_groups(
+    thumbnails: Sequence[Array], numbers: Sequence[int], names: Sequence[str] = (), *, always: bool = False
+) -> list[int]:
+    """The group of each image, 0 and up in the order of the list; `numbers` where they are no pictures of few things in
+    a row, unless they are `always` to be grouped.
 
     `thumbnails` are vectors of one length, and `numbers` those of parts that are known to be one, which stay together.
+    With `names` of the images the order in which they were taken may be that of the last numbers in them.
     """
     if len(thumbnails) < FEWEST:
         return list(numbers)
     rows = np.stack(thumbnails).astype(np.float32)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    found: list[int] = []
-    for start in range(0, len(rows), MOST):
-        distances = _distances(rows[start : start + MOST])
-        if len(distances) < FEWEST or not (always or are_in_sequence(distances)):
-            return list(numbers)
-        first = 1 + max(found, default=-1)
-        found += [first + group for group in _linked(distances)]
-    return _joined(found, numbers)
+    for order in _orders(names, len(rows)):
+        runs = [order[start : start + MOST] for start in range(0, len(rows), MOST)]
+        distances = [_distances(rows[run]) for run in runs if len(run) >= FEWEST]
+        if not (always or all(map(are_in_sequence, distances))):
+            continue
+        found = np.arange(len(rows), 2 * len(rows))  # of a short rest, which is compared with nothing
+        for run, of_run in zip(runs, distances, strict=False):
+            found[run] = run[0] * len(rows) * 2 + np.asarray(_linked(of_run))
+        return _joined(found.tolist(), numbers)
+    return list(numbers)
+
+
+def _orders(names: Sequence[str], count: int) -> Iterator[NDArray[np.intp]]:
+    """The orders in which images may have been taken: as they are listed, and by the last numbers in their names."""
+    yield np.arange(count)
+    found = [re.findall(r"\d+", name) for name in names]
+    if found and all(found):
+        by_number = np.argsort([float(digits[-1]) for digits in found], kind="stable")
+        if (by_number != np.arange(count)).any():
+            yield by_number
 
 
 def are_in_sequence(distances: Array) -> bool:

@@ -49,6 +49,17 @@ def test_six_kinds_of_parts_are_none_in_whatever_order_they_come(seed: int) -> N
     assert find_groups(shuffled, range(240)) == list(range(240))
 
 
+def test_the_order_may_be_that_of_numbers_in_the_names() -> None:
+    """Every part under five lights, listed light by light."""
+    random = np.random.default_rng(0)
+    pictures = scenes(20, 5, random)
+    listed = [5 * part + light for light in range(5) for part in range(20)]
+    names = [f"light{row % 5}_{1000 + 7 * row}" for row in listed]
+    shown = [pictures[row] for row in listed]
+    assert find_groups(shown, range(100), names) == [*range(20)] * 5
+    assert find_groups(shown, range(100), ["a"] * 100) == list(range(100))
+
+
 def test_neighbors_that_are_hardly_nearer_than_others_are_none() -> None:
     """Parts of one batch that differ nearly as much as those of different batches."""
     pictures = scenes(12, 8, np.random.default_rng(0), noise=1.2)

@@ -173,7 +173,8 @@ def _conclude(
     accepted = [index for index in sound if not problems[index]]
     thumbnails = [one for index in accepted if (one := looks[index].thumbnail) is not None]
     parts = part_numbers(thumbnails)
-    linked = parts if groups == "no" else find_groups(thumbnails, parts, always=groups == "yes")
+    names = [samples[index].path.stem for index in accepted]
+    linked = parts if groups == "no" else find_groups(thumbnails, parts, names, always=groups == "yes")
     images, larger = (_drop_rows(one, accepted, len(samples)) if one and accepted else None for one in (cache, large))
     return Checked(
         tuple(samples[index] for index in accepted),
