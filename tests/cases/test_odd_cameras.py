@@ -117,12 +117,28 @@ def test_streams_that_ffmpeg_reads_are_sources(kind: str) -> None:
         "rtsp://admin:sec#ret@127.0.0.1:9/x",
         "rtsp://admin:1?2x@127.0.0.1/x",
         "https://us#er:12@127.0.0.1/x",
+        "rtsp://admin:@#@127.0.0.1/x",
     ],
 )
 def test_a_password_that_ends_the_address_is_explained(address: str) -> None:
     with pytest.raises(UsageError, match=r"write # as %23, / as %2F, . as %3F, @ as %40 there") as told:
         open_source(address)
     assert not any(secret in str(told.value) for secret in ("pa#ss", "p/ss", "sec", "admin", "us#er"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("rtsp:/10.0.0.9/1", r"lacks its two slashes: write it like rtsp://"),
+        ("csi:0", r"lacks its two slashes: write it like csi://0"),
+        ("video:", "names no file: write it like line.mp4"),
+        ("udp://", r"names no port: write it like udp://@:5000"),
+        ("tcp://127.0.0.1", r"names no port: write it like tcp://"),
+    ],
+)
+def test_what_is_missing_of_a_source_is_said(spec: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        open_source(spec)
 
 
 def test_addresses_that_are_whole_are_left_alone() -> None:

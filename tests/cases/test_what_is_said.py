@@ -16,6 +16,7 @@ from edgead import Bundle, Detector, ops
 from edgead.bundle.store import write_bundle
 from edgead.cli.commands import COMMANDS
 from edgead.errors import DataError
+from edgead.stream.sinks import open_sink, title_of
 from edgead_calibration.health import fit_health
 
 Output = tuple[int, str, str]
@@ -174,3 +175,20 @@ def test_quiet_says_nothing_but_results_and_errors(edgead: Command, tiny_bundle:
     code, _, said = edgead("-q", "info", "none.edgead")
     assert (code, said.count("\n")) == (1, 1)
     assert "edgead: 3 frames" in edgead("run", "--bundle", tiny_bundle, "--source", parts)[2]
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path, tiny_bundle: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'cd "{gone}" && rmdir "{gone}" && "{sys.executable}" -m edgead info'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "edgead: the folder in which this was started is gone: change to one that is there\n"
+
+
+def test_a_sink_is_called_as_it_was_written(tmp_path: Path) -> None:
+    with open_sink(f"keep:{tmp_path}?free=1") as kept:
+        assert title_of(kept) == "keep"

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from edgead.cli.app import Session, make_app
@@ -44,6 +45,10 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 def _refused(error: OSError) -> str:
     """What the operating system did not let us do: a full disk behind standard output, say."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the folder in which this was started is gone: change to one that is there"
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror or error}; see that it can be written and has free space"
 

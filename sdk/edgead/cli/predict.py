@@ -122,6 +122,8 @@ class HealthReport(Sink):
 class Lines(Sink):
     """A sink for people: verdict, score, regions and name of each image on standard output."""
 
+    title = "standard output"
+
     def emit(self, frame: Frame, result: Result) -> None:
         color = typer.colors.RED if result.is_anomalous else typer.colors.GREEN
         verdict = f"{result.verdict:<2}"

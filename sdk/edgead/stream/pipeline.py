@@ -36,6 +36,7 @@ from edgead.stream.plc.line import TriggeredLine
 from edgead.stream.plc.monitor import TURN_S
 from edgead.stream.recipes import OpenRecipe, RecipeInference
 from edgead.stream.sink_worker import TICK, SinkWorker
+from edgead.stream.sinks import title_of
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sources import Source
 from edgead.stream.status import Meter, PipelineStatus
@@ -226,7 +227,7 @@ class Pipeline(Closing):
     def _open_sinks(self) -> None:
         names: dict[str, int] = {}
         for sink in self._sinks:
-            kind = type(sink).__name__
+            kind = title_of(sink)
             names[kind] = names.get(kind, 0) + 1
             name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
             live = all(camera.live for camera in self._cameras)

@@ -199,7 +199,7 @@ class Remembered:
             self.turning.finding(copies_of(count)),
             {
                 "found": f"{count} {'good images' if self.tiles == 1 else 'tiles of good frames'}",
-                "figures": f"trusted by {trust(count):.0%} against what is assumed without them",
+                "figures": f"the more there are, the more surroundings count: {trust(count):.0%} of all they could",
                 "chosen": f"what surrounds a cell has the weight {trust(count):.2f}, "
                 f"the picture as a whole {self.weight:.2f}",
                 "overrule": "--set whole=0",

@@ -56,3 +56,11 @@ def open_sink(spec: str, path: Path | None = None) -> Sink:
         make(path) if path is not None else read_call(make, kind, place, options, entry.example or f"{kind}:PLACE")
     )
     return sink
+
+
+def title_of(sink: Sink) -> str:
+    """What a sink is called in messages and counts: the kind that a person writes, else its class."""
+    name = type(sink).__name__
+    return sink.title or next(
+        (kind for kind, entry in SINKS.builtin.items() if entry.target.endswith(f":{name}")), name
+    )

@@ -87,6 +87,7 @@ class Sink(Closing):
     An OSError from `emit` is reported and the pipeline goes on.
     """
 
+    title: ClassVar[str] = ""  # what it is called, where that is not the kind that a person writes
     needs_pixels: ClassVar[bool] = True  # False: frames come without their pixels, and more results can wait
 
     def attach(self, pipeline: PipelineControl) -> None:

@@ -169,7 +169,8 @@ def _check_password(kind: str, rest: str) -> None:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     sign, port = rest[len(authority) : len(authority) + 1], authority.partition(":")[2]
     odd = sign == "#" or (":" in authority and (sign == "?" or not port.isdecimal()))
-    if "@" in rest and "@" not in authority and not authority.startswith("[") and odd:
+    whole = "@" in authority.rstrip("@")  # an @ before the host, and not only at the end of what is cut off
+    if "@" in rest and not whole and not authority.startswith("[") and odd:
         raise UsageError(
             f"the address {kind}://*** has a sign in its user name or password that ends it: write # as %23, / as %2F, "
             "? as %3F, @ as %40 there"
@@ -190,6 +191,8 @@ def _check_address(kind: str, rest: str) -> None:
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         raise UsageError(f"the address {kind}://*** cannot be read: its host or its port is none") from error
+    if kind in _LISTENING and parts.port is None:
+        raise UsageError(f"the address {kind}://*** names no port: write it like {SOURCES[kind].example}")
     if not host and kind not in _LISTENING:
         raise UsageError(f"the address {kind}://*** names no host: write it like {SOURCES[kind].example}")
     labels = host.removesuffix(".").split(".")
@@ -200,10 +203,14 @@ def _check_address(kind: str, rest: str) -> None:
 def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]:
     if kind == "file" and is_url:
         return parse(unquote(rest))
+    if kind in ("images", "video") and not rest:
+        raise UsageError(f"the source '{kind}:' names no file: write it like {SOURCES[kind].example}")
     if kind in _LOCAL and (not is_url or kind == "genicam"):
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec
     if kind in SOURCES and kind not in SOURCES.builtin:  # of another package, which may write it either way
         return kind, rest
+    if kind in SOURCES and kind not in _LOCAL:
+        raise UsageError(f"the address '{kind}:' lacks its two slashes: write it like {SOURCES[kind].example}")
     raise UsageError(f"'{kind}:' is no kind of source: {nearest(kind, SOURCES)}")
