@@ -226,8 +226,7 @@ class Pipeline(Closing):
 
     def _open_sinks(self) -> None:
         names: dict[str, int] = {}
-        for sink in self._sinks:
-            kind = title_of(sink)
+        for kind, sink in zip(map(title_of, self._sinks), self._sinks, strict=True):
             names[kind] = names.get(kind, 0) + 1
             name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
             live = all(camera.live for camera in self._cameras)
