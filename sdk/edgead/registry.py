@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgead.errors import MissingPackageError, UsageError
@@ -61,7 +62,9 @@ class Lazy:
         if not root or (root in OWN and find_spec(root) is not None):
             return None
         if isinstance(error, ModuleNotFoundError) and not is_installed(root):
-            return MissingPackageError(f"{what} needs the package {root}: {self.install}")
+            here = checkout() if self.package == "edgead" and self.extra else None
+            also = f" (edgead is of a checkout here: pip install -e '{here}[{self.extra}]')" if here else ""
+            return MissingPackageError(f"{what} needs the package {root}: {self.install}{also}")
         words = " ".join(str(error).split())
         return UsageError(f"{what} needs the package {root}, which does not work here: {words}; install it again")
 
@@ -90,6 +93,20 @@ class Registry(Mapping[str, Entry]):
     def _added(self) -> dict[str, Entry]:
         points = _points(tuple(sys.path))[self._group]
         return {point.name: self._kind(point.value, package=_distribution(point)) for point in points}
+
+
+def checkout() -> str | None:
+    """The folder that edgead was installed from, where it came from a folder and not from an index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        found = json.loads(distribution("edgead").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    folder = unquote(urlsplit(found.get("url", "")).path) if "dir_info" in found else ""
+    return folder if folder and Path(folder, "pyproject.toml").is_file() else None
 
 
 def is_installed(package: str) -> bool:

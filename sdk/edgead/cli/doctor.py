@@ -22,6 +22,7 @@ import cv2
 import edgead
 from edgead.cli.options import Json, shown
 from edgead.opencv import conflict, fault
+from edgead.registry import checkout
 from edgead.system.nvidia import SMI_FIELDS, Machine, read_machine
 from edgead.system.platforms import dotted
 from edgead.system.requirements import find_gaps
@@ -94,7 +95,9 @@ def _line(check: Check) -> str:
 
 
 def _machine() -> Iterator[Check]:
-    yield Check("edgead", True, edgead.__version__)
+    here = checkout()
+    where = f", of the checkout {here}: there, write '{here}[EXTRA]' for 'edgead[EXTRA]'" if here else ""
+    yield Check("edgead", True, edgead.__version__ + where)
     yield Check("python", True, f"{platform.python_version()} at {sys.executable}")
     board = _text(Path("/proc/device-tree/model")) or _text(Path("/etc/nv_tegra_release")).partition("\n")[0]
     yield Check("machine", True, ", ".join(filter(None, [platform.machine(), platform.system(), board])))
