@@ -115,6 +115,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["logical.py", *sets(*KITS, PANELS), "--steps", "160", "--keep", str(keep / "logical"), *out("logical")],
         ["objects.py", str(keep / TRAYS), str(keep / DIGITS), "--keep", str(keep / "objects"), *out("objects")],
         ["object_parts.py", *out("object-parts")],
+        ["objects_published.py", *out("objects-published")],
         ["thresholds.py", *sets(*SETS), "--budget", "0", "--keep", str(limits), *out("thresholds")],
         [
             "threshold_rules.py",

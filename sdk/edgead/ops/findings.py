@@ -39,20 +39,25 @@ def _moved(index: int, measured: Measured, deviations: Deviations, spec: Matchin
     """The kind of an object that lies elsewhere than good ones; None for one that differs in another way.
 
     It may be matched as what it is, and be far away. Or it may be matched by its place with what should lie there: then
-    it has moved if it looks like a good object of another kind of which one is missed.
+    it has moved if it looks like a good object of another kind of which one is missed, or if each of two looks more
+    like what should lie in the other's place.
     """
     kind = spec.slots[int(measured.slots[index])].kind
     if deviations[PLACE, index] > spec.notable and deviations[PLACE, index] >= deviations[APPEARANCE, index]:
         return int(kind)
     closest = int(measured.closest[index])
-    if closest == kind or measured.fits[index] > spec.notable:
+    if closest == kind:
+        return None
+    there = [other for other, slot in enumerate(measured.slots) if slot >= 0 and spec.slots[slot].kind == closest]
+    better = measured.fits[index] < deviations[APPEARANCE, index]
+    if better and any(int(measured.closest[other]) == kind for other in there):
+        return closest
+    if measured.fits[index] > spec.notable:
         return None
     if any(spec.slots[slot].kind == closest for slot in measured.missing):
         return closest
-    for other, slot in enumerate(measured.slots):  # what lies in its place looks like no good one
-        if slot >= 0 and spec.slots[slot].kind == closest and deviations[APPEARANCE, other] > spec.notable:
-            return closest
-    return None
+    strange = any(deviations[APPEARANCE, other] > spec.notable for other in there)  # what lies in its place
+    return closest if strange else None
 
 
 def _missing(slot: int, references: References) -> ObjectFinding:

@@ -20,6 +20,7 @@ from edgead.bundle.manifest import decode, encode
 from edgead.errors import BundleError
 from edgead.kserve.model import Source, from_tensors, to_tensors
 from edgead.ops import judge_objects, load_references
+from edgead.ops.findings import find_objects
 from edgead.ops.matching import measure
 from edgead.ops.references import References
 from edgead.ops.scene import Scene, find_masks, see
@@ -105,6 +106,19 @@ def test_good_scenes_are_ok_and_the_map_is_high_where_something_differs(detector
         grid = detector(picture(change)).grid_map
         row, column = np.unravel_index(int(grid.argmax()), grid.shape)
         assert np.hypot(8 * column + 4 - x, 8 * row + 4 - y) < 20, change
+
+
+def test_one_that_looks_like_the_other_has_moved_if_the_other_looks_like_it(references: References) -> None:
+    scene, spec = scene_of(good(100), references), references.spec
+    measured = measure(scene, references)
+    deviations = np.zeros((4, 4), np.float32)
+    deviations[0, 0] = spec.notable + 1  # of the first alone: the other is no worse than good ones are
+    kinds = measured.closest.tolist()
+    for exchanged, change in (([kinds[3], *kinds[1:]], "changed"), ([kinds[3], *kinds[1:3], kinds[0]], "moved")):
+        mistaken = replace(measured, closest=np.array(exchanged), fits=np.zeros(4, np.float32))
+        (found,) = find_objects(scene, mistaken, deviations, references)
+        assert found.change == change
+        assert found.object == spec.kinds[kinds[3] if change == "moved" else kinds[0]].name
 
 
 def test_two_that_changed_places_have_moved(detector: Detector) -> None:
