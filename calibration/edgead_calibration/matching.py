@@ -112,7 +112,8 @@ def fit_branches(
 
 def _is_whole(scene: Scene, count: int) -> bool:
     """Whether a scene has the usual number of objects, none of which hides another on the grid."""
-    return len(scene.places) == count == int(scene.labels.max(initial=0)) == len(np.unique(scene.labels)) - 1
+    labels = scene.labels  # of which none may be 0: where the ground is an object too
+    return len(scene.places) == count == len(np.unique(labels[labels > 0]))
 
 
 def _references(scenes: Sequence[Scene], keys: NDArray[np.float16], draft: MatchingSpec, seed: int) -> References:
