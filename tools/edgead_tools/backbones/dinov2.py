@@ -70,7 +70,7 @@ class DinoV2(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         patches = self.patch(self.stretch(image)).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.summary.expand(len(image), -1, -1), patches], 1) + self.placed
+        tokens = torch.cat([self.summary.expand(patches.shape[0], -1, -1), patches], 1) + self.placed
         tokens = self.norm(self.blocks(tokens))
         found: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, self.grid)
         return found
