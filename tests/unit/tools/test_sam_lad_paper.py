@@ -81,7 +81,8 @@ def test_a_workstation_names_what_is_wrong_and_a_device_refuses(trained: tuple[T
         assert reading.branches is not None
         said.append({found.change for found in reading.branches.objects})
         maps.append(reading.anomaly_map)
-    assert said == [set(), {"missing"}]
+    assert said[0] == set()
+    assert "missing" in said[1]  # and what all lies on may have changed
     row, column = np.unravel_index(int(maps[1].argmax()), maps[1].shape)
     x, y = object_scenes.PLACES["blue"]
     assert np.hypot(2 * column - x, 2 * row - y) < 24
