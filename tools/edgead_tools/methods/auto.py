@@ -107,12 +107,12 @@ def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
 def _finding(chosen: str, figures: Mapping[str, Mapping[str, float]], share: float) -> dict[str, str]:
     """What the build says of the choice."""
     memory = next(iter(figures.values()))["memory"]
-    others = (f"{one['both']:.3f} with {name} (ahead by {one['gain']:.3f} +- {one['error']:.3f})"
+    others = (f"{one['both']:.3f} with {name} ({one['gain']:+.3f}, uncertain by {one['error']:.3f})"
               for name, one in figures.items())  # fmt: skip
     alone = chosen == MEMORY
     return {
         "found": "no students are of help beside the memory" if alone else f"students of {chosen} are of help",
         "figures": f"AUROC of planted anomalies {memory:.3f} with the memory alone, {', '.join(others)}",
         "chosen": "the memory alone" if alone else f"{chosen}, with a share of {share:.2f} of the score",
-        "overrule": f"--method {' or '.join(f'{name}' for name in figures)}",
+        "overrule": f"--method {' or '.join(figures)}",
     }
