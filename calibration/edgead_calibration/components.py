@@ -77,7 +77,7 @@ def fit_components(
         histograms=tuple(histograms),
         logical=logical,
         structural=usual_scale(np.asarray(map_scores, np.float64), aside),
-        least=None if usual is None else logical.apply(float(np.quantile(total, usual))),
+        least=None if usual is None else logical.apply(_reached(total, usual)),
     )
     return Fitted(spec, members)
 
@@ -146,6 +146,12 @@ def usual_scale(values: NDArray[np.float64], aside: Sequence[bool]) -> Scale:
     scale = trimmed(values)
     away = float(np.sqrt(np.mean((kept - scale.center) ** 2))) if len(kept) else 0.0
     return Scale(center=scale.center, spread=max(scale.spread, away))
+
+
+def _reached(values: NDArray[np.float64], share: float) -> float:
+    """What a new value reaches with the probability 1 - share at most: of few values the largest."""
+    rank = min(len(values), math.ceil((len(values) + 1) * share))
+    return float(np.sort(values)[rank - 1])
 
 
 def _npy(statistics: ComponentStatistics) -> bytes:

@@ -56,7 +56,8 @@ CELL = 2  # pixels a cell of the labels
 CHUNK = 8  # images a forward pass
 FAR = 0.5  # of a component's usual area, by which it differs in good images at most, where components are steady
 STEADY = 0.5  # share of good images in which all of them must be
-USUAL = 0.99  # quantile of good images' compositions up to which all are alike
+USUAL = 0.9  # quantile of good images' compositions up to which all are alike
+FEWEST = 4  # good images kept aside, below which nobody knows whether components serve: then up to the strangest one
 WIDTHS = (24, 64, 64)  # of the segmentation head
 DILATIONS = (6, 12)
 
@@ -122,7 +123,8 @@ class CsadEdge(EdgePreset):
             grid = (images.size[0] // CELL, images.size[1] // CELL)
             branches = fit_branches(
                 network, images, lite_tensor, run.device, looks_names() if parts.reason else parts.names,
-                joined.fusion, grid, self.grids, left_out=joined.out_of_fold, usual=USUAL,
+                joined.fusion, grid, self.grids, left_out=joined.out_of_fold,
+                usual=USUAL if parts.is_drawn or len(images.calibration) >= FEWEST else 1.0,
             )  # fmt: skip
         report = training_report(reports, sources) if found is None else csad_report(reports, sources, found)
         findings = [*joined.report.get("findings", ()), parts.finding(len(images.calibration))]
