@@ -122,7 +122,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
             *(f"{limits / Path(one).name}-0.edgead" for one in sets(*LARGE)),
             *out("threshold-rules"),
         ],
-        ["contamination.py", *sets("bottle", "cubes"), "--keep", str(keep / "contamination"), *out("contamination")],
+        ["contamination.py", *sets("cubes", "casting", "bottle"), "--keep", str(keep / "mixed"), *out("contamination")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],
         ["background.py", "ast_mfr", *bottle, "--steps", "80", *out("background-ast-mfr")],
