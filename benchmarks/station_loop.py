@@ -3,9 +3,9 @@
     python benchmarks/station_loop.py DATA... --out benchmarks/results/<machine>/station-loop.json
 
 Each DATA is a data set in MVTec's layout with defects, of which so many are drawn. The first bundle learns from a few
-good parts; the line keeps what it judges of others; a person (this program, which knows the truth) labels it by keyboard
-in headless Chromium; the bundle is rebuilt with the labels, judges beside the line as its shadow, is promoted by the
-page's button and taken back. Both bundles are compared once more on parts that neither has seen.
+good parts; the line keeps what it judges of others; a person (this program, which knows the truth) labels it by
+keyboard in headless Chromium; the bundle is rebuilt with the labels, judges beside the line as its shadow, is promoted
+by the page's button and taken back. Both bundles are compared once more on parts that neither has seen.
 """
 
 from __future__ import annotations
