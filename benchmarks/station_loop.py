@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 
 from edgead import BuildConfig, Bundle, Detector, Pipeline, Result, StationConfig
 from edgead.files import write_file
@@ -45,6 +46,7 @@ from edgead_tools.pipeline.rebuild import rates, rebuild
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 FIRST = 40  # good parts that the first bundle learns from
 GOOD, DEFECTIVE = 200, 80  # others, at the most: half of them for the line, half for the last comparison
+PATIENCE_S = 120.0
 Parts = Sequence[Sample]
 
 
@@ -94,13 +96,13 @@ def label(parts: Parts, folder: Path) -> dict[str, float]:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/review"
             ready = "document.querySelector('#picture').ariaBusy === 'false'"
             browser.open(url)
-            browser.until(f"{ready} && document.querySelector('#image').naturalWidth > 0")
+            browser.until(f"{ready} && document.querySelector('#image').naturalWidth > 0", PATIENCE_S)
             browser.evaluate("localStorage.setItem('person', 'ada')")
             browser.reload()
-            browser.until(f"document.querySelector('#person')?.value === 'ada' && {ready}")
+            browser.until(f"document.querySelector('#person')?.value === 'ada' && {ready}", PATIENCE_S)
             start = time.perf_counter()
             for count in range(1, len(said) + 1):
-                browser.until(f"{ready} && document.querySelector('#image').naturalWidth > 0")
+                browser.until(f"{ready} && document.querySelector('#image').naturalWidth > 0", PATIENCE_S)
                 here = browser.evaluate(
                     "document.querySelector('#events [aria-current=true]').parentElement.dataset.id"
                 )
@@ -173,14 +175,14 @@ def promoted_and_back(bundle: Path, new: Path, parts: Parts, folder: Path) -> di
             browser = Browser(folder / "browser2", (1280, 800))
             try:
                 browser.open(f"http://127.0.0.1:{port}")
-                browser.until("document.querySelector('.camera img')?.naturalWidth > 0", 60)
+                browser.until("document.querySelector('.camera img')?.naturalWidth > 0", PATIENCE_S)
                 browser.evaluate("document.querySelector('#bundles').click()")
                 for button, model in (("promote", other), ("rollback", old)):
-                    browser.until(f"document.querySelector('#{button}').hidden === false", 120)
+                    browser.until(f"document.querySelector('#{button}').hidden === false", PATIENCE_S)
                     browser.evaluate(f"document.querySelector('#{button}').click()")
                     start = time.perf_counter()
                     browser.evaluate(f"document.querySelector('#{button}').click()")  # one press asks
-                    until(lambda wanted=model: found[-1].model == wanted, 120)
+                    until(lambda wanted=model: found[-1].model == wanted, PATIENCE_S)
                     seconds[f"{button}_s"] = round(time.perf_counter() - start, 2)
             finally:
                 browser.close()
@@ -203,13 +205,11 @@ def verdicts(bundle: Path, parts: Parts) -> dict[str, int]:
     }
 
 
-def measure(data: Path, budget: str, seed: int, folder: Path) -> dict[str, Any]:
+def measure(data: Path, settings: BuildConfig, folder: Path) -> dict[str, Any]:
     """Once around the loop with a data set, in an empty folder."""
-    first, line, after = divide(data, seed)
+    first, line, after = divide(data, settings.seed)
     bundle, new, reporter = folder / "part.edgead", folder / "new.edgead", ConsoleReporter()
-    settings = BuildConfig(
-        method="stlm", data=str(link(first, folder / "good")), out=str(bundle), budget=budget, threads=1
-    )
+    settings = msgspec.structs.replace(settings, data=str(link(first, folder / "good")), out=str(bundle), threads=1)
     start = time.perf_counter()
     build(settings, reporter)
     built = time.perf_counter()
@@ -240,9 +240,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     sets: dict[str, Any] = {}
+    settings = BuildConfig(method="stlm", budget=given.budget, seed=given.seed)
     for data in given.data:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the browser may still write its own
-            sets[data.resolve().name] = measure(data.resolve(), given.budget, given.seed, Path(folder))
+            sets[data.resolve().name] = measure(data.resolve(), settings, Path(folder))
     told = {"sets": sets, "device": describe_device(), "state": describe_state()}
     text = json.dumps(told, indent=1) + "\n"
     if given.out is not None:

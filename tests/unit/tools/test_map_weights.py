@@ -40,7 +40,7 @@ def test_the_map_that_sees_the_defects_counts_more() -> None:
     before, after = found.auroc
     assert after > before + 0.05
     assert str(found).startswith("weights of the maps by 30 labeled defects: fine ")
-    other = choose(FUSION, maps(60, 1), maps(30, 2, coarse=0.5), ["hole"] * 30)
+    other = choose(FUSION, maps(60, 1), maps(30, 2, coarse=0.9), ["hole"] * 30)
     assert other.factors["coarse"] > other.factors["fine"]
 
 
@@ -64,6 +64,7 @@ def test_what_is_not_a_sum_of_maps_is_left() -> None:
     assert not can_weigh(msgspec.structs.replace(FUSION, maps=FUSION.maps[:1]))
     assert not can_weigh(msgspec.structs.replace(FUSION, combine="product"))
     assert 1.0 in FACTORS
+    assert min(FACTORS) > 0  # a map that counts nothing is refused when a bundle is opened
 
 
 @pytest.mark.usefixtures("one_thread", "tiny_method")

@@ -27,7 +27,7 @@ from edgead_tools.methods import Trained
 from edgead_tools.pipeline.images import BuildImages
 
 LEAST = 8  # defects that say anything
-FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the weight of a map
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the weight of a map: none is ever left out, defects of other kinds will come
 MARGIN = 0.005  # of the mean AUROC of both halves, below which the weights stay
 
 Maps = Mapping[str, MapF32]  # (h, w) each, of one image
@@ -85,8 +85,8 @@ def choose(
     """The weights by the maps of good images and of defects of those kinds; each kind counts the same."""
     names = [part.name for part in fusion.maps]
     candidates = sorted(
-        (one for one in itertools.product(FACTORS, repeat=len(names)) if max(one) > 0 and 1.0 in one),
-        key=lambda one: (sum(abs(np.log2(max(factor, 0.25))) for factor in one), one),
+        (one for one in itertools.product(FACTORS, repeat=len(names)) if 1.0 in one),
+        key=lambda one: (sum(abs(np.log2(factor)) for factor in one), one),
     )  # the nearest to what is there first, which wins where several are as good
     scores = {one: (_scores(_weighted(fusion, one), good, mask), _scores(_weighted(fusion, one), bad, mask))
               for one in candidates}  # fmt: skip
