@@ -25,7 +25,14 @@ HERE = Path(__file__).parent
 MACHINE = "epyc-2core"  # whose figures the documentation shows
 RESULTS = HERE / "results"
 ROOT = HERE.parent
-PAGES = ("README.md", "docs/figures.md", "docs/precision.md", "docs/thresholds.md")  # that have tables
+PAGES = (  # that have tables
+    "README.md",
+    "docs/figures.md",
+    "docs/precision.md",
+    "docs/review.md",
+    "docs/scale.md",
+    "docs/thresholds.md",
+)
 CURVE_IMAGE = ROOT / "docs/images/curve-stlm.svg"
 SETS = {  # folder of the data set -> what the documentation calls it
     "bottle": "MVTec AD bottle",
@@ -132,7 +139,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["review.py", "--line", stlm, *out("review")],
         ["distributed.py", stlm, *out("distributed")],
         ["station_loop.py", *sets("bottle", "casting", "magnetic_tile"), *out("station-loop")],
-        ["shadow.py", stlm, stlm, *out("shadow")],
+        ["shadow.py", stlm, str(keep / "ast_mfr/bottle.edgead"), *out("shadow")],
         ["plc_soak.py", stlm, *out("plc-soak")],
         ["comparison.py", str(data), "--keep", str(keep / "comparison"), *out("comparison")],
         [*peers, *sets(*SMALL), "--bundles", str(keep / "stlm"), *out("peers")],
@@ -291,6 +298,77 @@ def mean_of(figures: Sequence[dict[str, Any]], what: str, form: str) -> str:
     return number(statistics.mean(one[what] for one in figures), form)
 
 
+def plan_table(found: dict[str, Any]) -> str:
+    """What an image of an archive costs, and what `images` of them do."""
+    one, plan = found["archive"], found["plan"]
+    millions = plan["images"] / 1e6
+
+    def hours(milliseconds: float) -> str:
+        return f"{millions * milliseconds / 3.6:.0f} core-hours"
+
+    rows = [
+        ["reading", f"{one['image_bytes'] / 1e6:.2f} MB", f"{plan['bytes_read'] / 1e12:.1f} TB"],
+        ["decoding", f"{one['decode_ms']:.1f} ms", hours(one["decode_ms"])],
+        ["resizing, network, fusion", f"{one['judge_ms']:.1f} ms", hours(one["judge_ms"])],
+        ["row", f"{one['row_bytes']} bytes", f"{plan['bytes_written'] / 1e9:.1f} GB"],
+        ["list of names, in the process that starts the work", f"{one['name_bytes']} bytes",
+         f"{plan['bytes_of_names'] / 1e9:.1f} GB"],
+        [f"the processors of {plan['cores']} cores", "", f"{plan['hours_of_processors']:.1f} hours"],
+        [f"a link of {plan['link_gbit']} Gbit/s", "", f"{plan['hours_of_link']:.1f} hours"],
+    ]  # fmt: skip
+    return markdown(["step", "an image", f"{plan['images']:,} images"], rows)
+
+
+def builds_table(found: dict[str, Any]) -> str:
+    """Seconds of the same builds by one worker and by two."""
+    builds = found["builds"]
+    one, two = (sum(builds["seconds"][workers]) for workers in ("1", "2"))
+    head = ["products", "1 worker", "2 workers", "times as fast"]
+    return markdown(head, [[str(builds["products"]), f"{one:.0f} s", f"{two:.0f} s", f"{builds['speed_up']:.2f}"]])
+
+
+def review_table(found: dict[str, Any]) -> str:
+    """How soon the review page is there, and what it costs a line."""
+    searches = found["searches"].values()
+    opened, beside = found["page_opens"], found["beside_a_line"]
+    both = beside["page_opens"]
+    rows = [
+        ["the index is built, once", f"{found['index_built_s']:.1f} s", ""],
+        ["a search, of ten kinds", f"{min(one['median_ms'] for one in searches):.1f} to "
+         f"{max(one['median_ms'] for one in searches):.0f} ms", f"{max(one['longest_ms'] for one in searches):.0f} ms"],
+        ["the page is there", f"{opened['median_ms'] / 1e3:.2f} s", f"{opened['longest_ms'] / 1e3:.2f} s"],
+        ["the same of a line at work", f"{both['median_ms'] / 1e3:.2f} s", f"{both['longest_ms'] / 1e3:.2f} s"],
+    ]  # fmt: skip
+    return markdown([f"{found['events']:,} events", "median", "longest"], rows)
+
+
+def loop_table(found: dict[str, Any]) -> str:
+    """One row a data set: once around the loop at a station."""
+    rows = []
+    for name, one in found["sets"].items():
+        old, new = one["unseen"]["old"], one["unseen"]["new"]
+        rows.append([
+            SETS.get(name, name), f"{one['review']['labels']}, {one['review']['labels_a_minute']} a minute",
+            *(f"{each['false_alarms']} of {each['good']}" for each in (old, new)),
+            *(f"{each['found']} of {each['defective']}" for each in (old, new)),
+            f"{one['shadow']['agreed']} of {one['shadow']['judged']}",
+            f"{one['station']['promote_s']:.1f} s, {one['station']['rollback_s']:.1f} s",
+        ])  # fmt: skip
+    head = ["images", "labels", "false alarms before", "after", "found before", "after", "shadow agreed",
+            "promoted, and back"]  # fmt: skip
+    return markdown(head, rows)
+
+
+def shadow_table(found: dict[str, Any]) -> str:
+    """Latency of verdicts with a shadow and without."""
+    rows = [
+        [called, *(f"{found[name][kind][f'p{at}']:.1f} ms" for name in ("alone", "shadow") for at in (50, 99)),
+         f"{found['p99_cost'][kind]:+.1%}".replace("%", " %")]
+        for kind, called in (("judging", "judging"), ("age", "from capture to verdict"))
+    ]  # fmt: skip
+    return markdown(["", "alone, p50", "p99", "with a shadow, p50", "p99", "p99 costs"], rows)
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
@@ -299,6 +377,11 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "limit": (("limit",), limit_table),
     "precision": (("precision",), precision_table),
     "thresholds": (("thresholds",), thresholds_table),
+    "plan": (("distributed",), plan_table),
+    "builds": (("distributed",), builds_table),
+    "review": (("review",), review_table),
+    "loop": (("station-loop",), loop_table),
+    "shadow": (("shadow",), shadow_table),
 }
 
 

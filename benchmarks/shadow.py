@@ -18,6 +18,7 @@ import numpy as np
 
 from edgead import DataError, Pipeline, Result, StationConfig
 from edgead.stream.shadow.record import folder_of, newest_record, read_summary
+from edgead.system.device import OtherWork, describe_device, describe_state
 
 
 def latencies(
@@ -45,13 +46,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     shutil.rmtree(folder_of(given.shadow), ignore_errors=True)
+    others = OtherWork()
     times: dict[str, dict[str, list[float]]] = {name: {"judging": [], "age": []} for name in ("alone", "shadow")}
+    rounds: dict[str, list[float]] = {"alone": [], "shadow": []}
     folder = Path(tempfile.mkdtemp())
     turns = [("alone", None), ("shadow", given.shadow)] * given.rounds
     for name, shadow in turns:
         judging, age = latencies(given.bundle, shadow, given.source, given.frames, folder)
         times[name]["judging"] += judging
         times[name]["age"] += age
+        rounds[name].append(round(float(np.percentile(age, 99)), 2))
     figures = {
         name: {
             kind: {f"p{at}": round(float(np.percentile(values, at)), 2) for at in (50, 95, 99)}
@@ -74,8 +78,12 @@ def main() -> None:
         "source": given.source,
         **figures,
         "p99_cost": cost,
+        "p99_of_age_by_round": rounds,
         "compared": compared,
         "left_out": left_out,
+        "device": describe_device(),
+        "state": describe_state(),
+        "others": round(others.share(), 2),
     }
     text = json.dumps(told, indent=1) + "\n"
     if given.out is not None:

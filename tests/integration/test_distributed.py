@@ -119,8 +119,8 @@ def test_an_archive_may_lie_in_object_storage(tiny_bundle: Path, tmp_path: Path)
         memory.pipe_file(f"/parts/{index}.png", cv2.imencode(".png", tiny.bad(index))[1].tobytes())
     names = list_archive("memory://parts")
     assert len(names) == 3
-    judge = ChunkJudge(tiny_bundle.read_bytes(), "memory://parts", "memory://out", "onnx", "auto")
-    assert judge.judge_chunk(0, [*names, "/parts/absent.png"]) == 4
+    judge = ChunkJudge("memory://parts", "memory://out", "onnx", "auto")
+    assert judge.judge_chunk(0, [*names, "/parts/absent.png"], tiny_bundle.read_bytes()) == 4
     (tmp_path / "part.parquet").write_bytes(memory.cat_file(f"/out/{file_of(0)}"))
     assert [row["verdict"] for row in rows(tmp_path / "part.parquet")] == ["NG", "NG", "NG", ""]
     with pytest.raises(DataError, match="no images"):

@@ -41,7 +41,7 @@ def replicas(model: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if f"ray::ServeReplica:{model}:".encode() in path.read_bytes():
+            if f"ray::ServeReplica:edgead-{model}:".encode() in path.read_bytes():
                 found.append(int(path.parent.name))
         except OSError:
             continue

@@ -96,10 +96,10 @@ def judge_archive(
     missing = [index for index in range(len(chunks)) if file_of(index) not in present]
     reporter.say(f"{len(names)} images in {len(chunks)} files, {len(missing)} of them to be made")
     with cluster(options.address, options.workers) as workers, reporter.stage("judging") as on_progress:
-        raw = [ray.put(bundle.read_bytes())]  # in a list: an actor that is made anew reads it again
+        raw = ray.put(bundle.read_bytes())
         done = len(chunks) - len(missing)
-        started = [raw, images, out, options.engine, options.precision]
-        for _ in _run(started, [(index, list(chunks[index])) for index in missing], workers):
+        started = [images, out, options.engine, options.precision]
+        for _ in _run(started, [(index, list(chunks[index])) for index in missing], raw, workers):
             done += 1
             on_progress(done, len(chunks))
     verdicts = [verdict for rows in read_rows(out, names, ["verdict"], options.chunk) for verdict in rows["verdict"]]
@@ -134,22 +134,27 @@ def file_of(index: int) -> str:
 class ChunkJudge:
     """A worker: one bundle, one engine on one thread, chunk after chunk."""
 
-    def __init__(self, bundle: bytes | Sequence[Any], images: str, out: str, engine: str, precision: str) -> None:
-        """`bundle` is the contents of a file, or a list of one reference of Ray's to them."""
-        with NamedTemporaryFile(suffix=".edgead") as file:
-            file.write(bundle if isinstance(bundle, bytes) else ray.get(bundle[0]))
-            file.flush()
-            self._detector = Detector(Bundle.open(file.name), engine=engine, precision=precision, threads=1)
-        self._bits = self._detector.bundle.manifest.input.bits
+    def __init__(self, images: str, out: str, engine: str, precision: str) -> None:
         self._system, _ = fsspec.core.url_to_fs(images)
-        self._out = out
+        self._out, self._engine, self._precision = out, engine, precision
+        self._opened: Detector | None = None
 
-    def judge_chunk(self, index: int, names: Sequence[str]) -> int:
-        """Judge a chunk and write its file; gives how many rows that has."""
+    def judge_chunk(self, index: int, names: Sequence[str], bundle: bytes) -> int:
+        """Judge a chunk with a bundle, a file's contents, and write its file; gives how many rows that has.
+
+        The bundle comes with each chunk, so that a worker that is made anew has it; it is opened for the first.
+        """
+        detector = self._opened = self._opened or self._open(bundle)
         with ThreadPoolExecutor(AHEAD) as pool:
-            rows = [self._row(name, raw) for name, raw in zip(names, self._fetched(pool, names), strict=True)]
+            rows = [_row(detector, name, raw) for name, raw in zip(names, self._fetched(pool, names), strict=True)]
         write_parquet(self._out, file_of(index), rows)
         return len(rows)
+
+    def _open(self, bundle: bytes) -> Detector:
+        with NamedTemporaryFile(suffix=".edgead") as file:
+            file.write(bundle)
+            file.flush()
+            return Detector(Bundle.open(file.name), engine=self._engine, precision=self._precision, threads=1)
 
     def _fetched(self, pool: ThreadPoolExecutor, names: Sequence[str]) -> Iterator[bytes | Exception]:
         """The contents of files, some ahead of the one that is judged."""
@@ -166,21 +171,21 @@ class ChunkJudge:
         except OSError as error:
             return error
 
-    def _row(self, name: str, raw: bytes | Exception) -> dict[str, Any]:
-        about = {"bundle": self._detector.bundle.digest, "engine": self._detector.engine.name,
-                 "precision": self._detector.engine.precision}  # fmt: skip
-        row: dict[str, Any] = {"image": printable(name), "verdict": "", "score": None, "raw_score": None,
-                               "regions": "[]", "error": "", **about}  # fmt: skip
-        try:
-            if isinstance(raw, Exception):
-                raise DataError(str(raw))
-            image = to_bgr(decode(raw, Path(name)), Path(name), bits=self._bits)
-            result = self._detector.detect(Frame(image, name=name))
-        except EdgeadError as error:
-            return row | {"error": printable(str(error))}
-        regions = json.dumps([asdict(region) for region in result.regions])
-        return row | {"verdict": result.verdict.value, "score": result.score, "raw_score": result.raw_score,
-                      "regions": regions}  # fmt: skip
+
+def _row(detector: Detector, name: str, raw: bytes | Exception) -> dict[str, Any]:
+    about = {"bundle": detector.bundle.digest, "engine": detector.engine.name, "precision": detector.engine.precision}
+    row: dict[str, Any] = {"image": printable(name), "verdict": "", "score": None, "raw_score": None, "regions": "[]",
+                           "error": "", **about}  # fmt: skip
+    try:
+        if isinstance(raw, Exception):
+            raise DataError(str(raw))
+        image = to_bgr(decode(raw, Path(name)), Path(name), bits=detector.bundle.manifest.input.bits)
+        result = detector.detect(Frame(image, name=name))
+    except EdgeadError as error:
+        return row | {"error": printable(str(error))}
+    regions = json.dumps([asdict(region) for region in result.regions])
+    return row | {"verdict": result.verdict.value, "score": result.score, "raw_score": result.raw_score,
+                  "regions": regions}  # fmt: skip
 
 
 def write_parquet(out: str, name: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -211,15 +216,15 @@ def read_rows(
         yield rows
 
 
-def _run(started: Sequence[Any], chunks: Sequence[tuple[int, list[str]]], workers: int) -> Iterator[int]:
+def _run(started: Sequence[Any], chunks: Sequence[tuple[int, list[str]]], bundle: Any, workers: int) -> Iterator[int]:
     """The rows of each chunk as it is written, by an actor for each worker; actors that die are made anew.
 
-    `started` is what an actor is made with.
+    `started` is what an actor is made with, `bundle` a reference of Ray's to the bundle's file.
     """
     kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=TRIES)(ChunkJudge)
     actors = [kind.remote(*started) for _ in range(min(workers, len(chunks)))]
     waiting = iter(chunks)
-    running = {actor.judge_chunk.remote(*next(waiting)): actor for actor in actors}
+    running = {actor.judge_chunk.remote(*next(waiting), bundle): actor for actor in actors}
     while running:
         (ready, *_), _ = ray.wait(list(running), num_returns=1)
         actor = running.pop(ready)
@@ -230,7 +235,7 @@ def _run(started: Sequence[Any], chunks: Sequence[tuple[int, list[str]]], worker
             raise DataError(f"a chunk could not be judged: {words}; the same command goes on from there") from error
         following = next(waiting, None)
         if following is not None:
-            running[actor.judge_chunk.remote(*following)] = actor
+            running[actor.judge_chunk.remote(*following, bundle)] = actor
 
 
 def _pin(out: str, plan: dict[str, Any]) -> None:

@@ -33,7 +33,6 @@ AHEAD = 4  # requests with each replica on average, above which there is another
 UP_S, DOWN_S = 3.0, 60.0  # that the load must last until replicas come and go
 HEALTH_S = 5.0  # between two looks at a replica
 PATIENCE_S = 30.0  # for the frame that a replica judges then
-START_S = 120.0
 GRAY = 128
 
 
@@ -125,13 +124,14 @@ class RayServer(Closing):
         with ExitStack() as stack:
             stack.enter_context(cluster(ray))
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-            stack.callback(serve.shutdown)
+            if not ray:  # on a cluster others' applications may be served, too
+                stack.callback(serve.shutdown)
             serve.start(
                 proxy_location="HeadOnly",
                 http_options=HTTPOptions(host=where.host, port=self.port),
                 logging_config={"log_level": "ERROR", "enable_access_log": False},
             )
-            _run("edgead", "/v2", application(None, access, threads=0), self.port)
+            self._run(stack, "edgead", "/v2", application(None, access, threads=0))
             for bundle in bundles:
                 name = model_name(bundle.manifest.name)
                 if name in self.models:
@@ -139,9 +139,18 @@ class RayServer(Closing):
                 assert bundle.path is not None  # it was opened from there
                 settings = ReplicaSettings(bundle.path.read_bytes(), bundle.digest, engine, precision, threads or 1)
                 app = application(settings, access, least=least, most=most, threads=threads or 1)
-                _run(name, f"/v2/models/{name}", app, self.port)
+                self._run(stack, f"edgead-{name}", f"/v2/models/{name}", app)
                 self.models[name] = f"{bundle.digest[:12]}, {replicas} on Ray"
             self._stack = stack.pop_all()
+
+    def _run(self, stack: ExitStack, name: str, prefix: str, app: Any) -> None:
+        """Serve an application until the stack is closed; raises EdgeadError with the reason of its replicas."""
+        stack.callback(serve.delete, name)
+        try:
+            serve.run(app, name=name, route_prefix=prefix)
+        except Exception as error:  # of Ray: it raises plain ones, with the reason of a replica inside
+            words = " ".join(str(error).split())[-300:]
+            raise EdgeadError(f"'{name}' does not start on Ray, at port {self.port}: {words}") from error
 
     def close(self) -> None:
         self._stack.close()
@@ -182,11 +191,3 @@ def application(
             await self.app.check()  # type: ignore[attr-defined]  # of the ingress
 
     return Replica.bind()  # type: ignore[attr-defined]
-
-
-def _run(name: str, prefix: str, app: Any, port: int) -> None:
-    try:
-        serve.run(app, name=name, route_prefix=prefix)
-    except Exception as error:  # of Ray: it raises plain ones, with the reason of a replica inside
-        words = " ".join(str(error).split())[-300:]
-        raise EdgeadError(f"'{name}' does not start on Ray, at port {port}: {words}") from error
