@@ -92,13 +92,16 @@ def _label(folder: str) -> str:
 
 
 def _figures(out: str, names: Sequence[str], kinds: Any, known: Sequence[str], chunk: int) -> ArchiveFigures:
-    scores, refused, judged_by = [], [], set[str]()
+    scores, refused, verdicts, judged_by = [], [], [], set[str]()
     for rows in read_rows(out, names, ["verdict", "raw_score", "engine", "precision"], chunk):
         scores.append(np.array(rows["raw_score"], np.float64))  # None is NaN
         refused.append(np.array([verdict == "NG" for verdict in rows["verdict"]]))
+        verdicts.append(np.array([verdict != "" for verdict in rows["verdict"]]))
         judged_by |= {f"{one} {other}" for one, other in zip(rows["engine"], rows["precision"], strict=True)}
     score, was_refused = np.concatenate(scores), np.concatenate(refused)
-    read = np.isfinite(score)
+    read, judged = np.isfinite(score), np.concatenate(verdicts)
+    if (judged & ~read).any():
+        raise DataError(f"scores in {out} are no finite numbers: the network is damaged, build it again")
     if not read.any():
         raise DataError(f"none of the {len(names)} images could be read: see the column error in {out}")
     found = image_figures(known, kinds[read], score[read], was_refused[read])
