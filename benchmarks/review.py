@@ -207,11 +207,11 @@ def main() -> None:
         if given.line is not None:
             os.environ["EDGEAD_CACHE"] = str(Path(temporary) / "cache")
             figures["beside_a_line"] = measure_beside_line(given.line, folder)
-    figures |= {"device": describe_device(), "state": describe_state()}
-    text = json.dumps(figures, indent=1) + "\n"
-    if given.out is not None:
-        given.out.write_text(text)
-    print(text, end="")
+        figures |= {"device": describe_device(), "state": describe_state()}
+        text = json.dumps(figures, indent=1) + "\n"
+        if given.out is not None:
+            given.out.write_text(text)  # before so many files are deleted, which takes minutes
+        print(text, end="")
 
 
 if __name__ == "__main__":
