@@ -342,33 +342,6 @@ def review_table(found: dict[str, Any]) -> str:
     return markdown([f"{found['events']:,} events", "median", "longest"], rows)
 
 
-def loop_table(found: dict[str, Any]) -> str:
-    """One row a data set: once around the loop at a station."""
-    rows = []
-    for name, one in found["sets"].items():
-        old, new = one["unseen"]["old"], one["unseen"]["new"]
-        rows.append([
-            SETS.get(name, name), f"{one['review']['labels']}, {one['review']['labels_a_minute']} a minute",
-            *(f"{each['false_alarms']} of {each['good']}" for each in (old, new)),
-            *(f"{each['found']} of {each['defective']}" for each in (old, new)),
-            f"{one['shadow']['agreed']} of {one['shadow']['judged']}",
-            f"{one['station']['promote_s']:.1f} s, {one['station']['rollback_s']:.1f} s",
-        ])  # fmt: skip
-    head = ["images", "labels", "false alarms before", "after", "found before", "after", "shadow agreed",
-            "promoted, and back"]  # fmt: skip
-    return markdown(head, rows)
-
-
-def shadow_table(found: dict[str, Any]) -> str:
-    """Latency of verdicts with a shadow and without."""
-    rows = [
-        [called, *(f"{found[name][kind][f'p{at}']:.1f} ms" for name in ("alone", "shadow") for at in (50, 99)),
-         f"{found['p99_cost'][kind]:+.1%}".replace("%", " %")]
-        for kind, called in (("judging", "judging"), ("age", "from capture to verdict"))
-    ]  # fmt: skip
-    return markdown(["", "alone, p50", "p99", "with a shadow, p50", "p99", "p99 costs"], rows)
-
-
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
@@ -380,8 +353,6 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "plan": (("distributed",), plan_table),
     "builds": (("distributed",), builds_table),
     "review": (("review",), review_table),
-    "loop": (("station-loop",), loop_table),
-    "shadow": (("shadow",), shadow_table),
 }
 
 
