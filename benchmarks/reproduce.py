@@ -138,7 +138,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["soak.py", stlm, *out("soak")],
         ["review.py", "--line", stlm, *out("review")],
         ["distributed.py", stlm, *out("distributed")],
-        ["station_loop.py", *sets("bottle", "casting", "magnetic_tile"), *out("station-loop")],
+        ["station_loop.py", *sets("bottle", "casting"), *out("station-loop")],
         ["shadow.py", stlm, str(keep / "ast_mfr/bottle.edgead"), *out("shadow")],
         ["plc_soak.py", stlm, *out("plc-soak")],
         ["comparison.py", str(data), "--keep", str(keep / "comparison"), *out("comparison")],
@@ -342,6 +342,23 @@ def review_table(found: dict[str, Any]) -> str:
     return markdown([f"{found['events']:,} events", "median", "longest"], rows)
 
 
+def loop_table(found: dict[str, Any]) -> str:
+    """One row a data set: once around the loop at a station."""
+    rows = []
+    for name, one in found["sets"].items():
+        old, new = one["unseen"]["old"], one["unseen"]["new"]
+        rows.append([
+            SETS.get(name, name), f"{one['review']['labels']}, {one['review']['labels_a_minute']} a minute",
+            *(f"{each['false_alarms']} of {each['good']}" for each in (old, new)),
+            *(f"{each['found']} of {each['defective']}" for each in (old, new)),
+            f"{one['shadow']['agreed']} of {one['shadow']['judged']}",
+            f"{one['station']['promote_s']:.1f} s, {one['station']['rollback_s']:.1f} s",
+        ])  # fmt: skip
+    head = ["images", "labels", "false alarms before", "after", "found before", "after", "shadow agreed",
+            "promoted, and back"]  # fmt: skip
+    return markdown(head, rows)
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
@@ -353,6 +370,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "plan": (("distributed",), plan_table),
     "builds": (("distributed",), builds_table),
     "review": (("review",), review_table),
+    "loop": (("station-loop",), loop_table),
 }
 
 
