@@ -74,7 +74,10 @@ CANDIDATES = list_candidates(("ast_mfr", "stlm"), ("edge",), (128, 64))
 
 def test_candidates_are_every_combination_small_ones_first() -> None:
     assert [str(one) for one in CANDIDATES] == ["ast_mfr edge 64", "stlm edge 64", "ast_mfr edge 128", "stlm edge 128"]
-    assert {one.method for one in list_candidates()} >= {"stlm", "ast_mfr"}
+    every = {one.method for one in list_candidates()}
+    assert every >= {"stlm", "ast_mfr"}
+    assert "auto" not in every  # it is one of them
+    assert [one.method for one in list_candidates(("auto",), sizes=(64,))] == ["auto"]
     for methods, presets, sizes in ((("none",), ("edge",), (64,)), ((), ("none",), (64,)), ((), ("edge",), (100,))):
         with pytest.raises(UsageError):
             list_candidates(methods, presets, sizes)
