@@ -47,6 +47,7 @@ class Frame:
     opening: int = 0  # how often its source had been opened anew before
     trigger: int = 0  # number of the trigger whose part it shows; 0 where the line has no triggers
     recipe: int = 0  # number of the recipe that it is judged with; 0 where there are none
+    settings: tuple[tuple[str, str], ...] = ()  # what its camera was set to, as it was read back from it
 
 
 @dataclass(frozen=True, slots=True)

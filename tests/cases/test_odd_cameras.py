@@ -164,7 +164,8 @@ def test_a_camera_is_set_and_read_back(caplog: pytest.LogCaptureFixture) -> None
     camera = Camera()
     settings = parse_settings("exposure=120&width=1920&height=1080&fps=30&format=MJPG&focus=auto")
     assert list(settings) == ["format", "width", "height", "fps", "exposure", "focus"]
-    apply_settings(camera, settings, "camera:0")
+    found = apply_settings(camera, settings, "camera:0")
+    assert (found["format"], found["width"], found["exposure"]) == ("MJPG", "640", "120")
     assert camera.has[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
     assert camera.has[cv2.CAP_PROP_AUTO_EXPOSURE] == 1.0
     assert camera.has[cv2.CAP_PROP_EXPOSURE] == 120.0

@@ -68,7 +68,7 @@ def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
         "genicam": "genicam:1",
         "gst": "gst:rtspsrc location=rtsp://u:secret@h user-pw=secret",
     }
-    return specs.get(request.param, f"{request.param}://user:secret@host/path?token=secret")
+    return specs.get(request.param, f"{request.param}://user:secret@host:9000/path?token=secret")
 
 
 def test_frames_are_what_the_protocol_says(source_spec: str) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from edgead.bundle import HealthProfile
 from edgead.detector import Detector
@@ -96,9 +97,10 @@ class InferenceWorker:
         if self._failing:
             _log.warning("frames are judged again")
             self._failing = False
-        if not roi_masks:
-            return results
-        return [_with_areas(result, roi_masks[number]) for (number, _), result in zip(taken, results, strict=True)]
+        return [
+            _with_origin(result, frame, roi_masks[number] if roi_masks else None)
+            for (number, frame), result in zip(taken, results, strict=True)
+        ]
 
     def set_roi_masks(self, roi_masks: Sequence[RoiMask | None]) -> None:
         """From the next frames on judge what these say of each camera's."""
@@ -211,6 +213,9 @@ def _explained(result: Result, causes: Sequence[str]) -> Result:
     return replace(result, reasons=(*result.reasons, *causes)) if causes and result.is_anomalous else result
 
 
-def _with_areas(result: Result, roi_mask: RoiMask | None) -> Result:
-    """The result with the areas of its camera, where it has some."""
-    return result if roi_mask is None else replace(result, extra={**result.extra, "areas": roi_mask.areas})
+def _with_origin(result: Result, frame: Frame, roi_mask: RoiMask | None) -> Result:
+    """The result with the areas of its camera, and what that was set to, where there are some."""
+    told: dict[str, Any] = {} if roi_mask is None else {"areas": roi_mask.areas}
+    if frame.settings:
+        told["camera_settings"] = dict(frame.settings)
+    return replace(result, extra={**result.extra, **told}) if told else result

@@ -76,6 +76,9 @@ def test_it_is_found_set_and_read(aravis: None, caplog: pytest.LogCaptureFixture
         got = frames("genicam:EDGEAD1?format=Mono8&width=320&height=240&exposure=5000&gain=2&fps=50", 5)
         assert [frame.image.shape for frame in got] == [(240, 320, 3)] * 5
         assert {frame.clocked_by for frame in got} == {"camera"}
+        read_back = dict(got[0].settings)
+        assert (read_back["format"], read_back["width"], read_back["height"]) == ("Mono8", "320", "240")
+        assert float(read_back["exposure"]) == pytest.approx(5000, rel=0.01)
         ages = [time.monotonic() - frame.clock for frame in got]
         assert all(0 <= age < 5 for age in ages)
         assert np.diff([frame.clock for frame in got]).min() > 0
@@ -83,6 +86,18 @@ def test_it_is_found_set_and_read(aravis: None, caplog: pytest.LogCaptureFixture
         assert again[0].image.shape == (128, 256, 3)
         with pytest.raises(SourceError, match="cannot be opened"):
             open_source("genicam:EDGEAD1?format=Mono12Packed", timeout=1.0)
+
+
+def test_a_recipe_sets_it_while_frames_come(aravis: None, caplog: pytest.LogCaptureFixture) -> None:
+    with fake_camera(), open_source("genicam:EDGEAD1?width=128&height=128&exposure=5000&fps=50", timeout=3.0) as source:
+        frames = iter(source)
+        before = dict(next(frames).settings)
+        source.configure({"exposure": "800", "gain": "3", "width": "64"})
+        after = dict(next(frames).settings)
+    assert (float(before["exposure"]), float(after["exposure"])) == (5000, 800)
+    assert float(after["gain"]) == 3
+    assert after["width"] == "128"
+    assert "width cannot be set while frames come" in caplog.text
 
 
 @pytest.mark.slow  # Aravis asks a camera that is gone for 20 s

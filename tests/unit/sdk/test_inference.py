@@ -193,3 +193,11 @@ def test_drift_is_among_the_reasons_of_results_and_in_the_log(caplog: pytest.Log
     assert not any("DRIFT" in reason for reason in results[0].reasons)
     assert any("DRIFT" in reason for reason in results[-1].reasons)
     assert sum("DRIFT" in record.message for record in caplog.records) == 1
+
+
+def test_what_the_camera_was_set_to_is_in_its_results(detector: Detector) -> None:
+    worker = InferenceWorker(detector)
+    frames = [Frame(tiny.good(), settings=(("exposure", "800"),)), Frame(tiny.good(), 1)]
+    told = [result.to_dict() for result in worker.predict([(0, frame) for frame in frames])]
+    assert told[0]["camera_settings"] == {"exposure": "800"}
+    assert "camera_settings" not in told[1]

@@ -22,6 +22,7 @@ from edgead.stream.sources.capture import Capture
 from edgead.stream.sources.clock import Stamp, StampClock
 from edgead.stream.sources.live import LiveSource
 from edgead.stream.sources.pixels import CODES, parse_format, to_bgr
+from edgead.stream.sources.settings import SettableCamera
 
 INSTALL = "apt-get install gir1.2-aravis-0.8 python3-gi, and a Python that sees them (venv --system-site-packages)"
 NUMBERS = {"exposure": (1.0, 1e8), "gain": (-100.0, 1000.0), "fps": (0.001, 100_000.0)}
@@ -164,6 +165,20 @@ class AravisCapture:
         except Exception:  # GLib.Error: a camera without that feature
             return 0.0
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set exposure, gain and frame rate while frames come; what else is asked for stays, and is said."""
+        live = {name: value for name, value in settings.items() if name in NUMBERS}
+        try:
+            _apply(self._camera, live, self._name)
+        except Exception as error:  # GLib.Error, or a word where a number must be
+            raise SourceError(f"{self._name} cannot be set: {getattr(error, 'message', None) or error}") from error
+        if rest := ", ".join(settings.keys() - live.keys()):
+            _log.warning("%s: %s cannot be set while frames come: write it in the source", self._name, rest)
+
+    def read_back(self) -> Mapping[str, str]:
+        """What the camera is set to, as far as it says."""
+        return read_settings(self._camera)
+
     def interrupt(self) -> None:
         self._interrupted = True
 
@@ -204,7 +219,8 @@ def open_genicam(
     asked, settings = parse_genicam(name)
     capture = opener(asked, settings, timeout)
     clock = StampClock(lambda: capture.stamp if isinstance(capture, AravisCapture) else None, "camera")
-    return LiveSource(capture, f"genicam:{asked}", bits, timeout, clock)
+    found = capture.read_back() if isinstance(capture, SettableCamera) else {}
+    return LiveSource(capture, f"genicam:{asked}", bits, timeout, clock, found)
 
 
 def _device_id(aravis: Any, asked: str) -> str | None:

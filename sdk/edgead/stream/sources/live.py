@@ -16,7 +16,7 @@ from edgead.ops import as_image
 from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
 from edgead.stream.sources.clock import BacklogClock, FrameClock, RequestClock, Stamp, StampClock
 from edgead.stream.sources.mjpeg import MjpegCapture, PartClock, open_http
-from edgead.stream.sources.settings import Settable, apply_settings, parse_settings
+from edgead.stream.sources.settings import Settable, SettableCamera, apply_settings, parse_settings
 from edgead.stream.sources.snapshots import SnapshotCapture
 from edgead.stream.sources.verified import ffmpeg_verifies, verification
 from edgead.types import Frame, ImageU8
@@ -40,8 +40,10 @@ class LiveSource(Closing):
         bits: int = 16,
         timeout: float = TIMEOUT_S,
         clock: FrameClock | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`clock` says when frames were captured; where None, by what lay waiting."""
+        """`clock` says when frames were captured; where None, by what lay waiting. `settings` is what the device was
+        set to, as it was read back."""
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
         self.timeout = timeout
         self.unreadable = 0
@@ -49,6 +51,7 @@ class LiveSource(Closing):
         self._name = name
         self._bits = bits
         self._clock = clock or BacklogClock()
+        self._settings = tuple((settings or {}).items())
         self._index = 0
         self._closing = threading.Event()
         self._released = False
@@ -87,7 +90,8 @@ class LiveSource(Closing):
             image, index = self._decoded(), self._index
             self._index += 1
             if image is not None and not self._closing.is_set():
-                return Frame(image, index, self._name, now - (arrived - clock), clock=clock, clocked_by=by)
+                at, settings = now - (arrived - clock), self._settings
+                return Frame(image, index, self._name, at, clock=clock, clocked_by=by, settings=settings)
             if late:
                 break
         else:
@@ -127,8 +131,11 @@ class LiveSource(Closing):
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Set the device anew, by the thread that reads: `settings` as `parse_settings` gives them."""
-        if isinstance(self._capture, Settable):
-            apply_settings(self._capture, settings, self._name)
+        if isinstance(self._capture, SettableCamera):
+            self._capture.configure(settings)
+            self._settings = tuple(self._capture.read_back().items())
+        elif isinstance(self._capture, Settable):
+            self._settings = tuple(apply_settings(self._capture, settings, self._name).items())
         else:
             _log.warning("%s is no camera that can be set: its settings stay", self._name)
 
@@ -153,8 +160,11 @@ def open_camera(name: str, bits: int, timeout: float, opener: Callable[..., Capt
         capture = opener(target, timeout)
         return LiveSource(capture, redacted(target), bits, timeout, _driver_clock(capture))
     settings = parse_settings(query)
-    prepared = opener(target, timeout, lambda capture: apply_settings(capture, settings, redacted(target)))
-    return LiveSource(prepared, redacted(target), bits, timeout, _driver_clock(prepared))
+    found: dict[str, str] = {}
+    prepared = opener(
+        target, timeout, lambda capture: found.update(apply_settings(capture, settings, redacted(target)))
+    )
+    return LiveSource(prepared, redacted(target), bits, timeout, _driver_clock(prepared), found)
 
 
 def open_stream(

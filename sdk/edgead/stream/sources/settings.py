@@ -31,6 +31,19 @@ class Settable(Protocol):
     def get(self, propId: int, /) -> float: ...
 
 
+@runtime_checkable
+class SettableCamera(Protocol):
+    """A capture that sets its camera by itself."""
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set what can be set while frames come; raises SourceError where the camera does not take it."""
+        ...
+
+    def read_back(self) -> Mapping[str, str]:
+        """What the camera is set to, as far as it says."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One thing that can be set: OpenCV's property, its range, and the switch that leaves it to the camera."""
@@ -82,8 +95,8 @@ def _is_value(setting: Setting, value: str) -> bool:
         return False
 
 
-def apply_settings(capture: Settable, settings: Mapping[str, str], camera: str) -> None:
-    """Set a camera before its first frame, and say where it has something else afterwards."""
+def apply_settings(capture: Settable, settings: Mapping[str, str], camera: str) -> dict[str, str]:
+    """Set a camera, say where it has something else afterwards, and give what it has."""
     for name, value in settings.items():
         setting = SETTINGS[name]
         if setting.auto is not None:
@@ -94,6 +107,7 @@ def apply_settings(capture: Settable, settings: Mapping[str, str], camera: str) 
         found = capture.get(SETTINGS[name].property)
         if value != AUTO and abs(found - _number(name, value)) > 0.01 * abs(_number(name, value)):
             _log.warning("%s has %s %s instead of %s", camera, name, _shown(name, found), value)
+    return {name: _shown(name, capture.get(SETTINGS[name].property)) for name in settings}
 
 
 def _number(name: str, value: str) -> float:
