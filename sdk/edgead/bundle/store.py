@@ -109,6 +109,11 @@ class Bundle:
         except KeyError:
             raise BundleError(f"the bundle has no member '{name}'") from None
 
+    def share(self, known: dict[str, bytes]) -> None:
+        """Hold what `known` has, by SHA-256, in its place and add the rest to it: equal members take memory once."""
+        sums = self.manifest.members
+        self._members = {name: known.setdefault(sums[name].sha256, data) for name, data in self._members.items()}
+
     def members(self) -> dict[str, bytes]:
         """All members but the manifest, name -> bytes."""
         return dict(self._members)

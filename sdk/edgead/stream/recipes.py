@@ -51,10 +51,13 @@ def open_recipes(
         raise UsageError("recipes are for lines with a trigger or a plc: each part is judged by its own")
     engines: dict[bytes, Detector] = {network_key(base.bundle): base}
     opened: dict[int, OpenRecipe] = {}
+    held: dict[str, bytes] = {}  # members by their SHA-256, of all bundles
+    base.bundle.share(held)
     for number, recipe in config.recipes.items():
         if not 1 <= number <= LAST:
             raise UsageError(f"a recipe's number is from 1 to {LAST}, not {number}")
         bundle = base.bundle if recipe.bundle is None else Bundle.open(recipe.bundle, trust=base.bundle.trust)
+        bundle.share(held)
         if bundle.manifest.input.bits != base.bundle.manifest.input.bits:
             raise UsageError(
                 f"recipe {number} is for pictures of {bundle.manifest.input.bits} bits and the station's bundle for "

@@ -300,3 +300,13 @@ def test_what_is_no_network_is_left_to_the_engine(noise: bytes, at: int) -> None
     assert needs_other_files(tiny.graph()) is False
     needs_other_files(noise)
     needs_other_files(tiny.graph()[:at] + noise)
+
+
+def test_equal_members_of_many_bundles_take_memory_once(tiny_bundle: Path) -> None:
+    first, second = Bundle.open(tiny_bundle), Bundle.open(tiny_bundle)
+    held: dict[str, bytes] = {}
+    before = second.members()
+    for bundle in (first, second):
+        bundle.share(held)
+    assert second.members() == before
+    assert all(first.read(name) is second.read(name) for name in before)

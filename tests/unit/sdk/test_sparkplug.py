@@ -7,7 +7,7 @@ import math
 
 import pytest
 import tiny
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparkplug_schema import Payload, read
 
@@ -82,6 +82,7 @@ def test_a_command_is_understood_and_nothing_else_is() -> None:
     assert asks_for_rebirth(command.SerializeToString())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_bytes_break_the_reader_of_commands(raw: bytes) -> None:
     assert asks_for_rebirth(raw) in (True, False)
