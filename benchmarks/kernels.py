@@ -4,7 +4,7 @@
 
 Medians. The GPU's microseconds are those of one launch out of a CUDA graph of 20, between two of its events: events
 around calls from Python would measure Python. The launches take turns on copies of the inputs, so that none finds
-its own in the cache. The host's are of one thread of `edgead.ops` and `edgead.overlay` for as many frames. Below
+its own in the cache. The host's are of one thread of `edgead.ops` for as many frames. Below
 `FLOOR_US` a launch itself is what is measured, and the ratio to the bandwidth's least says nothing. Without a GPU it
 says so and measures nothing.
 """
@@ -18,14 +18,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
 
 from edgead import ops
-from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec, Thresholds
+from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, InputSpec, MapSpec, Scale, ScoreSpec
 from edgead.cuda.buffers import Buffer, HostDeviceBuffer, ResultBlock
 from edgead.cuda.components import ComponentHistograms
 from edgead.cuda.context import CudaContext, Stream
@@ -33,12 +32,9 @@ from edgead.cuda.frame_buffer import FrameBuffer
 from edgead.cuda.fuse import DeviceMap, Fuse
 from edgead.cuda.graph import Graph
 from edgead.cuda.kernels import Kernels
-from edgead.cuda.overlay import Overlay
 from edgead.cuda.resize import Resize
 from edgead.errors import EngineError
 from edgead.ops.components import Components, ComponentStatistics, count_components, distance, label_cells
-from edgead.overlay import tint
-from edgead.result import Result
 from edgead.system.device import describe_device
 
 LAUNCHES = 20  # of one graph
@@ -116,17 +112,6 @@ def counting(gpu: CudaContext, kernels: Kernels, stream: Stream, batch: int, sid
     return Case(lambda: histograms.launch(batch, stream), host, logits.nbytes + histograms.labels.nbytes)
 
 
-def drawing(gpu: CudaContext, kernels: Kernels, stream: Stream, frame: np.ndarray, side: int) -> Case:
-    grid = np.random.default_rng(0).random((side, side), np.float32)
-    rate = {"false_alarm_rate": 0.01, "images": 99, "interval": (0.0, 1.0), "promised": True}
-    limits = Thresholds(image=1.0, image_center=0.0, pixel=1.0, pixel_center=0.0, **rate)
-    overlay = Overlay(gpu, kernels, *frame.shape[:2], grid.shape, limits)
-    picture, place = FrameBuffer(gpu, 1).upload([frame], stream)[0], sent(gpu, grid, stream)
-    result = cast(Result, SimpleNamespace(grid_map=grid, frame_size=frame.shape[:2], regions=()))
-    size = 2 * frame.nbytes + grid.nbytes
-    return Case(lambda: overlay.launch(picture, place.address, stream), lambda: tint(frame, result), size)
-
-
 def gpu_us(gpu: CudaContext, stream: Stream, work: Sequence[Callable[[], object]], rounds: int) -> float:
     """Microseconds of one launch: the median of `rounds` runs of a graph in which those of `work` take turns."""
     for one in work:  # what they allocate is there before they are recorded
@@ -166,7 +151,6 @@ def cases(gpu: CudaContext, kernels: Kernels, stream: Stream, frames: np.ndarray
         "resize": resizing(gpu, kernels, stream, frames, side),
         "fuse": fusing(gpu, kernels, stream, len(frames), side),
         "components": counting(gpu, kernels, stream, len(frames), side),
-        "overlay": drawing(gpu, kernels, stream, frames[0], side),
     }
 
 

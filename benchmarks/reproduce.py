@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_table import where
+
 HERE = Path(__file__).parent
 MACHINE = "epyc-2core"  # whose figures the documentation shows
 RESULTS = HERE / "results"
@@ -28,6 +30,7 @@ ROOT = HERE.parent
 PAGES = (  # that have tables
     "README.md",
     "docs/figures.md",
+    "docs/nvidia.md",
     "docs/precision.md",
     "docs/review.md",
     "docs/scale.md",
@@ -135,6 +138,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         ["background.py", "ast_mfr", *bottle, "--steps", "80", *out("background-ast-mfr")],
         ["tiles.py", str(keep / "surfaces"), *out("tiles")],
         ["engines.py", *quantized, *out("engines-rtx")],
+        ["gpu_host.py", *out("gpu-host")],
         ["soak.py", stlm, *out("soak")],
         ["review.py", "--line", stlm, *out("review")],
         ["distributed.py", stlm, *out("distributed")],
@@ -149,6 +153,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         found.append(["genicam_soak.py", *out("genicam-soak")])
     if shutil.which(GPU):
         found += [["gpu_engine.py", stlm, *out("gpu-engine")], ["kernels.py", *out("kernels")]]
+        found.append(["torch_engine.py", stlm, *out("engine")])
     return found
 
 
@@ -371,6 +376,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "builds": (("distributed",), builds_table),
     "review": (("review",), review_table),
     "loop": (("station-loop",), loop_table),
+    "gpu": (("engines-rtx", "gpu-host"), where),
 }
 
 

@@ -150,7 +150,7 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> emulated.Emulator:
-    return emulated.Emulator(tmp_path_factory.mktemp("emulator"))
+    return emulated.Emulator(emulated.shared_folder() or tmp_path_factory.mktemp("emulator"))
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ class Detector(Reader):
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise DataError("predict takes several images: give a list, or call detector(image) for one array")
         items, results = iter(images), list[Result]()
-        while chunk := list(itertools.islice(items, self.batch)):  # what is cheaper judged at once
+        while chunk := list(itertools.islice(items, self.engine.together)):
             results += self._classify(chunk, color, len(results))
         return results
 

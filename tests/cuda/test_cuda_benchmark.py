@@ -11,6 +11,20 @@ import pytest
 from edgead.cuda.context import CudaContext
 
 
+def test_what_a_frame_costs_the_host_is_measured_without_the_copy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: emulated.Emulator
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    for path in emulator.folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    found = import_module("gpu_host").measure(tmp_path, rounds=20, frame=(540, 960))
+    assert list(found["batches"]) == ["1", "8"]
+    for figures in found["batches"].values():
+        assert figures["driver_calls"] == 4
+        assert 0 < figures["host_us"] < 400  # 40 without other work on the machine
+        assert figures["copy_us"] > 0
+
+
 def test_it_measures_every_kernel(emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     with emulator.installed(monkeypatch):

@@ -52,7 +52,9 @@ def counted(
     return histograms, results
 
 
-def check(gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components) -> None:
+def assert_counted_as_on_the_cpu(
+    gpu: CudaContext, kernels: Kernels, stream: Stream, logits: np.ndarray, judged: Components
+) -> None:
     """Labels and counts exactly, except for cells that nearly tie between two classes; distances to FP32."""
     histograms, _ = counted(gpu, kernels, stream, logits, judged)
     batch, classes = logits.shape[:2]
@@ -97,7 +99,7 @@ def test_any_logits_and_grids(
     rng = np.random.default_rng(seed)
     judged = components(classes, (12 * scale[0], 6 * scale[1]), grids, rng)
     logits = rng.standard_normal((batch, classes, *source)).astype(np.float16 if half else np.float32)
-    check(gpu, kernels, stream, logits, judged)
+    assert_counted_as_on_the_cpu(gpu, kernels, stream, logits, judged)
 
 
 def test_ties_and_what_is_no_number(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
@@ -105,7 +107,7 @@ def test_ties_and_what_is_no_number(gpu: CudaContext, kernels: Kernels, stream: 
     logits = rng.integers(-1, 2, (2, 5, 24, 24)).astype(np.float32)
     for value in (np.nan, np.inf, -np.inf):
         logits[rng.random(logits.shape) < 0.1] = value
-    check(gpu, kernels, stream, logits, components(5, (24, 24), [(1, 1), (2, 2)], rng))
+    assert_counted_as_on_the_cpu(gpu, kernels, stream, logits, components(5, (24, 24), [(1, 1), (2, 2)], rng))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
@@ -124,7 +126,7 @@ def test_logits_that_are_no_numbers_are_counted_wherever_they_lie(
 def test_the_most_classes_and_several_slices(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:
     rng = np.random.default_rng(1)
     logits = rng.standard_normal((1, 255, 4, 4)).astype(np.float32)
-    check(gpu, kernels, stream, logits, components(255, (96, 128), [(1, 1)], rng))
+    assert_counted_as_on_the_cpu(gpu, kernels, stream, logits, components(255, (96, 128), [(1, 1)], rng))
 
 
 def test_more_histograms_than_the_kernel_counts(gpu: CudaContext, kernels: Kernels, stream: Stream) -> None:

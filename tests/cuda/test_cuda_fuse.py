@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgead import ops
 from edgead.bundle import FusionSpec, InputSpec, MapSpec, ScoreSpec, TileSpec
+from edgead.cuda import fuse as fusing
 from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.context import CudaContext, Stream
 from edgead.cuda.fuse import DeviceMap, Fuse
@@ -51,12 +53,19 @@ class Bench:
         return fuse.maps.copy(), fuse.scores.copy()
 
 
-@pytest.fixture(scope="module")
-def bench(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Bench:
-    return Bench(gpu, kernels, stream)
+@pytest.fixture(scope="module", params=["one kernel", "several kernels"])
+def bench(request: pytest.FixtureRequest, gpu: CudaContext, kernels: Kernels, stream: Stream) -> Iterator[Bench]:
+    """Each test is of both ways: small maps in one kernel, and as large ones go, in several blocks a frame."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "several kernels":
+            monkeypatch.setattr(fusing, "SMALL", 0)
+            monkeypatch.setattr(fusing, "SLICE", 200)
+        yield Bench(gpu, kernels, stream)
 
 
-def check(bench: Bench, spec: FusionSpec, maps: dict[str, np.ndarray], mask: np.ndarray | None = None) -> None:
+def assert_fused_as_on_the_cpu(
+    bench: Bench, spec: FusionSpec, maps: dict[str, np.ndarray], mask: np.ndarray | None = None
+) -> None:
     fused, scores = bench.run(spec, maps, mask)
     for index in range(len(fused)):
         frame = {name: values[index].astype(np.float32) for name, values in maps.items()}
@@ -66,7 +75,7 @@ def check(bench: Bench, spec: FusionSpec, maps: dict[str, np.ndarray], mask: np.
         assert scores[index] == pytest.approx(ops.image_score(fused[index], spec), rel=1e-12, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(parts, min_size=1, max_size=4),
     sizes,
@@ -97,12 +106,14 @@ def test_any_fusion(
     spec = FusionSpec(
         maps=tuple(specs), height=grid[0], width=grid[1], combine=combine, sigma=sigma, score=ScoreSpec(top=top)
     )
-    check(bench, spec, maps, rng.integers(0, 256, grid).astype(np.float32) / 255 if masked else None)
+    assert_fused_as_on_the_cpu(
+        bench, spec, maps, rng.integers(0, 256, grid).astype(np.float32) / 255 if masked else None
+    )
 
 
 def test_a_wide_gaussian_on_a_small_grid(bench: Bench) -> None:
     spec = FusionSpec(maps=(MapSpec(name="a"),), height=5, width=70, sigma=30.0)
-    check(bench, spec, {"a": np.random.default_rng(0).random((2, 5, 70), np.float32)})
+    assert_fused_as_on_the_cpu(bench, spec, {"a": np.random.default_rng(0).random((2, 5, 70), np.float32)})
 
 
 def score_of(bench: Bench, values: np.ndarray, top: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from edgead import ops
 from edgead.bundle import ComponentSpec, FusionSpec, HistogramSpec, MapSpec, Scale, ScoreSpec
+from edgead.cuda import fuse as fusing
 from edgead.cuda.buffers import HostDeviceBuffer, ResultBlock
 from edgead.cuda.compile import SOURCES
 from edgead.cuda.components import ComponentHistograms
@@ -34,14 +36,20 @@ def sent(gpu: CudaContext, values: np.ndarray, stream: Stream) -> DeviceMap:
 def scores_are_right(gpu: CudaContext, stream: Stream) -> bool:
     maps = np.random.default_rng(0).standard_normal((FRAMES, *SIZE)).astype(np.float32)
     right = True
-    for top in (1, 20):
-        spec = FusionSpec(maps=(MapSpec(name="a"),), height=SIZE[0], width=SIZE[1], score=ScoreSpec(top=top))
+    for small, top, sigma in itertools.product((fusing.SMALL, 0), (1, 20), (0.0, 1.5)):
+        score, (height, width) = ScoreSpec(top=top), SIZE
+        spec = FusionSpec(maps=(MapSpec(name="a"),), height=height, width=width, sigma=sigma, score=score)
         results = ResultBlock(gpu, Fuse.layout(spec, FRAMES))
-        fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream, results)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(fusing, "SMALL", small)
+            monkeypatch.setattr(fusing, "SLICE", 70)  # three blocks a frame: the last one's threads run in either order
+            fuse = Fuse(gpu, Kernels(gpu), spec, FRAMES, {"a": sent(gpu, maps, stream)}, stream, results)
         fuse.launch(FRAMES, stream)
         results.download(stream)
         stream.synchronize()
-        right &= np.allclose(fuse.scores, [ops.image_score(one, spec) for one in maps], rtol=1e-9, atol=0)
+        expected = [ops.fuse({"a": one}, spec) for one in maps]
+        right &= np.allclose(fuse.maps, expected, rtol=0, atol=1e-5)
+        right &= np.allclose(fuse.scores, [ops.image_score(one, spec) for one in fuse.maps], rtol=1e-9, atol=0)
     return right
 
 

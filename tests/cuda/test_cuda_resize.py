@@ -54,7 +54,7 @@ def device(gpu: CudaContext, kernels: Kernels, stream: Stream) -> Gpu:
     return Gpu(gpu, kernels, stream)
 
 
-def check(
+def assert_within_one_level(
     tensor: np.ndarray, images: list[np.ndarray], spec: InputSpec, *, slack: float = 1e-5, mean: float = 1.0
 ) -> None:
     """Within one gray level, frame by frame; `slack` is for rounding to the tensor's type, `mean` in gray levels."""
@@ -73,7 +73,7 @@ def test_frames_of_any_sizes_in_one_batch(
     images = [picture((*shape, 3), seed + index) for index, shape in enumerate(shapes)]
     spec = spec_of(target)
     tensor = device.tensor(device.frames.upload(images, device.stream), spec, half=half)
-    check(tensor, images, spec, slack=2e-3 if half else 1e-5)
+    assert_within_one_level(tensor, images, spec, slack=2e-3 if half else 1e-5)
 
 
 @pytest.mark.parametrize("width", [256, 255, 254, 253])
@@ -95,7 +95,7 @@ def test_halving_is_exact_at_every_depth(device: Gpu, height: int, width: int) -
 
 def test_a_line_camera_and_a_full_hd_frame(device: Gpu) -> None:
     images, spec = [picture((1080, 1920, 3), 1), picture((40, 4000, 3), 2)], spec_of((64, 64))
-    check(device.tensor(device.frames.upload(images, device.stream), spec), images, spec, mean=0.01)
+    assert_within_one_level(device.tensor(device.frames.upload(images, device.stream), spec), images, spec, mean=0.01)
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,7 +106,9 @@ def test_a_region_is_what_its_copy_is(
     height, width = size
     image, spec = picture((top + height + 3, left + width + 2, 3), 5), spec_of(target)
     pictures = region(device.frames.upload([image], device.stream), top, left, height, width)
-    check(device.tensor(pictures, spec), [image[top : top + height, left : left + width].copy()], spec)
+    assert_within_one_level(
+        device.tensor(pictures, spec), [image[top : top + height, left : left + width].copy()], spec
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -114,7 +116,7 @@ def test_a_region_is_what_its_copy_is(
 def test_gray_becomes_three_channels(device: Gpu, size: tuple[int, int], target: tuple[int, int]) -> None:
     image, spec = picture(size, 3), spec_of(target)
     tensor = device.tensor(device.frames.upload([image], device.stream, Format.GRAY), spec)
-    check(tensor, [ops.as_image(image)], spec)
+    assert_within_one_level(tensor, [ops.as_image(image)], spec)
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,16 +127,18 @@ def test_nv12_is_converted_as_opencv_does(
     image, spec = picture((3 * halves[0], 2 * halves[1]), 4), spec_of(target)
     frame = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
     pictures = device.frames.upload([image], device.stream, Format.NV12)
-    check(device.tensor(pictures, spec), [frame], spec)
+    assert_within_one_level(device.tensor(pictures, spec), [frame], spec)
     top, left = min(top, frame.shape[0] - 1), min(left, frame.shape[1] - 1)  # odd ones have half a chroma pixel
     part = np.ascontiguousarray(frame[top:, left:])
-    check(device.tensor(region(pictures, top, left, *part.shape[:2]), spec), [part], spec)
+    assert_within_one_level(device.tensor(region(pictures, top, left, *part.shape[:2]), spec), [part], spec)
 
 
 def test_images_that_are_views(device: Gpu) -> None:
     image, spec = picture((60, 50, 3), 6), spec_of((16, 16))
     views = [image[::2], image[:, ::-1], image[5:, 7:, ::-1]]
-    check(device.tensor(device.frames.upload(views, device.stream), spec), [view.copy() for view in views], spec)
+    assert_within_one_level(
+        device.tensor(device.frames.upload(views, device.stream), spec), [view.copy() for view in views], spec
+    )
 
 
 def test_a_region_that_leaves_the_frame(device: Gpu) -> None:

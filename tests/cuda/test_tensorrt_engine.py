@@ -19,9 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgead import Bundle, Detector
 from edgead.bundle import FusionSpec, InputSpec, MapSpec, TileSpec
+from edgead.cuda.context import Event
+from edgead.cuda.frame_buffer import FrameBuffer
+from edgead.cuda.graph import GraphCache
 from edgead.engines import load_engine
 from edgead.engines.base import Engine
-from edgead.errors import AbsentError, EngineError
+from edgead.errors import AbsentError, DataError, EngineError
 from edgead.tensorrt.library import open_library
 from edgead.types import ImageU8, Reading
 
@@ -181,6 +184,55 @@ def test_a_batch_takes_four_calls_and_one_copy_each_way(
     assert driver.emulator_calls() - calls == 4
     counted = {name.decode(): driver.emulator_counted(name) - before[name] for name in COUNTED}
     assert counted == {"upload": 1, "download": 1, "launch": 1, "wait": 1}
+    engine.close()
+
+
+def test_while_one_batch_is_on_the_gpu_the_next_is_copied_and_uploaded(
+    gpu_machine: emulated.Emulator, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, images = load_engine(bundle, "tensorrt"), frames(13)
+    happened: list[str] = []
+    for owner, name in ((FrameBuffer, "stage"), (GraphCache, "run"), (Event, "synchronize")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *given, original=original, name=name: (happened.append(name), original(*given))[1]
+        )
+    expected = load_engine(bundle, "onnx", threads=1).infer(images)
+    for _ in range(3):
+        happened.clear()
+        assert_alike(engine.infer(images), expected)
+        one = ["stage", "run"]  # of four batches: two are begun before the first is waited for
+        assert happened == [*one, *one, "synchronize", *one, "synchronize", *one, "synchronize", "synchronize"]
+    with Detector(bundle, engine=engine) as detector:
+        happened.clear()
+        results = detector.predict(images)  # eight, and the rest
+        assert [result.raw_score for result in results] == pytest.approx([one.score for one in expected], abs=LEVEL)
+        assert happened[:6] == [*one, *one, "synchronize", "synchronize"]
+
+
+def test_a_batch_that_fails_while_another_is_under_way_leaves_the_engine_usable(
+    gpu_machine: emulated.Emulator, bundle: Bundle
+) -> None:
+    engine, images = load_engine(bundle, "tensorrt"), frames(9)
+    expected = load_engine(bundle, "onnx", threads=1).infer(images)
+    with pytest.raises(DataError, match="cannot have the shape"):
+        engine.infer([*images[:6], np.zeros((4, 4), np.uint8)])
+    for _ in range(3):
+        assert_alike(engine.infer(images), expected)
+    engine.close()
+
+
+def test_an_integrated_gpu_reads_frames_where_they_are_staged(
+    gpu_machine: emulated.Emulator, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Jetson, whose GPU has the host's memory."""
+    monkeypatch.setenv("EMULATOR_INTEGRATED", "1")
+    engine, driver, images = load_engine(bundle, "tensorrt"), gpu_machine.driver, frames(11)
+    expected = load_engine(bundle, "onnx", threads=1).infer(images)
+    before = driver.emulator_counted(b"upload")
+    for count in (11, 11, 11, 2, 2, 2):
+        assert_alike(engine.infer(images[:count]), expected[:count])
+    assert driver.emulator_counted(b"upload") == before
     engine.close()
 
 

@@ -173,6 +173,7 @@ def test_an_interpreter_that_ends_with_an_engine_open_gives_all_back(
 
 
 def test_memory_of_an_integrated_gpu_is_what_the_host_can_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMULATOR_INTEGRATED", "1")
     gpu = CudaContext()
     with gpu.current():
         free = gpu.free_memory()

@@ -64,7 +64,6 @@ def test_real_pycuda_passes_the_same_tests(tmp_path: Path) -> None:
         "cuda_resize",
         "cuda_fuse",
         "cuda_components",
-        "cuda_overlay",
         "tensorrt_engine",
     )
     files = [TESTS / f"cuda/test_{name}.py" for name in names]

@@ -35,6 +35,12 @@ REAL_PYCUDA = "EDGEAD_TESTS_PYCUDA"  # set by test_pycuda.py to its driver: pycu
 FLAGS = ("-std=c++17", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC")
 
 
+def shared_folder() -> Path | None:
+    """Where several processes that follow each other keep the libraries, so that one builds them: EMULATOR_FOLDER."""
+    named = os.environ.get("EMULATOR_FOLDER")
+    return Path(named) if named else None
+
+
 def toolkit() -> Path:
     """NVIDIA's toolkit as its packages bring it (nvidia-cuda-nvcc and others, in the extra `test`)."""
     found = find_spec("nvidia")
@@ -50,9 +56,10 @@ def build_kernels(file: str, folder: Path, text: str | None = None, *, flags: tu
     text = (SOURCES / f"{file}.cu").read_text() if text is None else text
     exported = "".join(f"EMULATE({name}, {task})\n" for name, task in KERNEL.findall(text))
     source, library = folder / f"{file}.cpp", folder / f"{file}.so"
-    if library.exists():  # of the same emulator in another process
+    whole = f'#include "kernels.hpp"\n{text}\n{exported}'
+    if library.exists() and source.read_text() == whole:  # of the same emulator in another process
         return library
-    source.write_text(f'#include "kernels.hpp"\n{text}\n{exported}')
+    source.write_text(whole)
     # as the GPU's compiler is told: multiplications and additions stay apart
     options = [*FLAGS, *flags, "-ffp-contract=off", "-fno-strict-aliasing", f"-I{HERE}", f"-I{SOURCES}"]
     return _compiled(options, source, library)
@@ -145,7 +152,7 @@ def main() -> None:
             stack.enter_context(TemporaryDirectory()),
             stack.enter_context(pytest.MonkeyPatch.context()),
         )
-        stack.enter_context(Emulator(Path(folder)).installed(monkeypatch))
+        stack.enter_context(Emulator(shared_folder() or Path(folder)).installed(monkeypatch))
         sys.argv = sys.argv[1:]
         run_path(sys.argv[0], run_name="__main__")
 

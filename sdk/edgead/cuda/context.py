@@ -74,7 +74,7 @@ class CudaContext:
             device = self._driver.Device(ordinal)
             self.name: str = device.name()
             major, minor = device.compute_capability()
-            self._is_integrated = bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
+            self.is_integrated = bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
             self._context: Any = device.retain_primary_context()
         except self._driver.Error as error:
             raise EngineError(f"GPU {ordinal} cannot be used: {error}") from error
@@ -111,16 +111,24 @@ class CudaContext:
     def free_memory(self) -> int:
         """Bytes of free device memory; on a Jetson it is the host's, of which the driver does not count file caches."""
         free, _ = self._driver.mem_get_info()
-        return max(int(free), _host_memory()) if self._is_integrated else int(free)
+        return max(int(free), _host_memory()) if self.is_integrated else int(free)
 
     def allocate(self, size: int) -> Any:
         """`size` bytes of device memory as pycuda gives it: `int` is its address, `free` gives it back."""
         return self._driver.mem_alloc(max(size, 1))
 
-    def pinned(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-        """An array of the host that the GPU copies from and to by itself; its `base.free` gives it back."""
-        array: NDArray[Any] = self._driver.pagelocked_empty(tuple(shape), dtype)
+    def pinned(self, shape: Sequence[int], dtype: DTypeLike, *, mapped: bool = False) -> NDArray[Any]:
+        """An array of the host that the GPU copies from and to by itself; its `base.free` gives it back.
+
+        A `mapped` one kernels can read, at its `mapped_address`: without loss where host and GPU share their memory.
+        """
+        flags = self._driver.host_alloc_flags.DEVICEMAP if mapped else 0
+        array: NDArray[Any] = self._driver.pagelocked_empty(tuple(shape), dtype, "C", flags)
         return array
+
+    def mapped_address(self, array: NDArray[Any]) -> int:
+        """Where kernels read a mapped array."""
+        return int(array.base.get_device_pointer())  # type: ignore[union-attr]
 
     def stream(self) -> Stream:
         return Stream(self, self._driver)

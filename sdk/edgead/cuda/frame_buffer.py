@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -30,6 +32,8 @@ DEVICE_FRAME = np.dtype(  # struct DeviceFrame of frames.cuh
 )
 DeviceFrames = NDArray[Any]  # (n,) of DEVICE_FRAME
 ALIGNMENT = 256  # bytes; where a frame begins
+_MOST_KNOWN = 64  # arrangements that are remembered: frames of ever new sizes must not fill the memory
+_NUMBERS = itertools.count()
 
 
 class Format(IntEnum):
@@ -40,21 +44,31 @@ class Format(IntEnum):
     NV12 = 2  # (3 H / 2, W), luma above rows of U, V pairs; BT.601 in limited range, as cv2.COLOR_YUV2BGR_NV12
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedFrames:
+    """Where images of certain shapes lie in pinned memory, and on the device."""
+
+    number: int  # no other has it, of any buffer: its places stay what they are
+    frames: DeviceFrames
+    places: list[NDArray[np.uint8]]  # in pinned memory, one for each image, of its shape
+    memory: NDArray[np.uint8]  # all of them
+
+
 class FrameBuffer:
     """A batch of up to `count` frames of any sizes: uploaded in one copy, described by `frames`.
 
-    Host and device memory grow with the first batch that needs more than any before it, never otherwise.
+    Host and device memory grow with the first batch that needs more than any before it, never otherwise. The GPU of a
+    Jetson reads them where they are staged: its memory is the host's.
     """
 
     def __init__(self, gpu: CudaContext, count: int) -> None:
         if not 1 <= count <= FRAMES:
             raise ValueError(f"a batch has 1 to {FRAMES} frames, not {count}")
-        self.frames: DeviceFrames = np.zeros(count, DEVICE_FRAME)
-        self._gpu = gpu
-        self._staged: NDArray[np.uint8] | None = None
-        self._size = 0  # bytes of it that are in use
-        self.generation = 0  # of the memory: another one is another place, here and on the device
-        self._buffer = Buffer(gpu)
+        self._most, self._gpu = count, gpu
+        self._memory: NDArray[np.uint8] | None = None
+        self._known: dict[Hashable, StagedFrames] = {}  # by format and shapes, as the memory lies now
+        self._staged: StagedFrames | None = None
+        self._buffer = None if gpu.is_integrated else Buffer(gpu)
         self._sent = gpu.event()
         gpu.on_close(self._free)
 
@@ -64,49 +78,65 @@ class FrameBuffer:
         Raises DataError for an image that is not of that format.
         """
         self._sent.synchronize()  # the last batch has left the pinned memory
-        frames = self.stage(images, format)
+        staged = self.stage(images, format)
         self.send(stream)
         self._sent.record(stream)
-        return frames
+        return staged.frames
 
-    def stage(self, images: Sequence[NDArray[np.uint8]], format: Format = Format.BGR) -> DeviceFrames:
+    def stage(self, images: Sequence[NDArray[np.uint8]], format: Format = Format.BGR) -> StagedFrames:
         """Copy the images into pinned memory, from which `send` uploads them; what was sent must have arrived.
 
         The frames are described as they will lie on the device. Raises DataError for an image of another format.
         """
-        assert 1 <= len(images) <= len(self.frames)
-        pitches = [_pitch(image, format) for image in images]
-        sizes = [len(image) * pitch for image, pitch in zip(images, pitches, strict=True)]
-        starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
-        staged = self._reserve(starts[-1])
-        for index, (image, pitch, size) in enumerate(zip(images, pitches, sizes, strict=True)):
-            start = starts[index]
-            rows = staged[start : start + size].reshape(len(image), pitch)
-            np.copyto(rows[:, : image[0].size].reshape(image.shape), image)
-            height = 2 * len(image) // 3 if format is Format.NV12 else len(image)
-            address = self._buffer.address + start
-            chroma = address + height * pitch if format is Format.NV12 else 0
-            self.frames[index] = (address, chroma, pitch, pitch, 0, 0, height, image.shape[1], format, 0)
-        self._size = starts[-1]
-        return self.frames[: len(images)]
+        key = (format, *[(image.shape, image.dtype) for image in images])
+        staged = self._known.get(key)
+        if staged is None:
+            staged = self._arrange(images, format)
+            self._known[key] = staged
+        for place, image in zip(staged.places, images, strict=True):
+            place[...] = image
+        self._staged = staged
+        return staged
 
     def send(self, stream: Stream) -> None:
-        """Upload what is staged, in one copy."""
+        """Upload what is staged, in one copy; nothing where the GPU reads it there."""
         assert self._staged is not None
-        stream.upload(self._buffer.address, self._staged[: self._size])
+        if self._buffer is not None:
+            stream.upload(self._buffer.address, self._staged.memory)
+
+    def _arrange(self, images: Sequence[NDArray[np.uint8]], format: Format) -> StagedFrames:
+        """Places for images of these shapes."""
+        assert 1 <= len(images) <= self._most
+        pitches = [_pitch(image, format) for image in images]
+        sizes = [len(image) * pitch for image, pitch in zip(images, pitches, strict=True)]
+        starts = [0, *itertools.accumulate(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]
+        memory = self._reserve(starts[-1])
+        base = self._gpu.mapped_address(memory) if self._buffer is None else self._buffer.address
+        frames, places = np.zeros(len(images), DEVICE_FRAME), []
+        for index, (image, pitch, size) in enumerate(zip(images, pitches, sizes, strict=True)):
+            rows = memory[starts[index] : starts[index] + size].reshape(len(image), pitch)
+            places.append(rows[:, : image[0].size].reshape(image.shape))
+            height = 2 * len(image) // 3 if format is Format.NV12 else len(image)
+            address = base + starts[index]
+            chroma = address + height * pitch if format is Format.NV12 else 0
+            frames[index] = (address, chroma, pitch, pitch, 0, 0, height, image.shape[1], format, 0)
+        return StagedFrames(next(_NUMBERS), frames, places, memory[: starts[-1]])
 
     def _reserve(self, size: int) -> NDArray[np.uint8]:
-        if self._staged is None or self._staged.size < size:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        if self._memory is None or self._memory.size < size:
+            self._known.clear()
             self._free()
-            self._staged = self._gpu.pinned((size,), np.uint8)
-            self._buffer.reserve(size)
-            self.generation += 1
-        return self._staged
+            self._memory = self._gpu.pinned((size,), np.uint8, mapped=self._buffer is None)
+            if self._buffer is not None:
+                self._buffer.reserve(size)
+        return self._memory
 
     def _free(self) -> None:
-        if self._staged is not None:
-            self._staged.base.free()  # type: ignore[union-attr]
-            self._staged = None
+        if self._memory is not None:
+            self._memory.base.free()  # type: ignore[union-attr]
+            self._memory = None
 
 
 def _pitch(image: NDArray[np.uint8], format: Format) -> int:

@@ -12,13 +12,16 @@ import numpy as np
 from edgead.bundle.input_spec import InputSpec
 from edgead.bundle.manifest import FusionSpec
 from edgead.cuda.buffers import TILE, Buffer, HostDeviceBuffer, Layout, ResultBlock, blocks
-from edgead.cuda.context import CudaContext, Stream, kernel_args
+from edgead.cuda.context import CudaContext, Kernel, KernelArgs, Shape, Stream, kernel_args
 from edgead.cuda.kernels import Kernels
 from edgead.errors import EngineError
 from edgead.ops.tiles import tile_cells
 from edgead.types import MapF32
 
 MAPS = 16  # as in fuse.cu
+SMALL = 4096  # cells; larger maps take several kernels
+SLICE = 4096  # cells that a block scores, at least
+SLICES = 32  # blocks that score a frame, at most
 THREADS = (1024, 1, 1)
 _MAP = np.dtype(  # struct Map of fuse.cu
     [
@@ -60,7 +63,22 @@ BLURRING = np.dtype(  # struct Blurring
         ("width", "i4"),
     ]
 )
-SCORING = np.dtype([("maps", "u8"), ("scores", "u8"), ("cells", "i4"), ("top", "i4")])  # struct Scoring
+SCORING = np.dtype(  # struct Scoring
+    [
+        ("maps", "u8"),
+        ("scores", "u8"),
+        ("selections", "u8"),
+        ("cells", "i4"),
+        ("top", "i4"),
+        ("known", "i4"),
+        ("unused", "i4"),
+    ]
+)
+FUSING = np.dtype(  # struct Fusing
+    [("combination", COMBINATION), ("weights", "u8"), ("scores", "u8"), ("radius", "i4"), ("top", "i4")]
+)
+SELECTION = 8464  # bytes of struct Selection
+Step = tuple[Kernel, tuple[int, int], Shape, KernelArgs]  # a launch: the grid of one frame, a block, its arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,45 +121,48 @@ class Fuse:
         size = self._size = (spec.height, spec.width)
         self.maps, self.scores = results.host["maps"], results.host["scores"]
         self._maps = results.address("maps")
-        self._combine = kernels.get("fuse", "combine", COMBINATION)
-        self._blur = kernels.get("fuse", "blur", BLURRING)
-        top = min(spec.score.top, spec.height * spec.width)
-        self._score = kernels.get("fuse", "largest" if top == 1 else "mean_of_top", SCORING)
+        top, cells = min(spec.score.top, spec.height * spec.width), spec.height * spec.width
         covered = _sent(gpu, mask, stream) if mask is not None else 0
-        self._combination = kernel_args(COMBINATION)
+        combination = kernel_args(COMBINATION)
         for index, part in enumerate(spec.maps):
             source, scale, offset = outputs[part.name], part.weight * part.scale, part.weight * part.offset
             entry = (source.address, source.height, source.width, source.half, scale, offset, 0)
-            self._combination["maps"][index] = entry
-        kind = covered if spec.sigma == 0 else 0, len(spec.maps), spec.combine == "product"
-        rest = (*kind, *size, *_tiles(frames, size))
+            combination["maps"][index] = entry
+        rest = (covered, len(spec.maps), spec.combine == "product", *size, *_tiles(frames, size))
         for name, value in zip(COMBINATION.names[2:], rest, strict=True):  # type: ignore[index]
-            self._combination[name] = value
-        self._combination["out"] = self._maps
-        self._blurrings = []
-        if spec.sigma > 0:
-            radius = math.ceil(3 * spec.sigma)
-            kernel = cv2.getGaussianKernel(2 * radius + 1, spec.sigma, cv2.CV_32F).ravel()
-            weights, between = _sent(gpu, np.asarray(kernel, np.float32), stream), Buffer(gpu, self.maps.nbytes)
-            here, there = self._maps, between.address
-            across = np.array((here, there, weights, 0, radius, False, *size), BLURRING)
-            down = np.array((there, here, weights, covered, radius, True, *size), BLURRING)
-            self._blurrings = [across, down]
-        self._scoring = np.array((self._maps, results.address("scores"), spec.height * spec.width, top), SCORING)
+            combination[name] = value
+        combination["out"] = self._maps
+        radius = math.ceil(3 * spec.sigma)
+        weights = _sent(gpu, _gaussian(spec.sigma, radius), stream) if radius else 0
+        scores = results.address("scores")
+        self._steps: list[Step]
+        if cells <= SMALL:
+            args = np.array((combination, weights, scores, radius, top), FUSING)
+            self._steps = [(kernels.get("fuse", "fuse_small", FUSING), (1, 1), THREADS, args)]
+            return
+        grid = blocks(*size, 1)[:2]
+        if radius:
+            combination["mask"] = 0  # what is blurred is masked
+        self._steps = [(kernels.get("fuse", "combine", COMBINATION), grid, TILE, combination)]
+        if radius:
+            blur, between = kernels.get("fuse", "blur", BLURRING), Buffer(gpu, self.maps.nbytes)
+            across = np.array((self._maps, between.address, weights, 0, radius, False, *size), BLURRING)
+            down = np.array((between.address, self._maps, weights, covered, radius, True, *size), BLURRING)
+            self._steps += [(blur, grid, TILE, across), (blur, grid, TILE, down)]
+        selections = Buffer(gpu, batch * SELECTION)
+        stream.zero(selections.address, selections.size // 4)
+        stream.synchronize()
+        names = ["largest"] if top == 1 else ["find_top", "find_top", "find_top", "sum_of_top"]
+        slices = min(SLICES, math.ceil(cells / SLICE))
+        for name, known in zip(names, (0, 11, 22, 32), strict=False):
+            args = np.array((self._maps, scores, selections.address, cells, top, known, 0), SCORING)
+            self._steps.append((kernels.get("fuse", name, SCORING), (slices, 1), THREADS, args))
 
     def launch(self, count: int, stream: Stream) -> None:
         """Fuse the first `count` frames; maps and scores stay on the device."""
         assert 1 <= count <= len(self.maps)
-        grid = blocks(*self._size, count)
-        stream.launch(self._combine, grid, TILE, self._combination)
-        for blurring in self._blurrings:
-            stream.launch(self._blur, grid, TILE, blurring)
-        stream.launch(self._score, (count, 1, 1), THREADS, self._scoring)
-
-    def address(self, index: int) -> int:
-        """Where the fused map of a frame lies on the device, for `Overlay`."""
-        height, width = self._size
-        return self._maps + 4 * index * height * width
+        for kernel, grid, block, args in self._steps:
+            stream.launch(kernel, (*grid, count), block, args)
 
 
 def _tiles(frames: InputSpec | None, size: tuple[int, int]) -> tuple[int, ...]:
@@ -151,6 +172,11 @@ def _tiles(frames: InputSpec | None, size: tuple[int, int]) -> tuple[int, ...]:
     high, wide = tile_cells(frames, *size)
     overlap = high * frames.tiles.overlap // frames.height, wide * frames.tiles.overlap // frames.width
     return (*frames.tiles.grid, high, wide, high - overlap[0], wide - overlap[1])
+
+
+def _gaussian(sigma: float, radius: int) -> MapF32:
+    """The weights that cv2.GaussianBlur takes."""
+    return np.asarray(cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F), np.float32).ravel()
 
 
 def _sent(gpu: CudaContext, values: MapF32, stream: Stream) -> int:

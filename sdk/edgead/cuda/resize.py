@@ -62,9 +62,13 @@ class Resize:
         self._sampling["step_down"], self._sampling["step_across"] = spec.height - overlap, spec.width - overlap
         self._sampling["whole_height"], self._sampling["whole_width"] = self._whole
 
-    def reserve(self, frames: DeviceFrames) -> int:
-        """Reserve memory for such frames, so that `launch` allocates nothing; gives its address."""
+    def reserve(self, frames: DeviceFrames) -> None:
+        """Reserve memory for such frames, so that `launch` allocates nothing."""
         self._scratch.reserve(_plan(frames, *self._whole)[1])
+
+    @property
+    def scratch(self) -> int:
+        """Where that memory lies."""
         return self._scratch.address
 
     def launch(self, frames: DeviceFrames, stream: Stream) -> DeviceFrames:

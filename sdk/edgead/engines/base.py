@@ -39,6 +39,11 @@ class Engine(Closing):
         """The engine of the table whose networks and thresholds hold: itself, or the one behind it."""
         return self.name
 
+    @property
+    def together(self) -> int:
+        """How many frames given at once keep it busy: more than a batch where the next is made ready meanwhile."""
+        return self.batch
+
     @classmethod
     def available(cls) -> bool:
         """Whether this machine has the library and the hardware; loads no network and never raises."""

@@ -16,7 +16,7 @@ from weakref import finalize
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext, load_driver
 from edgead.engines.base import Engine
-from edgead.engines.batches import Batches
+from edgead.engines.batches import SLOTS, Batches
 from edgead.engines.contract import Port, check_ports
 from edgead.errors import AbsentError, EngineError
 from edgead.tensorrt.cache import Cache
@@ -53,6 +53,10 @@ class TensorRtEngine(Engine):
         self.precision: str = artifact.precision
         self.batch = self._batches.most
 
+    @property
+    def together(self) -> int:
+        return SLOTS * self.batch
+
     @classmethod
     def available(cls) -> bool:
         try:
@@ -65,12 +69,8 @@ class TensorRtEngine(Engine):
         return True
 
     def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
-        readings: list[Reading] = []
         with self._lock, self._gpu.current():
-            while len(readings) < len(images):
-                chunk = images[len(readings) : len(readings) + self.batch]
-                readings += self._batches.read(chunk, self._batches.fitting(len(chunk)))
-        return readings
+            return self._batches.read_all(images)
 
     def close(self) -> None:
         with self._lock:

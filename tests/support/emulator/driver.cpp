@@ -56,6 +56,7 @@ struct Block {
   char *base;
   size_t mapped, size;
   int device;
+  bool is_mapped = false;
 };
 
 constexpr int MOST_DEVICES = 4;
@@ -72,6 +73,7 @@ std::map<void *, bool> modules;
 std::map<Graph *, bool> graphs;           // captured ones and executable ones
 thread_local Stream *captures = nullptr;  // the stream that this thread captures
 constexpr size_t TOTAL = 1ull << 32;      // bytes of memory
+bool is_idle = false;                     // graphs are launched and do nothing
 int launches = 0;                         // of graphs
 int calls = 0;                            // of the driver, by any thread
 int until_failure = 0;                    // calls
@@ -169,6 +171,7 @@ void emulator_reset() {
   wrong.clear(), failing.clear(), until_failure = launches = 0;
   for (int &count : used) count = 0;
 }
+void emulator_idle(int yes) { is_idle = yes; }
 int emulator_launches() { return launches; }
 int emulator_calls() { return calls; }
 // For what runs on this driver beside it: what it must not do, a stream, and memory of the device.
@@ -192,7 +195,7 @@ CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
 CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice) { return *major = 8, *minor = 7, CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   bool major = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
-  if (attribute == CU_DEVICE_ATTRIBUTE_INTEGRATED) return *value = 1, CUDA_SUCCESS;
+  if (attribute == CU_DEVICE_ATTRIBUTE_INTEGRATED) return *value = getenv("EMULATOR_INTEGRATED") != nullptr, CUDA_SUCCESS;
   return *value = major ? 8 : attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? 7 : 1024, CUDA_SUCCESS;
 }
 CUresult cuGetErrorString(CUresult, const char **text) { return *text = "the emulated driver refuses", CUDA_SUCCESS; }
@@ -240,10 +243,19 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   NOT_DURING_CAPTURE;
   return release(memory, (void *)address);
 }
-CUresult cuMemHostAlloc(void **address, size_t size, unsigned) {
+CUresult cuMemHostAlloc(void **address, size_t size, unsigned flags) {
   MAY_FAIL;
   NOT_DURING_CAPTURE;
-  return *address = guarded(pinned, size), CUDA_SUCCESS;
+  *address = guarded(pinned, size);
+  pinned[(char *)*address].is_mapped = flags & CU_MEMHOSTALLOC_DEVICEMAP;
+  return CUDA_SUCCESS;
+}
+CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *host, unsigned) {
+  NEEDS_CONTEXT;
+  auto found = pinned.find((char *)host);
+  if (found == pinned.end() || !found->second.is_mapped)
+    return refuse("memory is not mapped", CUDA_ERROR_INVALID_VALUE);
+  return *address = (CUdeviceptr)host, CUDA_SUCCESS;
 }
 CUresult cuMemAllocHost_v2(void **address, size_t size) { return cuMemHostAlloc(address, size, 0); }
 CUresult cuMemFreeHost(void *address) {
@@ -428,7 +440,8 @@ CUresult cuGraphLaunch(CUgraphExec ready, CUstream stream) {
   launches++;
   counted["launch"]++;
   used[current()]++;
-  for (auto &node : ((Graph *)ready)->nodes) stream_of(stream)->push(node);
+  for (auto &node : ((Graph *)ready)->nodes)
+    if (!is_idle) stream_of(stream)->push(node);
   return CUDA_SUCCESS;
 }
 CUresult cuGraphDestroy(CUgraph graph) {

@@ -5,6 +5,7 @@
 // before every block, and a barrier that some threads of the block never reach ends the program. What it cannot show:
 // speed, coalescing, bank conflicts, and races between blocks.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -28,14 +29,16 @@ namespace emulator {
 enum State { READY, AT_BARRIER, AT_SHUFFLE, DONE };
 
 struct Fiber {
-  ucontext_t context;
+  ucontext_t context;  // of its beginning
+  jmp_buf place;       // where it goes on: unlike swapcontext, a jump asks the system for nothing
+  bool is_begun;
   State state;
   std::vector<char> stack;
   unsigned lane_value;
 };
 
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int running;
 static bool backwards;
 static void (*kernel)(const void *);
@@ -43,7 +46,15 @@ static const void *task;
 
 inline void pause(State state) {
   fibers[running].state = state;
-  swapcontext(&fibers[running].context, &scheduler);
+  if (_setjmp(fibers[running].place) == 0) _longjmp(scheduler, 1);
+}
+
+// Let a fiber run until it pauses.
+__attribute__((noinline)) inline void resume(Fiber &fiber) {
+  if (_setjmp(scheduler)) return;
+  if (fiber.is_begun) _longjmp(fiber.place, 1);
+  fiber.is_begun = true;
+  setcontext(&fiber.context);
 }
 
 inline void body() {
@@ -77,6 +88,7 @@ inline void run_block(int threads) {
     Fiber &fiber = fibers[i];
     fiber.stack.resize(64 << 10);
     fiber.state = READY;
+    fiber.is_begun = false;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
@@ -91,7 +103,7 @@ inline void run_block(int threads) {
       any = true;
       running = i;
       threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
-      swapcontext(&scheduler, &fibers[i].context);
+      resume(fibers[i]);
     }
     for (int warp = 0; warp < threads; warp += 32)
       release(warp, warp + 32 < threads ? warp + 32 : threads, AT_SHUFFLE);
@@ -137,6 +149,12 @@ template <class T>
 static inline T atomicAdd(T *place, T value) {
   T before = *place;
   *place += value;
+  return before;
+}
+template <class T>
+static inline T atomicMax(T *place, T value) {
+  T before = *place;
+  if (before < value) *place = value;
   return before;
 }
 template <class T>

@@ -178,9 +178,20 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
             call("cuModuleGetFunction", ctypes.byref(handle), pointer(int(self._holder)), name.encode())
             return Function(handle)
 
-    def pagelocked_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        kind = np.dtype(dtype)
-        memory = holder("cuMemHostAlloc", "cuMemFreeHost", size(int(np.prod(shape)) * kind.itemsize), 0)
+    class PagelockedHostAllocation(_Holder):
+        def get_device_pointer(self) -> int:
+            address = ctypes.c_void_p()
+            call("cuMemHostGetDevicePointer_v2", ctypes.byref(address), self._handle, 0)
+            return int(address.value or 0)
+
+    class host_alloc_flags:
+        DEVICEMAP = 2
+
+    def pagelocked_empty(shape: tuple[int, ...], dtype: Any, order: str = "C", mem_flags: int = 0) -> np.ndarray:
+        assert order == "C"
+        kind, handle = np.dtype(dtype), ctypes.c_void_p()
+        call("cuMemHostAlloc", ctypes.byref(handle), size(int(np.prod(shape)) * kind.itemsize), mem_flags)
+        memory = PagelockedHostAllocation(call, handle, "cuMemFreeHost")
         interface = {"shape": tuple(shape), "typestr": kind.str, "data": (int(memory), False), "version": 3}
         memory.__array_interface__ = interface  # type: ignore[attr-defined]
         return np.asarray(memory)
@@ -221,6 +232,7 @@ def stand_in(library: ctypes.CDLL) -> ModuleType:
         Stream,
         Event,
         device_attribute,
+        host_alloc_flags,
         get_driver_version,
         mem_get_info,
         pagelocked_empty,

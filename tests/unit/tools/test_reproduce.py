@@ -19,11 +19,19 @@ from onnx import TensorProto, helper
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
-ELSEWHERE = ("anomalib_models.py", "before_after.py", "peer_models.py")  # run by others, or between two versions
+ELSEWHERE = (  # run by others, between two versions, or by the script for a GPU
+    "anomalib_models.py",
+    "before_after.py",
+    "gpu_needs.py",
+    "gpu_table.py",
+    "peer_models.py",
+)
 
 
 def load(name: str) -> ModuleType:
-    """A benchmark as a module: they are scripts, in no package."""
+    """A benchmark as a module: they are scripts, in no package, and find each other in their folder."""
+    if str(BENCHMARKS) not in sys.path:
+        sys.path.append(str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,13 +1,18 @@
 // From the network's maps to one anomaly map and one raw score for each frame: edgead.ops.fuse and image_score.
 //
-// `combine` scales, interpolates and adds or multiplies; `blur` smooths in one direction; `largest` or `mean_of_top`
-// gives the score. The grids are small (16 KiB to 1 MiB a frame) and stay in the cache from one kernel to the next,
-// which is why `blur` needs no tiles. NaN goes through to the score.
+// Maps of at most SMALL cells, as the edge forms have them, are one kernel with a block for each frame (`fuse_small`):
+// what is combined, smoothed and scored stays in shared memory. Of larger ones `combine` scales, interpolates and adds
+// or multiplies, `blur` smooths in one direction, and the score takes a few blocks of each frame, the last of which
+// puts together what all have found (`largest`; or `find_top`, three times, and `sum_of_top`). The grids stay in the
+// cache from one kernel to the next, which is why `blur` needs no tiles. NaN goes through to the score.
+#include "last_block.cuh"
 #include "numbers.cuh"
 
 constexpr int MAPS = 16;
-constexpr int THREADS = 1024;  // of a block that scores; it has one frame to itself
+constexpr int THREADS = 1024;  // of a block that scores
 constexpr int BINS = 2 * THREADS;
+constexpr int SMALL = 4096;   // cells
+constexpr int SLICES = 32;    // of a frame, at most: a block scores one
 
 struct Map {
   const void *values;  // (frames, height, width)
@@ -37,10 +42,27 @@ struct Blurring {
   int height, width;
 };
 
+// The search for a frame's top-th largest value, between launches. All is 0 before the first and after the last.
+struct Selection {
+  unsigned bins[BINS];
+  unsigned prefix, wanted;  // the bits of its rank that are known; how many of the values with these bits count
+  unsigned finished, unused;
+  double sums[SLICES];  // of each block, of what lies above
+};
+
 struct Scoring {
-  const float *maps;  // (frames, cells)
-  double *scores;     // (frames)
+  const float *maps;      // (frames, cells)
+  double *scores;         // (frames)
+  Selection *selections;  // (frames)
   int cells, top;
+  int known, unused;  // bits of the rank
+};
+
+struct Fusing {
+  Combination combination;
+  const float *weights;  // of the Gaussian, 2 * radius + 1
+  double *scores;        // (frames)
+  int radius, top;
 };
 
 template <class T>
@@ -79,41 +101,52 @@ __device__ float share(int cell, int size, int step, int tile, int count) {
 // The first tile of a line that reaches a cell.
 __device__ int first_tile(int cell, int size, int step) { return cell < size ? 0 : (cell - size) / step + 1; }
 
-// A thread for each cell; grid.z is the frame.
-extern "C" __global__ void combine(Combination task) {
-  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= task.width || y >= task.height) return;
+// The blend of the tiles that reach a cell of a frame.
+__device__ float blended(const Combination &task, size_t frame, int y, int x) {
   float fused = 0.0f;
-  size_t frame = (size_t)blockIdx.z * task.rows * task.columns;
+  size_t first = frame * task.rows * task.columns;
   int low = smaller(task.rows - 1, y / task.step_down), right = smaller(task.columns - 1, x / task.step_across);
   for (int row = first_tile(y, task.tile_height, task.step_down); row <= low; row++) {
     int down = y - row * task.step_down;
     float vertical = share(down, task.tile_height, task.step_down, row, task.rows);
     for (int column = first_tile(x, task.tile_width, task.step_across); column <= right; column++) {
       int across = x - column * task.step_across;
-      float value = combined(task, frame + row * task.columns + column, down, across);
+      float value = combined(task, first + row * task.columns + column, down, across);
       fused += value * (vertical * share(across, task.tile_width, task.step_across, column, task.columns));
     }
   }
+  return fused;
+}
+
+// The weighted sum of a line's values around a place. Beyond the border the outermost value is repeated.
+__device__ inline float smoothed(const float *line, size_t step, int place, int last, const float *weights, int radius) {
+  float sum = 0.0f;
+  for (int offset = -radius; offset <= radius; offset++) {
+    int source = place + offset;
+    source = source < 0 ? 0 : smaller(source, last);
+    sum += weights[offset + radius] * line[source * step];
+  }
+  return sum;
+}
+
+// A thread for each cell; grid.z is the frame.
+extern "C" __global__ void combine(Combination task) {
+  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= task.width || y >= task.height) return;
+  float fused = blended(task, blockIdx.z, y, x);
   size_t cell = (size_t)y * task.width + x;
   if (task.mask) fused *= task.mask[cell];
   task.out[(size_t)blockIdx.z * task.height * task.width + cell] = fused;
 }
 
-// A thread for each cell; grid.z is the frame. Beyond the border the outermost value is repeated.
+// A thread for each cell; grid.z is the frame.
 extern "C" __global__ void blur(Blurring task) {
   int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= task.width || y >= task.height) return;
   size_t frame = (size_t)blockIdx.z * task.height * task.width, cell = (size_t)y * task.width + x;
-  int place = task.is_vertical ? y : x, last = (task.is_vertical ? task.height : task.width) - 1;
-  size_t step = task.is_vertical ? task.width : 1;
   const float *line = task.maps + frame + (task.is_vertical ? x : (size_t)y * task.width);
-  float sum = 0.0f;
-  for (int offset = -task.radius; offset <= task.radius; offset++) {
-    int source = place + offset;
-    source = source < 0 ? 0 : smaller(source, last);
-    sum += task.weights[offset + task.radius] * line[source * step];
-  }
+  float sum = task.is_vertical ? smoothed(line, task.width, y, task.height - 1, task.weights, task.radius)
+                               : smoothed(line, 1, x, task.width - 1, task.weights, task.radius);
   if (task.mask) sum *= task.mask[cell];
   task.out[frame + cell] = sum;
 }
@@ -129,71 +162,186 @@ __device__ inline float value_of(unsigned rank) {
   return __uint_as_float(rank ^ (rank >> 31 ? 0x80000000u : 0xffffffffu));
 }
 
-// A block of THREADS for each frame.
-extern "C" __global__ void __launch_bounds__(THREADS) largest(Scoring task) {
-  __shared__ unsigned tops[THREADS / 32];
-  const float *values = task.maps + (size_t)blockIdx.x * task.cells;
-  unsigned top = 0;
-  for (int cell = threadIdx.x; cell < task.cells; cell += THREADS) top = max(top, rank(values[cell]));
-  for (int distance = 16; distance; distance /= 2) top = max(top, __shfl_down_sync(0xffffffffu, top, distance));
-  if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int warp = 1; warp < THREADS / 32; warp++) top = max(top, tops[warp]);
-    task.scores[blockIdx.x] = value_of(top);
+// What a block needs to find the bin of the values that it searches for.
+struct Search {
+  unsigned bins[BINS];
+  unsigned from_above[2][THREADS];
+};
+
+// From counts of values by their next bits to the bin in which the count from above reaches what is wanted; of all
+// threads of a block, after a barrier. `found` is the bin, and `wanted_in_bin` what is wanted of it.
+__device__ void find_bin(Search &search, unsigned wanted, unsigned *found, unsigned *wanted_in_bin) {
+  int thread = threadIdx.x;
+  unsigned lower = search.bins[2 * thread], upper = search.bins[2 * thread + 1];
+  unsigned *have = search.from_above[0], *next = search.from_above[1];
+  have[thread] = lower + upper;
+  for (int distance = 1; distance < THREADS; distance *= 2) {
+    __syncthreads();
+    next[thread] = have[thread] + (thread + distance < THREADS ? have[thread + distance] : 0);
+    unsigned *other = have;
+    have = next;
+    next = other;
+  }
+  unsigned including = have[thread], above = including - lower - upper;
+  if (above < wanted && wanted <= including) {
+    bool is_upper = wanted <= above + upper;
+    *found = 2 * thread + is_upper;
+    *wanted_in_bin = wanted - above - (is_upper ? 0 : upper);
   }
 }
 
-// The mean of the `top` largest values, 1 <= top <= cells; a block of THREADS for each frame.
-//
-// The top-th largest is found by its rank, eleven bits at a time from the highest: count the values by their next bits,
-// then take the bin in which the count from above reaches what is wanted. What lies above it is summed in double
-// precision, always in the same order.
-extern "C" __global__ void __launch_bounds__(THREADS) mean_of_top(Scoring task) {
-  __shared__ unsigned bins[BINS];
-  __shared__ unsigned from_above[2][THREADS];
-  __shared__ double sums[THREADS];
-  __shared__ unsigned found, wanted_in_bin;
-  const float *values = task.maps + (size_t)blockIdx.x * task.cells;
-  int thread = threadIdx.x;
-  unsigned known = 0, prefix = 0, wanted = task.top;  // so many bits of the rank are known, and which
-  while (known < 32) {
-    unsigned bits = known < 22 ? 11 : 10, shift = 32 - known - bits;
-    bins[2 * thread] = bins[2 * thread + 1] = 0;
-    __syncthreads();
-    for (int cell = thread; cell < task.cells; cell += THREADS) {
-      unsigned key = rank(values[cell]);
-      if (known == 0 || key >> (32 - known) == prefix) atomicAdd(&bins[key >> shift & ((1u << bits) - 1)], 1u);
-    }
-    __syncthreads();
-    unsigned lower = bins[2 * thread], upper = bins[2 * thread + 1];
-    unsigned *have = from_above[0], *next = from_above[1];
-    have[thread] = lower + upper;
-    for (int distance = 1; distance < THREADS; distance *= 2) {
-      __syncthreads();
-      next[thread] = have[thread] + (thread + distance < THREADS ? have[thread + distance] : 0);
-      unsigned *other = have;
-      have = next;
-      next = other;
-    }
-    unsigned including = have[thread], above = including - lower - upper;
-    if (above < wanted && wanted <= including) {
-      bool is_upper = wanted <= above + upper;
-      found = 2 * thread + is_upper;
-      wanted_in_bin = wanted - above - (is_upper ? 0 : upper);
-    }
-    __syncthreads();
-    prefix = prefix << bits | found;
-    wanted = wanted_in_bin;
-    known += bits;
+// Counts the ranks of [first, last) that begin with the bits known so far, by their next eleven, or ten at the end.
+__device__ void count_ranks(const float *values, int first, int last, unsigned known, unsigned prefix, unsigned *bins) {
+  unsigned bits = known < 22 ? 11 : 10, shift = 32 - known - bits;
+  for (int cell = first + threadIdx.x; cell < last; cell += THREADS) {
+    unsigned key = rank(values[cell]);
+    if (known == 0 || key >> (32 - known) == prefix) atomicAdd(&bins[key >> shift & ((1u << bits) - 1)], 1u);
   }
+}
+
+// The sum of the values of [first, last) above a rank, in double precision and always in the same order; in thread 0.
+__device__ double sum_above(const float *values, int first, int last, unsigned threshold, double *sums) {
   double sum = 0.0;
-  for (int cell = thread; cell < task.cells; cell += THREADS)
-    if (rank(values[cell]) > prefix) sum += values[cell];
+  for (int cell = first + threadIdx.x; cell < last; cell += THREADS)
+    if (rank(values[cell]) > threshold) sum += values[cell];
+  int thread = threadIdx.x;
   sums[thread] = sum;
   for (int distance = THREADS / 2; distance; distance /= 2) {
     __syncthreads();
     if (thread < distance) sums[thread] += sums[thread + distance];
   }
-  if (thread == 0) task.scores[blockIdx.x] = (sums[0] + wanted * static_cast<double>(value_of(prefix))) / task.top;
+  return sums[0];
+}
+
+// The largest rank of [first, last); in thread 0.
+__device__ unsigned largest_rank(const float *values, int first, int last, unsigned *tops) {
+  unsigned top = 0;
+  for (int cell = first + threadIdx.x; cell < last; cell += THREADS) top = max(top, rank(values[cell]));
+  for (int distance = 16; distance; distance /= 2) top = max(top, __shfl_down_sync(0xffffffffu, top, distance));
+  if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+  __syncthreads();
+  for (int warp = 1; threadIdx.x == 0 && warp < THREADS / 32; warp++) top = max(top, tops[warp]);
+  return top;
+}
+
+__device__ inline double mean_of_largest(double above, unsigned wanted, unsigned threshold, int top) {
+  return (above + wanted * static_cast<double>(value_of(threshold))) / top;
+}
+
+// A block of THREADS for each frame of at most SMALL cells.
+extern "C" __global__ void __launch_bounds__(THREADS) fuse_small(Fusing task) {
+  __shared__ float values[SMALL];
+  __shared__ union {  // one after the other
+    float blurred[SMALL];
+    Search search;
+    double sums[THREADS];
+    unsigned tops[THREADS / 32];
+  } work;
+  __shared__ unsigned found, wanted_in_bin;
+  const Combination &maps = task.combination;
+  int thread = threadIdx.x, height = maps.height, width = maps.width, cells = height * width;
+  size_t frame = blockIdx.z;
+  for (int cell = thread; cell < cells; cell += THREADS) {
+    float fused = blended(maps, frame, cell / width, cell % width);
+    values[cell] = maps.mask && !task.radius ? fused * maps.mask[cell] : fused;
+  }
+  if (task.radius) {
+    __syncthreads();
+    for (int cell = thread; cell < cells; cell += THREADS)
+      work.blurred[cell] =
+          smoothed(values + cell / width * width, 1, cell % width, width - 1, task.weights, task.radius);
+    __syncthreads();
+    for (int cell = thread; cell < cells; cell += THREADS) {
+      float sum =
+          smoothed(work.blurred + cell % width, width, cell / width, height - 1, task.weights, task.radius);
+      values[cell] = maps.mask ? sum * maps.mask[cell] : sum;
+    }
+    __syncthreads();  // what is blurred has been read
+  }
+  for (int cell = thread; cell < cells; cell += THREADS) maps.out[frame * cells + cell] = values[cell];
+  if (task.top == 1) {  // each thread reads what it has written
+    unsigned top = largest_rank(values, 0, cells, work.tops);
+    if (thread == 0) task.scores[frame] = value_of(top);
+    return;
+  }
+  unsigned known = 0, prefix = 0, wanted = task.top;
+  while (known < 32) {
+    work.search.bins[2 * thread] = work.search.bins[2 * thread + 1] = 0;
+    __syncthreads();
+    count_ranks(values, 0, cells, known, prefix, work.search.bins);
+    __syncthreads();
+    find_bin(work.search, wanted, &found, &wanted_in_bin);
+    __syncthreads();
+    unsigned bits = known < 22 ? 11 : 10;
+    prefix = prefix << bits | found;
+    wanted = wanted_in_bin;
+    known += bits;
+  }
+  double above = sum_above(values, 0, cells, prefix, work.sums);
+  if (thread == 0) task.scores[frame] = mean_of_largest(above, wanted, prefix, task.top);
+}
+
+// The share of a frame's cells that a block has to itself: grid.x is the block, grid.z the frame.
+struct Slice {
+  const float *values;
+  int first, last;
+  Selection &selection;
+};
+
+__device__ inline Slice slice_of(const Scoring &task) {
+  long long cells = task.cells;
+  return {task.maps + blockIdx.z * (size_t)task.cells, static_cast<int>(cells * blockIdx.x / gridDim.x),
+          static_cast<int>(cells * (blockIdx.x + 1) / gridDim.x), task.selections[blockIdx.z]};
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) largest(Scoring task) {
+  __shared__ unsigned tops[THREADS / 32];
+  Slice slice = slice_of(task);
+  unsigned top = largest_rank(slice.values, slice.first, slice.last, tops);
+  if (threadIdx.x == 0) atomicMax(&slice.selection.prefix, top);
+  if (!is_last_block(&slice.selection.finished, gridDim.x) || threadIdx.x) return;
+  task.scores[blockIdx.z] = value_of(atomicMax(&slice.selection.prefix, 0u));
+  slice.selection.prefix = 0;
+}
+
+// The next bits of the rank of the top-th largest value, 1 <= top <= cells: all blocks count, the last one decides.
+extern "C" __global__ void __launch_bounds__(THREADS) find_top(Scoring task) {
+  __shared__ Search search;
+  __shared__ unsigned found, wanted_in_bin;
+  Slice slice = slice_of(task);
+  Selection &state = slice.selection;
+  unsigned thread = threadIdx.x, known = task.known;
+  unsigned prefix = known ? state.prefix : 0, wanted = known ? state.wanted : task.top;
+  search.bins[2 * thread] = search.bins[2 * thread + 1] = 0;
+  __syncthreads();
+  count_ranks(slice.values, slice.first, slice.last, known, prefix, search.bins);
+  __syncthreads();
+  for (unsigned bin = thread; bin < BINS; bin += THREADS)
+    if (search.bins[bin]) atomicAdd(&state.bins[bin], search.bins[bin]);
+  if (!is_last_block(&state.finished, gridDim.x)) return;
+  for (unsigned bin = 2 * thread; bin < 2 * thread + 2; bin++) {
+    search.bins[bin] = atomicAdd(&state.bins[bin], 0u);
+    state.bins[bin] = 0;
+  }
+  find_bin(search, wanted, &found, &wanted_in_bin);
+  __syncthreads();
+  if (thread == 0) {
+    state.prefix = prefix << (known < 22 ? 11 : 10) | found;
+    state.wanted = wanted_in_bin;
+  }
+}
+
+// The mean of the `top` largest values, whose least is known by now: each block sums what lies above, the last one all.
+extern "C" __global__ void __launch_bounds__(THREADS) sum_of_top(Scoring task) {
+  __shared__ double sums[THREADS];
+  Slice slice = slice_of(task);
+  Selection &state = slice.selection;
+  double above = sum_above(slice.values, slice.first, slice.last, state.prefix, sums);
+  if (threadIdx.x == 0) state.sums[blockIdx.x] = above;
+  if (!is_last_block(&state.finished, gridDim.x) || threadIdx.x) return;
+  const volatile double *parts = state.sums;  // of other blocks of this launch
+  double sum = 0.0;
+  for (unsigned block = 0; block < gridDim.x; block++) sum += parts[block];
+  task.scores[blockIdx.z] = mean_of_largest(sum, state.wanted, state.prefix, task.top);
+  state.prefix = state.wanted = 0;
 }
