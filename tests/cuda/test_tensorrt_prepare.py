@@ -168,11 +168,11 @@ def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
 def refuse_once(real: Any) -> Any:
     refused = []
 
-    def trial(library: Library, engine: bytes) -> Any:
+    def trial(library: Library, engine: bytes, device: int) -> Any:
         if not refused:
             refused.append(engine)
             raise EngineError("TensorRT 10.13 does not deserialize the engine: it is another's")
-        return real(library, engine)
+        return real(library, engine, device)
 
     return trial
 
