@@ -160,7 +160,9 @@ def test_an_engine_made_elsewhere_is_tried_before_it_is_used(
     # of another version behind a name and a digest that fit: only deserializing shows it
     place.cache.store(Prepared(made.engine, msgspec.structs.replace(made.metadata, is_tried=False)))
     monkeypatch.setattr(module, "try_engine", refuse_once(module.try_engine))
-    assert place.prepare() == made
+    again = place.prepare()
+    took = msgspec.structs.replace(again.metadata, seconds=made.metadata.seconds)  # on a busy machine more
+    assert Prepared(again.engine, took) == made
     assert "is built anew: TensorRT 10.13 does not deserialize the engine" in caplog.text
     assert built(caplog) == 1
 
