@@ -107,7 +107,7 @@ def separate(masks: Sequence[Mask], smallest: float, largest: float) -> list[Pro
             continue
         rest = mask & ~union
         union |= mask
-        if smallest * mask.size <= np.count_nonzero(rest) <= largest * mask.size:
+        if max(1.0, smallest * mask.size) <= np.count_nonzero(rest) <= largest * mask.size:
             taken.append(rest)
     found = [Proposal.of(mask) for mask in taken[-MOST:]]
     return sorted(found, key=lambda one: (one.y, one.x))

@@ -70,6 +70,12 @@ def test_duplicates_are_removed_and_smaller_masks_taken_out_of_larger_ones() -> 
         assert sorted(round(one.area * SIDE**2) for one in found) == [100, 32 * 32 - 100]
 
 
+def test_what_its_parts_cover_is_no_object_of_its_own() -> None:
+    left, right = box(10, 10, 20, 20), box(10, 20, 20, 34)
+    found = separate([left | right, left, right, np.zeros((SIDE, SIDE), np.bool_)], 0.0, 1.0)
+    assert [round(one.area * SIDE**2) for one in found] == [100, 140]
+
+
 def test_only_areas_within_the_limits_are_objects() -> None:
     masks = [box(4, 4, 8, 8), box(20, 20, 30, 30), box(34, 10, 60, 60)]
     found = separate(masks, 50 / SIDE**2, 200 / SIDE**2)
