@@ -169,7 +169,7 @@ def test_what_is_given_up_ends_the_run_with_an_error(
     sink = f"http://127.0.0.1:{receiver.port}/#queue={tmp_path}/queue"
     code, _, err = edgead("run", "--bundle", tiny_bundle, "--source", parts, "--sink", sink)
     assert code == 1
-    assert "1 results could not be written (Webhook: the webhook at 127.0.0.1 answered 400 Bad Request, 1)" in err
+    assert "1 results could not be written (http: the webhook at 127.0.0.1 answered 400 Bad Request, 1)" in err
 
 
 @pytest.mark.parametrize("where", [b"", b"HTTP/1.1 204 No Content\r\nX-Long: "])

@@ -16,7 +16,7 @@ from edgead.progress import Reporter
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.pipeline import sweep as module
 from edgead_tools.pipeline.build import BuildResult
-from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, list_candidates, sweep
+from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, SweepResult, list_candidates, sweep, warnings_of
 
 AUROC = {("stlm", 64): 0.9, ("stlm", 128): 0.95, ("ast_mfr", 64): 0.8, ("ast_mfr", 128): 0.97}
 
@@ -151,3 +151,13 @@ def test_a_plot_of_one_point_is_drawn_and_names_are_escaped() -> None:
 
 def test_the_file_names_what_it_holds() -> None:
     assert Candidate("stlm", "edge", 128).file == "stlm-edge-128.edgead"
+
+
+def test_a_best_choice_that_finds_little_is_said() -> None:
+    def choice(missed: float | None) -> SweepResult:
+        measured = {"image_auroc": 0.6, "miss_rate": missed}
+        return SweepResult(Candidate("stlm", "edge", "256"), measured, 10.0, 1, 1.0)
+
+    assert warnings_of([choice(0.1), choice(None)]) == []
+    (said,) = warnings_of([choice(0.99)])
+    assert "misses 99% of the defects" in said

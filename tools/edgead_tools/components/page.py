@@ -19,6 +19,9 @@ from edgead_tools.data.logical import find_items
 SHOWN = 12  # images of each kind
 CUTS = 7  # examples of each component
 SIDE = 64  # pixels of an example
+OFTEN = 0.9  # of the labeled images, in which a component is to be
+STEADY = 0.35  # spread of a component's area over its mean
+BLOWN = 245  # gray level of every channel from which a pixel is white
 
 
 def write_page(path: Path, title: str, images: NDArray[np.uint8], found: ComponentLabels) -> None:
@@ -32,11 +35,40 @@ def write_page(path: Path, title: str, images: NDArray[np.uint8], found: Compone
         title=html.escape(title),
         summary=f"{len(found.names) - 1} found. {len(found.labels)} images are labeled, "
         f"{len(found.unlabeled)} more are used without labels.",
+        doubted=_doubted(images, found),
         classes="".join(_row(number, images, found) for number in range(1, len(found.names))),
         labeled="".join(labeled),
         unlabeled="".join(other) or "<p>none</p>",
     )
     write_file(path, text.encode())
+
+
+def doubts(number: int, images: NDArray[np.uint8], found: ComponentLabels) -> list[str]:
+    """Why a class may be no component of the part: what differs from image to image, or has no color."""
+    shares = found.shares()[:, number]
+    there = shares[shares > 0]
+    if not len(there):
+        return ["it is in none of the labeled images"]
+    said = []
+    if len(there) < OFTEN * len(shares):
+        said.append(f"it is in {len(there)} of {len(shares)} images only")
+    if (spread := float(there.std() / there.mean())) > STEADY:
+        said.append(f"its area varies by {spread:.0%}")
+    levels = [images[index][labels == number].min(axis=-1) for index, labels in found.labels.items()]
+    if float((np.concatenate(levels) >= BLOWN).mean()) > 0.5:
+        said.append("most of it is white, as a reflection is")
+    return said
+
+
+def _doubted(images: NDArray[np.uint8], found: ComponentLabels) -> str:
+    """A paragraph for each class that looks wrong, and what to do."""
+    said = [(found.names[number], doubts(number, images, found)) for number in range(1, len(found.names))]
+    lines = [
+        f"<b>{html.escape(name)} may be no component:</b> {html.escape('; '.join(why))}." for name, why in said if why
+    ]
+    if lines:
+        lines.append("Draw what is right as components/STEM.png in the data set, or try --masks and another --size.")
+    return "".join(f"<p>{line}</p>" for line in lines)
 
 
 def _row(number: int, images: NDArray[np.uint8], found: ComponentLabels) -> str:
@@ -82,6 +114,7 @@ th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; hei
 """,
     """\
 <p>$summary</p>
+$doubted
 <table><tr><th></th><th>component</th><th>pieces an image</th><th>share of the image</th><th>examples</th></tr>
 $classes</table>
 <h2>Labeled images</h2><div class="row wide">$labeled</div>

@@ -6,6 +6,7 @@ there is not built again, so that a sweep that was stopped goes on. Latencies ar
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from edgead_tools.pipeline.build import build
 
 SIZES = (128, 192, 256)
 LEAST_S = 5.0  # of training of one candidate, below which nothing is learned
+MANY_MISSED = 0.3  # of the defects, from which on that is said of a choice
 ROUNDS = 60
 RESULT, PAGE = "sweep.json", "sweep.html"
 FIGURES = {"image_auroc": "image AUROC", "aupro": "AUPRO 30 %"}  # what is plotted over the latency
@@ -212,9 +214,20 @@ def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, rep
         scatter(points, x="milliseconds an image", y=FIGURES[name], title=data.name, front=True)
         for name, points in points_of(results).items()
     ]
+    words += "".join(f"</p><p><b>{html.escape(one)}</b>" for one in warnings_of([results[at] for at in best]))
     sections = [Section("", "".join(plots)), Section("Choices", f"<p>{words}</p>{table(head, rows, strong=best)}")]
     write_file(folder / PAGE, page(f"What to choose for {data.name}", sections).encode())
     return results
+
+
+def warnings_of(best: Sequence[SweepResult]) -> list[str]:
+    """Of what no other beats, those that are no good all the same, and what to do."""
+    return [
+        f"{one.candidate} is among the best and yet misses {missed:.0%} of the defects: give more good images, a "
+        "larger --size for small defects, or --method csad for missing and misplaced parts."
+        for one in best
+        if (missed := one.measured.get("miss_rate") or 0.0) > MANY_MISSED
+    ]
 
 
 def measured(bundle: Bundle) -> dict[str, Any]:
