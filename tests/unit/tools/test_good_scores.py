@@ -28,10 +28,16 @@ class Images(BuildImages):
 
 
 def collect(
-    bundle: Bundle, untrained: frozenset[str], known: float, each: int = 1, strange: frozenset[int] = frozenset()
+    bundle: Bundle,
+    untrained: frozenset[str],
+    known: float,
+    each: int = 1,
+    strange: frozenset[int] = frozenset(),
+    *,
+    given: bool = True,
 ) -> GoodScores:
     """The scores of 60 images trained on, whose maps lie at `known`, and of 20 others at about 0.2. With `each` above 1
-    so many in a row show one part, and those held out the parts of the first."""
+    so many in a row show one part, and those held out the parts of the first. Maps out of fold may not be `given`."""
     random = np.random.default_rng(0)
     maps = random.normal(0.2, 0.01, (70, 8, 8)).astype(np.float32)
     maps[:60] += np.float32(known - 0.2)
@@ -42,7 +48,7 @@ def collect(
     images = Images(None, checked, parts, None)  # type: ignore[arg-type]
     trained = Trained(
         network=None, input=bundle.manifest.input, fusion=bundle.manifest.fusion, report={},
-        out_of_fold={"distance": maps}, untrained=untrained, strange=strange,
+        out_of_fold={"distance": maps} if given else {}, untrained=untrained, strange=strange,
     )  # type: ignore[arg-type]  # fmt: skip
     with Reader(bundle, "onnx") as reader:
         return collect_good_scores(reader, trained, images, lambda done, total: None)
@@ -84,3 +90,9 @@ def test_strange_images_do_not_count_and_are_told(bundle: Bundle) -> None:
     assert [sample.name for sample, _ in found.strange] == ["4.png", "61.png"]
     assert found.thresholds(0.1).outliers == 2
     assert {record["image"] for record in outlier_records(found)} == {"4.png", "61.png"}
+
+
+def test_strange_images_are_told_where_a_method_gives_no_scores_out_of_fold(bundle: Bundle) -> None:
+    found = collect(bundle, frozenset(), known=0.1, strange=frozenset({4}), given=False)
+    assert len(found.samples) == 10
+    assert [record["image"] for record in outlier_records(found)] == ["4.png"]

@@ -56,7 +56,9 @@ def collect_good_scores(
     elif fusion.components is None and used <= trained.out_of_fold.keys():
         others = _fused(reader.source, trained.out_of_fold)
     else:
-        return GoodScores(held_out, scores, maxima, parts=images.groups(held_out))
+        strangers = [images.learned[row] for row in sorted(trained.strange)]
+        strange = tuple(zip(strangers, read_good(reader, images.rows(strangers))[0], strict=True))
+        return GoodScores(held_out, scores, maxima, parts=images.groups(held_out), strange=strange)
     untrained = used <= trained.untrained
     known = set(images.groups(images.good)[: len(images.learned)]) if untrained else set()
     new = [row for row, number in enumerate(images.checked.parts_of(held_out)) if number not in known]

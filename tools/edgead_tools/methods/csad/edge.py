@@ -132,6 +132,7 @@ class CsadEdge(EdgePreset):
             network=network.cpu(),
             input=input_spec(images.size),
             fusion=msgspec.structs.replace(joined.fusion, components=branches.spec),
+            strange=joined.strange,
             report=report | joined.report | {"findings": findings},
             members=branches.members,
         )

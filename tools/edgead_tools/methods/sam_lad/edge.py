@@ -125,7 +125,7 @@ class SamLadEdge(MatchingOptions):
     def _remember(self, trunk: EfficientNetLite, images: TrainingImages, run: Run) -> Remembered | None:
         if not self.patches:
             return None
-        return remember(trunk, images, run, MemoryOptions(memory=self.patches, whole=self.whole))
+        return remember(trunk, images, run, MemoryOptions(memory=self.patches, whole=self.whole, doubts="no"))
 
     def _fit(
         self, network: ObjectFeatures, images: TrainingImages, run: Run, masks: ComponentMasks | None,
