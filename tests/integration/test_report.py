@@ -60,6 +60,8 @@ def test_the_page_shows_everything_and_asks_for_nothing(
         assert {"0%", "50%", "100%", "0", "1", "defects found"} <= set(browser.evaluate(ticks))
         assert f"All {len(subjects[0].evaluation.judged)} images by score" in text
         assert "of the pixel threshold" in text  # a missed defect has its map on a scale of its own
+        widths = "[...document.querySelectorAll('figure')].map(one => one.getBoundingClientRect().width)"
+        assert set(browser.evaluate(widths)) == {354}  # several beside each other
         browser.evaluate("document.querySelector('figure img').click()")
         assert browser.evaluate("document.querySelector('figure img').getBoundingClientRect().width") == 1000
         browser.evaluate("document.querySelector('figure img').click()")

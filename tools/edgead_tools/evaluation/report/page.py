@@ -85,8 +85,8 @@ small, figcaption, .tile span, .key, li { color: var(--dim); }
 svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var(--line); }
 .line { fill: none; stroke-width: 2.5; } .tick { stroke: var(--line); }
 .mark { stroke: var(--fg); stroke-dasharray: 4 3; }
-figure { margin: 0; padding: 8px; max-width: 100%; box-sizing: border-box; }
-figure img { display: block; border-radius: 4px; max-width: min(336px, 100%); }
+figure { margin: 0; padding: 8px; width: 354px; max-width: 100%; box-sizing: border-box; }
+figure img { display: block; border-radius: 4px; max-width: 100%; }
 figcaption { font-size: 12px; margin-top: 4px; overflow-wrap: anywhere; max-width: 336px; }
 figure label { cursor: zoom-in; } figure input { position: absolute; opacity: 0; width: 1px; height: 1px; }
 figure input:focus-visible + img { outline: 3px solid var(--fg); }
