@@ -297,19 +297,23 @@ def measure_costs(
 
 
 def measure_choices(seen: Seen, references: References, fusion: FusionSpec, keep: Keep) -> None:
-    """What each choice is worth."""
+    """What each choice is worth, with places and without: in a grid places alone say what belongs together."""
     choices: dict[str, Any] = {}
     for name, choice in CHOICES.items():
         chosen, rules = (references, fusion) if not choice else fit(seen, choice)
         choices[name] = judge(seen, chosen, rules)
-        if not choice:
-            never = Scale(center=0.0, spread=1e9)
-            kinds = tuple(msgspec.structs.replace(kind, place=never) for kind in references.spec.kinds)
-            spec = msgspec.structs.replace(references.spec, place=0.0, kinds=kinds)
-            without = dataclasses.replace(references, spec=spec)
-            choices[PLACES_OFF] = judge(seen, without, msgspec.structs.replace(fusion, matching=spec))
+        if not choice or choice.keys() & {"descriptor", "neighbors", "match"}:
+            choices[f"{name}, {PLACES_OFF}"] = judge(seen, *without_places(chosen, rules))
         keep(choices=choices)
         print(json.dumps({name: choices[name]}), flush=True)
+
+
+def without_places(references: References, fusion: FusionSpec) -> tuple[References, FusionSpec]:
+    """The same where a place costs nothing, neither in matching nor in the score."""
+    never = Scale(center=0.0, spread=1e9)
+    kinds = tuple(msgspec.structs.replace(kind, place=never) for kind in references.spec.kinds)
+    spec = msgspec.structs.replace(references.spec, place=0.0, kinds=kinds)
+    return dataclasses.replace(references, spec=spec), msgspec.structs.replace(fusion, matching=spec)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ NEW = 100  # seed of the first image that no method has seen
 CHEAP = {  # options of the published models, which are large
     ("ast_mfr", "paper"): {"batch": 2},
     ("csad", "paper"): {"turns": 2},
-    ("sam_lad", "paper"): {"points": 2, "sam_side": 64, "rated": -100, "stable": 0.01, "bank_cells": 8},
+    ("sam_lad", "paper"): {"points": 1, "sam_side": 64, "rated": -100, "stable": 0.01, "bank_cells": 8},
 }
 TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
 UNTRAINED = ("sam_lad",)  # methods that train nothing, whatever the budget
