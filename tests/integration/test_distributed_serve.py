@@ -62,7 +62,7 @@ def port(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             yield port
         finally:
             process.terminate()
-            assert process.wait(120) == 128 + signal.SIGTERM
+            assert process.wait(120) == 128 + signal.SIGTERM, (tmp_path / "said").read_text()
     until(lambda: not answers(port) and not replicas("tiny"), 120)
 
 
