@@ -116,7 +116,11 @@ def test_what_has_run_where_follows_from_the_results(benchmark, tmp_path: Path) 
     assert "nowhere yet" in table.where(RTX, HOST, tmp_path)
 
 
-def test_the_readme_says_whether_anything_has_run_on_a_gpu(benchmark) -> None:
-    readme = " ".join((BENCHMARKS.parent / "README.md").read_text().split())
+def test_readme_and_docs_say_whether_anything_has_run_on_a_gpu(benchmark) -> None:
     has_run = benchmark("gpu_table").has_run_on_a_gpu()
-    assert ("Nothing has run on an NVIDIA GPU yet" in readme) == (not has_run)
+    for page, sentence in {
+        "README.md": "Nothing has run on an NVIDIA GPU yet",
+        "docs/nvidia.md": "None of it has run on a Jetson or on any NVIDIA GPU yet",
+    }.items():
+        text = " ".join((BENCHMARKS.parent / page).read_text().split())
+        assert (sentence in text) == (not has_run), page
