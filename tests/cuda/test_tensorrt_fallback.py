@@ -130,7 +130,7 @@ def test_rtx_takes_int8_last(
 ) -> None:
     asked: list[str] = []
 
-    def refuse(library, bundle, artifact, gpu):
+    def refuse(library, bundle, artifact, gpu, cache):
         asked.append(artifact.precision)
         raise EngineError("no")
 
