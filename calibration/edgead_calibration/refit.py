@@ -27,7 +27,9 @@ from edgead_calibration.tails import MINIMUM
 from edgead_calibration.thresholds import fit_thresholds, parts_without, without_outliers
 
 # Figures of an evaluation that hold for one threshold only; a refit forgets them.
-OF_THE_THRESHOLD = frozenset({"false_alarm_rate", "false_alarm_interval", "miss_rate", "miss_interval", "f1"})
+OF_THE_THRESHOLD = frozenset(
+    {"false_alarm_rate", "false_alarm_interval", "miss_rate", "miss_interval", "f1", "f1_max_score"}
+)
 
 
 def read_good(

@@ -44,7 +44,7 @@ CHEAP = {  # options of the published models, which are large
     ("sam_lad", "paper"): {"points": 1, "sam_side": 64, "rated": -100, "stable": 0.01, "bank_cells": 8},
 }
 TARGETS = (86, 89, 120)  # of GeForce RTX 30, 40 and 50
-UNTRAINED = ("sam_lad",)  # methods that train nothing, whatever the budget
+UNTRAINED = ("auto", "sam_lad")  # made with a budget of 0: the memory alone, and objects
 MARGIN = 1.0  # of clean scores' spread between the strangest clean image and the least strange bad one
 
 ALL = [(name, preset) for name, presets in presets_by_method().items() for preset in presets]
@@ -93,7 +93,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         published.make_shallow(patch)
         patch.setattr(joined, "gain", lambda after, before: (0.1, 0.01))  # students stay, so that the graph has all
         published.write_weights(folder, method.weights)
-        trained = method.train(images, Run(folder, steps=STEPS, threads=1, weights=folder))
+        limit = {"budget": 0.0} if method.name in UNTRAINED else {"steps": STEPS}
+        trained = method.train(images, Run(folder, threads=1, weights=folder, **limit))
     report = export(trained, folder / "model.onnx", images.calibration)
     yield Made(method, trained, report, ort.InferenceSession(report.path, providers=["CPUExecutionProvider"]))
     shutil.rmtree(folder)  # nearly a gigabyte of a published model
@@ -130,6 +131,8 @@ def test_its_program_gives_the_graphs_maps_and_can_be_half(made: Made) -> None:
         found = program.module()(torch.from_numpy(made.inputs(images)))
     for name, expected in made.maps(images).items():
         assert np.abs(found[name].numpy() - expected).max() <= largest_difference(name, expected)
+    if made.method.name == "sam_lad":  # objects are matched on the CPU: neither this nor TensorRT is offered
+        return
     assert output_names(in_half(program)) == output_names(program)  # to run it takes a CPU long
 
 
@@ -204,7 +207,7 @@ def precisions(made: Made) -> dict[str, bytes]:
 
 
 def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made, precisions: dict[str, bytes]) -> None:
-    limit = 0.75 if made.method.name == "sam_lad" else 0.7  # of its small graph more stays FP32
+    limit = 0.75 if made.method.name in UNTRAINED else 0.7  # of their small graphs more stays FP32
     for name in ("fp16", "int8"):
         assert violations(precisions[name]) == []
         assert parse(precisions[name]) == []
@@ -215,6 +218,8 @@ def test_its_int8_and_fp16_graphs_are_tensorrts(made: Made, precisions: dict[str
 def test_tensorrt_rtx_builds_it_for_every_target_and_runs_what_was_asked_for(
     made: Made, precisions: dict[str, bytes], precision: str
 ) -> None:
+    if made.method.name == "sam_lad":
+        pytest.skip("`edgead compile` refuses it: objects are matched on the CPU")
     tensorrt_rtx = library()
     for capability in TARGETS if made.method.preset == "edge" else TARGETS[-1:]:
         built = build(tensorrt_rtx, precisions[precision], Options((1, 4), capability))

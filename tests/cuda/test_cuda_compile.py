@@ -67,9 +67,9 @@ def test_nvcc_builds_it_where_there_is_no_nvrtc(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", f"{emulated.toolkit()}/bin:/usr/bin:/bin")
     monkeypatch.setattr(cuda, "_load_nvrtc", lambda major: None)
     (nvcc,) = compilers(CUDA_13)
-    assert nvcc.compile(SOURCES / "overlay.cu", "sm_110").startswith(b"\x7fELF")
+    assert nvcc.compile(SOURCES / "fuse.cu", "sm_110").startswith(b"\x7fELF")
     with pytest.raises(EngineError, match="sm_72"):
-        nvcc.compile(SOURCES / "overlay.cu", "sm_72")
+        nvcc.compile(SOURCES / "fuse.cu", "sm_72")
 
 
 def test_a_compiler_newer_than_the_driver_is_not_asked() -> None:

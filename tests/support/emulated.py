@@ -30,7 +30,7 @@ from edgead.cuda.compile import SOURCES
 
 HERE = Path(__file__).with_name("emulator")
 FILES = sorted(path.stem for path in SOURCES.glob("*.cu"))
-KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\((\w+) task\)")
+KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([\w, ]+\) )?(\w+)\((\w+) task\)")
 REAL_PYCUDA = "EDGEAD_TESTS_PYCUDA"  # set by test_pycuda.py to its driver: pycuda itself is used, not the stand-in
 FLAGS = ("-std=c++17", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC")
 

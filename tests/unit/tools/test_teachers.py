@@ -19,7 +19,7 @@ from edgead_tools.backbones.teachers import TEACHERS, _renormalized, load_teache
 from edgead_tools.backbones.weights import WEIGHTS, find, load_state
 from edgead_tools.export.network import export
 from edgead_tools.layers.standardized import standardize
-from edgead_tools.methods import create_method
+from edgead_tools.methods import create_method, joined
 from edgead_tools.methods.stlm.edge import StlmEdge
 from edgead_tools.training import loop as train
 from edgead_tools.training.run import Run
@@ -66,6 +66,7 @@ def test_a_student_of_another_teacher_learns_both_streams_and_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "LOG_EVERY", 4)
+    monkeypatch.setattr(joined, "gain", lambda after, before: (0.1, 0.01))  # students stay
     data = boards.training_images(6, 2)
     trained = TAUGHT.train(data, Run(tmp_path, steps=15, threads=1))
     assert [entry["name"] for entry in trained.report["weights"]] == ["efficientnet-lite0", "efficientnet-lite2"]
