@@ -93,7 +93,7 @@ __device__ float distance(const Counting &task, const Histogram &histogram, floa
 
 // grid.x is a cell of the common grid, grid.y a slice of it, grid.z the frame. A cell lies in one cell of each
 // histogram, so a block counts once for all of them.
-// Four blocks on a multiprocessor: with room for more, registers are spilled on sm_100.
+// Four blocks on a multiprocessor: for more of them sm_100 would spill registers.
 extern "C" __global__ void __launch_bounds__(THREADS, 4) count(Counting task) {
   __shared__ unsigned counts[CLASSES];
   __shared__ float sums[THREADS / 32];
