@@ -100,12 +100,12 @@ def label(parts: Parts, folder: Path) -> dict[str, float]:
             browser.evaluate("localStorage.setItem('person', 'ada')")
             browser.reload()
             browser.until(f"document.querySelector('#person')?.value === 'ada' && {ready}", PATIENCE_S)
-            start = time.perf_counter()
-            for count in range(1, len(said) + 1):
-                browser.until(f"{ready} && document.querySelector('#image').naturalWidth > 0", PATIENCE_S)
-                here = browser.evaluate(
-                    "document.querySelector('#events [aria-current=true]').parentElement.dataset.id"
-                )
+            start, here = time.perf_counter(), ""
+            shown = "(document.querySelector('#events [aria-current=true]')?.parentElement.dataset.id ?? '')"
+            for count in range(1, len(said) + 1):  # the part before may be shown for a moment after its label is there
+                there = f"{ready} && document.querySelector('#image').naturalWidth > 0"
+                browser.until(f"{there} && !['', {here!r}].includes({shown})", PATIENCE_S)
+                here = browser.evaluate(shown)
                 browser.press("g" if said[here.rpartition("/")[2]] else "d")
                 while review.facets()["people"].get("ada", 0) < count:
                     time.sleep(0.005)

@@ -13,7 +13,7 @@ import tiny
 
 from edgead import BuildConfig
 
-pytestmark = pytest.mark.usefixtures("one_thread", "tiny_method")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "tiny_method")]
 SIDE = 96
 
 
