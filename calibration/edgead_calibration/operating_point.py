@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +60,14 @@ class OperatingPoints:
     labeled: tuple[float, ...]
     edges: tuple[float, ...]  # between the size classes, shares of the frame's shorter side; one more than classes
     costs: Costs
+    most: float = math.inf  # the least score of a golden anomaly: with a threshold from there on no bundle is opened
 
     @property
     def cheapest(self) -> OperatingPoint:
-        """The point of the least expected cost; of several the highest, which raises the fewest false alarms."""
-        return min(reversed(self.points), key=lambda point: point.cost)
+        """The point of the least expected cost of those below `most`; of several the highest, which raises the fewest
+        false alarms."""
+        usable = [point for point in self.points if point.score < self.most] or self.points[:1]
+        return min(reversed(usable), key=lambda point: point.cost)
 
 
 def operating_points(manifest: Manifest, costs: Costs, labeled: Sequence[float] = ()) -> OperatingPoints:
@@ -88,7 +92,9 @@ def operating_points(manifest: Manifest, costs: Costs, labeled: Sequence[float] 
         cost = costs.per_part(alarms, float(np.mean(rates)) if rates else 1.0)
         interval = interval_at(good, float(score), margin, parts)
         points.append(OperatingPoint(float(score), alarms, interval, found, of_labeled, cost))
-    return OperatingPoints(tuple(points), good, tuple(planted), tuple(labeled), edges, costs)
+    golden = dict(zip(manifest.golden_frames, artifact.golden_scores, strict=False))
+    most = min((golden[name] for name in manifest.golden_anomalies if name in golden), default=math.inf)
+    return OperatingPoints(tuple(points), good, tuple(planted), tuple(labeled), edges, costs, most)
 
 
 def expected_rate(good: NDArray[np.float64], tail: Tail, score: float, parts: Sequence[int] = ()) -> float:

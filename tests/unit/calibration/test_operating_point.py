@@ -68,6 +68,17 @@ def test_dear_misses_lower_the_cheapest_threshold(bundle: Bundle) -> None:
     assert dear.cost == min(point.cost for point in operating_points(bundle.manifest, Costs(miss=5000.0)).points)
 
 
+def test_the_cheapest_threshold_calls_the_golden_anomaly_ng(bundle: Bundle) -> None:
+    """A bundle whose golden anomaly passes is opened by nobody."""
+    (artifact,) = bundle.manifest.artifacts
+    free = operating_points(bundle.manifest, Costs(miss=1.0)).cheapest
+    name, score = bundle.manifest.golden_frames[0], free.score - 1e-3
+    golden = (score, *([9.0] * (len(bundle.manifest.golden_frames) - 1)))
+    artifact = msgspec.structs.replace(artifact, golden_scores=golden)
+    manifest = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), golden_anomalies=(name,))
+    assert operating_points(manifest, Costs(miss=1.0)).cheapest.score < score
+
+
 def test_labeled_defects_inform_the_cost_and_never_the_false_alarms(bundle: Bundle) -> None:
     without, among = (operating_points(bundle.manifest, Costs(), labeled) for labeled in ((), (4.0, 5.0, 30.0)))
     assert [a.false_alarms for a in without.points] == [b.false_alarms for b in among.points]
