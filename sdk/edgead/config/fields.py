@@ -17,6 +17,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # 11 days: in millisecon
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Beat = Annotated[float, msgspec.Meta(ge=40, le=250)]  # milliseconds: a heartbeat stops within two of them
 Window = Annotated[float, msgspec.Meta(ge=0, le=600_000)]  # milliseconds around a trigger: ten minutes at most
+Joining = Annotated[float, msgspec.Meta(ge=0, le=200)]  # milliseconds: a controller must not take it for standstill
+Batch = Annotated[int, msgspec.Meta(ge=1, le=32)]  # frames at once
 Pixels = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Device = Annotated[int, msgspec.Meta(ge=0, le=9999)]  # the number of a camera or GPU
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024)]  # of the CPU

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgead.config.fields import (
+    Batch,
     Beat,
     Bits,
     Config,
     Count,
     Device,
     Factor,
+    Joining,
     Milliseconds,
     Pixels,
     Seconds,
@@ -191,16 +193,28 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
         option("What the network runs in.", variables=("EDGEAD_PRECISION",)),
     ] = "auto"
     threads: Annotated[Threads, option("CPU threads; 0: the engine's choice.", variables=("EDGEAD_THREADS",))] = 0
+    batch: Annotated[
+        Batch | None,
+        option("Judge at most so many cameras' frames at once.", metavar="N", shown_default="what the engine gains by"),
+    ] = None
+    batch_window: Annotated[
+        Joining, option("A frame waits at most so long for those of other cameras.", metavar="MS")
+    ] = 0.0
     device: Annotated[
         Device, option("Number of the NVIDIA GPU, as `edgead doctor` has it.", variables=("EDGEAD_DEVICE",))
     ] = 0
 
     def __post_init__(self) -> None:
         exclusive(source=self.source, cameras=self.cameras, camera=self.camera)
-        if (self.trigger or self.plc) and not self.trigger_window:
+        if self.batch_window and self.deadline is not None and self.batch_window >= self.deadline:
+            raise UsageError("batch-window must be below the deadline: what waits so long is late before it is judged")
+        if not (self.trigger or self.plc):
+            return
+        if not self.trigger_window:
             raise UsageError("trigger-window must be above 0 ms")
-        if (self.trigger or self.plc) and self.answer_within < self.trigger_delay + self.trigger_window:
-            raise UsageError("answer-within must be at least trigger-delay and trigger-window together")
+        if self.answer_within < self.trigger_delay + self.trigger_window + self.batch_window:
+            joined = ", trigger-window and batch-window" if self.batch_window else " and trigger-window"
+            raise UsageError(f"answer-within must be at least trigger-delay{joined} together")
 
     @property
     def specs(self) -> list[str]:

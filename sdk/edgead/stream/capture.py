@@ -236,6 +236,11 @@ class CaptureThread:
             self._status = replace(self._status, unreadable=self._status.unreadable + source.unreadable)
 
     @property
+    def is_showing(self) -> bool:
+        """Whether it is there and has shown a frame."""
+        return self._status.state == CONNECTED
+
+    @property
     def waiting(self) -> bool:
         """Whether nothing is to be expected of it now: it is declared lost, not there yet, at its end, or quiet."""
         source = self._source
@@ -267,9 +272,11 @@ class FrameGrabber(Closing):
         backoff: Backoff = CAMERA_BACKOFF,
         queue: FrameQueue | None = None,
         tick: float = WAIT_S,
+        window: float = 0.0,
     ) -> None:
-        """Queue frames under each camera's policy, or in a `queue` of the caller's; `take` waits for `tick` seconds."""
-        self._tick = tick
+        """Queue frames under each camera's policy, or in a `queue` of the caller's; `take` waits for `tick` seconds,
+        and from a frame on for at most `window` seconds for those of other cameras."""
+        self._tick, self._window = tick, window
         self._queue = queue or FrameQueue([camera.queue_policy for camera in cameras])
         self.captures = [CaptureThread(number, camera, self._queue, backoff) for number, camera in enumerate(cameras)]
 
@@ -287,7 +294,11 @@ class FrameGrabber(Closing):
         """The oldest frame of up to `most` cameras, with the camera's number; none when none came for a while."""
         for capture in self.captures:
             capture.check()
-        return self._queue.take(most, self._tick)
+        return self._queue.take(most, self._tick, self._window, self._showing)
+
+    def _showing(self) -> int:
+        """How many cameras are worth waiting for."""
+        return sum(capture.is_showing for capture in self.captures)
 
     @property
     def lost(self) -> bool | None:

@@ -86,7 +86,7 @@ class Pipeline(Closing):
         self._parts = self._triggered_line(triggers, plcs) if settings.parts is not None else None
         queue = None if self._parts is None else self._parts.queue
         tick = WAIT_S if queue is None else TURN_S
-        self._grabber = FrameGrabber(cameras, settings.camera_backoff, queue, tick)
+        self._grabber = FrameGrabber(cameras, settings.camera_backoff, queue, tick, settings.batch_window)
         if self._recipes is not None:
             self._recipes.attach(self._parts, self._grabber.configure)
         self._delivering = threading.Lock()  # answers to triggers come from several threads
@@ -238,8 +238,8 @@ class Pipeline(Closing):
         """Judge, and say whether it was the cameras that ended it."""
         left = self._settings.limit
         while not self._stopping and (left is None or left > 0):
-            most = self._inference.detector.batch if left is None else min(left, self._inference.detector.batch)
-            taken = self._grabber.take(most)
+            most = self._settings.batch or self._inference.detector.batch
+            taken = self._grabber.take(most if left is None else min(left, most))
             if not taken and self._grabber.over:
                 return True
             if self._parts is not None:

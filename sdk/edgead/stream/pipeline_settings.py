@@ -25,6 +25,8 @@ class PipelineSettings:
     """What can be asked of a line."""
 
     limit: int | None = None  # frames after which it ends
+    batch: int | None = None  # frames of different cameras that are judged at once, at most; None: as the engine gains
+    batch_window: float = 0.0  # seconds that a frame waits for those of other cameras, at most
     deadline: float | None = None  # milliseconds from capture after which a judgment is late
     aggregation: VerdictAggregation = ONE_FRAME
     health: bool = True  # whether frames of a camera in trouble are INVALID
@@ -52,7 +54,16 @@ def settings_of(config: StationConfig) -> PipelineSettings:
     frames = 0 if config.vote == "name" else config.vote
     aggregation = VerdictAggregation(frames, config.vote_rule)
     parts = part_settings_of(config) if config.trigger or config.plc else None
-    return PipelineSettings(config.limit, config.deadline, aggregation, config.health, config.frozen, parts=parts)
+    return PipelineSettings(
+        limit=config.limit,
+        batch=config.batch,
+        batch_window=config.batch_window / 1e3,
+        deadline=config.deadline,
+        aggregation=aggregation,
+        health=config.health,
+        frozen=config.frozen,
+        parts=parts,
+    )
 
 
 def part_settings_of(config: StationConfig) -> PartSettings:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgead.types import Frame
@@ -30,6 +31,7 @@ class _Waiting:
 
     policy: QueuePolicy
     frames: deque[Frame] = field(default_factory=deque)
+    since: float = 0.0  # time.monotonic() from which on one has been waiting; a newer one in its place changes nothing
     dropped: int = 0
     over: bool = False
 
@@ -55,6 +57,8 @@ class FrameQueue:
                 self._changed.wait_for(lambda: len(waiting.frames) < waiting.policy.depth or self._closed)
             if self._closed:
                 return False
+            if not waiting.frames:
+                waiting.since = time.monotonic()
             if len(waiting.frames) == waiting.policy.depth:
                 waiting.frames.popleft()
                 waiting.dropped += 1
@@ -62,19 +66,34 @@ class FrameQueue:
             self._changed.notify_all()
             return True
 
-    def take(self, most: int, timeout: float) -> list[tuple[int, Frame]]:
+    def take(
+        self, most: int, timeout: float, window: float = 0.0, showing: Callable[[], int] | None = None
+    ) -> list[tuple[int, Frame]]:
         """The oldest frame of up to `most` cameras, with the camera's number; none when none came for `timeout` s.
 
-        The camera that is asked first changes each time, so that a fast one cannot keep the others waiting.
+        The first that came waits for frames of others, at most `window` seconds in all since it came, and no longer
+        than until `most` cameras have one, or as many as are `showing` frames (None: as are not finished). The
+        camera that is asked first changes each time, so that a fast one cannot keep the others waiting.
         """
         with self._changed:
             self._changed.wait_for(self._ready, timeout)
+            if window:
+                self._join(most, window, showing)
             order = [(self._first + step) % len(self._cameras) for step in range(len(self._cameras))]
             chosen = [number for number in order if self._cameras[number].frames][:most]
             if chosen:
                 self._first = (chosen[-1] + 1) % len(self._cameras)
                 self._changed.notify_all()
             return [(number, self._cameras[number].frames.popleft()) for number in chosen]
+
+    def _join(self, most: int, window: float, showing: Callable[[], int] | None) -> None:
+        """Wait for frames of more cameras; the lock is held, and given back meanwhile."""
+        while not self._closed and (waiting := [one for one in self._cameras if one.frames]):
+            expected = sum(not one.over for one in self._cameras) if showing is None else showing()
+            left = min(one.since for one in waiting) + window - time.monotonic()
+            if len(waiting) >= min(most, expected) or left <= 0:
+                return
+            self._changed.wait(left)
 
     def _ready(self) -> bool:
         return self._closed or self._over() or any(waiting.frames for waiting in self._cameras)

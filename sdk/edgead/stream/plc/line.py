@@ -73,6 +73,7 @@ class TriggeredLine(Closing):
 
     def judged(self, camera: int, frame: Frame, result: Result) -> None:
         """A frame was judged."""
+        self._monitor.begin(())  # it is no longer due, though the next may be waited for
         self.queue.judged(camera, frame, result)
 
     def _answer(self, ticket: Ticket, answer: Answer) -> None:
