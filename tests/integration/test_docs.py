@@ -209,17 +209,30 @@ def test_the_drawn_parts_are_a_data_set(tmp_path: Path) -> None:
     assert all(read_mask(sample).any() for sample in dataset.test if not sample.is_good)
 
 
+def assert_judges(command: list[str | Path], graph: Path, folder: Path) -> None:
+    """A program judges a dark picture OK and a bright one NG, and says that half a picture is none."""
+    picture = folder / "picture.ppm"
+    for level, said, code in ((0, "OK", 0), (255, "NG", 1)):
+        cv2.imwrite(str(picture), np.full((tiny.SIZE, tiny.SIZE, 3), level, np.uint8))
+        done = subprocess.run([*command, graph, picture], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout.split()[1:]) == (code, [said]), done.stderr
+    picture.write_bytes(picture.read_bytes()[:-10])
+    done = subprocess.run([*command, graph, picture], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.endswith("is cut short\n")) == (2, True)
+
+
 def test_the_native_example_judges_as_the_bundle_does(tmp_path: Path, graph: Path) -> None:
     wheel = Path(importlib.util.find_spec("openvino").origin).parent  # type: ignore[union-attr, arg-type]
     (library,) = wheel.glob("libs/libopenvino.so.*")
     source, program = ROOT / "examples/native/judge.cpp", tmp_path / "judge"
     flags = ("-std=c++17", "-Wall", "-Werror", "-I", str(wheel / "include"), f"-Wl,-rpath,{wheel / 'libs'}")
     subprocess.run(["g++", str(source), "-o", str(program), str(library), *flags], check=True, timeout=200)
-    for level, said, code in ((0, "OK", 0), (255, "NG", 1)):
-        picture = tmp_path / "picture.ppm"
-        cv2.imwrite(str(picture), np.full((tiny.SIZE, tiny.SIZE, 3), level, np.uint8))
-        done = subprocess.run([program, graph, picture], capture_output=True, text=True, check=False, timeout=60)
-        assert (done.returncode, done.stdout.split()[1:]) == (code, [said]), done.stderr
-    picture.write_bytes(picture.read_bytes()[:-10])
-    done = subprocess.run([program, graph, picture], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr.endswith("is cut short\n")) == (2, True)
+    assert_judges([program], graph, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("dotnet") is None, reason="there is no .NET SDK here")
+def test_the_native_example_in_c_sharp_judges_as_the_bundle_does(tmp_path: Path, graph: Path) -> None:
+    for name in ("Judge.cs", "judge.csproj"):
+        shutil.copyfile(ROOT / "examples/native" / name, tmp_path / name)
+    subprocess.run(["dotnet", "build", tmp_path, "-o", tmp_path / "built"], check=True, timeout=280)
+    assert_judges(["dotnet", tmp_path / "built/judge.dll"], graph, tmp_path)
