@@ -33,6 +33,7 @@ ENGINE = "onnx"  # whose networks are plain ONNX
 FRAME, SCORE, MAP, ANOMALOUS = "frame", "score", "anomaly_map", "is_anomalous"
 PREFIX = "edgead_standalone_"  # of every name that is added
 LARGEST_SIDE = 16384  # pixels of a frame
+WEIGHT = 1 << 11  # of a pixel that is taken as it is, where OpenCV interpolates
 TOLERANCE = 0.01  # of the way from a typical good part to the threshold
 
 
@@ -164,7 +165,7 @@ def _prepare(nodes: _Nodes, spec: InputSpec, size: tuple[int, int], output: str)
         even = nodes.add("Slice", [pixels, nodes.integers(0, 0), ends, axes])
         pixels = nodes.rounded(nodes.add("AveragePool", [even], kernel_shape=[2, 2], strides=[2, 2]))
     if (height, width) != whole:
-        pixels = nodes.rounded(nodes.resized(pixels, *whole))
+        pixels = _interpolated(nodes, pixels, (height, width), whole)
     scale, offset = (nodes.constant(np.array(row, np.float32).reshape(1, 3, 1, 1)) for row in (spec.scale, spec.offset))
     normal = nodes.add("Add", [nodes.add("Mul", [pixels, scale]), offset], "" if spec.tiles else output)
     if spec.tiles is not None:
@@ -174,6 +175,36 @@ def _prepare(nodes: _Nodes, spec: InputSpec, size: tuple[int, int], output: str)
             ends = nodes.integers(rows.stop, columns.stop)
             tiles.append(nodes.add("Slice", [normal, nodes.integers(rows.start, columns.start), ends, axes]))
         nodes.add("Concat", tiles, output, axis=0)
+
+
+def _interpolated(nodes: _Nodes, pixels: str, size: tuple[int, int], whole: tuple[int, int]) -> str:
+    """(1, C, H, W) of whole numbers interpolated bilinearly from `size` to `whole` as OpenCV does it with 8-bit pixels:
+    by weights of 11 bits, cutting off 4 bits of each sum along a row and 16 of each product down the columns."""
+    levels = nodes.add("Cast", [pixels], to=TensorProto.INT32)
+    places, weights = _taps(size[1], whole[1])
+    weights = np.where(places[0] == places[1], np.array([[WEIGHT], [0]], np.int32), weights)  # beyond the edges
+    parts = [_weighed(nodes, levels, 3, *tap) for tap in zip(places, weights, strict=True)]
+    across = nodes.add("Div", [nodes.add("Add", parts), nodes.constant(np.int32(16))])
+    parts = [
+        _weighed(nodes, across, 2, place, weight[:, np.newaxis])
+        for place, weight in zip(*_taps(size[0], whole[0]), strict=True)
+    ]
+    cut = [nodes.add("Div", [part, nodes.constant(np.int32(1 << 16))]) for part in parts]
+    quarters = nodes.add("Add", [nodes.add("Add", cut), nodes.constant(np.int32(2))])
+    return nodes.add("Cast", [nodes.add("Div", [quarters, nodes.constant(np.int32(4))])], to=TensorProto.FLOAT)
+
+
+def _weighed(nodes: _Nodes, levels: str, axis: int, place: NDArray[np.int64], weight: NDArray[np.int32]) -> str:
+    return nodes.add("Mul", [nodes.add("Gather", [levels, nodes.constant(place)], axis=axis), nodes.constant(weight)])
+
+
+def _taps(count: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The places of the two pixels that each of `wanted` is made of, (2, wanted), and their weights."""
+    at = ((np.arange(wanted) + 0.5) * (count / wanted) - 0.5).astype(np.float32)
+    first = np.floor(at)
+    share = at - first
+    places = np.stack([first, first + 1]).clip(0, count - 1).astype(np.int64)
+    return places, np.rint(np.stack([1 - share, share]) * WEIGHT).astype(np.int32)
 
 
 def _fuse(nodes: _Nodes, source: InputSpec, spec: FusionSpec, mask: NDArray[np.float32] | None) -> str:
