@@ -55,6 +55,8 @@ def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
         return str(tmp_path)
     if request.param == "video":
         return str(request.getfixturevalue("video"))
+    if request.param == "replay":
+        return f"replay:{request.getfixturevalue('video')}?fps=200&times=1"
     if request.param == "synthetic":
         return f"synthetic:64x48@200,frames={FRAMES}"
     module, _, name = SOURCES[request.param].target.partition(":")
@@ -112,6 +114,7 @@ def test_closing_twice_and_in_the_middle(source_spec: str) -> None:
         ("part.png", ("images", "part.png")),
         ("csi://0", ("csi", "csi://0")),
         ("gst:a ! b,c=[1,2] ! d://e", ("gst", "a ! b,c=[1,2] ! d://e")),
+        ("replay:parts/*.png?fps=2", ("replay", "parts/*.png?fps=2")),
         ("synthetic:64x48@30", ("synthetic", "64x48@30")),
     ],
 )

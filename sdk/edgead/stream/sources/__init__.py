@@ -25,7 +25,7 @@ VIDEO_EXTENSIONS = frozenset(
         *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
-_LOCAL = ("images", "video", "camera", "genicam", "gst", "synthetic")  # written camera:0; the others are URLs
+_LOCAL = ("images", "video", "camera", "genicam", "gst", "replay", "synthetic")  # written camera:0; the others are URLs
 _LISTENING = ("udp", "tcp", "srt")  # may name a port of this machine alone
 _LABEL = re.compile(r"[^\s.]{1,63}")  # of a host's name, in any script
 LAST_CAMERA = 9999
@@ -106,6 +106,7 @@ SOURCES = Registry(
         ),
         "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", example="csi://0"),
         "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", example="'gst:v4l2src device=/dev/video0'"),
+        "replay": SourceEntry("edgead.stream.sources.replay:open_replay", example="replay:line.mp4"),
         "synthetic": SourceEntry("edgead.stream.sources.synthetic:open_synthetic", example="synthetic:640x480@30"),
     },
 )
@@ -155,7 +156,9 @@ def parse(spec: str) -> tuple[str, str]:
     scheme = _SCHEME.fullmatch(spec)
     if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
-    settings = spec.lower().startswith(("camera:", "genicam:"))  # behind a question mark, which no glob is there
+    settings = spec.lower().startswith(
+        ("camera:", "genicam:", "replay:")
+    )  # behind a question mark, which no glob is there
     if scheme is not None and not ((glob.has_magic(spec) and not settings) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
