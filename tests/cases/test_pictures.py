@@ -56,6 +56,33 @@ def test_a_whole_jpeg_reads_as_opencv_reads_it(tmp_path: Path) -> None:
         assert np.array_equal(read_image(path), cv2.imread(str(path))), name
 
 
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp", ".webp", ".jp2", ".ppm", ".pgm", ".pam"])
+def test_a_file_that_is_cut_is_refused_in_every_format(tmp_path: Path, ending: str) -> None:
+    image = texture(1, 60, 80)
+    raw = cv2.imencode(ending, image[:, :, 0] if ending in (".pgm", ".pam") else image)[1].tobytes()
+    path = tmp_path / f"a{ending}"
+    for missing in (1, 2, 10, len(raw) // 2):
+        path.write_bytes(raw[:-missing])
+        with pytest.raises(DataError, match=r"is (cut short|damaged)"):
+            read_image(path)
+
+
+def test_one_changed_bit_is_noticed_where_the_format_has_a_check_sum(tmp_path: Path) -> None:
+    """What docs/build.md says of the formats; TIFF's compressions are in test_tiff_strips."""
+    noticed = {}
+    for ending in (".png", ".bmp", ".ppm", ".jp2"):
+        raw = bytearray(cv2.imencode(ending, texture(1, 60, 80))[1].tobytes())
+        path = tmp_path / f"a{ending}"
+        raw[len(raw) // 2] ^= 16
+        path.write_bytes(raw)
+        try:
+            read_image(path)
+            noticed[ending] = False
+        except DataError:
+            noticed[ending] = True
+    assert noticed == {".png": True, ".bmp": False, ".ppm": False, ".jp2": False}
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
