@@ -10,7 +10,7 @@ import typer
 
 from edgead.bundle import Manifest
 from edgead.cli.derive import finite, typer_option
-from edgead.cli.options import BUILD, BundlePath, shown
+from edgead.cli.options import BUILD, BundlePath, out_option, shown
 
 if TYPE_CHECKING:
     pass
@@ -32,7 +32,7 @@ Page = Annotated[Path | None, typer.Option(help="Write an HTML page on which the
 Defects = Annotated[
     Path | None, typer.Option(help="Images of known defects, for the page; they never change the false alarms.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")]
+Out = Annotated[Path | None, out_option("Write here and leave BUNDLE as it is.")]
 By = Annotated[str, typer.Option("--by", help="Who does it, for the bundle's history.  [default: the login name]")]
 
 

@@ -20,9 +20,11 @@ from edgead.cli.options import (
     Seed,
     ShowResolved,
     Workers,
+    out_option,
 )
 from edgead.config import BuildConfig, load_build
 from edgead.config.loader import validated
+from edgead.errors import UsageError
 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget an unfinished build and start over.")]
 Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished training as far as it came.")]
@@ -30,6 +32,9 @@ Finish = Annotated[bool, typer.Option("--finish", help="Take an unfinished train
 
 @options_of(BuildConfig)
 def build(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="The same as --data.", show_default=False)
+    ] = None,
     *,
     given: dict[str, Any],
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these.  [default: edgead.yaml]")] = None,
@@ -49,6 +54,10 @@ def build(
     edgead build --data parts/good --budget 0 --out part.edgead
     edgead build --method csad --data parts/mvtec_like --size 512x256 --recipe cpu
     """
+    if folder is not None:
+        if "data" in given:
+            raise UsageError(f"name one folder of images: {folder}, or that of --data")
+        given = {**given, "data": folder}
     if many is not None:
         typer.echo(_build_many(many, given, workers, ray))
         return
@@ -69,7 +78,7 @@ def build(
 def rebuild(
     bundle: BundlePath,
     saved: Annotated[Path, typer.Option("--with", metavar="FOLDER", help="Saved events with labels.")],
-    out: Annotated[Path | None, typer.Option(help="The bundle to write.  [default: <bundle>-new.edgead]")] = None,
+    out: Annotated[Path | None, out_option("The bundle to write.  [default: <bundle>-new.edgead]")] = None,
     data: Annotated[str, typer.Option(help="The images it was built from, where they are elsewhere now.")] = "",
     budget: Annotated[str | None, typer_option(BUILD["budget"])] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Train nothing: fit the thresholds anew.")] = False,
@@ -114,7 +123,6 @@ def rebuild(
 
 def _build_many(many: Path, given: dict[str, Any], workers: int, address: str) -> Path:
     """Build the products of a file, and give the page."""
-    from edgead.errors import UsageError
     from edgead.registry import Lazy
 
     if set(given) - {"out"}:
@@ -142,9 +150,7 @@ def sweep(
         typer_option(BUILD["size"], help="One to try; repeatable.  [default: 128, 192, 256]", several=True),
     ] = None,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for bundles, page and figures.  [default: <data>.sweep]")
-    ] = None,
+    out: Annotated[Path | None, out_option("Folder for bundles, page and figures.  [default: <data>.sweep]")] = None,
     as_json: Json = False,
     workers: Workers = 0,
     ray: RayAddress = "",
@@ -179,7 +185,7 @@ def sweep(
 
 def components(
     data: Annotated[Path, typer.Argument(help="Folder of good images, or of a data set.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("components.html"),
+    out: Annotated[Path, out_option("The page to write.")] = Path("components.html"),
     size: Annotated[str, typer_option(BUILD["size"], help="As in the build that is to follow.")] = "256",
     seed: Seed = 0,
     weights: Annotated[str, typer_option(BUILD["weights"])] = "",
@@ -217,7 +223,7 @@ def quantize(
         list[Precision] | None,
         typer_option(FIELDS["precision"], help="Only int8 or fp16; repeatable.  [default: the recipe's]", several=True),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here and leave BUNDLE as it is.")] = None,
+    out: Annotated[Path | None, out_option("Write here and leave BUNDLE as it is.")] = None,
     as_json: Json = False,
 ) -> None:
     """Add networks of lower precision to a bundle, each tried beside FP32 and left out where it loses too much.
@@ -230,7 +236,6 @@ def quantize(
     """
     from edgead import Bundle
     from edgead.bundle.store import check_target, write_bundle
-    from edgead.errors import UsageError
     from edgead.progress import ConsoleReporter
     from edgead_tools.pipeline.precisions import refill
 
@@ -245,7 +250,7 @@ def quantize(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
+    out: Annotated[Path, out_option("Folder for the images, the bundle and the page.")] = Path("edgead-demo"),
     budget: Annotated[str, typer_option(BUILD["budget"])] = "",
     steps: Annotated[int | None, typer_option(BUILD["steps"])] = None,
     seed: Seed = 0,

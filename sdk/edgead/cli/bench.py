@@ -13,7 +13,17 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import finite
-from edgead.cli.options import BundlePath, Device, EngineName, Json, Precision, PrecisionName, Threads, shown
+from edgead.cli.options import (
+    BundlePath,
+    Device,
+    EngineName,
+    Json,
+    Precision,
+    PrecisionName,
+    Threads,
+    out_option,
+    shown,
+)
 from edgead.cli.table import aligned
 from edgead.engines import local_engines
 from edgead.errors import AbsentError, EngineError, UsageError
@@ -36,7 +46,7 @@ def bench(
         float, typer.Option(min=0.1, max=1e6, callback=finite, help="After which a part ends with fewer runs.")
     ] = 20.0,
     as_json: Json = False,
-    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file as well.")] = None,
+    out: Annotated[Path | None, out_option("Write the figures to this JSON file as well.")] = None,
     compare: Annotated[Path | None, typer.Option(help="A file of --out to set them against.")] = None,
 ) -> None:
     """Measure every engine and precision there is (or those named): latency by stage, throughput, memory.

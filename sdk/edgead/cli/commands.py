@@ -269,7 +269,8 @@ def _make(name: str, entry: Command) -> Any:
         if isinstance(command, typer.Typer):  # a command with commands of its own
             app.add_typer(command, name=name, cls=Nested, no_args_is_help=True, context_settings=HELP)
         else:
-            app.command(name, context_settings=HELP)(_explaining(name, entry, command))
+            summary = command.__doc__ or f"{entry.help}."  # `python -OO` keeps no docstrings
+            app.command(name, help=summary, context_settings=HELP)(_explaining(name, entry, command))
     return typer.main.get_group(app).commands[name]
 
 

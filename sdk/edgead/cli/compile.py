@@ -11,7 +11,7 @@ import typer
 
 from edgead.bundle import Bundle
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS, BundlePath, Device, Json, Precision
+from edgead.cli.options import FIELDS, BundlePath, Device, Json, Precision, out_option
 from edgead.registry import Lazy
 
 TORCH_TENSORRT = Lazy("edgead_tools.export.serialize:engine_builder", extra="torch-tensorrt")
@@ -35,7 +35,7 @@ def compile_(
     program: Annotated[
         Path | None, typer.Option(help="For torch-tensorrt: what `edgead build --program FILE` wrote.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for engines of another machine.  [default: engines]")] = None,
+    out: Annotated[Path | None, out_option("Folder for engines of another machine.  [default: engines]")] = None,
     device: Device = 0,
     as_json: Json = False,
 ) -> None:

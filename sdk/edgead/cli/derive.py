@@ -69,7 +69,7 @@ def _option(field: Field, words: Mapping[str, str], *, several: bool = False) ->
     for name, word in words.items():
         text = text.replace(f"{{{name}}}", word)
     made = typer.Option(
-        field.flag,
+        *filter(None, (field.option.short, field.flag)),
         metavar=field.option.metavar or None,
         min=field.minimum if numeric else None,
         max=field.maximum if numeric and field.maximum is not None and field.maximum < 2**62 else None,

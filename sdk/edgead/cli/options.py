@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +36,11 @@ class Precision(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"
+
+
+def out_option(help: str, metavar: str | None = None) -> Any:
+    """The option --out, or -o, of a command that writes something of its own."""
+    return typer.Option("-o", "--out", metavar=metavar, help=help)
 
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="An .edgead file.", show_default=False)]

@@ -11,7 +11,7 @@ import typer
 
 from edgead.bundle import Bundle, signing
 from edgead.cli.derive import typer_option
-from edgead.cli.options import FIELDS
+from edgead.cli.options import FIELDS, out_option
 from edgead.errors import UsageError
 from edgead.updates.pull import Client, Origin, station_name
 from edgead.updates.repository import Keys, Repository
@@ -58,7 +58,7 @@ def publish(
 
 def pull(
     place: Annotated[str, typer.Argument(help="Folder or URL of the repository.")],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The station's bundle, which is replaced.")],
+    out: Annotated[Path, out_option("The station's bundle, which is replaced.", "BUNDLE")],
     root: Annotated[Path, typer.Option(metavar="FILE", help="The repository's 1.root.json, given by hand.")],
     name: Annotated[str, typer.Option(help="Name of the bundle there.  [default: the file name of --out]")] = "",
     blobs: Annotated[

@@ -74,7 +74,7 @@ class BuildConfig(Config, frozen=True, kw_only=True):
     seed: Annotated[Natural, option("The same seed, steps, images and threads give the same network.")] = 0
     false_alarm_rate: Annotated[Rate, option("Share of good parts that may be refused.")] = 0.01
     bits: Annotated[Bits, option("Full scale of 16-bit images: 10, 12, 14 or 16.")] = 16
-    out: Annotated[str, option("The bundle to write.", shown_default="<data folder>.edgead")] = ""
+    out: Annotated[str, option("The bundle to write.", short="-o", shown_default="<data folder>.edgead")] = ""
     device: Annotated[str, option("Where to train: cpu, cuda or cuda:N.")] = "cpu"
     threads: Annotated[Threads, option("CPU threads of the build.", shown_default="one per core")] = 0
     weights: Annotated[str, option("File, or folder of files, with pretrained weights.")] = ""

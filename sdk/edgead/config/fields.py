@@ -41,6 +41,7 @@ class Option:
     """How a field is written on the command line, in the environment and in YAML, beside its own name."""
 
     flag: str = ""  # where it is not --name; "-" where the command line has none
+    short: str = ""  # a letter for it, such as -o
     metavar: str = ""
     shown_default: str = ""  # what help says is the default, where the value does not say it
     variables: tuple[str, ...] = ()  # of the environment; the first that is set counts

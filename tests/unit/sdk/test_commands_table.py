@@ -181,3 +181,10 @@ def test_the_help_of_all_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_says_what_a_command_does_without_docstrings() -> None:
+    for words in (["--help"], ["run", "--help"]):
+        command = [sys.executable, "-OO", "-m", "edgead", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "Judge frame after frame until the sources end" in " ".join(done.stdout.split())

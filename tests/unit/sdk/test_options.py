@@ -14,6 +14,7 @@ import yaml
 from typer.models import OptionInfo
 
 from edgead.cli import options
+from edgead.cli.app import make_app
 from edgead.cli.commands import COMMANDS
 from edgead.cli.run import run
 from edgead.config import BuildConfig, StationConfig, load_station
@@ -39,7 +40,7 @@ def flags(command: Any) -> dict[str, str]:
     ("command", "config", "own"),
     [
         (run, StationConfig, {"bundle_path", "station", "resolved"}),
-        (build, BuildConfig, {"config", "resolved", "fresh", "finish", "many", "workers", "ray"}),
+        (build, BuildConfig, {"folder", "config", "resolved", "fresh", "finish", "many", "workers", "ray"}),
     ],
 )
 def test_every_option_is_a_field(command: Any, config: type[Config], own: set[str]) -> None:
@@ -165,3 +166,21 @@ def test_resolved_prints_the_settings_and_where_they_came_from(
     code, out, _ = edgead("build", "--data", "parts", "--set", "width=8", "--resolved")
     assert code == 0
     assert yaml.safe_load(out)["options"] == {"width": 8}
+
+
+def test_a_build_takes_its_folder_and_its_bundle_in_short(edgead) -> None:
+    code, out, _ = edgead("build", "parts", "-o", "cap.edgead", "--resolved")
+    settings = yaml.safe_load(out)
+    assert (code, settings["data"], settings["out"]) == (0, "parts", "cap.edgead")
+    code, _, err = edgead("build", "parts", "--data", "others", "--resolved")
+    assert (code, "name one folder of images" in err) == (2, True)
+
+
+def test_out_is_short_everywhere() -> None:
+    made = typer.main.get_command(make_app())
+    context = typer.Context(made)
+    commands = [made.get_command(context, name) for name in COMMANDS]  # type: ignore[attr-defined]
+    commands += [inner for one in commands for inner in getattr(one, "commands", {}).values()]
+    found = {one.name: option.opts for one in commands for option in one.params if "--out" in option.opts}
+    assert found.keys() >= {"build", "sweep", "quantize", "threshold", "pull", "bench", "compile"}
+    assert {name: opts for name, opts in found.items() if "-o" not in opts} == {}
