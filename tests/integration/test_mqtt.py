@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
+from mqtt_listener import MqttListener
 from programs import Broker, free_port, until
 
 from edgead import Detector, Frame
@@ -20,42 +19,14 @@ from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
 
 
-class Listener:
-    """Subscribes to everything and remembers it."""
-
-    def __init__(self, port: int, user: tuple[str, str] | None = None) -> None:
-        self.seen: list[tuple[str, str, bool]] = []
-        self._client = Client(CallbackAPIVersion.VERSION2)
-        if user:
-            self._client.username_pw_set(*user)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self._client.on_message = lambda client, data, m: self.seen.append((m.topic, m.payload.decode(), m.retain))
-        self.ready = False
-        self._client.on_subscribe = self._on_subscribe
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        until(lambda: self.ready)
-
-    def _on_subscribe(self, *_: object) -> None:
-        self.ready = True
+class Listener(MqttListener):
+    """Hears all that a broker has."""
 
     def numbers(self) -> list[int]:
-        return [json.loads(text)["sequence"] for topic, text, _ in self.seen if not topic.endswith("status")]
+        return [json.loads(one.payload)["sequence"] for one in self.seen if not one.topic.endswith("status")]
 
     def states(self) -> list[str]:
-        return [text for topic, text, _ in self.seen if topic.endswith("status")]
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path)
-    yield broker
-    broker.stop()
+        return [one.payload.decode() for one in self.seen if one.topic.endswith("status")]
 
 
 @pytest.fixture
@@ -84,7 +55,7 @@ def test_results_arrive_under_their_topics(
     until(lambda: len(listener.numbers()) == 3)
     topics = [topic for topic, *_ in listener.seen if not topic.endswith("status")]
     assert topics == ["line/left/OK", "line/left/NG", "line/a_b_/OK"]
-    message = json.loads(listener.seen[-1][1])
+    message = json.loads(listener.seen[-1].payload)
     assert (message["sequence"], message["station"], message["index"], message["verdict"]) == (3, "press 1", 2, "OK")
     sink.close()
     sink.close()
@@ -92,7 +63,7 @@ def test_results_arrive_under_their_topics(
     assert listener.states()[0] == "online"
     late = Listener(broker.port)
     until(lambda: late.seen)
-    assert late.seen == [("line/status", "offline", True)]
+    assert [(one.topic, one.payload, one.retain) for one in late.seen] == [("line/status", b"offline", True)]
     late.close()
 
 
@@ -168,7 +139,7 @@ def test_user_and_password(
     detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = Broker(tmp_path, user=("line", "s3cret/word"))
-    listener = Listener(broker.port, ("line", "s3cret/word"))
+    listener = Listener(broker.port, user=("line", "s3cret/word"))
     monkeypatch.setenv("EDGEAD_MQTT_PASSWORD", "wrong-word")
     wrong = connect(broker.port, tmp_path, "&user=line")
     until(lambda: "refuses the connection (Not authorized)" in caplog.text)

@@ -7,7 +7,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import tiny
@@ -19,26 +18,10 @@ from programs import until
 from edgead import Detector, Frame
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
-from edgead.web import connections, pages
+from edgead.web import connections
 from edgead.web import state as board
 
 TOKEN = "a token of some length"
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    monkeypatch.delenv("EDGEAD_TOKEN", raising=False)
-    monkeypatch.setattr(pages, "_PATIENCE_S", 1.0)
-    sink = open_sink("web:0?station=Press%203")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def line(page: Web, detector: Detector) -> Iterator[Pipeline]:
-    line = Pipeline(page, detector)
-    yield line
-    line.close()
 
 
 def test_the_page_lives(browser: Browser, page: Web, line: Pipeline) -> None:

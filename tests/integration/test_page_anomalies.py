@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,6 @@ from page_line import Both, Pipeline
 from edgead import Detector
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.web import Web
-from edgead.web import pages
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    monkeypatch.delenv("EDGEAD_TOKEN", raising=False)
-    monkeypatch.setattr(pages, "_PATIENCE_S", 1.0)
-    sink = open_sink("web:0?station=Press%203")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def line(page: Web, detector: Detector) -> Iterator[Pipeline]:
-    line = Pipeline(page, detector)
-    yield line
-    line.close()
 
 
 def test_an_anomaly_has_its_name_and_is_downloaded(browser: Browser, page: Web, line: Pipeline) -> None:

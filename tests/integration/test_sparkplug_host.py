@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
+from mqtt_listener import MqttListener
 from programs import Broker, until
 from sparkplug_schema import Payload, read
 
 from edgead import Detector, Frame
+from edgead.errors import UsageError
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
 
 
-class Host:
-    """What listens in the plant."""
+class Host(MqttListener):
+    """What listens in the plant, and says whether it does."""
 
     def __init__(self, port: int) -> None:
-        self.seen: list[tuple[str, bytes, int, bool]] = []
-        self.client = Client(CallbackAPIVersion.VERSION2)
-        self.client.reconnect_delay_set(1, 1)
-        self.client.on_connect = lambda client, *_: client.subscribe("spBv1.0/#", qos=1)
-        self.client.on_message = lambda client, data, m: self.seen.append((m.topic, m.payload, m.qos, m.retain))
-        self.subscribed = False
-        self.client.on_subscribe = self._on_subscribe
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        until(lambda: self.subscribed)
-
-    def _on_subscribe(self, *_: object) -> None:
-        self.subscribed = True
+        super().__init__(port, "spBv1.0/Plant 1/#")
 
     def kinds(self) -> list[str]:
-        return [topic.split("/")[2] for topic, *_ in self.seen]
+        return [one.topic.split("/")[2] for one in self.seen]
 
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path)
-    yield broker
-    broker.stop()
+    def say(self, state: str, name: str = "SCADA") -> None:
+        self.client.publish(f"spBv1.0/STATE/{name}", state, qos=1, retain=True).wait_for_publish(5)
 
 
 @pytest.fixture
@@ -120,3 +101,73 @@ def test_what_waited_is_historical(sink: Sink, host: Host, broker: Broker, detec
     data = [read(raw) for topic, raw, *_ in host.seen if "/DDATA/" in topic]
     frames = [(values["Result/Frame"], bool(historical)) for _, values, historical in data]
     assert frames == [(0, True), (1, True), (2, False)]
+
+
+ONLINE, OFFLINE = '{{"online": true, "timestamp": {}}}', '{{"online": false, "timestamp": {}}}'
+
+
+def test_nothing_goes_out_until_the_primary_host_is_online(
+    broker: Broker, host: Host, detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.say(OFFLINE.format(5))
+    host.say(ONLINE.format(9), "another")
+    spec = f"mqtt://127.0.0.1:{broker.port}/Plant%201?payload=sparkplug&queue={tmp_path}/queue&station=press"
+    with open_sink(f"{spec}&primary_host=SCADA") as sink:
+        until(sink._client.is_connected)
+        emit(sink, detector, 0, 1)
+        until(lambda: "has no host SCADA online; results wait on the disk" in caplog.text)
+        for words in (ONLINE.format(4), "ONLINE", '{"online": "true", "timestamp": 9}', b"\xff", '{"online": true}'):
+            host.say(words)
+        time.sleep(0.3)
+        assert host.kinds() == []
+        host.say(ONLINE.format(5))
+        until(lambda: host.kinds() == ["NBIRTH", "DBIRTH", "DDATA", "DDATA"])
+        until(lambda: "takes results again" in caplog.text)
+
+        host.say(OFFLINE.format(4))  # of a session before
+        emit(sink, detector, 2)
+        until(lambda: host.kinds()[4:] == ["DDATA"])
+        host.say(OFFLINE.format(6))
+        until(lambda: host.kinds()[5:] == ["NDEATH"])
+        emit(sink, detector, 3)
+        time.sleep(0.3)
+        assert host.kinds()[5:] == ["NDEATH"]
+        host.say(ONLINE.format(7))
+        until(lambda: host.kinds()[6:] == ["NBIRTH", "DBIRTH", "DDATA"])
+        data = [read(one.payload) for one in host.seen if "/DDATA/" in one.topic]
+        frames = [(values["Result/Frame"], bool(historical)) for _, values, historical in data]
+        assert frames == [(0, True), (1, True), (2, False), (3, True)]
+        births = [read(one.payload)[1]["bdSeq"] for one in host.seen if "/NBIRTH/" in one.topic]
+        deaths = [read(one.payload)[1]["bdSeq"] for one in host.seen if "/NDEATH/" in one.topic]
+        assert deaths == births[:1]
+        assert births[1] > births[0]
+
+
+def test_a_primary_host_that_returns_with_the_broker_is_waited_for(
+    broker: Broker, host: Host, detector: Detector, tmp_path: Path
+) -> None:
+    host.say(ONLINE.format(1))
+    spec = f"mqtt://127.0.0.1:{broker.port}/Plant%201?payload=sparkplug&queue={tmp_path}/queue&station=press"
+    with open_sink(f"{spec}&primary_host=SCADA") as sink:
+        until(lambda: host.kinds() == ["NBIRTH"])
+        broker.stop()  # and with it what it has retained
+        host.subscribed = False
+        broker.start()
+        until(lambda: host.subscribed and sink._client.is_connected(), 30)
+        emit(sink, detector, 0)
+        time.sleep(0.3)
+        assert host.kinds() == ["NBIRTH"]
+        host.say(ONLINE.format(1))  # the same session
+        until(lambda: host.kinds()[1:] == ["NBIRTH", "DBIRTH", "DDATA"], 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ("primary_host=SCADA", "only with payload=sparkplug"),
+        ("payload=sparkplug&primary_host=a/b", "the host's id alone, like SCADA"),
+    ],
+)
+def test_a_host_that_cannot_be_waited_for_is_refused(options: str, answer: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=answer):
+        open_sink(f"mqtt://127.0.0.1:1/Plant?queue={tmp_path}&{options}")

@@ -8,13 +8,12 @@ forbid the topic acknowledges too, and drops it. `sequence` in a message rises b
 A retained message on the status topic says `online`, or `offline` by the broker itself once the line is gone.
 
 With `payload=sparkplug` the messages are Sparkplug B's, and so is the promise: they go out once, at QoS 0, in order;
-results that waited while the broker was away are marked historical.
+results that waited while the broker, or the primary host, was away are marked historical.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 import os
@@ -39,17 +38,16 @@ from edgead.stream.sinks.dead_letters import DeadLetters
 from edgead.stream.sinks.delivery import DeliveryWorker, host_and_port, message, queue_folder, read_url
 from edgead.stream.sinks.disk_queue import DiskQueue, Record
 from edgead.stream.sinks.options import Size, Verdicts, checked
-from edgead.stream.sinks.sparkplug import SparkplugNode, asks_for_rebirth
+from edgead.stream.sinks.sparkplug import PrimaryHost, SparkplugNode, asks_for_rebirth
+from edgead.stream.sinks.topics import checked_topic, fill, status_topic
 from edgead.types import Frame, Verdict
 
 PAYLOADS = ("json", "sparkplug")
-FIELDS = ("station", "camera", "verdict")
 _EXAMPLE = "mqtt://broker.local/edgead/{camera}"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _IN_FLIGHT = 20  # messages sent before the first of them is acknowledged
 _WAIT_S = 0.5
 _LONGEST_RECONNECT_S = 15
-_LONGEST_TOPIC = 30_000  # bytes of its template; filled in, it may have 65535
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +74,7 @@ class Mqtt(Sink):
         keepalive: int = 30,
         dead: Size = 16 * 10**6,
         payload: str = "json",
+        primary_host: str = "",
     ) -> None:
         """Begin to connect to mqtt://HOST:PORT/TOPIC, or mqtts:// for TLS, which verifies the broker.
 
@@ -85,16 +84,18 @@ class Mqtt(Sink):
         trust instead of the system's, `cert` and `key` are this client's own. `queue` is the folder where results
         wait, of at most `limit` bytes; `sync` is the promise's seconds about the disk; `keepalive` the seconds
         between two signs of life; `dead` the bytes of what is given up that are kept. `payload` is json, or sparkplug:
-        then the topic is the group's name, the station the node, each camera a device. Raises UsageError, DataError.
+        then the topic is the group's name, the station the node, each camera a device, and data wait for as long as
+        the host application `primary_host`, where one is given, is not online. Raises UsageError, DataError.
         """
         parts = read_url(url, _EXAMPLE)
         host, port = host_and_port(parts, _EXAMPLE, _PORTS[parts.scheme])
         checked("the sink 'mqtt': keepalive", keepalive, 1, 65535)
         checked("the sink 'mqtt': sync", sync, 0, 3600)
         self._station = station or socket.gethostname()
-        self._topic = _checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
+        self._topic = checked_topic(unquote(parts.path.lstrip("/")) or "edgead/{station}/{camera}")
         self._node = _sparkplug(payload, self._topic, self._station)
-        self._status = status or _status_topic(self._topic, self._station)
+        self._host = _primary_host(primary_host, payload)
+        self._status = status or status_topic(self._topic, self._station)
         self._verdicts = verdicts
         self._name = f"the broker {host}:{port}"
         folder = queue_folder(queue, f"{parts.scheme}://{host}:{port}/{self._topic}")
@@ -122,7 +123,7 @@ class Mqtt(Sink):
             return
         values = {"station": self._station, "camera": result.camera or "camera", "verdict": result.verdict.value}
         payload = message(self._queue.next, self._station, result)
-        topic = _fill("{camera}" if self._node else self._topic, values)
+        topic = fill("{camera}" if self._node else self._topic, values)
         self._queue.append(topic.encode() + b"\0" + payload)
 
     def close(self) -> None:
@@ -162,6 +163,8 @@ class Mqtt(Sink):
 
     def _deliver(self, records: Sequence[Record]) -> int:
         if not self._connected.wait(_WAIT_S):  # paho connects again by itself
+            if self._host is not None and self._client.is_connected():
+                self._report(f"has no host {self._host.name} online")
             return 0
         if self._anew:
             self._anew = False
@@ -170,7 +173,7 @@ class Mqtt(Sink):
         for record in records:  # those that paho has it sends again by itself when the broker is back
             if record.number not in known:
                 sent = self._publish(record)
-                if sent.rc in (MQTTErrorCode.MQTT_ERR_QUEUE_SIZE, MQTTErrorCode.MQTT_ERR_NO_CONN):
+                if sent is None or sent.rc in (MQTTErrorCode.MQTT_ERR_QUEUE_SIZE, MQTTErrorCode.MQTT_ERR_NO_CONN):
                     break
                 self._flight[sent.mid] = record.number
         self._take_acknowledged()
@@ -180,12 +183,15 @@ class Mqtt(Sink):
             count += 1
         return count
 
-    def _publish(self, record: Record) -> MQTTMessageInfo:
+    def _publish(self, record: Record) -> MQTTMessageInfo | None:
+        """Hand a record to paho; None where the node has died meanwhile."""
         topic, _, payload = record.data.partition(b"\0")
         if self._node is None:
             return self._client.publish(topic.decode(), payload, qos=1)
         said = json.loads(payload)
         with self._node.lock:
+            if not self._connected.is_set():
+                return None
             for message in self._node.data(topic.decode(), said, historical=record.number < self._live):
                 sent = self._client.publish(*message)
         return sent
@@ -213,12 +219,21 @@ class Mqtt(Sink):
             self._report(f"refuses the connection ({code})")
             return
         if self._node:
-            client.subscribe(self._node.commands)
+            client.subscribe(self._node.commands, qos=1)
+        else:
+            client.publish(self._status, "online", qos=0, retain=True)
+        if self._host is None:
+            self._begin()
+        else:  # what it said last is retained, and comes now
+            self._host.online = False
+            client.subscribe(self._host.topic, qos=1)
+
+    def _begin(self) -> None:
+        """Let results go out."""
+        if self._node:
             self._live = self._queue.next
             self._anew = True
             self._be_born()
-        else:
-            client.publish(self._status, "online", qos=0, retain=True)
         self._connected.set()
         if self._trouble:
             _log.warning("%s takes results again", self._name)
@@ -229,8 +244,21 @@ class Mqtt(Sink):
             client.will_set(*self._node.begin(), qos=1)
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
-        if asks_for_rebirth(bytes(message.payload)):
+        if self._host is not None and message.topic == self._host.topic:
+            if self._host.hear(bytes(message.payload)):
+                self._follow(self._host)
+        elif self._connected.is_set() and asks_for_rebirth(bytes(message.payload)):
             self._be_born()
+
+    def _follow(self, host: PrimaryHost) -> None:
+        """Begin once the host is online; die and connect anew, to wait for it, once it no longer is."""
+        if host.online and not self._connected.is_set():
+            self._begin()
+        elif not host.online and self._connected.is_set() and self._node:
+            self._connected.clear()
+            with self._node.lock:
+                self._client.publish(*self._node.death())
+            self._client.leave_for_a_moment()
 
     def _be_born(self) -> None:
         if self._node:
@@ -252,10 +280,21 @@ class Mqtt(Sink):
 class _Client(Client):
     """paho's client, whose thread goes on whatever it meets."""
 
+    _comes_back = False
+
+    def leave_for_a_moment(self) -> None:
+        """Disconnect, as a client does that means to, and connect again."""
+        self._comes_back = True
+        self.disconnect()
+
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
         while True:
             try:
-                return super().loop_forever(timeout, retry_first_connection)
+                code = super().loop_forever(timeout, retry_first_connection)
+                if not self._comes_back:
+                    return code
+                self._comes_back = False
+                self.connect_async(self.host, self.port, self.keepalive)
             except Exception as error:  # of a library or of a name that cannot be looked up
                 _log.error(
                     "the connection to the broker failed: %s: %s; it is tried again", type(error).__name__, error
@@ -272,17 +311,6 @@ def _text(word: str, what: str) -> str:
     return word
 
 
-def _checked_topic(template: str) -> str:
-    if len(template.encode("utf-8", "replace")) > _LONGEST_TOPIC:
-        raise UsageError(f"the topic has more than {_LONGEST_TOPIC} bytes: give a shorter one")
-    if any(sign in template for sign in "+#\0"):
-        raise UsageError(f"the topic '{template}' holds a wildcard: results can only go to one topic")
-    for field in re.findall(r"\{([^}]*)\}?", template):
-        if field not in FIELDS:
-            raise UsageError(f"the topic has an unknown field {{{field}}}: {nearest(field, FIELDS)}")
-    return template
-
-
 def _sparkplug(payload: str, group: str, station: str) -> SparkplugNode | None:
     """The node whose messages are sent; None for JSON. Raises UsageError."""
     if payload not in PAYLOADS:
@@ -294,19 +322,18 @@ def _sparkplug(payload: str, group: str, station: str) -> SparkplugNode | None:
             f"Sparkplug B has topics of its own: '{group}' must be a group's name alone, like "
             "mqtt://broker.local/Plant1?payload=sparkplug"
         )
-    return SparkplugNode(group, _fill("{station}", {"station": station}))
+    return SparkplugNode(group, fill("{station}", {"station": station}))
 
 
-def _fill(template: str, values: dict[str, str]) -> str:
-    """The topic; what would add a level to it, or a wildcard, becomes '_' in a value."""
-    return re.sub(r"\{(\w+)\}", lambda match: re.sub(r"[+#/\0\s]", "_", values[match[1]]), template)
-
-
-def _status_topic(template: str, station: str) -> str:
-    """The levels before the first that changes from result to result, and 'status'."""
-    levels = template.replace("{station}", _fill("{station}", {"station": station})).split("/")
-    fixed = list(itertools.takewhile(lambda level: "{" not in level, levels))
-    return "/".join([*fixed, "status"])
+def _primary_host(name: str, payload: str) -> PrimaryHost | None:
+    """The host application that is waited for; None where none is. Raises UsageError."""
+    if not name:
+        return None
+    if payload != "sparkplug":
+        raise UsageError("the sink 'mqtt' has a primary_host only with payload=sparkplug")
+    if re.search(r"[/+#\0]", name):
+        raise UsageError(f"the primary_host '{name}' holds a sign of topics: give the host's id alone, like SCADA")
+    return PrimaryHost(name)
 
 
 def _client_id(folder: Path) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 import edgead
 
 NAMESPACE = "spBv1.0"
@@ -154,6 +156,32 @@ class SparkplugNode:
 
     def _topic(self, kind: str, device: str = "") -> str:
         return "/".join(filter(None, (NAMESPACE, self._group, kind, self._node, device)))
+
+
+class PrimaryHost:
+    """The host application that a node waits for, as far as its STATE messages tell. For one thread."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.topic = f"{NAMESPACE}/STATE/{name}"
+        self.online = False
+        self._at = 0  # ms since the epoch, of the newest message; an older one is of a session that is over
+
+    def hear(self, raw: bytes) -> bool:
+        """Take in a STATE message, and say whether it counts: it is one, and no older than the one before."""
+        try:
+            said = msgspec.json.decode(raw, type=_State)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        if said.timestamp < self._at:
+            return False
+        self.online, self._at = said.online, said.timestamp
+        return True
+
+
+class _State(msgspec.Struct, frozen=True):
+    online: bool
+    timestamp: int
 
 
 def asks_for_rebirth(raw: bytes) -> bool:
