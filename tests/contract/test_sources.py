@@ -68,6 +68,7 @@ def source_spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
         "camera": "camera:0",
         "csi": "csi://0",
         "genicam": "genicam:1",
+        "gentl": "gentl:1?producer=maker.cti",
         "gst": "gst:rtspsrc location=rtsp://u:secret@h user-pw=secret",
     }
     return specs.get(request.param, f"{request.param}://user:secret@host:9000/path?token=secret")

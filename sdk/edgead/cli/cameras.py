@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 import cv2
 
 from edgead.cli.options import Json, shown
-from edgead.errors import MissingPackageError, SourceError
+from edgead.errors import EdgeadError, MissingPackageError, SourceError
+from edgead.registry import Lazy
 from edgead.stream.sources.capture import open_capture
 from edgead.stream.sources.genicam import INSTALL as INSTALL_ARAVIS
 from edgead.stream.sources.genicam import find_cameras
@@ -37,7 +39,7 @@ def cameras(as_json: Json = False) -> None:
     edgead cameras
     edgead cameras --json
     """
-    found = [*video_devices(), *boards(), *industrial()]
+    found = [*video_devices(), *boards(), *industrial(), *of_producers()]
     for one in found:
         if as_json:
             print(json.dumps(asdict(one)))
@@ -91,6 +93,18 @@ def industrial() -> Iterator[Found]:
         yield Found(f"genicam:{one.serial}", name, bool(one.formats), formats)
     if not cameras:
         yield Found("genicam:", "industrial cameras", False, "none answers: same network, and no firewall between?")
+
+
+def of_producers() -> Iterator[Found]:
+    """Industrial cameras by their makers' GenTL producers, where there is one."""
+    if not os.environ.get("GENICAM_GENTL64_PATH"):
+        yield Found("gentl:", "GenTL producers", False, "GENICAM_GENTL64_PATH is not set, which makers' installers do")
+        return
+    try:
+        for one in Lazy("edgead.stream.sources.gentl:find_gentl_cameras", extra="gentl").load("the source 'gentl'")():
+            yield Found(f"gentl:{one.serial}", f"{one.model} ({one.protocol})", True, f"by {one.address}")
+    except EdgeadError as error:
+        yield Found("gentl:", "GenTL producers", False, str(error))
 
 
 def _text(path: Path) -> str:

@@ -25,7 +25,17 @@ VIDEO_EXTENSIONS = frozenset(
         *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
-_LOCAL = ("images", "video", "camera", "genicam", "gst", "replay", "synthetic")  # written camera:0; the others are URLs
+_LOCAL = (
+    "images",
+    "video",
+    "camera",
+    "genicam",
+    "gentl",
+    "gst",
+    "replay",
+    "synthetic",
+)  # camera:0; the others are URLs
+_SET = ("camera:", "genicam:", "gentl:", "replay:")  # with settings behind a question mark, which no glob is there
 _LISTENING = ("udp", "tcp", "srt")  # may name a port of this machine alone
 _LABEL = re.compile(r"[^\s.]{1,63}")  # of a host's name, in any script
 LAST_CAMERA = 9999
@@ -104,6 +114,11 @@ SOURCES = Registry(
         "genicam": SourceEntry(
             "edgead.stream.sources.genicam:open_genicam", example="'genicam:SERIAL?trigger=Line0&exposure=800'"
         ),
+        "gentl": SourceEntry(
+            "edgead.stream.sources.gentl:open_gentl",
+            extra="gentl",
+            example="'gentl:SERIAL?producer=/opt/maker/lib/maker.cti&exposure=800'",
+        ),
         "csi": SourceEntry("edgead.stream.sources.gstreamer:open_csi", example="csi://0"),
         "gst": SourceEntry("edgead.stream.sources.gstreamer:open_gst", example="'gst:v4l2src device=/dev/video0'"),
         "replay": SourceEntry("edgead.stream.sources.replay:open_replay", example="replay:line.mp4"),
@@ -156,9 +171,7 @@ def parse(spec: str) -> tuple[str, str]:
     scheme = _SCHEME.fullmatch(spec)
     if scheme is not None and (scheme[2] or scheme[1].lower() == "gst"):  # a pipeline is full of odd characters
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
-    settings = spec.lower().startswith(
-        ("camera:", "genicam:", "replay:")
-    )  # behind a question mark, which no glob is there
+    settings = spec.lower().startswith(_SET)
     if scheme is not None and not ((glob.has_magic(spec) and not settings) or Path(spec).exists()):
         return _by_scheme(spec, scheme[1].lower(), scheme[2] is not None, scheme[3])
     path = Path(spec)
@@ -208,7 +221,7 @@ def _by_scheme(spec: str, kind: str, is_url: bool, rest: str) -> tuple[str, str]
         return parse(unquote(rest))
     if kind in ("images", "video") and not rest:
         raise UsageError(f"the source '{kind}:' names no file: write it like {SOURCES[kind].example}")
-    if kind in _LOCAL and (not is_url or kind == "genicam"):
+    if kind in _LOCAL and (not is_url or kind in ("genicam", "gentl")):
         return kind, rest
     if kind in SOURCES and kind not in _LOCAL and is_url:
         return kind, spec

@@ -11,38 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 import cv2
 
-from edgead.errors import MissingPackageError, SourceError, UsageError, nearest
+from edgead.errors import MissingPackageError, SourceError
 from edgead.stream.sources.capture import Capture
 from edgead.stream.sources.clock import Stamp, StampClock
+from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, parse_genicam, say_differences
 from edgead.stream.sources.live import LiveSource
-from edgead.stream.sources.pixels import CODES, parse_format, to_bgr
+from edgead.stream.sources.pixels import CODES, to_bgr
 from edgead.stream.sources.settings import SettableCamera
 
 INSTALL = "apt-get install gir1.2-aravis-0.8 python3-gi, and a Python that sees them (venv --system-site-packages)"
-NUMBERS = {"exposure": (1.0, 1e8), "gain": (-100.0, 1000.0), "fps": (0.001, 100_000.0)}
-SIZES = {"width": (16, 65536), "height": (16, 65536), "packet": (576, 16384)}
-TEXTS = ("trigger", "format")
 _BUFFERS = 8
 _WAIT_US = 50_000  # of one look for a frame, after which it is seen whether anybody still wants one
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FoundCamera:
-    """A camera on the network or the bus."""
-
-    serial: str
-    model: str
-    protocol: str  # GigEVision or USB3Vision
-    address: str
-    formats: tuple[str, ...]  # pixel formats that can be read here
 
 
 def library() -> Any:
@@ -78,30 +63,6 @@ def _formats(aravis: Any, name: str) -> tuple[str, ...]:
     except Exception:  # GLib.Error: another program has it
         return ()
     return tuple(one for one in every if one in CODES.values())
-
-
-def parse_genicam(name: str) -> tuple[str, dict[str, str]]:
-    """The camera and its settings; raises UsageError for a setting that there is not, or that cannot be."""
-    camera, _, query = name.partition("?")
-    settings = dict(parse_qsl(query, keep_blank_values=True))
-    for key, value in settings.items():
-        known = [*TEXTS, *NUMBERS, *SIZES]
-        if key not in known:
-            raise UsageError(f"an industrial camera has no setting '{key}': {nearest(key, known)}")
-        if key in TEXTS:
-            if not value.isalnum():
-                raise UsageError(f"the camera's {key} is a name such as Line0 or Mono8, not '{value}'")
-            continue
-        low, high = NUMBERS.get(key) or SIZES[key]
-        try:
-            number = float(value) if key in NUMBERS else int(value)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise UsageError(f"the camera's {key} is a number from {low:g} to {high:g}, not '{value}'")
-    if "format" in settings:
-        parse_format(settings["format"])
-    return camera, settings
 
 
 class AravisCapture:
@@ -251,9 +212,7 @@ def _apply(camera: Any, settings: Mapping[str, str], label: str) -> None:
         camera.set_frame_rate(float(settings["fps"]))
     if "trigger" in settings:
         camera.set_trigger(settings["trigger"])
-    for key, found in read_settings(camera).items():
-        if key in settings and _differs(found, settings[key]):
-            _log.warning("%s has %s %s instead of %s", label, key, found, settings[key])
+    say_differences(label, settings, read_settings(camera))
 
 
 def read_settings(camera: Any) -> dict[str, str]:
@@ -273,10 +232,3 @@ def read_settings(camera: Any) -> dict[str, str]:
         except Exception:  # noqa: S112 - GLib.Error: a camera without that feature
             continue
     return found
-
-
-def _differs(found: str, asked: str) -> bool:
-    try:
-        return abs(float(found) - float(asked)) > 0.01 * abs(float(asked))
-    except ValueError:
-        return found != asked
