@@ -1,5 +1,7 @@
 """Builds the bundles of many products, each in a process of its own, and writes one page that sums them up.
 
+A worker of Ray keeps a `ForkServer`, from which the process of each product is forked.
+
     defaults: {budget: 5m}        # settings of `edgead build`, for all
     products:
       bottle: {data: parts/bottle}
@@ -12,10 +14,9 @@ whose process dies, costs no other.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,18 @@ import msgspec
 import ray
 
 from edgead.config import BuildConfig
-from edgead.config.loader import given, resolve, validated
+from edgead.config.loader import given, resolve
 from edgead.config.reading import read_yaml
-from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.errors import DataError, UsageError
 from edgead.files import write_file
 from edgead.progress import ConsoleReporter, Reporter
-from edgead.wording import printable
 from edgead_tools.distributed.cluster import cluster
+from edgead_tools.distributed.fork_server import Built, ForkServer
+from edgead_tools.distributed.product import Order, ProductRow
 from edgead_tools.evaluation.report.page import Section, page, table
 
 PAGE = "products.html"
 TRIES = 2  # of a build whose process dies
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRow:
-    """What came of one product."""
-
-    product: str
-    settings: str  # digest of what was asked for
-    bundle: str = ""  # digest; empty where there is none
-    seconds: float = 0.0
-    image_auroc: float | None = None  # where the data set has labeled images
-    error: str = ""
 
 
 def read_products(path: Path, out: Path) -> dict[str, BuildConfig]:
@@ -79,17 +69,11 @@ def build_many(
     reporter.say(f"{len(products)} products, {len(missing)} to be built")
     if missing:
         with cluster(address, workers) as count, reporter.stage("building") as on_progress:
-            one_build = ray.remote(num_cpus=1, max_calls=1, max_retries=TRIES)(_build_one)
-            waiting, running = list(missing), dict[Any, str]()
-            while waiting or running:
-                while waiting and len(running) < count:
-                    name = waiting.pop(0)
-                    running[one_build.remote(name, products[name], wanted[name])] = name
-                (ready, *_), _ = ray.wait(list(running), num_returns=1)
-                name = running.pop(ready)
-                rows[name] = row = _row_of(ready, name, wanted[name])
-                write_file(out / f"{name}.json", json.dumps(asdict(row), indent=1).encode() + b"\n")
-                reporter.say(f"{name}: {row.error or f'{row.seconds:.0f} s'}")
+            orders = (Order(product=name, settings=wanted[name], config=products[name]) for name in missing)
+            for row in _built(orders, min(count, len(missing))):
+                rows[row.product] = row
+                write_file(out / f"{row.product}.json", msgspec.json.format(msgspec.json.encode(row), indent=1) + b"\n")
+                reporter.say(f"{row.product}: {row.error or f'{row.seconds:.0f} s'}")
                 on_progress(len(rows), len(products))
     ordered = [rows[name] for name in products]
     write_file(out / PAGE, summary(ordered).encode())
@@ -134,28 +118,42 @@ def _finished(out: Path, name: str, settings: str) -> ProductRow | None:
     return row if row.settings == settings and not row.error and is_there else None
 
 
-def _build_one(name: str, config: BuildConfig, settings: str) -> ProductRow:
-    """Build in this process, which ends afterwards; what edgead refuses becomes the row's error."""
-    import cv2
-    import torch
+class ProductWorker:
+    """A worker: one product after the other."""
 
-    from edgead_tools.pipeline.build import build
+    def __init__(self) -> None:
+        self._server = ForkServer()
 
-    torch.set_num_threads(max(1, config.threads))
-    cv2.setNumThreads(max(1, config.threads))
-    start = time.monotonic()
-    try:
-        built = build(validated(config), Reporter())
-    except EdgeadError as error:
-        return ProductRow(name, settings, seconds=time.monotonic() - start, error=printable(str(error)))
-    auroc = None if built.evaluation is None else built.evaluation.to_dict().get("image_auroc")
-    return ProductRow(name, settings, built.bundle.digest, round(time.monotonic() - start, 1), auroc)
+    def build(self, order: Order) -> ProductRow:
+        """Build a product, several times where its process dies."""
+        for _ in range(1 + TRIES):
+            answer = self._server.build(order)
+            if isinstance(answer, Built):
+                return answer.row
+        return ProductRow(order.product, order.settings, error=f"its process died: {answer}")
 
 
-def _row_of(ready: Any, name: str, settings: str) -> ProductRow:
+def _built(orders: Iterator[Order], workers: int) -> Iterator[ProductRow]:
+    """The rows of products as they come, by an actor for each worker; actors that die are made anew."""
+    kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=TRIES)(ProductWorker)
+    idle = [kind.remote() for _ in range(workers)]
+    running: dict[Any, tuple[Any, Order]] = {}
+    while True:
+        for order in itertools.islice(orders, len(idle)):
+            actor = idle.pop()
+            running[actor.build.remote(order)] = actor, order
+        if not running:
+            return
+        (ready, *_), _ = ray.wait(list(running), num_returns=1)
+        actor, order = running.pop(ready)
+        idle.append(actor)
+        yield _row_of(ready, order)
+
+
+def _row_of(ready: Any, order: Order) -> ProductRow:
     try:
         row: ProductRow = ray.get(ready)
     except ray.exceptions.RayError as error:
         words = " ".join(str(error).split())[-300:]
-        return ProductRow(name, settings, error=f"its process died: {words}")
+        return ProductRow(order.product, order.settings, error=f"its process died: {words}")
     return row
