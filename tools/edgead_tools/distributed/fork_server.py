@@ -76,7 +76,7 @@ class ForkServer(Closing):
             process.stdin.flush()
         line = process.stdout.readline()
         if line.endswith(b"\n"):
-            return msgspec.json.decode(line, type=Answer)  # type: ignore[arg-type, no-any-return]
+            return msgspec.json.decode(line, type=Answer)  # type: ignore[no-any-return]
         self.close()
         return Died(process.returncode)
 
