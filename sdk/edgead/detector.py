@@ -122,15 +122,20 @@ class Detector(Reader):
         """Judge one frame whose image is already (H, W, 3) BGR uint8."""
         return self._result(frame, self.read(frame.image))
 
-    def detect_many(self, frames: Sequence[Frame], masks: Sequence[MapF32 | None] = ()) -> list[Result]:
+    def detect_many(
+        self,
+        frames: Sequence[Frame],
+        masks: Sequence[MapF32 | None] = (),
+        areas: Sequence[Sequence[ops.AreaRules]] = (),
+    ) -> list[Result]:
         """Judge frames together, in order; their sizes may differ. An engine that takes batches does it in one go.
 
         `masks`, where given, has for each frame the share of each cell of the map that is judged, (h, w) float32
-        in 0..1, or None for all of it.
+        in 0..1, or None for all of it; `areas` those of its areas that have rules of their own.
         """
         readings = self.read_many([frame.image for frame in frames])
-        masks = masks or [None] * len(frames)
-        return [self._result(*one) for one in zip(frames, readings, masks, strict=True)]
+        masks, areas = masks or [None] * len(frames), areas or [()] * len(frames)
+        return [self._result(*one) for one in zip(frames, readings, masks, areas, strict=True)]
 
     def invalid(self, frame: Frame, *reasons: str) -> Result:
         """The result of a frame that cannot be judged: no score, an empty map, and the reasons."""
@@ -138,15 +143,19 @@ class Detector(Reader):
         nothing = Reading(np.full((fusion.height, fusion.width), center, np.float32), math.nan)
         return replace(self._result(frame, nothing), verdict=Verdict.INVALID, reasons=reasons, regions=())
 
-    def _result(self, frame: Frame, reading: Reading, mask: MapF32 | None = None) -> Result:
+    def _result(
+        self, frame: Frame, reading: Reading, mask: MapF32 | None = None, areas: Sequence[ops.AreaRules] = ()
+    ) -> Result:
         start = time.perf_counter()
         thresholds, fusion = self.artifact.thresholds, self.bundle.manifest.fusion
+        rules = self.rules  # read once: another thread may exchange them
+        reading = ops.weigh_areas(reading, fusion, areas, thresholds, rules.threshold)
         if mask is not None:
             reading = ops.mask_reading(reading, fusion, mask)
         grid_map = (reading.anomaly_map - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
         size = frame.image.shape[:2]
-        rules = self.rules  # read once: another thread may exchange them
-        specks = ops.find_specks(grid_map, size, rules.min_area) if rules.min_area else None
+        min_area = ops.smallest_areas(areas, rules.min_area, (fusion.height, fusion.width))
+        specks = ops.find_specks(grid_map, size, min_area) if np.any(min_area) else None
         if specks is not None:
             reading = ops.remove_specks(reading, fusion, specks, mask)
         score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
@@ -154,7 +163,7 @@ class Detector(Reader):
         branches = reading.branches
         verdict = ops.classify(score, rules)
         unusual = () if branches is None or verdict is Verdict.OK else branches.unusual
-        regions = () if verdict is Verdict.OK else ops.find_regions(grid_map, size, min_area=rules.min_area)
+        regions = () if verdict is Verdict.OK else ops.find_regions(grid_map, size, min_area=min_area)
         if verdict is Verdict.NG and not (regions or unusual):  # NG always shows where
             judged = grid_map if specks is None else np.where(specks, grid_map.min(), grid_map)
             regions = ops.strongest_region(judged, size)

@@ -27,7 +27,7 @@ from edgead.config.fields import (
     option,
 )
 from edgead.config.loader import Resolved, from_environment, from_yaml, given, resolve
-from edgead.config.recipe import Recipe
+from edgead.config.recipe import NamedArea, Recipe
 from edgead.errors import UsageError
 
 
@@ -109,6 +109,14 @@ class StationConfig(Config, frozen=True, kw_only=True, rename="kebab"):
             hint="areas are a list like '- 0,0,640,480'",
         ),
     ] = msgspec.field(default_factory=list)
+    areas: Annotated[
+        dict[str, NamedArea],
+        option(
+            "Areas with a threshold or a smallest area of their own, by name.",
+            flag="-",
+            hint="areas are names with their rules, such as 'rim: {where: \"0,0,640,80\", threshold: 2}'",
+        ),
+    ] = msgspec.field(default_factory=dict)
     vote: Annotated[
         Literal["name"] | Count,
         option(

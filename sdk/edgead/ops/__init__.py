@@ -1,5 +1,6 @@
 """Implements the runtime's arithmetic in numpy and OpenCV: the one path to a score, and every kernel's reference."""
 
+from edgead.ops.areas import AreaRules, smallest_areas, weigh_areas
 from edgead.ops.components import COMPONENTS, NO_NUMBER, Components, judge_components, judge_histograms, load_components
 from edgead.ops.decide import Rules, calibrate, classify, find_regions, find_specks, strongest_region
 from edgead.ops.fuse import fuse, fuse_batch, image_score, upsample
@@ -12,6 +13,7 @@ from edgead.ops.tiles import blend, cut_tiles, tile_cells, tile_places, tile_wei
 __all__ = [
     "COMPONENTS",
     "NO_NUMBER",
+    "AreaRules",
     "Components",
     "References",
     "Rules",
@@ -35,6 +37,7 @@ __all__ = [
     "normalize",
     "remove_specks",
     "resize",
+    "smallest_areas",
     "strongest_region",
     "tile_cells",
     "tile_places",
@@ -42,4 +45,5 @@ __all__ = [
     "to_batch",
     "to_input",
     "upsample",
+    "weigh_areas",
 ]

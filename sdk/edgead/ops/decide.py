@@ -52,12 +52,13 @@ def classify(score: float, rules: Rules = Rules()) -> Verdict:
 
 
 def find_regions(
-    grid_map: MapF32, frame_size: tuple[int, int], limit: int = 100, min_area: float = 0.0
+    grid_map: MapF32, frame_size: tuple[int, int], limit: int = 100, min_area: float | MapF32 = 0.0
 ) -> tuple[Region, ...]:
     """The connected (8-neighbor) cells above 1.0 as boxes in pixels of a frame (H, W), strongest first.
 
-    Regions whose cells cover fewer than `min_area` pixels of the frame are left out. At most `limit` are returned,
-    so that a frame of noise cannot make a result of unbounded size.
+    Regions whose cells cover fewer than `min_area` pixels of the frame are left out; where that is a map (h, w), fewer
+    than the least value of their cells. At most `limit` are returned, so that a frame of noise cannot make a result of
+    unbounded size.
     """
     above = (grid_map > 1.0).view(np.uint8)
     if not above.any():
@@ -67,7 +68,7 @@ def find_regions(
     np.maximum.at(peaks, np.asarray(labels, np.intp).ravel(), grid_map.ravel())
     height, width = frame_size
     rows, columns = grid_map.shape
-    large = _is_large(np.asarray(stats), grid_map, frame_size, min_area)
+    large = _is_large(np.asarray(stats), np.asarray(labels), frame_size, min_area)
     order = [label for label in 1 + np.argsort(-peaks[1:], kind="stable") if large[label]][:limit]
     regions = []
     for label in order:
@@ -92,23 +93,29 @@ def strongest_region(grid_map: MapF32, frame_size: tuple[int, int]) -> tuple[Reg
     return tuple(replace(region, score=peak) for region in find_regions(lifted, frame_size, limit=1))
 
 
-def find_specks(grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask | None:
+def find_specks(grid_map: MapF32, frame_size: tuple[int, int], min_area: float | MapF32) -> Mask | None:
     """The cells of the regions that `find_regions` leaves out for their size, (h, w) bool; None where there are none.
 
     Raises UsageError for an area as large as the frame (H, W), which no defect could reach.
     """
     height, width = frame_size
-    if min_area >= height * width:
-        raise UsageError(f"a smallest area of {min_area:g} pixels is all of a frame of {width}x{height}")
+    if (largest := float(np.max(min_area))) >= height * width:
+        raise UsageError(f"a smallest area of {largest:g} pixels is all of a frame of {width}x{height}")
     above = grid_map > 1.0
     if not above.any():
         return None
     _, labels, stats, _ = cv2.connectedComponentsWithStats(above.view(np.uint8), connectivity=8)
-    specks = above & ~_is_large(np.asarray(stats), grid_map, frame_size, min_area)[labels]
+    specks = above & ~_is_large(np.asarray(stats), np.asarray(labels), frame_size, min_area)[labels]
     return specks if specks.any() else None
 
 
-def _is_large(stats: NDArray[Any], grid_map: MapF32, frame_size: tuple[int, int], min_area: float) -> Mask:
-    """For each label whether its cells cover `min_area` pixels of the frame."""
-    pixels = frame_size[0] * frame_size[1] / grid_map.size
-    return np.asarray(stats[:, cv2.CC_STAT_AREA] * pixels >= min_area)
+def _is_large(stats: NDArray[Any], labels: NDArray[Any], frame_size: tuple[int, int], min_area: float | MapF32) -> Mask:
+    """For each label whether its cells cover `min_area` pixels of the frame, the least that holds for one of them."""
+    least: float | NDArray[np.float32]
+    if isinstance(min_area, np.ndarray):
+        least = np.full(len(stats), np.inf, np.float32)
+        np.minimum.at(least, np.asarray(labels, np.intp).ravel(), min_area.ravel())
+    else:
+        least = min_area
+    pixels = frame_size[0] * frame_size[1] / labels.size
+    return np.asarray(stats[:, cv2.CC_STAT_AREA] * pixels >= least)

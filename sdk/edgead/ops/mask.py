@@ -47,7 +47,7 @@ def mask_reading(reading: Reading, spec: FusionSpec, mask: MapF32) -> Reading:
     whole frame all the same.
     """
     fused = reading.anomaly_map * mask
-    return _rescored(replace(reading, anomaly_map=fused), spec, mask > 0)
+    return rescored(replace(reading, anomaly_map=fused), spec, mask > 0)
 
 
 def remove_specks(reading: Reading, spec: FusionSpec, specks: Mask, mask: MapF32 | None = None) -> Reading:
@@ -56,10 +56,10 @@ def remove_specks(reading: Reading, spec: FusionSpec, specks: Mask, mask: MapF32
     `mask` is what the reading was masked with. Where no cell would be left, the score stays.
     """
     kept = ~specks if mask is None else ~specks & (mask > 0)
-    return _rescored(reading, spec, kept) if kept.any() else reading
+    return rescored(reading, spec, kept) if kept.any() else reading
 
 
-def _rescored(reading: Reading, spec: FusionSpec, cells: Mask) -> Reading:
+def rescored(reading: Reading, spec: FusionSpec, cells: Mask) -> Reading:
     """The reading with the score of these cells of its map; what counts parts stays as it is."""
     score, branches = image_score(reading.anomaly_map[cells], spec), reading.branches
     judged = spec.components or spec.matching

@@ -14,7 +14,7 @@ from edgead.config.editing import replace_lists
 from edgead.config.reading import read_yaml
 from edgead.errors import UsageError, nearest
 from edgead.stream.audit import AuditLog
-from edgead.stream.roi import RoiMask, read_roi_masks
+from edgead.stream.roi import RoiMask, read_named_areas, read_roi_masks
 
 KINDS = ("judge", "ignore")
 STATION = 0  # stands for the station's own areas where a recipe's number is asked for
@@ -34,9 +34,11 @@ class StationAreas:
         grid: tuple[int, int],
         audit: AuditLog,
         file: Path | None = None,
+        mm_per_pixel: float = 0.0,
     ) -> None:
         """`cameras` by name, in order; `grid` is (h, w) of the map. Changes are told to `audit` and written to the
-        station's `file`, where the areas in force come from there."""
+        station's `file`, where the areas in force come from there. `mm_per_pixel` is the scale of the frames; named
+        areas stay as they are."""
         self._cameras, self._grid, self._audit = cameras, grid, audit
         self._lock = Lock()
         self._lists = {STATION: {kind: list(getattr(config, kind)) for kind in KINDS}}
@@ -44,6 +46,10 @@ class StationAreas:
         for number, recipe in config.recipes.items():
             said = {kind: getattr(recipe, kind) for kind in KINDS}
             self._own[number] = {kind: list(areas) for kind, areas in said.items() if areas is not None}
+        self._named = {STATION: read_named_areas(config.areas, cameras, mm_per_pixel)}
+        for number, recipe in config.recipes.items():
+            if recipe.areas is not None:
+                self._named[number] = read_named_areas(recipe.areas, cameras, mm_per_pixel)
         self._file = file if file is not None and self._comes_from(file) else None
         self.apply: Callable[[Masks, Mapping[int, Masks]], None] = lambda masks, recipes: None
 
@@ -107,23 +113,24 @@ class StationAreas:
                 + [f"{prefix}{area}" for area in drawn[kind]]
                 for kind in KINDS
             }
-            self._check(new, size, camera)
+            self._check(new, recipe, size, camera)
             if self._file is not None:
                 replace_lists(self._file, new, () if recipe == STATION else ("recipes", recipe))
             (self._lists if recipe == STATION else self._own)[recipe] = new
-            recipes = {number: self._masks(self._in_force(number)) for number in self._own}
-            self.apply(self._masks(self._lists[STATION]), recipes)
+            recipes = {number: self._masks(self._in_force(number), number) for number in self._own}
+            self.apply(self._masks(self._lists[STATION], STATION), recipes)
         self._note(recipe, old, new, who)
         return self._file is not None
 
-    def _check(self, lists: Lists, size: tuple[int, int], camera: str) -> None:
+    def _check(self, lists: Lists, recipe: int, size: tuple[int, int], camera: str) -> None:
         """Raise UsageError where frames of that size could not be judged with these areas."""
-        mask = self._masks(lists)[self._cameras.index(camera)]
+        mask = self._masks(lists, recipe)[self._cameras.index(camera)]
         if mask is not None:
             mask.cells(size, self._grid)
 
-    def _masks(self, lists: Lists) -> Masks:
-        return read_roi_masks(lists["judge"], lists["ignore"], self._cameras)
+    def _masks(self, lists: Lists, recipe: int) -> Masks:
+        named = self._named.get(recipe, self._named[STATION])
+        return read_roi_masks(lists["judge"], lists["ignore"], self._cameras, named)
 
     def _note(self, recipe: int, old: Lists, new: Lists, who: str) -> None:
         whose = "" if recipe == STATION else f"recipe {recipe} "

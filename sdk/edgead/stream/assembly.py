@@ -27,7 +27,7 @@ from edgead.stream.plc.controller import PlcOutput
 from edgead.stream.plc.outputs import open_plc
 from edgead.stream.promotion import Versions
 from edgead.stream.recipes import OpenRecipe, open_recipes
-from edgead.stream.roi import read_roi_masks
+from edgead.stream.roi import NamedRoi, in_pixels, read_named_areas, read_roi_masks
 from edgead.stream.sinks import open_sink
 from edgead.stream.sinks.base import Sink
 from edgead.stream.sinks.jsonl import JsonLines
@@ -59,14 +59,17 @@ def open_resources(config: StationConfig, stack: ExitStack, file: Path | None = 
     Raises UsageError, BundleError, EngineError, SourceError, or DataError for a place that cannot be written.
     """
     specs = checked_specs(config)
-    masks = read_roi_masks(config.judge, config.ignore, [name for name, _ in named(specs)])
+    names = [name for name, _ in named(specs)]
     detector = open_detector(config)
     stack.callback(detector.close)
+    scale = scale_of(config, detector.bundle.manifest.mm_per_pixel)
+    own = read_named_areas(config.areas, names, scale)
+    masks = read_roi_masks(config.judge, config.ignore, names, own)
     bits = config.bits or detector.bundle.manifest.input.bits
     cameras = open_cameras(specs, policy=config.policy, bits=bits, timeout=config.timeout, give_up=config.give_up)
     stack.callback(close_cameras, cameras)
     cameras = [replace(camera, roi_mask=mask) for camera, mask in zip(cameras, masks, strict=True)]
-    recipes = open_recipes(config, [name for name, _ in named(specs)], detector, stack)
+    recipes = open_recipes(config, names, detector, stack, scale)
     sinks = _open_sinks(config, cameras, stack)
     if config.shadow:
         sinks.append(_open_shadow(config, cameras, detector))
@@ -75,10 +78,10 @@ def open_resources(config: StationConfig, stack: ExitStack, file: Path | None = 
     bundles = StationBundles(versions, None if config.shadow is None else Path(config.shadow))
     triggers = [_opened(stack, open_trigger(spec)) for spec in config.trigger]
     plcs = [_opened(stack, open_plc(spec)) for spec in config.plc]
-    audit = _open_audit(config, cameras, detector)
+    audit = _open_audit(config, cameras, detector, own)
     stack.callback(audit.close)
     fusion = detector.bundle.manifest.fusion
-    areas = StationAreas(config, [camera.name for camera in cameras], (fusion.height, fusion.width), audit, file)
+    areas = StationAreas(config, names, (fusion.height, fusion.width), audit, file, scale)
     return PipelineResources(cameras, detector, sinks, triggers, plcs, recipes, audit, bundles, areas)
 
 
@@ -104,14 +107,12 @@ def open_detector(config: StationConfig) -> Detector:
 def smallest_area(config: StationConfig, mm_per_pixel: float) -> float:
     """The smallest area that counts, in pixels of the frame; `mm_per_pixel` is the bundle's scale, 0 where it knows
     none. Raises UsageError where square millimeters are asked for without a scale, or pixels as well."""
-    if not config.min_area_mm2:
-        return config.min_area
-    scale = config.mm_per_pixel or mm_per_pixel
-    if config.min_area:
-        raise UsageError("give min_area in pixels or min_area_mm2 in square millimeters, not both")
-    if not scale:
-        raise UsageError("min_area_mm2 needs the scale of the frames: give mm_per_pixel here, or to the build")
-    return config.min_area_mm2 / scale**2
+    return in_pixels(config.min_area, config.min_area_mm2, scale_of(config, mm_per_pixel)) or 0.0
+
+
+def scale_of(config: StationConfig, mm_per_pixel: float) -> float:
+    """The scale of the frames: the station's, or else the bundle's `mm_per_pixel`; 0 where neither knows one."""
+    return config.mm_per_pixel or mm_per_pixel
 
 
 def open_bundle(config: StationConfig) -> Bundle:
@@ -175,13 +176,16 @@ def checked_specs(config: StationConfig) -> list[str]:
     return config.specs
 
 
-def _open_audit(config: StationConfig, cameras: Sequence[Camera], detector: Detector) -> AuditLog:
+def _open_audit(
+    config: StationConfig, cameras: Sequence[Camera], detector: Detector, named_areas: Sequence[NamedRoi]
+) -> AuditLog:
     """The log of changes, in which what this start changes is noted already."""
     live = any(camera.live for camera in cameras)
     path = Path(config.audit) if config.audit else state_folder("audit.jsonl") if live else None
     audit = AuditLog(path, ", ".join(camera.label or camera.name for camera in cameras))
     asked = {"judge": config.judge, "ignore": config.ignore}
     areas = {kind: [identified(area) for area in given] for kind, given in asked.items()}
+    areas["areas"] = [one.identity for one in named_areas]
     own = ("threshold", "review", "min_area", "min_area_mm2", "vote", "vote_rule", "deadline", "health", "policy")
     audit.begin({"bundle": detector.model, **{name: getattr(config, name) for name in own}, **areas})
     return audit

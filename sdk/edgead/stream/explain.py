@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgead import ops
 from edgead.bundle import Bundle
 from edgead.detector import Detector
@@ -130,8 +132,8 @@ def _explained(result: Mapping[str, Any], image: ImageU8, detector: Detector, *,
     same = detector.engine.name == result.get("engine")
     tolerance = math.inf if not lossless else _EXACT if same else detector.artifact.score_tolerance
     steps = [*_origins(result, image, detector), *_scores(result, image, detector, tolerance)]
-    mask = _mask(result, image, detector)
-    (computed,) = detector.detect_many([Frame(image)], [mask])
+    mask, areas = _areas(result, image, detector)
+    (computed,) = detector.detect_many([Frame(image)], [mask], [areas])
     steps.append(_outcome(result, computed.verdict))
     return Explanation(tuple(steps), computed.verdict, computed.score, notes)
 
@@ -169,18 +171,22 @@ def _scores(result: Mapping[str, Any], image: ImageU8, detector: Detector, toler
     size = f"{fusion.width}x{fusion.height} cells"
     yield Step("map", f"{size}, highest {peak:.6g}, pixel threshold {thresholds.pixel:.6g}")
     yield Step("score of the map", f"{reading.score:.6g}")
-    mask = _mask(result, image, detector)
+    mask, areas = _areas(result, image, detector)
+    if areas:
+        reading = ops.weigh_areas(reading, fusion, areas, thresholds, rules.threshold)
+        yield Step("named areas", f"{'; '.join(result['areas']['named'])}: score {reading.score:.6g}")
     if mask is not None:
         reading = ops.mask_reading(reading, fusion, mask)
         yield Step("areas", f"{float(mask.mean()):.1%} is judged, score {reading.score:.6g}")
-    if rules.min_area:
+    min_area = ops.smallest_areas(areas, rules.min_area, (fusion.height, fusion.width))
+    if np.any(min_area):
         grid = (reading.anomaly_map - thresholds.pixel_center) / (thresholds.pixel - thresholds.pixel_center)
-        specks = ops.find_specks(grid, image.shape[:2], rules.min_area)
+        specks = ops.find_specks(grid, image.shape[:2], min_area)
         if specks is not None:
             reading = ops.remove_specks(reading, fusion, specks, mask)
         count = 0 if specks is None else int(specks.sum())
-        small = f"{count} cells are of regions below {rules.min_area:g} pixels"
-        yield Step("smallest area", f"{small}, score {reading.score:.6g}")
+        below = f"{min_area:g} pixels" if isinstance(min_area, float) else "the pixels that count where they lie"
+        yield Step("smallest area", f"{count} cells are of regions below {below}, score {reading.score:.6g}")
     score = ops.calibrate(reading.score, thresholds.image_center, thresholds.image)
     center = f"{thresholds.image_center:.6g}"
     span = f"({reading.score:.6g} - {center}) / ({thresholds.image:.6g} - {center})"
@@ -204,7 +210,12 @@ def _outcome(result: Mapping[str, Any], verdict: Verdict) -> Step:
     return Step("verdict", f"{verdict} ({by})", f"{recorded}{late}", verdict.value != recorded)
 
 
-def _mask(result: Mapping[str, Any], image: ImageU8, detector: Detector) -> MapF32 | None:
-    """What of the map was judged; None where all of it was."""
+def _areas(
+    result: Mapping[str, Any], image: ImageU8, detector: Detector
+) -> tuple[MapF32 | None, tuple[ops.AreaRules, ...]]:
+    """What of the map was judged, None where all of it was, and the areas with rules of their own."""
     mask, fusion = recorded_mask(result.get("areas")), detector.bundle.manifest.fusion
-    return None if mask is None else mask.cells(image.shape[:2], (fusion.height, fusion.width))
+    if mask is None:
+        return None, ()
+    place = image.shape[:2], (fusion.height, fusion.width)
+    return mask.cells(*place), mask.rules(*place)

@@ -12,6 +12,7 @@ from typing import Any
 from edgead.bundle import HealthProfile
 from edgead.detector import Detector
 from edgead.errors import EdgeadError, UsageError
+from edgead.ops import AreaRules
 from edgead.result import Result
 from edgead.stream.audit import AuditLog
 from edgead.stream.drift import CameraDrift
@@ -88,8 +89,9 @@ class InferenceWorker:
     def _detect(self, taken: Sequence[tuple[int, Frame]]) -> list[Result]:
         roi_masks = self._roi_masks  # read once: another thread may exchange them
         try:
-            masks = [self._cells(roi_masks[number], frame) for number, frame in taken] if roi_masks else ()
-            results = self.detector.detect_many([frame for _, frame in taken], masks)
+            areas = [self._areas(roi_masks[number], frame) for number, frame in taken] if roi_masks else ()
+            masks, rules = zip(*areas, strict=True) if areas else ((), ())
+            results = self.detector.detect_many([frame for _, frame in taken], masks, rules)
         except Exception as error:
             if len(taken) > 1:
                 return [result for one in taken for result in self._detect([one])]
@@ -106,10 +108,13 @@ class InferenceWorker:
         """From the next frames on judge what these say of each camera's."""
         self._roi_masks = roi_masks
 
-    def _cells(self, roi_mask: RoiMask | None, frame: Frame) -> MapF32 | None:
-        """What of the frame's map counts; None where all of it does."""
+    def _areas(self, roi_mask: RoiMask | None, frame: Frame) -> tuple[MapF32 | None, Sequence[AreaRules]]:
+        """What of the frame's map counts, None where all of it does, and the areas with rules of their own."""
+        if roi_mask is None:
+            return None, ()
         fusion = self.detector.bundle.manifest.fusion
-        return None if roi_mask is None else roi_mask.cells(frame.image.shape[:2], (fusion.height, fusion.width))
+        place = frame.image.shape[:2], (fusion.height, fusion.width)
+        return roi_mask.cells(*place), roi_mask.rules(*place)
 
     def _unjudged(self, frame: Frame, error: Exception) -> Result:
         words = f"it could not be judged: {type(error).__name__}: {error}"

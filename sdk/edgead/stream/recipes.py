@@ -24,7 +24,7 @@ from edgead.stream.audit import AuditLog
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
 from edgead.stream.plc.line import TriggeredLine
-from edgead.stream.roi import RoiMask, read_roi_masks
+from edgead.stream.roi import RoiMask, read_named_areas, read_roi_masks
 from edgead.stream.sources.settings import parse_settings
 from edgead.types import Frame
 
@@ -41,9 +41,10 @@ class OpenRecipe:
 
 
 def open_recipes(
-    config: StationConfig, cameras: Sequence[str], base: Detector, stack: ExitStack
+    config: StationConfig, cameras: Sequence[str], base: Detector, stack: ExitStack, mm_per_pixel: float = 0.0
 ) -> dict[int, OpenRecipe]:
-    """Every recipe of a station, with its bundle open; `stack` closes them. `base` is the station's own detector.
+    """Every recipe of a station, with its bundle open; `stack` closes them. `base` is the station's own detector, and
+    `mm_per_pixel` the scale of the frames, where it is known.
 
     Raises UsageError for a recipe that cannot be used, BundleError or EngineError.
     """
@@ -76,7 +77,8 @@ def open_recipes(
             )
             stack.callback(detector.close)
         detector.rules = _rules(recipe, base.rules)
-        opened[number] = OpenRecipe(detector, _roi_masks(recipe, config, cameras), _settings(recipe, cameras, number))
+        masks = _roi_masks(recipe, config, cameras, mm_per_pixel)
+        opened[number] = OpenRecipe(detector, masks, _settings(recipe, cameras, number))
     return opened
 
 
@@ -94,10 +96,13 @@ def _rules(recipe: Recipe, base: ops.Rules) -> ops.Rules:
     return replace(base, **{name: value for name, value in said.items() if value is not None})
 
 
-def _roi_masks(recipe: Recipe, config: StationConfig, cameras: Sequence[str]) -> Sequence[RoiMask | None]:
+def _roi_masks(
+    recipe: Recipe, config: StationConfig, cameras: Sequence[str], mm_per_pixel: float
+) -> Sequence[RoiMask | None]:
     judge = config.judge if recipe.judge is None else recipe.judge
     ignore = config.ignore if recipe.ignore is None else recipe.ignore
-    return read_roi_masks(judge, ignore, cameras)
+    areas = config.areas if recipe.areas is None else recipe.areas
+    return read_roi_masks(judge, ignore, cameras, read_named_areas(areas, cameras, mm_per_pixel))
 
 
 def _settings(recipe: Recipe, cameras: Sequence[str], number: int) -> Settings:

@@ -15,14 +15,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.config.recipe import NamedArea
 from edgead.errors import DataError, UsageError, nearest
 from edgead.images import read_area
+from edgead.ops import AreaRules
 from edgead.types import MapF32
 
 RoiImage = NDArray[np.uint8]  # (H, W), 255 inside the area and 0 outside
 SMALLEST = 128  # of 255: the share of some cell that an area to judge must cover
 
 _OF_CAMERA = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_NUMBER = r"([0-9.e+-]+)"
+_RULES = re.compile(rf"({_NAME.pattern})(?: threshold={_NUMBER})?(?: min_area={_NUMBER})? (.+)", re.DOTALL)
 _PAINTED = re.compile(r"(.+) \([0-9a-f]{12}\)")
 _NUMBERS = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*)+")
 
@@ -55,17 +60,44 @@ class Roi:
         return selected
 
 
-class RoiMask:
-    """What of one camera's frames is judged: what lies in `judged` (everything, if empty) and not in `ignored`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedRoi:
+    """An area with a threshold or a smallest area of its own; None: as everywhere."""
 
-    def __init__(self, judged: Sequence[Roi], ignored: Sequence[Roi]) -> None:
-        self._judged, self._ignored = judged, ignored
+    name: str
+    area: Roi
+    camera: str = ""  # of which it is; "": of all
+    threshold: float | None = None
+    min_area: float | None = None  # pixels of the frame
+
+    @property
+    def identity(self) -> str:
+        """What it says, as `recorded_mask` reads it again."""
+        rules = {"threshold": self.threshold, "min_area": self.min_area}
+        said = [f"{rule}={value!r}" for rule, value in rules.items() if value is not None]
+        return " ".join([self.name, *said, self.area.identity])
+
+
+class RoiMask:
+    """What of one camera's frames is judged: what lies in `judged` (everything, if empty) and not in `ignored`, and by
+    which rules in the `named` areas."""
+
+    def __init__(self, judged: Sequence[Roi], ignored: Sequence[Roi], named: Sequence[NamedRoi] = ()) -> None:
+        self._judged, self._ignored, self._named = judged, ignored, named
         self.areas = {  # as they were written, a painted one with the beginning of its SHA-256
             "judge": [area.identity for area in judged],
             "ignore": [area.identity for area in ignored],
         }
+        if named:
+            self.areas["named"] = [one.identity for one in named]
         self._key: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._cells = np.zeros((0, 0), np.float32)
+        self._rules: tuple[AreaRules, ...] = ()
+
+    def rules(self, frame_size: tuple[int, int], grid: tuple[int, int]) -> tuple[AreaRules, ...]:
+        """The rules of the named areas on a (h, w) grid, for frames of (H, W). Raises UsageError as `cells` does."""
+        self.cells(frame_size, grid)
+        return self._rules
 
     def cells(self, frame_size: tuple[int, int], grid: tuple[int, int]) -> MapF32:
         """The share of each cell of a (h, w) grid that is judged, 0..1, for frames of (H, W).
@@ -76,12 +108,7 @@ class RoiMask:
         if self._key != (frame_size, grid):
             selected = np.full(frame_size, 0 if self._judged else 255, np.uint8)
             for area in self._judged:
-                inside = area.paint(frame_size)
-                if _shares(inside, grid).max() < SMALLEST:
-                    raise UsageError(
-                        f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map in a frame "
-                        f"of {frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
-                    )
+                inside, _ = _painted(area, frame_size, grid)
                 np.maximum(selected, inside, out=selected)
             for area in self._ignored:
                 np.minimum(selected, 255 - area.paint(frame_size), out=selected)
@@ -89,9 +116,31 @@ class RoiMask:
             if not cells.any():
                 height, width = frame_size
                 raise UsageError(f"of {width}x{height} pixels nothing is left to judge: see --judge and --ignore")
-            self._cells = np.asarray(cells, np.float32) / np.float32(255)
+            self._rules = tuple(
+                AreaRules(_weights(_painted(one.area, frame_size, grid)[1]), one.threshold, one.min_area)
+                for one in self._named
+            )
+            self._cells = _weights(cells)
             self._key = (frame_size, grid)
         return self._cells
+
+
+def _weights(shares: RoiImage) -> MapF32:
+    """Shares of 0..255 as those of 0..1."""
+    return np.asarray(shares, np.float32) / np.float32(255)
+
+
+def _painted(area: Roi, frame_size: tuple[int, int], grid: tuple[int, int]) -> tuple[RoiImage, RoiImage]:
+    """The area in a frame of (H, W), and how much of each cell it covers, 0..255; raises UsageError where it covers no
+    half of any."""
+    inside = area.paint(frame_size)
+    shares = _shares(inside, grid)
+    if shares.max() < SMALLEST:
+        raise UsageError(
+            f"the area '{area.text}' covers not half of one cell of the {grid[1]}x{grid[0]} map in a frame "
+            f"of {frame_size[1]}x{frame_size[0]} pixels: nothing in it could count; make it larger"
+        )
+    return inside, shares
 
 
 def _shares(selected: RoiImage, grid: tuple[int, int]) -> RoiImage:
@@ -99,8 +148,11 @@ def _shares(selected: RoiImage, grid: tuple[int, int]) -> RoiImage:
     return np.asarray(cv2.resize(selected, grid[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str]) -> list[RoiMask | None]:
-    """For each of the named cameras what of its frames is judged; None where everything is.
+def read_roi_masks(
+    judge: Sequence[str], ignore: Sequence[str], cameras: Sequence[str], named: Sequence[NamedRoi] = ()
+) -> list[RoiMask | None]:
+    """For each of the named cameras what of its frames is judged, and by which rules of `named` areas; None where
+    everything is, by the same.
 
     Each text is [CAMERA=]AREA, without a camera for all of them; see `read_roi`. Raises UsageError or DataError.
     """
@@ -108,8 +160,37 @@ def read_roi_masks(judge: Sequence[str], ignore: Sequence[str], cameras: Sequenc
     masks: list[RoiMask | None] = []
     for camera in cameras:
         mine, others = ([area for name, area in areas if name in ("", camera)] for areas in (judged, ignored))
-        masks.append(RoiMask(mine, others) if mine or others else None)
+        own = [one for one in named if one.camera in ("", camera)]
+        masks.append(RoiMask(mine, others, own) if mine or others or own else None)
     return masks
+
+
+def read_named_areas(areas: Mapping[str, NamedArea], cameras: Sequence[str], mm_per_pixel: float) -> list[NamedRoi]:
+    """The areas that have rules of their own, by name, with the scale of the frames (0: unknown). Raises UsageError,
+    or DataError for a picture that cannot be read."""
+    found = []
+    for name, one in areas.items():
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"'{name}' cannot name an area: take letters, digits, - and _, a letter first")
+        if one.threshold is None and one.min_area is None and one.min_area_mm2 is None:
+            raise UsageError(f"the area '{name}' says nothing: give it a threshold, min-area or min-area-mm2")
+        min_area = in_pixels(one.min_area, one.min_area_mm2, mm_per_pixel, f"the area '{name}': ")
+        for text in one.places:
+            camera, area = _of_camera(text, cameras)
+            found.append(NamedRoi(name, area, camera, one.threshold, min_area))
+    return found
+
+
+def in_pixels(min_area: float | None, min_area_mm2: float | None, mm_per_pixel: float, whose: str = "") -> float | None:
+    """A smallest area in pixels of the frame, which may be given in square millimeters; None where it is not. Raises
+    UsageError for both, and for millimeters without a scale."""
+    if not min_area_mm2:
+        return min_area
+    if min_area:
+        raise UsageError(f"{whose}give min_area in pixels or min_area_mm2 in square millimeters, not both")
+    if not mm_per_pixel:
+        raise UsageError(f"{whose}min_area_mm2 needs the scale of the frames: give mm_per_pixel here, or to the build")
+    return min_area_mm2 / mm_per_pixel**2
 
 
 def recorded_mask(areas: Mapping[str, Sequence[str]] | None) -> RoiMask | None:
@@ -118,7 +199,15 @@ def recorded_mask(areas: Mapping[str, Sequence[str]] | None) -> RoiMask | None:
     if not areas:
         return None
     judged, ignored = ([_recorded(text) for text in areas.get(kind, ())] for kind in ("judge", "ignore"))
-    return RoiMask(judged, ignored)
+    return RoiMask(judged, ignored, [_recorded_name(text) for text in areas.get("named", ())])
+
+
+def _recorded_name(identity: str) -> NamedRoi:
+    match = _RULES.fullmatch(identity)
+    if match is None:
+        raise DataError(f"'{identity}' is no area with rules: the result is damaged")
+    threshold, min_area = (None if text is None else float(text) for text in (match[2], match[3]))
+    return NamedRoi(match[1], _recorded(match[4]), "", threshold, min_area)
 
 
 def _recorded(identity: str) -> Roi:

@@ -94,8 +94,9 @@ class ShadowJudge:
         if self._masks.get(task.camera, (None, None))[0] != task.areas:
             self._masks[task.camera] = task.areas, recorded_mask(task.areas)
         roi_mask, fusion = self._masks.get(task.camera, (None, None))[1], self.detector.bundle.manifest.fusion
-        mask = None if roi_mask is None else roi_mask.cells(task.shape, (fusion.height, fusion.width))
-        (result,) = self.detector.detect_many([frame], [mask])
+        place = task.shape, (fusion.height, fusion.width)
+        masks, rules = ([], []) if roi_mask is None else ([roi_mask.cells(*place)], [roi_mask.rules(*place)])
+        (result,) = self.detector.detect_many([frame], masks, rules)
         agrees = self.record.add(frame, line, result, task.skipped)
         return dict(figures_of(self.record.summary, agrees=agrees, verdict=str(result.verdict), score=result.score))
 
