@@ -10,6 +10,12 @@ neighbors in the list; of pictures of one thing it is among the very next, and t
 is so, images are joined by average linkage while their mean distance is below `SAME` of what is usual between any two.
 Distances are those of thumbnails of unit length, so that exposure does not count.
 
+How long one thing stays in view is told by the order as well: by the number of places over which images are more often
+alike than any two. What lies `LONGER` times as far apart in the list and farther is joined only where it is nearly as
+alike as an image and its nearest, as a scene is that comes again. Without that, parts with plain faces join to chains:
+762 pictures of about 140 tiles under six lights gave 97 groups of up to 163 pictures, in which one pair in eleven shows
+one tile; now they give 157 of up to 12, in which nine pairs in ten do.
+
 The order is that of the list, or of the last number in each name: a part that was photographed under several lights has
 running numbers behind the name of the light.
 
@@ -31,6 +37,9 @@ EXCESS = 0.25  # share of images whose nearest is among the next, above what tha
 SIGMAS = 3.0  # of that share by chance, which it exceeds too
 FARTHER = 1.5  # times the distance to the nearest image, at least, to the nearest beyond the window
 SAME = 0.5  # of the median distance of two images: nearer groups are one
+LONGER = 1.5  # times the number of places over which images are alike: beyond, they have to be nearly the same
+AGAIN = 1.5  # times the median distance to the nearest image: how much alike they are then
+GONE = 0.1  # of what neighbors are more often alike than any two: less is none
 MOST = 2000  # images that are compared; of more, groups are looked for in runs of so many
 FEWEST = 16  # images below which nothing can be told
 
@@ -57,7 +66,8 @@ def find_groups(
             continue
         found = np.arange(len(rows), 2 * len(rows))  # of a short rest, which is compared with nothing
         for run, of_run in zip(runs, distances, strict=False):
-            found[run] = run[0] * len(rows) * 2 + np.asarray(_linked(of_run))
+            ratios = of_run / _same(of_run) if always else _with_order(of_run)
+            found[run] = run[0] * len(rows) * 2 + np.asarray(_linked(ratios))
         return _joined(found.tolist(), numbers)
     return list(numbers)
 
@@ -94,18 +104,44 @@ def _distances(rows: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(2 - 2 * rows @ rows.T, 0)), np.float32)
 
 
-def _linked(distances: Array) -> list[int]:
-    """Groups by average linkage (Sokal and Michener 1958), of mean distances up to `SAME` of the median."""
-    n = len(distances)
-    limit = SAME * float(np.median(distances[np.triu_indices(n, 1)]))
-    away = distances.astype(np.float64)
+def _same(distances: Array) -> float:
+    """The distance below which two images show one thing."""
+    return SAME * float(np.median(distances[np.triu_indices(len(distances), 1)]))
+
+
+def _with_order(distances: Array) -> Array:
+    """Distances (N, N) as shares of the one below which two images show one thing, that of images far apart in the list
+    being smaller."""
+    places, same = np.arange(len(distances)), _same(distances)
+    lag = np.abs(places[:, None] - places)
+    nearest = float(np.median(np.where(lag > 0, distances, np.inf).min(1)))
+    far = lag > LONGER * _places_in_view(distances, same)
+    return np.asarray(distances / np.where(far, min(same, AGAIN * nearest), same), np.float32)
+
+
+def _places_in_view(distances: Array, same: float) -> float:
+    """Over how many places in the list one thing is seen. Where all are seen over m of them, the excess of images that
+    are alike falls off evenly with their distance in the list, from 1 - 1 / m to nothing: its sum is (m - 1) / 2."""
+    alike = np.array([float((np.diagonal(distances, lag) <= same).mean()) for lag in range(1, len(distances))])
+    pairs = np.arange(len(alike), 0, -1)
+    usual = float(np.average(alike[WINDOW:], weights=pairs[WINDOW:])) if len(alike) > WINDOW else 0.0
+    excess = np.maximum(alike - usual, 0)
+    gone = np.flatnonzero(excess <= GONE * excess[0])
+    seen = excess[: gone[0]] if len(gone) else excess
+    return 2 * float(seen.sum()) / float(excess[0]) if len(seen) else 1.0
+
+
+def _linked(ratios: Array) -> list[int]:
+    """Groups by average linkage (Sokal and Michener 1958), of means of the ratios (N, N) up to 1."""
+    n = len(ratios)
+    away = ratios.astype(np.float64)
     np.fill_diagonal(away, np.inf)
     members, group = np.ones(n), np.arange(n)
     nearest = away.argmin(1)
     while True:
         smallest = away[np.arange(n), nearest]
         first = int(smallest.argmin())
-        if smallest[first] > limit:
+        if smallest[first] > 1:
             break
         second = int(nearest[first])
         mean = (members[first] * away[first] + members[second] * away[second]) / (members[first] + members[second])

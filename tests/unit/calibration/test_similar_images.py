@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from edgead_calibration.similar_images import SAME, _distances, _linked, find_groups
+from edgead_calibration.similar_images import _distances, _linked, _places_in_view, _same, find_groups
 
 Array = NDArray[np.float32]
 
@@ -86,9 +86,39 @@ def test_groups_are_those_of_average_linkage() -> None:
     distances = _distances(rows)
     np.fill_diagonal(distances, 0)
     distances = (distances + distances.T) / 2
-    limit = SAME * np.median(distances[np.triu_indices(len(rows), 1)])
+    limit = _same(distances)
     expected = fcluster(linkage(squareform(distances.astype(float), checks=False)), limit, "distance")
     average = fcluster(linkage(squareform(distances.astype(float), checks=False), "average"), limit, "distance")
-    found = _linked(distances)
+    found = _linked(distances / limit)
     assert len(set(zip(found, average, strict=True))) == len(set(found)) == len(set(average))
     assert len(set(expected)) <= len(set(average)) < len(rows)
+
+
+@pytest.mark.parametrize("each", [3, 6, 12])
+def test_the_order_tells_how_long_a_thing_is_in_view(each: int) -> None:
+    rows = np.stack(scenes(20, each, np.random.default_rng(1)))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    distances = _distances(rows)
+    assert _places_in_view(distances, _same(distances)) == pytest.approx(each, rel=0.25)
+
+
+def test_parts_with_plain_faces_join_into_no_chains() -> None:
+    """Sixty parts in six pictures each, of which every second looks much like the other plain ones."""
+    random, common = np.random.default_rng(2), np.random.default_rng(3).normal(size=40)
+    centers = [
+        common + 0.45 * random.normal(size=40) if part % 2 else 1.2 * random.normal(size=40) for part in range(60)
+    ]
+    pictures = [(center + 0.25 * random.normal(size=40)).astype(np.float32) for center in centers for _ in range(6)]
+    parts = np.arange(360) // 6
+    plain = np.asarray(_linked((lambda all_of: all_of / _same(all_of))(_unit(pictures))))
+    assert np.bincount(plain).max() >= 60  # what average linkage makes of their distances alone
+    found = np.asarray(find_groups(pictures, range(360)))
+    assert np.bincount(found).max() <= 18
+    same, joined, other = parts[:, None] == parts, found[:, None] == found, ~np.eye(360, dtype=bool)
+    assert (same & joined & other).sum() / (joined & other).sum() > 0.7  # of pairs in a group that show one part
+    assert (same & joined & other).sum() / (same & other).sum() > 0.9
+
+
+def _unit(pictures: list[Array]) -> Array:
+    rows = np.stack(pictures)
+    return _distances(rows / np.linalg.norm(rows, axis=1, keepdims=True))
