@@ -108,7 +108,7 @@ class RoiMask:
         if self._key != (frame_size, grid):
             selected = np.full(frame_size, 0 if self._judged else 255, np.uint8)
             for area in self._judged:
-                inside, _ = _painted(area, frame_size, grid)
+                inside, _ = _filled(area, frame_size, grid)
                 np.maximum(selected, inside, out=selected)
             for area in self._ignored:
                 np.minimum(selected, 255 - area.paint(frame_size), out=selected)
@@ -117,7 +117,7 @@ class RoiMask:
                 height, width = frame_size
                 raise UsageError(f"of {width}x{height} pixels nothing is left to judge: see --judge and --ignore")
             self._rules = tuple(
-                AreaRules(_weights(_painted(one.area, frame_size, grid)[1]), one.threshold, one.min_area)
+                AreaRules(_weights(_filled(one.area, frame_size, grid)[1]), one.threshold, one.min_area)
                 for one in self._named
             )
             self._cells = _weights(cells)
@@ -130,7 +130,7 @@ def _weights(shares: RoiImage) -> MapF32:
     return np.asarray(shares, np.float32) / np.float32(255)
 
 
-def _painted(area: Roi, frame_size: tuple[int, int], grid: tuple[int, int]) -> tuple[RoiImage, RoiImage]:
+def _filled(area: Roi, frame_size: tuple[int, int], grid: tuple[int, int]) -> tuple[RoiImage, RoiImage]:
     """The area in a frame of (H, W), and how much of each cell it covers, 0..255; raises UsageError where it covers no
     half of any."""
     inside = area.paint(frame_size)
