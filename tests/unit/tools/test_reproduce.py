@@ -25,6 +25,7 @@ ELSEWHERE = (  # run by others, between two versions, or by the script for a GPU
     "gpu_needs.py",
     "gpu_table.py",
     "peer_models.py",
+    "tables.py",
 )
 
 
@@ -41,20 +42,19 @@ def load(name: str) -> ModuleType:
 
 
 def test_the_tables_are_those_of_the_results() -> None:
-    reproduce = load("reproduce")
-    pages = [(BENCHMARKS.parent / name).read_text(encoding="utf-8") for name in reproduce.PAGES]
-    assert all(reproduce.written(text) == text for text in pages), "run `python benchmarks/reproduce.py tables`"
+    reproduce, tables = load("reproduce"), load("tables")
+    pages = [(BENCHMARKS.parent / name).read_text(encoding="utf-8") for name in tables.PAGES]
+    assert all(tables.written(text) == text for text in pages), "run `python benchmarks/reproduce.py tables`"
     shown = [name for text in pages for name in re.findall(r"<!-- table: (\w+) -->", text)]
-    assert sorted(shown) == sorted(reproduce.TABLES)
-    assert Path(reproduce.result("curve-stlm")).with_suffix(".svg").read_bytes() == reproduce.CURVE_IMAGE.read_bytes()
+    assert sorted(shown) == sorted(tables.TABLES)
+    assert Path(tables.result("curve-stlm")).with_suffix(".svg").read_bytes() == reproduce.CURVE_IMAGE.read_bytes()
 
 
 def test_every_step_is_a_benchmark_that_writes_what_a_table_reads(tmp_path: Path) -> None:
-    reproduce = load("reproduce")
-    lines = reproduce.steps(tmp_path, tmp_path)
+    tables, lines = load("tables"), load("reproduce").steps(tmp_path, tmp_path)
     assert all((BENCHMARKS / program).exists() for program, *_ in lines)
     outputs = {line[line.index("--out") + 1] for line in lines if "--out" in line}
-    assert {reproduce.result(one) for sources, _ in reproduce.TABLES.values() for one in sources} <= outputs
+    assert {tables.result(one) for sources, _ in tables.TABLES.values() for one in sources} <= outputs
 
 
 def test_every_benchmark_is_a_step_and_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_every_step_is_understood_by_its_program(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("shutil.which", lambda name: name)  # as with a GPU and Aravis
     monkeypatch.setattr("sys.path", [str(BENCHMARKS), *sys.path])
     reproduce = load("reproduce")
-    for name in reproduce.SETS:
+    for name in load("tables").SETS:
         (tmp_path / name).mkdir()
     for line in reproduce.steps(tmp_path, tmp_path / "keep", "machine"):
         program, *arguments = reproduce.quick(line) if quick else line
@@ -100,7 +100,7 @@ def test_a_step_that_fails_does_not_stop_the_others(capfd: pytest.CaptureFixture
 
 def test_a_table_that_nothing_makes_is_an_error() -> None:
     with pytest.raises(SystemExit, match="no table is called 'speeds'"):
-        load("reproduce").written("<!-- table: speeds -->\n<!-- end -->")
+        load("tables").written("<!-- table: speeds -->\n<!-- end -->")
 
 
 def test_multiply_adds_are_counted_by_shape() -> None:
