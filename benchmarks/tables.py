@@ -230,6 +230,17 @@ def loop_table(found: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def shadow_table(found: dict[str, Any]) -> str:
+    """Latency of verdicts without a shadow and with one."""
+    kinds = {"judging": "judging a frame", "age": "from capture to verdict"}
+    rows = [
+        [called, *(f"{found[side][kind][at]:.1f} ms" for at in ("p50", "p99") for side in ("alone", "shadow")),
+         number(found["p99_cost"][kind], "+.1%")]
+        for kind, called in kinds.items()
+    ]  # fmt: skip
+    return markdown(["", "median alone", "with a shadow", "p99 alone", "with a shadow", "p99 costs"], rows)
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> results, what is made of them
     "stlm": (("accuracy-stlm",), accuracy_table),
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
@@ -241,6 +252,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "plan": (("distributed",), plan_table),
     "builds": (("distributed",), builds_table),
     "review": (("review",), review_table),
+    "shadow": (("shadow",), shadow_table),
     "loop": (("station-loop",), loop_table),
     "gpu": (("engines-rtx", "gpu-host"), where),
 }
