@@ -28,7 +28,8 @@ from edgead_calibration.object_slots import find_slots, merge_slots
 from edgead_calibration.transport import calibrate_transport
 
 FEWEST = 4  # good images with the usual number of objects, without which nothing can be matched
-COMPONENTS = 128  # principal components of boxes
+COMPONENTS = 64  # principal components of boxes
+SHRINKAGE = 0.2  # of the spread within kinds towards that of a sphere
 SAMPLED = 1000  # boxes from which they are computed
 POOLED = 10.0  # objects whose spread a kind's is mixed with
 USUAL = 0.75, 0.6745  # the same of branches: some good images are seen wrongly, and must not widen them
@@ -122,16 +123,22 @@ def _references(scenes: Sequence[Scene], keys: NDArray[np.float16], draft: Match
     mean_box, components = principal_components(boxes, seed)
     described = np.concatenate([one.described for one in scenes])
     center = described.mean(axis=0)
-    away, projected = described - center, (boxes - mean_box) @ components.T
+    away = described - center
     images = np.repeat(np.arange(len(scenes)), draft.proposals.count)
     places = np.concatenate([one.places for one in scenes])
-    descriptors, directions = unit(away), unit(projected)
     chosen = [images == image for image in range(len(scenes))]
-    sides = [(descriptors[rows], directions[rows], places[rows]) for rows in chosen]
-    found = find_slots(sides, seed)
+    descriptors, projected = unit(away), np.asarray((boxes - mean_box) @ components.T, np.float32)
+
+    def sides(directions: Rows) -> list[tuple[Rows, Rows, Rows]]:
+        return [(descriptors[rows], directions[rows], places[rows]) for rows in chosen]
+
+    directions = unit(projected)
+    found = find_slots(sides(directions), seed)
     slots = np.concatenate(found.slots)
     kinds = merge_slots(directions, slots, images)
-    temperature, dustbin = calibrate_transport(sides, found, draft, seed)
+    weighing = weigh_components(projected, kinds[slots])
+    weighed = unit(np.asarray(projected @ weighing, np.float32))
+    temperature, dustbin = calibrate_transport(sides(weighed), found, draft, seed)
     of_kind = [np.isin(slots, np.flatnonzero(kinds == number)) for number in range(int(kinds.max()) + 1)]
     spec = msgspec.structs.replace(
         draft,
@@ -144,7 +151,8 @@ def _references(scenes: Sequence[Scene], keys: NDArray[np.float16], draft: Match
     )
     table = np.column_stack([images, slots, places]).astype(np.float32)
     labels = np.stack([one.labels for one in scenes])
-    return References(spec, keys, labels, table, center, away, boxes.astype(np.float16), mean_box, components)
+    projection = np.asarray(weighing @ components, np.float32)
+    return References(spec, keys, labels, table, center, away, boxes.astype(np.float16), mean_box, projection)
 
 
 def principal_components(rows: Rows, seed: int) -> tuple[Rows, Rows]:
@@ -158,6 +166,18 @@ def principal_components(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     directions = vectors[:, kept].T @ away
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     return mean, (directions / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def weigh_components(projected: Rows, kinds: NDArray[np.intp]) -> Rows:
+    """What makes principal components (M, D) equally wide within kinds, symmetric (D, D): how objects of one kind
+    differ from one another says nothing of what is wrong or which kind one is (Fisher's discriminant analysis, the
+    spread within kinds shrunk as Ledoit and Wolf do)."""
+    centers = np.stack([projected[kinds == kind].mean(axis=0) for kind in range(int(kinds.max()) + 1)])
+    within = (projected - centers[kinds]).astype(np.float64)
+    spread = within.T @ within / len(within)
+    sphere = max(float(np.trace(spread)) / len(spread), 1e-12) * np.eye(len(spread))
+    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * spread + SHRINKAGE * sphere)
+    return np.asarray((vectors / np.sqrt(values)) @ vectors.T, np.float32)
 
 
 def _kind(number: int, places: Rows) -> KindSpec:

@@ -74,12 +74,12 @@ class MatchingSpec(Struct, frozen=True):
     """Objects are described, matched with those of the nearest good images and measured (`edgead.ops.matching`).
 
     The graph's `features` (B, C, h, w), the finest first, are interpolated to one grid. Members: `bank`, float16
-    (N, C * bank_height * bank_width), the good images' features on a grid of
-    their own; `labels`, uint8 (N, height, width), each image's
-    objects numbered from 1; `objects`, float32 (M, 5), of every object its image, slot, x, y and share of the picture,
-    in the order of images and numbers; `descriptors`, float32 (1 + M, C), the mean descriptor and those of the objects
-    without it; `boxes`, float16 (M, C * box * box), their features in their boxes; `projection`, float32
-    (1 + D, C * box * box), the mean of the boxes and their principal components.
+    (N, C * bank_height * bank_width), the good images' features on a grid of their own; `labels`, uint8
+    (N, height, width), each image's objects numbered from 1; `objects`, float32 (M, 5), of every object its image,
+    slot, x, y and share of the picture, in the order of images and numbers; `descriptors`, float32 (1 + M, C), the mean
+    descriptor and those of the objects without it; `boxes`, float16 (M, C * box * box), their features in their boxes;
+    `projection`, float32 (1 + D, C * box * box), the mean of the boxes, and the directions that they are compared in:
+    their principal components, equally wide within kinds.
     """
 
     proposals: ProposalSpec

@@ -33,7 +33,7 @@ class References:
     away: Vectors  # (M, C): descriptors without the mean
     raw_boxes: NDArray[np.float16]  # (M, C * box * box)
     mean_box: Vectors  # (C * box * box,)
-    components: Vectors  # (D, C * box * box)
+    components: Vectors  # (D, C * box * box): what boxes are compared in
     scenery: Mask | None = None  # (H, W)
 
     @cached_property
@@ -63,7 +63,7 @@ class References:
 
     @cached_property
     def boxes(self) -> Vectors:
-        """(M, D): the boxes' principal components."""
+        """(M, D): the boxes in these components."""
         rows = [self._project(self.raw_boxes[at : at + CHUNK]) for at in range(0, len(self.raw_boxes), CHUNK)]
         return np.concatenate(rows)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import object_scenes
 import pytest
+from numpy.typing import NDArray
 
 from edgead.bundle import ProposalSpec
 from edgead.errors import DataError
 from edgead.ops import judge_objects, load_references
 from edgead.ops.descriptors import unit
+from edgead_calibration.matching import weigh_components
 from edgead_calibration.object_limits import choose_limits
 from edgead_calibration.object_proposals import PackedMask, fit_proposals, fit_scenery
 from edgead_calibration.object_slots import find_slots, merge_slots
@@ -108,6 +110,22 @@ def test_slots_are_found_whatever_the_order_and_alike_ones_are_of_one_kind() -> 
     by_name = {names[slot]: int(kind) for slot, kind in enumerate(kinds)}
     assert by_name[2] == by_name[3]
     assert len(set(kinds)) == 3
+
+
+def test_kinds_are_told_apart_by_what_does_not_differ_within_them() -> None:
+    random = np.random.default_rng(3)
+    kinds = np.arange(200) % 2
+    rows = random.normal(0, (0.2, 3.0, 3.0), (200, 3)).astype(np.float32)  # wide where kinds are alike
+    rows[:, 0] += kinds
+    weighed = rows @ weigh_components(rows[:100], kinds[:100])
+
+    def wrong(values: NDArray[np.float32]) -> int:
+        apart = np.linalg.norm(values[100:, None] - values[None, :100], axis=2)
+        return int((kinds[:100][apart.argmin(axis=1)] != kinds[100:]).sum())
+
+    assert wrong(rows) > 10
+    assert wrong(weighed) < 3
+    assert np.isfinite(weigh_components(np.ones((4, 3), np.float32), np.zeros(4, np.intp))).all()
 
 
 def test_fixed_places_weigh_more_than_poured_parts() -> None:
