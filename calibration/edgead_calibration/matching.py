@@ -18,7 +18,7 @@ from edgead.bundle import FusionSpec, KindSpec, MatchingSpec, Scale, SlotSpec
 from edgead.errors import DataError
 from edgead.ops.descriptors import unit
 from edgead.ops.fuse import image_score
-from edgead.ops.matching import FARTHEST, measure, object_map, score_objects, standardize
+from edgead.ops.matching import FARTHEST, logical_score, measure, object_map, score_objects, standardize
 from edgead.ops.measuring import Measured
 from edgead.ops.references import References
 from edgead.ops.scene import Scene
@@ -107,7 +107,8 @@ def fit_branches(
     usual = [_usual(values, NARROWEST, *USUAL) for values in (logical, structural)]
     scales = [Scale(center=center, spread=spread) for center, spread in usual]
     spec = msgspec.structs.replace(spec, weight=float(weight), logical=scales[0], structural=scales[1])
-    scores = np.array([scales[0].apply(a) + scales[1].apply(b) for a, b in zip(logical, structural, strict=True)])
+    counts = [logical_score(*pair, spec) for pair in zip(deviations, fitted.measured, strict=True)]
+    scores = np.array(counts) + np.array([scales[1].apply(value) for value in structural])
     return Judged(spec, scores, np.array([float(one.max()) for one in added]))
 
 

@@ -70,7 +70,7 @@ def fit_objects(
     draft = fusion.matching
     assert draft is not None  # the caller chose it
     proposals = _proposals(seen, draft.proposals)
-    draft = msgspec.structs.replace(draft, proposals=proposals.spec)
+    draft = msgspec.structs.replace(draft, proposals=proposals.spec, counted=proposals.share >= AGREED)
     bank = draft.bank_height, draft.bank_width
     scenes = [scene_of(one, proposals, draft).reduced(*bank) for one in seen]
     fitted = fit_matching(scenes, draft, most, seed)
@@ -131,5 +131,8 @@ def _finding(spec: MatchingSpec, share: float, count: int) -> dict[str, str]:
     }
     if share < AGREED:
         found["figures"] += f", and {AGREED:.0%} should"
-        found["chosen"] += "; more of them may be found where parts lie further apart, else --method csad counts them"
+        found["chosen"] += (
+            "; what differs among them is named, and not counted in the score: more are found where parts lie further "
+            "apart, else --method csad counts them"
+        )
     return found

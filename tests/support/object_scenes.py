@@ -111,10 +111,11 @@ def draft(**changes: object) -> MatchingSpec:
 
 
 @lru_cache(maxsize=8)
-def fitted(count: int = 24, most: int = 100, **changes: object) -> FittedObjects:
-    """The matching fitted to so many good scenes."""
+def fitted(count: int = 24, most: int = 100, lacking: int = 0, **changes: object) -> FittedObjects:
+    """The matching fitted to so many good scenes, and to some `lacking` a shape."""
     spec = draft(**changes)
-    images = [good(seed) for seed in range(count)]
+    random = np.random.default_rng(100)
+    images = [good(seed) for seed in range(count)] + [draw(usual(random)[:-1], random) for _ in range(lacking)]
     seen = [look(image, outputs_of(image), spec) for image in images]
     return fit_objects(seen, ({} for _ in images), FusionSpec(maps=(), height=16, width=16, matching=spec), most, 0)
 

@@ -107,6 +107,7 @@ class MatchingSpec(Struct, frozen=True):
     logical: Scale  # of the score of objects
     structural: Scale  # of the score of the map
     sigma: float = 0.0  # Gaussian smoothing of the map of objects, in cells of the fused map
+    counted: bool = True  # in the score; not where good images do not agree on the number of objects
     light: bool = False  # whether the map shows unmatched objects alone
     bank: str = "matching/bank.npy"
     labels: str = "matching/labels.npy"

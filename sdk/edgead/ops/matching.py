@@ -190,7 +190,7 @@ def judge_scene(
     deviations = standardize(measured, spec)
     differing = object_map(scene, measured, deviations, references, fused.shape)
     anomaly_map = fused + np.float32(spec.weight) * (differing if mask is None else differing * mask)
-    logical = spec.logical.apply(score_objects(deviations, measured, spec))
+    logical = logical_score(deviations, measured, spec)
     structural = spec.structural.apply(image_score(anomaly_map, fusion))
     found = find_objects(scene, measured, deviations, references)
     return anomaly_map, logical + structural, Branches(logical, structural, scene.labels, (), found)
@@ -205,6 +205,11 @@ def standardize(measured: Measured, spec: MatchingSpec) -> NDArray[np.float32]:
         scales = kind.appearance, kind.place, kind.size, kind.surface
         found[:, index] = [scale.apply(float(cost[index])) for cost, scale in zip(costs, scales, strict=True)]
     return np.minimum(found, np.float32(FARTHEST))
+
+
+def logical_score(deviations: NDArray[np.float32], measured: Measured, spec: MatchingSpec) -> float:
+    """What differs, in spreads of good images; 0 where objects are not found reliably enough to count."""
+    return spec.logical.apply(score_objects(deviations, measured, spec)) if spec.counted else 0.0
 
 
 def score_objects(deviations: NDArray[np.float32], measured: Measured, spec: MatchingSpec) -> float:

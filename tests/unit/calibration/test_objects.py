@@ -147,6 +147,25 @@ def test_good_images_cost_what_they_cost_when_they_are_left_out() -> None:
     assert known < found.scores[0]
 
 
+def test_where_good_images_do_not_agree_on_their_objects_these_are_named_and_not_counted() -> None:
+    found = object_scenes.fitted(lacking=4)
+    (said,) = found.findings
+    assert "86% of 28 good images show as many, and 90% should" in said["figures"]
+    assert "named, and not counted in the score" in said["chosen"]
+    references = load_references(object_scenes.bundle(lacking=4))
+    assert references is not None
+    random = np.random.default_rng(200)
+    image = object_scenes.draw(object_scenes.usual(random)[:-1], random)
+    nothing = np.zeros((16, 16), np.float32)
+    _, score, branches = judge_objects(image, object_scenes.outputs_of(image), nothing, found.fusion, references)
+    assert branches.logical == 0
+    assert score == branches.structural
+    assert [one.change for one in branches.objects] == ["missing"]
+    counted = object_scenes.fitted().fusion.matching
+    assert counted is not None
+    assert counted.counted
+
+
 def test_the_bank_is_a_coreset_of_the_images() -> None:
     found = object_scenes.fitted(most=8)
     assert found.report["images"] == 8
