@@ -13,14 +13,15 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import ComponentSpec, HistogramSpec, Scale
 from edgead.errors import DataError
-from edgead.ops.components import ComponentStatistics, count_components, distance
+from edgead.ops.components import Components, ComponentStatistics, count_components, distance
 from edgead.types import Labels
 
 FLOOR = 0.05  # of a component's mean area: what segmenting it twice may differ by
@@ -37,6 +38,22 @@ class Fitted:
 
     spec: ComponentSpec
     members: dict[str, bytes]
+    statistics: tuple[ComponentStatistics, ...]
+    logical: NDArray[np.float64]  # of the good images, scaled by the spec
+    structural: NDArray[np.float64]
+
+    @property
+    def components(self) -> Components:
+        """What judges a frame."""
+        return Components(self.spec, self.statistics)
+
+    def weighted(self, weight: float) -> Fitted:
+        """The same with a logical branch that counts so many times as much beside the structural one."""
+        scale = self.spec.logical
+        logical = Scale(center=scale.center, spread=scale.spread / weight)
+        least = None if self.spec.least is None else weight * self.spec.least
+        spec = msgspec.structs.replace(self.spec, logical=logical, least=least)
+        return replace(self, spec=spec, logical=weight * self.logical)
 
 
 def fit_components(
@@ -60,26 +77,29 @@ def fit_components(
         raise DataError("statistics of components need at least two good images")
     fit = fit or shrunk_statistics
     height, width = labels[0].shape
-    histograms, members, total = [], {}, np.zeros(len(labels))
+    histograms, members, statistics, total = [], {}, [], np.zeros(len(labels))
     for side in grids:
         rows = np.stack([count_components(one, len(names), side, side).ravel() for one in labels]).astype(np.float64)
         member = f"components/{side}x{side}.npy"
-        members[member] = _npy(fit(rows))
+        statistics.append(fit(rows))
+        members[member] = _npy(statistics[-1])
         distances = left_out_distances(rows, fit)
         scale = trimmed(distances)
         total += (distances - scale.center) / scale.spread
         histograms.append(HistogramSpec(rows=side, columns=side, statistics=member, scale=scale))
     logical = usual_scale(total, aside)
+    structural = usual_scale(np.asarray(map_scores, np.float64), aside)
     spec = ComponentSpec(
         names=tuple(names),
         height=height,
         width=width,
         histograms=tuple(histograms),
         logical=logical,
-        structural=usual_scale(np.asarray(map_scores, np.float64), aside),
+        structural=structural,
         least=None if usual is None else logical.apply(_reached(total, usual)),
     )
-    return Fitted(spec, members)
+    scores = np.array([structural.apply(score) for score in map_scores])
+    return Fitted(spec, members, tuple(statistics), np.array([logical.apply(one) for one in total]), scores)
 
 
 def shrunk_statistics(rows: Rows) -> ComponentStatistics:

@@ -4,7 +4,8 @@ Quantized are convolutions and matrix products with constant weights, and the su
 (residual connections). Kept as they are, whatever a recipe says: everything that follows the first comparison (a
 difference of two activations is small against both, a search for the nearest patch takes differences of products, a
 sum of squares is a distance or a variance; what follows is normalization and the score), products of two activations
-(attention), and all operators that are not in the list above.
+(attention), and all operators that are not in the list above. A search is quantized in a way of its own where a recipe
+says so (edgead_calibration.search): its product with the patches alone, whose sums stay exact.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class LayerBlock:
 
     name: str
     layers: tuple[Layer, ...]
+    reads_image: bool = False
+    is_search: bool = False  # of the nearest patch
 
     @property
     def weights(self) -> int:
@@ -61,6 +64,7 @@ def blocks(model: ModelProto) -> list[LayerBlock]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     tail = after_comparison(graph)
     readers = _readers(graph)
+    first = {node.name for value in graph.input for node in readers.get(value.name, [])}
     found: list[LayerBlock] = []
     held: list[tuple[Layer, str]] = []
     taken: Counter[str] = Counter()
@@ -70,7 +74,8 @@ def blocks(model: ModelProto) -> list[LayerBlock]:
             label = _label([label for _, label in held])
             taken[label] += 1
             name = label if taken[label] == 1 else f"{label}#{taken[label]}"
-            found.append(LayerBlock(name, tuple(layer for layer, _ in held)))
+            layers = tuple(layer for layer, _ in held)
+            found.append(LayerBlock(name, layers, reads_image=not first.isdisjoint(layer.name for layer in layers)))
             held.clear()
 
     for node in graph.node:
@@ -88,6 +93,21 @@ def blocks(model: ModelProto) -> list[LayerBlock]:
         elif node.op_type in ("Concat", "Resize"):
             close()
     close()
+    return found
+
+
+def searches(model: ModelProto) -> list[LayerBlock]:
+    """The products of searches for the nearest patch, each a block."""
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    found = []
+    for minimum in graph.node:
+        node = producers.get(minimum.input[0]) if minimum.op_type == "ReduceMin" else None
+        if node is not None and node.op_type == "MatMul" and _is_weighted(node, constants):
+            patches = constants[node.input[1]]
+            layer = Layer(node.name, _size(patches), depthwise=False)
+            found.append(LayerBlock(f"{_label([patches.name])} search", (layer,), is_search=True))
     return found
 
 
@@ -194,7 +214,8 @@ def _label(weights: list[str]) -> str:
 
 
 def chosen(all_blocks: list[LayerBlock], reverted: set[str], *, depthwise: bool) -> Iterator[str]:
-    """The names of the layers to quantize: those of blocks that are not `reverted`, depthwise ones only if asked."""
+    """The names of the layers to quantize: those of blocks that are not `reverted`, depthwise ones only if asked;
+    searches are none of them."""
     for block in all_blocks:
-        if block.name not in reverted:
+        if block.name not in reverted and not block.is_search:
             yield from (layer.name for layer in block.layers if depthwise or not layer.depthwise)

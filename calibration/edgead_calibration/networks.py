@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from edgead_calibration.recipe import Int8
 from edgead_calibration.rules import violations
 from edgead_calibration.statistics import FeatureStatistics
 
+SMALL = 0.1  # of the weights: a block that reads the image and has fewer can be left in FP32
 STATISTICS = 16  # images to which the statistics of a quantized network are refitted
 
 
@@ -39,6 +40,7 @@ class QuantizedModelFactory:
 def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactory:
     """INT8 in the form the settings say, ranges from `inputs`. What is not INT8 is FP16 for TensorRT, else FP32."""
     observed = observe(network, inputs, settings.method)
+    observed = replace(observed, blocks=list(_wanted(observed.blocks, settings)))
     is_tensorrt = settings.form == "tensorrt"
     found = fp32_nodes(network, inputs) if is_tensorrt else {}
     statistics = FeatureStatistics(network, inputs[:STATISTICS], unoptimized=is_tensorrt)
@@ -53,6 +55,15 @@ def int8(network: bytes, inputs: Inputs, settings: Int8) -> QuantizedModelFactor
         return statistics.refit(draft(reverted))
 
     return QuantizedModelFactory(observed.blocks, make, draft, found, is_tensorrt)
+
+
+def _wanted(all_blocks: Sequence[LayerBlock], settings: Int8) -> Iterator[LayerBlock]:
+    """The blocks that the settings have in INT8."""
+    total = sum(block.weights for block in all_blocks if not block.is_search)
+    for block in all_blocks:
+        is_small = block.weights < SMALL * total
+        if (settings.first or not block.reads_image or not is_small) and (settings.searches or not block.is_search):
+            yield block
 
 
 def fp16(network: bytes, inputs: Inputs) -> QuantizedModelFactory:

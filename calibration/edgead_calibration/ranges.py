@@ -25,7 +25,17 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgead_calibration.layers import ACTIVATIONS, WEIGHTED, LayerBlock, activations_of, blocks, chosen, named
+from edgead_calibration.layers import (
+    ACTIVATIONS,
+    WEIGHTED,
+    LayerBlock,
+    activations_of,
+    blocks,
+    chosen,
+    named,
+    searches,
+)
+from edgead_calibration.search import quantize_searches
 
 Method = Literal["minmax", "entropy", "percentile"]
 Form = Literal["cpu", "tensorrt"]
@@ -57,6 +67,11 @@ class Observed:
     blocks: list[LayerBlock]
     ranges: TensorsData
 
+    def ends(self, tensor: str) -> tuple[float, float]:
+        """The lowest and the highest value of a tensor."""
+        lowest, highest = (float(np.min(end)) for end in self.ranges[tensor].range_value)
+        return lowest, highest
+
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
     def __init__(self, image: NDArray[np.float32]) -> None:
@@ -67,7 +82,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
 
 
 def observe(network: bytes, images: Inputs, method: Method) -> Observed:
-    """The ranges that good images give; `entropy` and `percentile` cut off what is rare."""
+    """The ranges that good images give, and all blocks; `entropy` and `percentile` cut off what is rare."""
     model = named(network)
     kind, options = METHODS[method]
     with tempfile.TemporaryDirectory(prefix="edgead-") as folder:
@@ -84,7 +99,7 @@ def observe(network: bytes, images: Inputs, method: Method) -> Observed:
             for image in images:  # one by one: the calibrator keeps every activation until it has counted them
                 calibrator.collect_data(_Reader(image))
             ranges = calibrator.compute_data()
-    return Observed(model, blocks(model), ranges)
+    return Observed(model, [*blocks(model), *searches(model)], ranges)
 
 
 def quantize(
@@ -102,6 +117,9 @@ def quantize(
     """
     model = ModelProto()
     model.CopyFrom(observed.model)
+    sought = [block for block in observed.blocks if block.is_search and block.name not in reverted]
+    names = {layer.name for block in sought for layer in block.layers}
+    quantize_searches(model, names, observed.ends, reduce_range=reduce_range)
     layers = set(chosen(observed.blocks, set(reverted), depthwise=depthwise))
     if not layers:
         return bytes(model.SerializeToString(deterministic=True))

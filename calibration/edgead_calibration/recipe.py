@@ -19,6 +19,8 @@ class Int8(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     form: Form
     method: Method = "minmax"
     depthwise: bool = True  # quantize depthwise convolutions too
+    first: bool = True  # quantize the block that reads the image, also where it is a small part of the network
+    searches: bool = False  # quantize the products of searches for the nearest patch
     reduce_range: bool = False  # weights in 7 bits, for processors that saturate
     images: int = 32  # at most so many set the ranges
 

@@ -22,7 +22,7 @@ from edgead_tools.methods import METHODS
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"edgead": "sdk", "edgead_calibration": "calibration", "edgead_tools": "tools"}
 DEVICE = {"cv2", "msgspec", "numpy", "rich", "typer", "yaml", "edgead"}
-GRAPH_FILES = ("activations", "fp16", "layers", "networks", "ranges", "rules", "statistics")
+GRAPH_FILES = ("activations", "fp16", "layers", "networks", "ranges", "rules", "search", "statistics")
 ALLOWED = {  # what a file may import beyond the standard library and its package's
     "sdk/edgead/bundle/signing.py": {"cryptography"},
     "sdk/edgead/fleet/broker.py": {"paho"},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import DataError
-from edgead.ops.components import ComponentStatistics, count_components, distance
+from edgead.ops.components import ComponentStatistics, count_components, distance, judge_components
 from edgead_calibration.components import (
     FLOOR,
     GRAIN,
@@ -164,3 +164,18 @@ def test_few_images_kept_aside_widen_the_scale_of_those_that_were_learned() -> N
 def test_one_image_is_too_few() -> None:
     with pytest.raises(DataError, match="at least two"):
         fit_components(("ground", "bolt", "nut"), labels(1), [0.0], [False])
+
+
+def test_a_weight_stretches_the_logical_branch_from_what_is_usual_on() -> None:
+    maps, names = labels(30), ("ground", "bolt", "nut")
+    plain = fit_components(names, maps, list(np.linspace(0, 1, 30)), [False] * 30, usual=0.9)
+    heavy = plain.weighted(2.0)
+    logits = np.stack([(maps[0] == number).astype(np.float32) for number in range(3)])
+    logits[:, :8] = np.roll(logits[:, :8], 1, axis=0)  # a composition that none of them has
+    (_, before), (_, after) = (judge_components(logits, 0.5, one.components) for one in (plain, heavy))
+    assert plain.spec.least is not None
+    assert before.logical > plain.spec.least
+    assert after.logical == pytest.approx(2 * before.logical)
+    assert after.structural == before.structural
+    assert heavy.spec.least == pytest.approx(2 * plain.spec.least)
+    assert np.allclose(heavy.logical, 2 * plain.logical)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgead_calibration.layers import after_comparison, blocks, named
+from edgead_calibration.layers import after_comparison, blocks, named, searches
 from edgead_calibration.statistics import FeatureStatistics
 
 
@@ -54,6 +54,10 @@ def test_a_search_is_kept_from_its_projection_on() -> None:
     model = named(network(*SEARCH))
     assert after_comparison(model.graph) == {"project", "turn", "flatten", "product", "minimum"}
     assert [layer.name for block in blocks(model) for layer in block.layers] == ["trunk"]
+    assert blocks(model)[0].reads_image
+    assert [(block.name, block.layers[0].name, block.weights) for block in searches(model)] == [
+        ("patches search", "product", 4 * 5 * 9)
+    ]
 
 
 @pytest.mark.parametrize("summed", [True, False])

@@ -41,6 +41,7 @@ from edgead_tools.methods.csad.shared import (
     teach_segmentation,
     weights_of,
 )
+from edgead_tools.methods.csad.weight import weigh
 from edgead_tools.methods.joined import add_memory
 from edgead_tools.methods.lite import Batches, lite_batches, lite_tensor
 from edgead_tools.methods.memory import Students, input_spec, without_students
@@ -73,11 +74,14 @@ class CsadEdge(EdgePreset):
     batch: int = 4  # of the segmentation, labeled and unlabeled images each; the streams have twice as many
     grids: tuple[int, ...] = (1, 2)  # cells a side of each histogram
     masks: MaskSource = "foreground"  # what components are found in
+    logical: float = 0.0  # how many times the structural branch the logical one counts; 0 finds it out
 
     def __post_init__(self) -> None:
         EdgePreset.__post_init__(self)  # slots: the class that super() knows is another
         if self.width < 8 or self.batch < 1:
             raise UsageError("width must be at least 8 and batch at least 1")
+        if not 0 <= self.logical <= 100:
+            raise UsageError(f"logical is a weight in 0..100, 0 to find it out, not {self.logical}")
         check_grids(self.grids, CELL)
 
     @property
@@ -126,8 +130,14 @@ class CsadEdge(EdgePreset):
                 joined.fusion, grid, self.grids, left_out=joined.out_of_fold,
                 usual=USUAL if parts.is_drawn or len(images.calibration) >= FEWEST else 1.0,
             )  # fmt: skip
+            findings = [*joined.report.get("findings", ()), parts.finding(len(images.calibration))]
+            weight = self.logical
+            if not parts.reason and not weight:
+                weighed = weigh(network, images, lite_tensor, run.device, branches, joined.fusion, run.seed)
+                findings.append(weighed.finding())
+                weight = weighed.weight
+            branches = branches.weighted(weight or 1.0)
         report = training_report(reports, sources) if found is None else csad_report(reports, sources, found)
-        findings = [*joined.report.get("findings", ()), parts.finding(len(images.calibration))]
         return Trained(
             network=network.cpu(),
             input=input_spec(images.size),

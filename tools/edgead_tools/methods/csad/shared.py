@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -141,7 +142,6 @@ def check_grids(grids: Sequence[int], cell: int) -> None:
         raise UsageError(f"grids are numbers of cells a side that divide {side}, such as [1, 2], not {list(grids)}")
 
 
-@torch.inference_mode()
 def fit_branches(
     network: Network,
     images: TrainingImages,
@@ -162,18 +162,26 @@ def fit_branches(
     """
     labels: list[Labels] = []
     scores: list[float] = []
-    aside: list[bool] = []
-    for kept, side in ((False, images.train), (True, images.calibration)):
-        for start in range(0, len(side), CHUNK):
-            batch = np.ascontiguousarray(side[start : start + CHUNK])
-            outputs = {name: tensor.cpu().numpy() for name, tensor in network(to_tensor(batch, device)).items()}
-            for index in range(len(batch)):
-                one = {name: array[index] for name, array in outputs.items()}
-                labels.append(label_cells(one[COMPONENTS], *grid))
-                one |= {name: array[len(scores)] for name, array in (left_out or {}).items()}
-                scores.append(image_score(fuse(one, fusion), fusion))
-                aside.append(kept)
+    every = itertools.chain(
+        *(read_outputs(network, side, to_tensor, device) for side in (images.train, images.calibration))
+    )
+    for one in every:
+        labels.append(label_cells(one[COMPONENTS], *grid))
+        one |= {name: array[len(scores)] for name, array in (left_out or {}).items()}
+        scores.append(image_score(fuse(one, fusion), fusion))
+    aside = [False] * len(images.train) + [True] * len(images.calibration)
     return fit_components(names, labels, scores, aside, grids=grids, fit=statistics, usual=usual)
+
+
+@torch.inference_mode()
+def read_outputs(
+    network: Network, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], to_tensor: ToTensor, device: str
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The network's outputs of one image (H, W, 3) after the other."""
+    for start in range(0, len(images), CHUNK):
+        batch = np.ascontiguousarray(images[start : start + CHUNK])
+        outputs = {name: tensor.cpu().numpy() for name, tensor in network(to_tensor(batch, device)).items()}
+        yield from ({name: array[index] for name, array in outputs.items()} for index in range(len(batch)))
 
 
 def csad_report(
