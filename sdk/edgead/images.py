@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +150,13 @@ def decode(raw: bytes, path: Path) -> NDArray[Any]:
     return pixels
 
 
-def decode_jpeg(raw: bytes) -> ImageU8:
-    """The pixels of a JPEG as a camera sends it, (H, W, 3) BGR; raises DataError saying what is wrong with it."""
+def decode_jpeg(raw: bytes, empty: Callable[[tuple[int, ...]], ImageU8] | None = None) -> ImageU8:
+    """The pixels of a JPEG as a camera sends it, (H, W, 3) BGR, in an array of `empty` where that is given and can be;
+    raises DataError saying what is wrong with it."""
     problem = damage(raw)
     if problem:
         raise DataError(problem)
-    pixels = _decode_jpeg(raw)
+    pixels = _decode_jpeg(raw, empty)
     if pixels is None:
         pixels = _imdecode(raw, cv2.IMREAD_COLOR)
     if pixels is None:
@@ -162,7 +164,7 @@ def decode_jpeg(raw: bytes) -> ImageU8:
     return pixels
 
 
-def _decode_jpeg(raw: bytes) -> ImageU8 | None:
+def _decode_jpeg(raw: bytes, empty: Callable[[tuple[int, ...]], ImageU8] | None = None) -> ImageU8 | None:
     """A JPEG's pixels, (H, W, 3) BGR, or None for one that OpenCV has to decode: turned by its EXIF tag, or CMYK.
 
     Raises DataError where libjpeg warns of damage.
@@ -170,7 +172,9 @@ def _decode_jpeg(raw: bytes) -> ImageU8 | None:
     turned = b"Exif\0" in raw[: 1 << 16]
     try:
         if not turned:
-            return np.asarray(simplejpeg.decode_jpeg(raw, "BGR"))
+            size = picture_size(raw) if empty is not None else None
+            buffer = None if empty is None or size is None else empty((size[1], size[0], 3))
+            return np.asarray(simplejpeg.decode_jpeg(raw, "BGR", buffer=buffer))
         simplejpeg.decode_jpeg(raw, "GRAY", min_height=1, min_width=1, min_factor=8)  # for its warnings alone
     except ValueError as error:
         if words := _in_words(str(error)):

@@ -146,8 +146,8 @@ def test_inside_the_device_arrows_point_one_way() -> None:
 
 def test_sources_and_sinks_know_nobody() -> None:
     known = {
-        f"edgead.{name}"
-        for name in ("closing", "errors", "files", "images", "listing", "ops", "registry", "result", "types", "wording")
+        *(f"edgead.{name}" for name in ("closing", "errors", "files", "frame_pool", "images", "listing", "ops")),
+        *(f"edgead.{name}" for name in ("registry", "result", "types", "wording")),
     }
     packages = {
         "sources": "edgead.stream.sources",

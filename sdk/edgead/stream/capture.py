@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from edgead.closing import Closing
 from edgead.errors import SourceError
+from edgead.frame_pool import FramePool
 from edgead.stream.backoff import CAMERA_BACKOFF, Backoff
 from edgead.stream.queue import IN_STEP, LIVE_POLICIES, FrameQueue, QueuePolicy
 from edgead.stream.roi import RoiMask
-from edgead.stream.sources import Configurable, Source
+from edgead.stream.sources import Configurable, Pooled, Source
 from edgead.stream.status import CONNECTED, CONNECTING, ENDED, LOST, CameraStatus
 from edgead.types import Frame
 
@@ -69,6 +70,7 @@ class CaptureThread:
         self._unset = False  # whether they are yet to be set
         self._set_at = 0.0  # time.monotonic() when they were
         self._turn = 0  # which thread has the camera
+        self._pool = FramePool()  # which outlives the source when that is opened anew
         self._next_index = 0  # of a frame: the numbers of a source that is opened again go on where they were
         self._thread = self._make_thread()
 
@@ -140,6 +142,8 @@ class CaptureThread:
         """Hand on frames until the source ends or nobody wants them; raises SourceError when it is lost."""
         source = self._opened()
         try:
+            if isinstance(source, Pooled):
+                source.use_pool(self._pool)
             frames, first = iter(source), self._next_index
             while not self._over(turn):  # it may have been told to stop while the source was being opened
                 self._set(source)
@@ -294,11 +298,7 @@ class FrameGrabber(Closing):
         """The oldest frame of up to `most` cameras, with the camera's number; none when none came for a while."""
         for capture in self.captures:
             capture.check()
-        return self._queue.take(most, self._tick, self._window, self._showing)
-
-    def _showing(self) -> int:
-        """How many cameras are worth waiting for."""
-        return sum(capture.is_showing for capture in self.captures)
+        return self._queue.take(most, self._tick, self._window, lambda: sum(one.is_showing for one in self.captures))
 
     @property
     def lost(self) -> bool | None:

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from edgead.errors import UsageError, nearest
+from edgead.frame_pool import FramePool
 from edgead.registry import Lazy, Registry
 from edgead.types import Frame
 
@@ -75,6 +76,15 @@ class Configurable(Protocol):
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Set the device, by the thread that reads; raises SourceError where it does not take a setting."""
+        ...
+
+
+@runtime_checkable
+class Pooled(Protocol):
+    """A source that decodes into memory it is given, which is used again."""
+
+    def use_pool(self, pool: FramePool) -> None:
+        """Decode into arrays of this pool from the next frame on; by the thread that reads."""
         ...
 
 

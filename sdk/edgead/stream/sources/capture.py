@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import SourceError
+from edgead.frame_pool import FramePool
 
 TIMEOUT_S = 5.0  # to open a network stream, and to wait for its next frame
 
@@ -34,15 +37,37 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-class OpenCvCapture:
+class PooledCapture:
+    """What decodes into memory of a pool, where it has one."""
+
+    _pool: FramePool | None = None
+
+    def use_pool(self, pool: FramePool) -> None:
+        """See `edgead.stream.sources.Pooled`."""
+        self._pool = pool
+
+    def _empty(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.empty(shape, np.uint8) if self._pool is None else self._pool.empty(shape)
+
+
+class OpenCvCapture(PooledCapture):
     """A `Capture` by OpenCV, which cannot be woken."""
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture  # held, not inherited from: OpenCV crashes when an object of a subclass is freed
+        self._shape: tuple[int, ...] = ()  # of the frame before
         self.grab = capture.grab
-        self.retrieve = capture.retrieve
         self.get = capture.get
         self.release = capture.release
+
+    def retrieve(self) -> tuple[bool, Any]:
+        if not self._shape:
+            there, pixels = self._capture.retrieve()
+        else:
+            there, pixels = self._capture.retrieve(self._empty(self._shape))  # a new array where it does not fit
+        if there and pixels.dtype == np.uint8 and pixels.ndim == 3:
+            self._shape = pixels.shape
+        return there, pixels
 
     def interrupt(self) -> None:
         pass

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 
 from edgead.errors import MissingPackageError, SourceError
-from edgead.stream.sources.capture import Capture
+from edgead.stream.sources.capture import Capture, PooledCapture
 from edgead.stream.sources.clock import Stamp, StampClock
 from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, parse_genicam, say_differences
 from edgead.stream.sources.live import LiveSource
@@ -65,7 +65,7 @@ def _formats(aravis: Any, name: str) -> tuple[str, ...]:
     return tuple(one for one in every if one in CODES.values())
 
 
-class AravisCapture:
+class AravisCapture(PooledCapture):
     """A `Capture` of one camera; a frame with lost packets is damaged, and counted as such by its source."""
 
     def __init__(self, aravis: Any, camera: Any, name: str, timeout: float) -> None:
@@ -105,7 +105,7 @@ class AravisCapture:
         if self._frame is None:
             return False, None
         data, width, height, code = self._frame
-        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"))
+        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"), self._empty)
 
     @property
     def stamp(self) -> Stamp | None:

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from edgead.errors import SourceError
-from edgead.stream.sources.capture import TIMEOUT_S, Capture
+from edgead.stream.sources.capture import TIMEOUT_S, Capture, PooledCapture
 from edgead.stream.sources.live import LiveSource
 
 PROGRAM = "gst-launch-1.0"
@@ -75,7 +75,7 @@ def arguments(program: str, pipeline: str, descriptor: int) -> list[str]:
     return [program, "-v", *words, *end.split()]
 
 
-class GstCapture:
+class GstCapture(PooledCapture):
     """A `Capture` of the frames of a child process."""
 
     def __init__(self, pipeline: str, timeout: float = TIMEOUT_S) -> None:
@@ -87,7 +87,6 @@ class GstCapture:
         self._timeout = timeout or None
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed in release; a pipe nobody reads would stall
         self._frames, end = os.pipe()
-        self._frame = b""
         self._count = 0
         try:
             with contextlib.suppress(OSError):
@@ -111,7 +110,7 @@ class GstCapture:
         except BaseException:
             self.release()
             raise
-        self._buffer = bytearray(self._caps.stride * self._caps.height)
+        self._rows = np.empty((0, self._caps.stride), np.uint8)  # of the grabbed frame
 
     def _first_caps(self) -> Caps:
         """What the child says its frames are; raises SourceError with its complaint."""
@@ -132,7 +131,8 @@ class GstCapture:
         raise SourceError(f"{short_name(self._pipeline)} shows nothing: {self._reason()}")
 
     def grab(self) -> bool:
-        view, filled = memoryview(self._buffer), 0
+        rows = self._empty((self._caps.height, self._caps.stride))
+        view, filled = rows.reshape(-1).data, 0
         ends = time.monotonic() + (self._timeout or 0.0)
         while filled < len(view):
             self._hear()
@@ -143,6 +143,7 @@ class GstCapture:
             if read == 0:
                 return self._at_end()
             filled += read
+        self._rows = rows
         self._count += 1
         return True
 
@@ -164,8 +165,7 @@ class GstCapture:
 
     def retrieve(self) -> tuple[bool, Any]:
         caps = self._caps
-        rows = np.frombuffer(bytes(self._buffer), np.uint8).reshape(caps.height, caps.stride)
-        return True, rows[:, : 3 * caps.width].reshape(caps.height, caps.width, 3)
+        return True, self._rows[:, : 3 * caps.width].reshape(caps.height, caps.width, 3)
 
     def get(self, propId: int, /) -> float:
         """The rate; and the number of frames, which is known once the child has ended as it should."""

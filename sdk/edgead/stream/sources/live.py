@@ -12,8 +12,9 @@ import cv2
 
 from edgead.closing import Closing
 from edgead.errors import DataError, EdgeadError, SourceError
+from edgead.frame_pool import FramePool
 from edgead.ops import as_image
-from edgead.stream.sources.capture import TIMEOUT_S, Capture, open_capture, redacted
+from edgead.stream.sources.capture import TIMEOUT_S, Capture, PooledCapture, open_capture, redacted
 from edgead.stream.sources.clock import BacklogClock, FrameClock, RequestClock, Stamp, StampClock
 from edgead.stream.sources.mjpeg import MjpegCapture, PartClock, open_http
 from edgead.stream.sources.settings import Settable, SettableCamera, apply_settings, parse_settings
@@ -128,6 +129,11 @@ class LiveSource(Closing):
         if not self._released:
             self._released = True
             self._capture.release()
+
+    def use_pool(self, pool: FramePool) -> None:
+        """Decode into arrays of this pool from the next frame on, where the device can; by the thread that reads."""
+        if isinstance(self._capture, PooledCapture):
+            self._capture.use_pool(pool)
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Set the device anew, by the thread that reads: `settings` as `parse_settings` gives them."""

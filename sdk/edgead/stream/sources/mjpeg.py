@@ -33,7 +33,7 @@ from urllib.request import (
 
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
-from edgead.stream.sources.capture import Capture, open_capture, redacted
+from edgead.stream.sources.capture import Capture, PooledCapture, open_capture, redacted
 from edgead.stream.sources.clock import Stamp, StampClock
 from edgead.stream.sources.opening import OpeningDeadline
 from edgead.stream.sources.snapshots import SnapshotCapture, poll_rate
@@ -132,7 +132,7 @@ def _boundary(headers: Message) -> bytes | None:
     return (headers.get_boundary() or "").strip("-").encode()
 
 
-class MjpegCapture:
+class MjpegCapture(PooledCapture):
     """A `Capture` of the pictures of one HTTP answer."""
 
     def __init__(self, response: http.client.HTTPResponse, boundary: bytes, timeout: float) -> None:
@@ -238,7 +238,7 @@ class MjpegCapture:
 
     def retrieve(self) -> tuple[bool, Any]:
         try:
-            return True, decode_jpeg(self._raw)
+            return True, decode_jpeg(self._raw, self._empty)
         except DataError as error:
             raise DataError(f"its JPEG {error}") from error
 

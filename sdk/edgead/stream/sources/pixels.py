@@ -8,6 +8,7 @@ within half a gray level. Bayer mosaics are interpolated bilinearly.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -91,18 +92,28 @@ def parse_format(name: str) -> PixelFormat:
     raise DataError(f"the pixel format {name} is not known here: set the camera to Mono8, BayerRG8 or another of those")
 
 
-def to_bgr(data: bytes | memoryview, width: int, height: int, name: str) -> ImageU8:
+def _empty(shape: tuple[int, ...]) -> ImageU8:
+    return np.empty(shape, np.uint8)
+
+
+def to_bgr(
+    data: bytes | memoryview, width: int, height: int, name: str, empty: Callable[[tuple[int, ...]], ImageU8] = _empty
+) -> ImageU8:
     """A picture as the camera sends it, row after row without gaps, as (height, width, 3) BGR uint8.
 
+    `empty` gives the array that it is written into.
     Raises DataError for an unknown format, or where there are fewer bytes than the picture needs.
     """
     found = parse_format(name)
     if not found.mosaic:
-        return _colors(_bytes(data, width * height * (2 if name.startswith("YUV") else 3)), width, height, name)
+        colors = _bytes(data, width * height * (2 if name.startswith("YUV") else 3))
+        out = empty((height, width, 3))
+        _write_colors(colors, name, out)
+        return out
     pixels = _unpacked(data, width * height, found).reshape(height, width)
     gray = _to_8_bits(pixels, found.bits)
     code = cv2.COLOR_GRAY2BGR if found.mosaic == "Mono" else _MOSAICS[found.mosaic]
-    return np.asarray(cv2.cvtColor(gray, code), np.uint8)
+    return np.asarray(cv2.cvtColor(gray, code, dst=empty((height, width, 3))), np.uint8)
 
 
 def _bytes(data: bytes | memoryview, wanted: int) -> NDArray[np.uint8]:
@@ -153,9 +164,11 @@ def _to_8_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> NDA
     return scaled.astype(np.uint8)
 
 
-def _colors(data: NDArray[np.uint8], width: int, height: int, name: str) -> ImageU8:
+def _write_colors(data: NDArray[np.uint8], name: str, out: ImageU8) -> None:
+    height, width, _ = out.shape
     if name.startswith("YUV"):
         code = cv2.COLOR_YUV2BGR_UYVY if name == "YUV422_8_UYVY" else cv2.COLOR_YUV2BGR_YUY2
-        return np.asarray(cv2.cvtColor(data.reshape(height, width, 2), code), np.uint8)
+        cv2.cvtColor(data.reshape(height, width, 2), code, dst=out)
+        return
     image = data.reshape(height, width, 3)
-    return np.ascontiguousarray(image[..., ::-1] if name == "RGB8" else image)
+    out[...] = image[..., ::-1] if name == "RGB8" else image

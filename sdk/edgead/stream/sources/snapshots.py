@@ -13,6 +13,7 @@ import cv2
 
 from edgead.errors import DataError, SourceError
 from edgead.images import decode_jpeg
+from edgead.stream.sources.capture import PooledCapture
 
 OPTION = "poll"  # in the address: pictures a second
 RATE = 5.0  # pictures a second where nothing is said
@@ -36,7 +37,7 @@ def poll_rate(url: str) -> tuple[str, float]:
     return address + ("?" + "&".join(kept) if kept else ""), rate
 
 
-class SnapshotCapture:
+class SnapshotCapture(PooledCapture):
     """A `Capture` of the pictures that `ask` gets one by one; the first was asked for already."""
 
     def __init__(
@@ -75,7 +76,7 @@ class SnapshotCapture:
 
     def retrieve(self) -> tuple[bool, Any]:
         try:
-            return True, decode_jpeg(self._raw)  # or of another format: it is told by its first bytes
+            return True, decode_jpeg(self._raw, self._empty)  # or of another format: it is told by its first bytes
         except DataError as error:
             raise DataError(f"its picture {error}") from error
 

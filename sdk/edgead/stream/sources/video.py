@@ -10,8 +10,9 @@ import cv2
 
 from edgead.closing import Closing
 from edgead.errors import SourceError
+from edgead.frame_pool import FramePool
 from edgead.ops import as_image
-from edgead.stream.sources.capture import Capture, open_capture
+from edgead.stream.sources.capture import Capture, PooledCapture, open_capture
 from edgead.types import Frame
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,12 @@ class VideoSource(Closing):
             else:
                 self.unreadable += 1
             index += 1
+
+    def use_pool(self, pool: FramePool) -> None:
+        """Decode into arrays of this pool from the next frame on."""
+        capture = self._capture
+        if capture is not None and isinstance(capture, PooledCapture):
+            capture.use_pool(pool)
 
     def _check_end(self, capture: Capture, frames: int) -> None:
         """OpenCV tells neither the end of a file from a damaged one: compare with what its header promised."""
