@@ -116,6 +116,23 @@ def test_a_wide_gaussian_on_a_small_grid(bench: Bench) -> None:
     assert_fused_as_on_the_cpu(bench, spec, {"a": np.random.default_rng(0).random((2, 5, 70), np.float32)})
 
 
+@pytest.mark.parametrize("top", [1, 7])
+@pytest.mark.parametrize("sigma", [1.0, 8.0, 8.4, 20.0])  # 8.4: the first that reaches beyond 24 cells
+@pytest.mark.parametrize("grid", [(70, 65), (33, 128), (200, 40)])
+def test_large_maps_are_smoothed_tile_by_tile(bench: Bench, grid: tuple[int, int], sigma: float, top: int) -> None:
+    spec = FusionSpec(maps=(MapSpec(name="a"),), height=grid[0], width=grid[1], sigma=sigma, score=ScoreSpec(top=top))
+    rng = np.random.default_rng(0)
+    values, mask = rng.standard_normal((2, *grid)).astype(np.float32), rng.random(grid, np.float32)
+    values[1] -= 10  # the largest of a frame may be below 0
+    assert_fused_as_on_the_cpu(bench, spec, {"a": values}, mask if sigma < 8 else None)
+
+
+def test_a_gaussian_that_no_kernel_reaches(bench: Bench) -> None:
+    spec = FusionSpec(maps=(MapSpec(name="a"),), height=65, width=64, sigma=54.0)
+    with pytest.raises(EngineError, match="smooth by 53 cells at most, not 54: use the CPU"):
+        bench.run(spec, {"a": np.zeros((1, 65, 64), np.float32)})
+
+
 def score_of(bench: Bench, values: np.ndarray, top: int) -> float:
     height, width = values.shape
     spec = FusionSpec(maps=(MapSpec(name="a"),), height=height, width=width, score=ScoreSpec(top=top))

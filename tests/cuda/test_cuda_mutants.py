@@ -82,7 +82,7 @@ def histograms_are_right(gpu: CudaContext, stream: Stream) -> bool:
     return np.allclose(judged.distances, expected, rtol=1e-5, atol=0)
 
 
-CHECKS = {"fuse": scores_are_right, "components": histograms_are_right}
+CHECKS = {"blur": scores_are_right, "fuse": scores_are_right, "components": histograms_are_right}
 
 
 def outcome(file: str, emulator: emulated.Emulator, monkeypatch: pytest.MonkeyPatch) -> bool:

@@ -23,6 +23,8 @@ SMALL = 4096  # cells; larger maps take several kernels
 SLICE = 4096  # cells that a block scores, at least
 SLICES = 32  # blocks that score a frame, at most
 THREADS = (1024, 1, 1)
+BLUR_TILE, BLUR_THREADS = 32, (256, 1, 1)  # cells of a block in each direction, and its threads
+NEAR, FAR = 24, 160  # cells that the kernels of blur.cu reach
 _MAP = np.dtype(  # struct Map of fuse.cu
     [
         ("values", "u8"),
@@ -51,16 +53,18 @@ COMBINATION = np.dtype(  # struct Combination
         ("step_across", "i4"),
     ]
 )
-BLURRING = np.dtype(  # struct Blurring
+BLURRING = np.dtype(  # struct Blurring of blur.cu
     [
         ("maps", "u8"),
         ("out", "u8"),
         ("weights", "u8"),
         ("mask", "u8"),
+        ("scores", "u8"),
+        ("selections", "u8"),
         ("radius", "i4"),
-        ("is_vertical", "i4"),
         ("height", "i4"),
         ("width", "i4"),
+        ("unused", "i4"),
     ]
 )
 SCORING = np.dtype(  # struct Scoring
@@ -134,35 +138,46 @@ class Fuse:
         combination["out"] = self._maps
         radius = math.ceil(3 * spec.sigma)
         weights = _sent(gpu, _gaussian(spec.sigma, radius), stream) if radius else 0
-        scores = results.address("scores")
+        args = np.array((combination, weights, results.address("scores"), radius, top), FUSING)
         self._steps: list[Step]
         if cells <= SMALL:
-            args = np.array((combination, weights, scores, radius, top), FUSING)
             self._steps = [(kernels.get("fuse", "fuse_small", FUSING), (1, 1), THREADS, args)]
-            return
-        grid = blocks(*size, 1)[:2]
-        if radius:
-            combination["mask"] = 0  # what is blurred is masked
-        self._steps = [(kernels.get("fuse", "combine", COMBINATION), grid, TILE, combination)]
-        if radius:
-            blur, between = kernels.get("fuse", "blur", BLURRING), Buffer(gpu, self.maps.nbytes)
-            across = np.array((self._maps, between.address, weights, 0, radius, False, *size), BLURRING)
-            down = np.array((between.address, self._maps, weights, covered, radius, True, *size), BLURRING)
-            self._steps += [(blur, grid, TILE, across), (blur, grid, TILE, down)]
-        selections = Buffer(gpu, batch * SELECTION)
-        stream.zero(selections.address, selections.size // 4)
-        stream.synchronize()
-        names = ["largest"] if top == 1 else ["find_top", "find_top", "find_top", "sum_of_top"]
-        slices = min(SLICES, math.ceil(cells / SLICE))
-        for name, known in zip(names, (0, 11, 22, 32), strict=False):
-            args = np.array((self._maps, scores, selections.address, cells, top, known, 0), SCORING)
-            self._steps.append((kernels.get("fuse", name, SCORING), (slices, 1), THREADS, args))
+        elif radius > FAR:
+            raise EngineError(f"the CUDA kernels smooth by {FAR // 3} cells at most, not {spec.sigma:g}: use the CPU")
+        else:
+            self._steps = _steps_of_large(gpu, kernels, args, batch, stream)
 
     def launch(self, count: int, stream: Stream) -> None:
         """Fuse the first `count` frames; maps and scores stay on the device."""
         assert 1 <= count <= len(self.maps)
         for kernel, grid, block, args in self._steps:
             stream.launch(kernel, (*grid, count), block, args)
+
+
+def _steps_of_large(gpu: CudaContext, kernels: Kernels, task: KernelArgs, batch: int, stream: Stream) -> list[Step]:
+    """The launches for larger maps than a block holds; `task` is what `fuse_small` would be given."""
+    combination, radius, top, scores = task["combination"].copy(), int(task["radius"]), int(task["top"]), task["scores"]
+    size, maps = (int(combination["height"]), int(combination["width"])), int(combination["out"])
+    selections = Buffer(gpu, batch * SELECTION)
+    stream.zero(selections.address, selections.size // 4)
+    stream.synchronize()
+    steps: list[Step] = [(kernels.get("fuse", "combine", COMBINATION), blocks(*size, 1)[:2], TILE, combination)]
+    names = ["largest"] if top == 1 else ["find_top", "find_top", "find_top", "sum_of_top"]
+    if radius:
+        between, scored = Buffer(gpu, 4 * batch * math.prod(size)), scores if top == 1 else 0
+        places = between.address, maps, task["weights"], combination["mask"], scored, selections.address
+        args = np.array((*places, radius, *size, 0), BLURRING)
+        combination["out"], combination["mask"] = between.address, 0  # what is blurred is masked
+        kernel = kernels.get("blur", "blur_near" if radius <= NEAR else "blur_far", BLURRING)
+        tiles = math.ceil(size[1] / BLUR_TILE), math.ceil(size[0] / BLUR_TILE)
+        steps.append((kernel, tiles, BLUR_THREADS, args))
+        names = [] if scored else names
+    cells = math.prod(size)
+    slices = min(SLICES, math.ceil(cells / SLICE))
+    for name, known in zip(names, (0, 11, 22, 32), strict=False):
+        args = np.array((maps, scores, selections.address, cells, top, known, 0), SCORING)
+        steps.append((kernels.get("fuse", name, SCORING), (slices, 1), THREADS, args))
+    return steps
 
 
 def _tiles(frames: InputSpec | None, size: tuple[int, int]) -> tuple[int, ...]:

@@ -2,17 +2,14 @@
 //
 // Maps of at most SMALL cells, as the edge forms have them, are one kernel with a block for each frame (`fuse_small`):
 // what is combined, smoothed and scored stays in shared memory. Of larger ones `combine` scales, interpolates and adds
-// or multiplies, `blur` smooths in one direction, and the score takes a few blocks of each frame, the last of which
-// puts together what all have found (`largest`; or `find_top`, three times, and `sum_of_top`). The grids stay in the
-// cache from one kernel to the next, which is why `blur` needs no tiles. NaN goes through to the score.
-#include "last_block.cuh"
-#include "numbers.cuh"
+// or multiplies, the kernels of blur.cu smooth, and the score takes a few blocks of each frame, the last of which puts
+// together what all have found (`find_top`, three times, and `sum_of_top`; or `largest`, where nothing is smoothed).
+// NaN goes through to the score.
+#include "scores.cuh"
 
 constexpr int MAPS = 16;
-constexpr int THREADS = 1024;  // of a block that scores
-constexpr int BINS = 2 * THREADS;
+constexpr int THREADS = BINS / 2;  // of a block that scores
 constexpr int SMALL = 4096;   // cells
-constexpr int SLICES = 32;    // of a frame, at most: a block scores one
 
 struct Map {
   const void *values;  // (frames, height, width)
@@ -31,23 +28,6 @@ struct Combination {
   int rows, columns;           // of tiles; 1 and 1 for whole frames
   int tile_height, tile_width; // cells of a tile; those of the frame where it is whole
   int step_down, step_across;  // from a tile to the next, in cells
-};
-
-struct Blurring {
-  const float *maps;     // (frames, height, width)
-  float *out;            // the same, elsewhere
-  const float *weights;  // 2 * radius + 1
-  const float *mask;     // (height, width), or null
-  int radius, is_vertical;
-  int height, width;
-};
-
-// The search for a frame's top-th largest value, between launches. All is 0 before the first and after the last.
-struct Selection {
-  unsigned bins[BINS];
-  unsigned prefix, wanted;  // the bits of its rank that are known; how many of the values with these bits count
-  unsigned finished, unused;
-  double sums[SLICES];  // of each block, of what lies above
 };
 
 struct Scoring {
@@ -118,17 +98,6 @@ __device__ float blended(const Combination &task, size_t frame, int y, int x) {
   return fused;
 }
 
-// The weighted sum of a line's values around a place. Beyond the border the outermost value is repeated.
-__device__ inline float smoothed(const float *line, size_t step, int place, int last, const float *weights, int radius) {
-  float sum = 0.0f;
-  for (int offset = -radius; offset <= radius; offset++) {
-    int source = place + offset;
-    source = source < 0 ? 0 : smaller(source, last);
-    sum += weights[offset + radius] * line[source * step];
-  }
-  return sum;
-}
-
 // A thread for each cell; grid.z is the frame.
 extern "C" __global__ void combine(Combination task) {
   int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -137,29 +106,6 @@ extern "C" __global__ void combine(Combination task) {
   size_t cell = (size_t)y * task.width + x;
   if (task.mask) fused *= task.mask[cell];
   task.out[(size_t)blockIdx.z * task.height * task.width + cell] = fused;
-}
-
-// A thread for each cell; grid.z is the frame.
-extern "C" __global__ void blur(Blurring task) {
-  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= task.width || y >= task.height) return;
-  size_t frame = (size_t)blockIdx.z * task.height * task.width, cell = (size_t)y * task.width + x;
-  const float *line = task.maps + frame + (task.is_vertical ? x : (size_t)y * task.width);
-  float sum = task.is_vertical ? smoothed(line, task.width, y, task.height - 1, task.weights, task.radius)
-                               : smoothed(line, 1, x, task.width - 1, task.weights, task.radius);
-  if (task.mask) sum *= task.mask[cell];
-  task.out[frame + cell] = sum;
-}
-
-// Integers in the order of the floats; NaN is above everything.
-__device__ inline unsigned rank(float value) {
-  if (is_nan(value)) return 0xffffffffu;
-  unsigned bits = __float_as_uint(value);
-  return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
-}
-
-__device__ inline float value_of(unsigned rank) {
-  return __uint_as_float(rank ^ (rank >> 31 ? 0x80000000u : 0xffffffffu));
 }
 
 // What a block needs to find the bin of the values that it searches for.
@@ -217,11 +163,7 @@ __device__ double sum_above(const float *values, int first, int last, unsigned t
 __device__ unsigned largest_rank(const float *values, int first, int last, unsigned *tops) {
   unsigned top = 0;
   for (int cell = first + threadIdx.x; cell < last; cell += THREADS) top = max(top, rank(values[cell]));
-  for (int distance = 16; distance; distance /= 2) top = max(top, __shfl_down_sync(0xffffffffu, top, distance));
-  if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
-  __syncthreads();
-  for (int warp = 1; threadIdx.x == 0 && warp < THREADS / 32; warp++) top = max(top, tops[warp]);
-  return top;
+  return largest_of_block<THREADS>(top, tops);
 }
 
 __device__ inline double mean_of_largest(double above, unsigned wanted, unsigned threshold, int top) {
@@ -298,10 +240,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) largest(Scoring task) {
   __shared__ unsigned tops[THREADS / 32];
   Slice slice = slice_of(task);
   unsigned top = largest_rank(slice.values, slice.first, slice.last, tops);
-  if (threadIdx.x == 0) atomicMax(&slice.selection.prefix, top);
-  if (!is_last_block(&slice.selection.finished, gridDim.x) || threadIdx.x) return;
-  task.scores[blockIdx.z] = value_of(atomicMax(&slice.selection.prefix, 0u));
-  slice.selection.prefix = 0;
+  add_largest(slice.selection, top, gridDim.x, task.scores + blockIdx.z);
 }
 
 // The next bits of the rank of the top-th largest value, 1 <= top <= cells: all blocks count, the last one decides.
