@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgead import ops
+from edgead.arrays import AnyImage, DeviceImage, read_array
 from edgead.bundle import Bundle
 from edgead.engines.base import Engine
 from edgead.errors import DataError, UsageError
@@ -23,7 +24,15 @@ from edgead.reader import Reader
 from edgead.result import Result
 from edgead.types import Frame, ImageU8, MapF32, Reading, Timings, Verdict
 
-Picture = Any  # (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16; a path; a picture of PIL's
+Picture = Any  # (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16, of any library; a path; a picture of PIL's
+
+
+class _Opened(NamedTuple):
+    """An image that was given: its frame, its pixels wherever they lie, and what gives them on the host."""
+
+    frame: Frame
+    pixels: AnyImage
+    origin: Callable[[], ImageU8]
 
 
 class Detector(Reader):
@@ -67,12 +76,17 @@ class Detector(Reader):
 
     def __call__(self, image: Picture, *, color: str = "bgr") -> Result:
         """Judge one image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, a file's path, or a picture of PIL's, whose
-        color order is its own; raises DataError for anything else. The result keeps the image (`Result.image`)."""
+        color order is its own; raises DataError for anything else. The result keeps the image (`Result.image`).
+
+        The array may be of another library that speaks DLPack (torch's too) or CUDA's array interface; the engine
+        tensorrt reads uint8 on its own GPU. `color` is `bgr`, `rgb`, or of planes (3 H / 2, W) as decoders give them
+        `nv12` (BT.601, limited range), `nv12-full`, `nv12-709` or `nv12-709-full`.
+        """
         return self._classify([image], color, 0)[0]
 
     def predict(self, images: Iterable[Picture], *, color: str = "bgr") -> list[Result]:
         """Judge arrays, image files or pictures of PIL's, in order; raises DataError for one that is not usable."""
-        if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        if isinstance(images, (str, os.PathLike)) or (getattr(images, "ndim", 4) < 4):
             raise DataError("predict takes several images: give a list, or call detector(image) for one array")
         items, results = iter(images), list[Result]()
         while chunk := list(itertools.islice(items, self.engine.together)):
@@ -82,21 +96,34 @@ class Detector(Reader):
     def _classify(self, items: Sequence[Picture], color: str, first: int) -> list[Result]:
         """The results of images in any of the forms that are taken, numbered from `first`; each keeps its image."""
         opened = [self._open(item, color, index) for index, item in enumerate(items, start=first)]
-        results = self.detect_many([frame for frame, _ in opened])
-        return [replace(result, origin=origin) for result, (_, origin) in zip(results, opened, strict=True)]
+        readings = self.read_many([one.pixels for one in opened])
+        return [
+            replace(self._result(one.frame, reading), origin=one.origin)
+            for one, reading in zip(opened, readings, strict=True)
+        ]
 
-    def _open(self, item: Picture, color: str, index: int) -> tuple[Frame, Callable[[], ImageU8]]:
-        """An image as a frame, and what gives the image again."""
+    def _open(self, item: Picture, color: str, index: int) -> _Opened:
+        bits = self.bundle.manifest.input.bits
         if isinstance(item, (str, os.PathLike)):
-            again = partial(read_image, item, bits=self.bundle.manifest.input.bits)
-            return Frame(again(), index, os.fspath(item)), again
+            again = partial(read_image, item, bits=bits)
+            image = again()
+            return _Opened(Frame(image, index, os.fspath(item)), image, again)
         if callable(getattr(item, "convert", None)):  # PIL's, which need not be installed
             deep = str(getattr(item, "mode", "")).startswith(("I", "F"))  # more than 8 bits, which converting clips
-            pixels = np.asarray(item if deep else item.convert("RGB"))
-            image = ops.as_image(pixels, color="rgb", bits=self.bundle.manifest.input.bits)
-        else:
-            image = self._image(item, color)
-        return Frame(image, index), lambda: image
+            item, color = np.asarray(item if deep else item.convert("RGB")), "rgb"
+        elif not isinstance(item, np.ndarray):
+            known = read_array(item, color)
+            if isinstance(known, DeviceImage):
+                blank = np.broadcast_to(np.uint8(0), known.shape)  # whose size alone counts
+                return _Opened(Frame(blank, index), known, partial(self._fetch, known))
+            item = item if known is None else known
+        image = ops.as_image(item, color=color, bits=bits)
+        return _Opened(Frame(image, index), image, lambda: image)
+
+    def _fetch(self, image: DeviceImage) -> ImageU8:
+        """The pixels of an image that lies on the GPU."""
+        with self._engine_lock:
+            return self.engine.fetch(image)
 
     def stream(self, source: str | int | os.PathLike[str], *, policy: str = "latest") -> Iterator[Result]:
         """Judge frame after frame of a source: a folder, a glob, a file, a video, a camera number, a URL.
@@ -189,9 +216,6 @@ class Detector(Reader):
             branches=branches,
             rules=rules,
         )
-
-    def _image(self, image: Any, color: str) -> ImageU8:
-        return ops.as_image(image, color=color, bits=self.bundle.manifest.input.bits)
 
     def reopen(self, bundle: str | os.PathLike[str]) -> Detector:
         """A detector for another bundle, with the same engine settings, rules and trusted keys.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from edgead.arrays import AnyImage
 from edgead.bundle.draft import Model
 from edgead.closing import Closing
 from edgead.engines import load_engine
@@ -28,10 +29,11 @@ class Reader(Closing):
         """The raw map and score of one frame, (H, W, 3) BGR uint8."""
         return self.read_many([image])[0]
 
-    def read_many(self, images: Sequence[ImageU8]) -> list[Reading]:
-        """The same of several frames, in order; their sizes may differ."""
+    def read_many(self, images: Sequence[AnyImage]) -> list[Reading]:
+        """The same of several frames, in order; their sizes may differ, and where the engine is on a GPU they may lie
+        there."""
         with self._engine_lock:
-            return self.engine.infer(images)
+            return self.engine.infer_any(images)
 
     def close(self) -> None:
         """Release the engine; calling it again does nothing."""

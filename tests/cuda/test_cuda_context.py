@@ -162,8 +162,8 @@ def test_frames_may_change_while_the_last_batch_is_on_its_way(machine: emulated.
     gpu = CudaContext()
     with gpu.current():
         stream, frames = gpu.stream(), FrameBuffer(gpu, 1)
-        image = np.full((8, 8, 3), 7, np.uint8)
-        fetched = [HostDeviceBuffer(gpu, (8, 24), np.uint8) for _ in range(2)]
+        image = np.full((8, 16, 3), 7, np.uint8)
+        fetched = [HostDeviceBuffer(gpu, (8, 48), np.uint8) for _ in range(2)]
         for mirror in fetched:
             pictures = frames.upload([image], stream)
             stream.download(mirror.host, int(pictures["pixels"][0]))

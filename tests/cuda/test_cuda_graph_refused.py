@@ -40,7 +40,7 @@ def test_without_graphs_it_is_done_as_it_is(
 def test_a_library_without_graphs_is_said(
     opened: CudaContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("edgead.cuda.graph.DRIVER", "libsurely_absent.so.1")
+    monkeypatch.setattr("edgead.cuda.driver_api.DRIVER", "libsurely_absent.so.1")
     stream, buffer = opened.stream(), Buffer(opened, 16)
     graphs = GraphCache(opened, stream, "the work")
     for _ in range(2):

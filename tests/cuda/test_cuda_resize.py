@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import ops
+from edgead.arrays import DeviceImage, Format, PixelLayout
 from edgead.bundle import InputSpec, TileSpec
 from edgead.cuda.buffers import HostDeviceBuffer
 from edgead.cuda.context import CudaContext, Stream
-from edgead.cuda.frame_buffer import DeviceFrames, Format, FrameBuffer, region
+from edgead.cuda.frame_buffer import DeviceFrames, FrameBuffer
 from edgead.cuda.kernels import Kernels
 from edgead.cuda.resize import Resize
 from edgead.errors import DataError
@@ -98,39 +99,72 @@ def test_a_line_camera_and_a_full_hd_frame(device: Gpu) -> None:
     assert_within_one_level(device.tensor(device.frames.upload(images, device.stream), spec), images, spec, mean=0.01)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 20), st.integers(0, 20), sizes, targets)
-def test_a_region_is_what_its_copy_is(
-    device: Gpu, top: int, left: int, size: tuple[int, int], target: tuple[int, int]
+def on_device(device: Gpu, memory: np.ndarray, layout: PixelLayout) -> DeviceImage:
+    """What another library has put on the GPU."""
+    mirror = HostDeviceBuffer(device.gpu, (layout.size,), np.uint8)
+    mirror.host[...] = memory
+    mirror.upload(device.stream)
+    device.stream.synchronize()
+    return DeviceImage(mirror.address, layout, None, mirror)
+
+
+def assert_reads(device: Gpu, memory: np.ndarray, layout: PixelLayout, target: tuple[int, int]) -> None:
+    """The kernel reads bytes of a layout as numpy does."""
+    spec, image = spec_of(target), on_device(device, memory, layout)
+    tensor = device.tensor(device.frames.upload([image], device.stream), spec)
+    assert_within_one_level(tensor, [layout.read(memory)], spec)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes,
+    targets,
+    st.sampled_from([(3, 1), (4, 1), (3, -1), (1, 0), (2, 0), "planar"]),
+    st.integers(0, 40),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_channels_at_any_distances(
+    device: Gpu,
+    size: tuple[int, int],
+    target: tuple[int, int],
+    kind: tuple[int, int] | str,
+    gap: int,
+    lead: int,
+    is_upside_down: bool,
 ) -> None:
+    """BGR, BGRA, RGB, gray, gray in pairs, and planes one after the other; rows with gaps, and from below."""
     height, width = size
-    image, spec = picture((top + height + 3, left + width + 2, 3), 5), spec_of(target)
-    pictures = region(device.frames.upload([image], device.stream), top, left, height, width)
-    assert_within_one_level(
-        device.tensor(pictures, spec), [image[top : top + height, left : left + width].copy()], spec
-    )
+    step, plane = (1, height * (width + gap)) if isinstance(kind, str) else kind
+    pitch = step * width + gap
+    first = lead - 2 * min(plane, 0) + (pitch * (height - 1) if is_upside_down else 0)
+    whole = first + (0 if is_upside_down else pitch * (height - 1)) + step * width + 2 * max(plane, 0)
+    layout = PixelLayout(height, width, first, -pitch if is_upside_down else pitch, step, plane, whole)
+    assert_reads(device, picture((whole,), gap), layout, target)
 
 
-@settings(max_examples=30, deadline=None)
-@given(sizes, targets)
-def test_gray_becomes_three_channels(device: Gpu, size: tuple[int, int], target: tuple[int, int]) -> None:
-    image, spec = picture(size, 3), spec_of(target)
-    tensor = device.tensor(device.frames.upload([image], device.stream, Format.GRAY), spec)
-    assert_within_one_level(tensor, [ops.as_image(image)], spec)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.tuples(st.integers(1, 45), st.integers(1, 45)), targets, st.integers(0, 9), st.integers(0, 9))
-def test_nv12_is_converted_as_opencv_does(
-    device: Gpu, halves: tuple[int, int], target: tuple[int, int], top: int, left: int
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 45), st.integers(1, 45)),
+    targets,
+    st.integers(0, 20),
+    st.sampled_from(list(Format)[1:]),
+)
+def test_nv12_of_every_matrix_and_range(
+    device: Gpu, halves: tuple[int, int], target: tuple[int, int], gap: int, format: Format
 ) -> None:
-    image, spec = picture((3 * halves[0], 2 * halves[1]), 4), spec_of(target)
-    frame = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
-    pictures = device.frames.upload([image], device.stream, Format.NV12)
-    assert_within_one_level(device.tensor(pictures, spec), [frame], spec)
-    top, left = min(top, frame.shape[0] - 1), min(left, frame.shape[1] - 1)  # odd ones have half a chroma pixel
-    part = np.ascontiguousarray(frame[top:, left:])
-    assert_within_one_level(device.tensor(region(pictures, top, left, *part.shape[:2]), spec), [part], spec)
+    height, width = 2 * halves[0], 2 * halves[1]
+    pitch = width + gap
+    layout = PixelLayout(height, width, 0, pitch, 1, 0, (3 * height // 2 - 1) * pitch + width, format)
+    assert_reads(device, picture((layout.size,), gap), layout, target)
+
+
+def test_images_of_the_host_and_of_the_gpu_in_one_batch(device: Gpu) -> None:
+    spec, here, gray = spec_of((16, 16)), [picture((40, 50, 3), 1), picture((33, 47, 3), 2)], picture((30, 30), 3)
+    layout = PixelLayout(30, 30, 0, 30, 1, 0, 900)
+    batch = [here[0], on_device(device, gray.ravel(), layout), here[1]]
+    tensor = device.tensor(device.frames.upload(batch, device.stream), spec)
+    assert_within_one_level(tensor, [here[0], ops.as_image(gray), here[1]], spec)
 
 
 def test_images_that_are_views(device: Gpu) -> None:
@@ -141,20 +175,10 @@ def test_images_that_are_views(device: Gpu) -> None:
     )
 
 
-def test_a_region_that_leaves_the_frame(device: Gpu) -> None:
-    pictures = device.frames.upload([picture((20, 30, 3), 1)], device.stream)
-    for box in ((0, 0, 21, 30), (0, 1, 20, 30), (-1, 0, 5, 5), (0, 0, 0, 5)):
-        with pytest.raises(DataError, match="leaves the frame"):
-            region(pictures, *box)
-
-
-@pytest.mark.parametrize(
-    ("shape", "format"),
-    [((20, 30), Format.BGR), ((20, 30, 3), Format.GRAY), ((20, 30), Format.NV12), ((21, 31), Format.NV12)],
-)
-def test_frames_of_another_format(device: Gpu, shape: tuple[int, ...], format: Format) -> None:
+@pytest.mark.parametrize("image", [picture((20, 30), 0), picture((20, 30, 4), 0), np.zeros((20, 30, 3), np.float32)])
+def test_what_is_no_frame(device: Gpu, image: np.ndarray) -> None:
     with pytest.raises(DataError, match="cannot have the shape"):
-        device.frames.upload([picture(shape, 0)], device.stream, format)
+        device.frames.upload([image], device.stream)
 
 
 def test_a_second_batch_takes_no_memory(device: Gpu) -> None:

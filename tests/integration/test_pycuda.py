@@ -64,6 +64,8 @@ def test_real_pycuda_passes_the_same_tests(tmp_path: Path) -> None:
         "cuda_resize",
         "cuda_fuse",
         "cuda_components",
+        "device_arrays",
+        "pinned_blocks",
         "tensorrt_engine",
     )
     files = [TESTS / f"cuda/test_{name}.py" for name in names]

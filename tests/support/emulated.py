@@ -109,7 +109,7 @@ class Emulator:
             monkeypatch.setitem(sys.modules, "pycuda", package)
             monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
         monkeypatch.setattr("edgead.cuda.kernels.machine_code", self.code)
-        monkeypatch.setattr("edgead.cuda.graph.DRIVER", self.path)
+        monkeypatch.setattr("edgead.cuda.driver_api.DRIVER", self.path)
         monkeypatch.setenv("EMULATED_DRIVER", self.path)
         self.driver.emulator_reset()
         yield

@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 from edgead.cuda.context import CudaContext, Stream
+from edgead.cuda.driver_api import DriverApi
 from edgead.errors import EngineError
 
-DRIVER = "libcuda.so.1"
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do on the GPU does not disturb
 
 _MOST_KEYS = 1000  # that are remembered: frames of ever new sizes must not fill the memory
@@ -28,42 +28,37 @@ class Graph:
 
     def __init__(self, gpu: CudaContext, stream: Stream, work: Callable[[], object]) -> None:
         """Record; nothing is done yet. Raises EngineError where the driver cannot, or `work` waits or allocates."""
-        self._driver, self._gpu = _load(), gpu
+        self._api, self._gpu = DriverApi(), gpu
         self._ready = ctypes.c_void_p()
         graph = self._capture(ctypes.c_void_p(stream.handle), work)
         try:
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._ready), graph, ctypes.c_ulonglong(0))
+            self._api.call("cuGraphInstantiateWithFlags", ctypes.byref(self._ready), graph, ctypes.c_ulonglong(0))
         finally:
-            self._call("cuGraphDestroy", graph)
+            self._api.call("cuGraphDestroy", graph)
         gpu.on_close(self._destroy)
 
     def _capture(self, stream: ctypes.c_void_p, work: Callable[[], object]) -> ctypes.c_void_p:
         graph = ctypes.c_void_p()
-        self._call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
+        self._api.call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
         try:
             with self._gpu.current():  # where what fails is an EngineError
                 work()
         except BaseException:
             with suppress(EngineError):  # spoilt, as a rule
-                self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
-                self._call("cuGraphDestroy", graph)
+                self._api.call("cuStreamEndCapture", stream, ctypes.byref(graph))
+                self._api.call("cuGraphDestroy", graph)
             raise
-        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        self._api.call("cuStreamEndCapture", stream, ctypes.byref(graph))
         return graph
 
     def launch(self, stream: Stream) -> None:
-        self._call("cuGraphLaunch", self._ready, ctypes.c_void_p(stream.handle))
+        self._api.call("cuGraphLaunch", self._ready, ctypes.c_void_p(stream.handle))
 
     def _destroy(self) -> None:
         if self._ready:
             ready, self._ready = self._ready, ctypes.c_void_p()
             with suppress(EngineError):  # after a fault of the GPU it is gone
-                self._call("cuGraphExecDestroy", ready)
-
-    def _call(self, function: str, *arguments: object) -> None:
-        status = getattr(self._driver, function)(*arguments)
-        if status:
-            raise EngineError(f"{function.partition('_')[0]} failed ({_words(self._driver, status)})")
+                self._api.call("cuGraphExecDestroy", ready)
 
 
 class GraphCache:
@@ -94,16 +89,3 @@ class GraphCache:
         work()
         if len(self._done) < _MOST_KEYS:
             self._done.add(key)
-
-
-def _load() -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(DRIVER)
-    except OSError as error:
-        raise EngineError(f"NVIDIA's driver cannot be called: {error}") from error
-
-
-def _words(driver: ctypes.CDLL, status: int) -> str:
-    text = ctypes.c_char_p()
-    driver.cuGetErrorString(status, ctypes.byref(text))
-    return (text.value or b"").decode() or f"status {status}"

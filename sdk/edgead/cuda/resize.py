@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgead.arrays import Format
 from edgead.bundle.input_spec import InputSpec
 from edgead.cuda.buffers import TILE, Buffer, blocks
 from edgead.cuda.context import CudaContext, Stream, kernel_args
-from edgead.cuda.frame_buffer import DEVICE_FRAME, FRAMES, DeviceFrames, Format
+from edgead.cuda.frame_buffer import DEVICE_FRAME, FRAMES, WORD, DeviceFrames
 from edgead.cuda.kernels import Kernels
 
 LEVELS = 3  # halvings in one launch
+GROUP = 16  # pixels of a row that one thread halves
 _HALVING = np.dtype(  # struct Halving of resize.cu
     [
         ("source", DEVICE_FRAME),
@@ -82,8 +85,10 @@ class Resize:
                 target = self._scratch.address + step.start
                 task = (halved[step.index], target, step.height, step.width, step.levels, 0)
                 self._halvings["frames"][slot] = task
-                halved[step.index] = (target, 0, 3 * step.width, 0, 0, 0, step.height, step.width, Format.BGR, 0)
-            grid = blocks(max(step.height for step in steps), max(step.width for step in steps), len(steps))
+                shape = step.height, step.width
+                halved[step.index] = (target, 0, 3 * step.width, 0, 3, 1, *shape, Format.CHANNELS, 0)
+            wide = max(math.ceil(step.width / (GROUP >> step.levels)) for step in steps)
+            grid = blocks(max(step.height for step in steps), wide, len(steps))
             stream.launch(self._halve, grid, TILE, self._halvings)
         self._sampling["frames"][: len(halved)] = halved
         self._sampling["tensor"] = self.tensor.address
@@ -113,7 +118,7 @@ def _plan(frames: DeviceFrames, height: int, width: int) -> tuple[list[list[_Ste
             if number == len(passes):
                 passes.append([])
             passes[number].append(_Step(index, levels, high, wide, size))
-            size += -(-3 * high * wide // 4) * 4
+            size += -(-3 * high * wide // WORD) * WORD
             number += 1
     return passes, size
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import ops
+from edgead.arrays import AnyImage, DeviceImage
 from edgead.bundle.draft import Model
 from edgead.bundle.input_spec import TileSpec
 from edgead.closing import Closing
 from edgead.engines.contract import Port, check_ports, output_names
-from edgead.errors import EngineError
+from edgead.errors import DataError, EngineError
 from edgead.ops.everything import find_finder
 from edgead.types import Branches, ImageU8, MapF32, Reading
 
@@ -55,6 +56,23 @@ class Engine(Closing):
 
         Raises EngineError where a frame cannot be run, or after `close`.
         """
+
+    def infer_any(self, images: Sequence[AnyImage]) -> list[Reading]:
+        """The same of images that may lie on a GPU; raises DataError where this engine does not read those."""
+        there = [image for image in images if not isinstance(image, DeviceImage)]
+        if len(there) < len(images):
+            raise self._no_gpu()
+        return self.infer(there)
+
+    def fetch(self, image: DeviceImage) -> ImageU8:
+        """The pixels of an image that lies on this engine's GPU; raises DataError where it has none."""
+        raise self._no_gpu()
+
+    def _no_gpu(self) -> DataError:
+        return DataError(
+            f"the image lies on a GPU and the engine {self.name} does not read it there: give it as a numpy array, "
+            "or choose the engine tensorrt"
+        )
 
 
 class CpuEngine(Engine):

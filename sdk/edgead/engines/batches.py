@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from edgead import ops
+from edgead.arrays import AnyImage
 from edgead.bundle import Bundle
 from edgead.cuda.buffers import ResultBlock
 from edgead.cuda.components import ComponentHistograms
@@ -23,13 +24,14 @@ from edgead.cuda.frame_buffer import DeviceFrames, FrameBuffer, StagedFrames
 from edgead.cuda.fuse import Fuse
 from edgead.cuda.graph import GraphCache
 from edgead.cuda.kernels import Kernels
+from edgead.cuda.pinned_blocks import PinnedBlocks
 from edgead.cuda.resize import Resize
 from edgead.engines.contract import output_names
 from edgead.errors import EngineError
 from edgead.tensorrt.executor import INPUT, Session
 from edgead.tensorrt.library import Library
 from edgead.tensorrt.metadata import Prepared
-from edgead.types import ImageU8, Reading
+from edgead.types import Reading
 
 SLOTS = 2  # batches under way at the same time: one is staged while the other is on the GPU
 GRAPHS = 32  # recorded: a size of batch and sizes of frames have one in each slot, and one for a batch alone
@@ -39,8 +41,8 @@ MOST_RESERVED = 1000
 class _Slot:
     """What a batch needs to itself while another is under way: its frames, and its results."""
 
-    def __init__(self, gpu: CudaContext, most: int, results: ResultBlock, fuse: Fuse) -> None:
-        self.frames = FrameBuffer(gpu, most)
+    def __init__(self, gpu: CudaContext, most: int, blocks: PinnedBlocks, results: ResultBlock, fuse: Fuse) -> None:
+        self.frames = FrameBuffer(gpu, most, blocks)
         self.results, self.fuse = results, fuse
         self.counter: ComponentHistograms | None = None
         self.arrived, self.done = gpu.event(), gpu.event()
@@ -80,6 +82,7 @@ class Batches:
         stream.zero(self._resize.tensor.address, self._resize.tensor.size // 4)  # what a batch leaves free is computed
         self._session = Session(gpu, library, prepared, stream, self._resize.tensor.address, compiled)
         self._components = ops.load_components(bundle)
+        self._blocks = PinnedBlocks(gpu)
         self._slots = [self._slot(gpu, kernels, bundle) for _ in range(SLOTS)]
         self._graphs = GraphCache(gpu, stream, library.title, most=GRAPHS)
         self._reserved: set[int] = set()  # numbers of the staged frames that the scratch memory is large enough for
@@ -96,7 +99,7 @@ class Batches:
         results = ResultBlock(gpu, layout)
         mask, spec = ops.load_mask(bundle), bundle.manifest.input
         fuse = Fuse(gpu, kernels, fusion, self.most, outputs, stream, results, mask, spec)
-        slot = _Slot(gpu, self.most, results, fuse)
+        slot = _Slot(gpu, self.most, self._blocks, results, fuse)
         if self._components is not None:
             logits = outputs[ops.COMPONENTS]
             slot.counter = ComponentHistograms(gpu, kernels, self._components, logits, stream, results)
@@ -111,7 +114,7 @@ class Batches:
         holding = [index for index, size in enumerate(self.sizes) if size >= count]
         return min(holding, key=self.sizes.__getitem__) if holding else self.sizes.index(self.most)
 
-    def read(self, images: Sequence[ImageU8], index: int) -> list[Reading]:
+    def read(self, images: Sequence[AnyImage], index: int) -> list[Reading]:
         """One reading a frame, at most `sizes[index]` of them; their times are shares of the batch's.
 
         All of the GPU's work is one CUDA graph for each size of batch and sizes of frames: launched, waited for, and
@@ -121,7 +124,7 @@ class Batches:
         self._stream.synchronize()
         return self._readings(pending)
 
-    def read_all(self, images: Sequence[ImageU8]) -> list[Reading]:
+    def read_all(self, images: Sequence[AnyImage]) -> list[Reading]:
         """One reading a frame, of any number: the next batch is staged and uploaded while one is on the GPU.
 
         Where there are several, a frame's `infer_ms` is its share of the time from its batch's launch to its results,
@@ -147,8 +150,9 @@ class Batches:
             raise
         return readings
 
-    def _begin(self, slot: _Slot, images: Sequence[ImageU8], index: int, *, is_overlapped: bool = False) -> _Pending:
-        """Stage a batch and put its whole way into the stream; the upload into another where it overlaps."""
+    def _begin(self, slot: _Slot, images: Sequence[AnyImage], index: int, *, is_overlapped: bool = False) -> _Pending:
+        """Stage a batch and put its whole way into the stream; the upload into another where it overlaps, and before
+        the graph where it comes from ever other places."""
         start = time.perf_counter()
         staged = slot.frames.stage(images)
         if staged.number not in self._reserved:
@@ -158,8 +162,11 @@ class Batches:
             slot.frames.send(self._uploads)
             slot.arrived.record(self._uploads)
             self._stream.wait_for(slot.arrived)
-        key = (index, staged.number, self._resize.scratch, is_overlapped)
-        self._graphs.run(key, partial(self._put, slot, index, staged.frames, is_overlapped))
+        elif staged.is_apart:
+            slot.frames.send(self._stream)
+        is_sent = is_overlapped or staged.is_apart
+        key = (index, staged.number, self._resize.scratch, is_sent)
+        self._graphs.run(key, partial(self._put, slot, index, staged.frames, is_sent))
         if is_overlapped:
             slot.done.record(self._stream)
         return _Pending(slot, len(images), start, ready)

@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from functools import partial
 from weakref import finalize
 
+from edgead.arrays import AnyImage, DeviceImage
 from edgead.bundle import Artifact, Bundle
 from edgead.cuda.context import CudaContext, load_driver
+from edgead.cuda.device_arrays import DeviceArrays
 from edgead.engines.base import Engine
 from edgead.engines.batches import SLOTS, Batches
 from edgead.engines.contract import Port, check_ports
@@ -50,6 +52,7 @@ class TensorRtEngine(Engine):
             check_gpu_can_judge(bundle.manifest.fusion)
             artifact, self._gpu, self._batches = _first(library, bundle, precision, gpu)
         self._end = finalize(self, self._gpu.close)  # also of one that nobody closed, while the driver is there
+        self._arrays = DeviceArrays(self._gpu)
         self.precision: str = artifact.precision
         self.batch = self._batches.most
 
@@ -68,9 +71,17 @@ class TensorRtEngine(Engine):
             return True
         return True
 
-    def infer(self, images: Sequence[ImageU8]) -> list[Reading]:
+    def infer(self, images: Sequence[AnyImage]) -> list[Reading]:
         with self._lock, self._gpu.current():
+            self._arrays.wait_for(images)
             return self._batches.read_all(images)
+
+    def infer_any(self, images: Sequence[AnyImage]) -> list[Reading]:
+        return self.infer(images)
+
+    def fetch(self, image: DeviceImage) -> ImageU8:
+        with self._lock, self._gpu.current():
+            return self._arrays.fetch(image)
 
     def close(self) -> None:
         with self._lock:

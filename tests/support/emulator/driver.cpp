@@ -68,7 +68,7 @@ thread_local std::vector<CUcontext> stack;
 Stream default_stream;
 std::map<Stream *, bool> streams;
 std::map<Event *, bool> events;
-std::map<char *, Block> memory, pinned;
+std::map<char *, Block> memory, pinned, locked;  // what is locked is the program's own
 std::map<void *, bool> modules;
 std::map<Graph *, bool> graphs;           // captured ones and executable ones
 thread_local Stream *captures = nullptr;  // the stream that this thread captures
@@ -105,7 +105,8 @@ CUresult spoil(const char *what) {
 #define NOT_DURING_CAPTURE \
   if (captures) return spoil(__func__)
 
-Stream *stream_of(CUstream handle) { return handle ? reinterpret_cast<Stream *>(handle) : &default_stream; }
+// CU_STREAM_LEGACY and CU_STREAM_PER_THREAD are 1 and 2.
+Stream *stream_of(CUstream handle) { return (size_t)handle > 2 ? reinterpret_cast<Stream *>(handle) : &default_stream; }
 
 void drain_all() {
   default_stream.drain();
@@ -149,7 +150,7 @@ bool lies_in(const std::map<char *, Block> &where, const void *address, size_t s
 CUresult copy_later(const void *device, const void *host, void *to, const void *from, size_t size, CUstream stream) {
   const char *kind = to == device ? "upload" : "download";
   if (!lies_in(memory, device, size)) return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
-  if (!lies_in(pinned, host, size)) return refuse("an asynchronous copy of memory that is not pinned", CUDA_SUCCESS);
+  if (!lies_in(pinned, host, size) && !lies_in(locked, host, size)) return refuse("an asynchronous copy of memory that is not pinned", CUDA_SUCCESS);
   stream_of(stream)->push([=] { memcpy(to, from, size), counted[kind]++; });
   return CUDA_SUCCESS;
 }
@@ -161,7 +162,7 @@ const char *emulator_wrong() { return wrong.c_str(); }
 int emulator_left() {
   int contexts = 0;
   for (int count : retained) contexts += count;
-  return int(memory.size() + pinned.size() + streams.size() + events.size() + modules.size() + graphs.size()) + contexts;
+  return int(memory.size() + pinned.size() + locked.size() + streams.size() + events.size() + modules.size() + graphs.size()) + contexts;
 }
 // Copies that the GPU carried out, graphs that were launched, and waits of the host.
 int emulator_counted(const char *what) { return counted[what]; }
@@ -252,8 +253,9 @@ CUresult cuMemHostAlloc(void **address, size_t size, unsigned flags) {
 }
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *host, unsigned) {
   NEEDS_CONTEXT;
-  auto found = pinned.find((char *)host);
-  if (found == pinned.end() || !found->second.is_mapped)
+  auto &where = pinned.count((char *)host) ? pinned : locked;
+  auto found = where.find((char *)host);
+  if (found == where.end() || !found->second.is_mapped)
     return refuse("memory is not mapped", CUDA_ERROR_INVALID_VALUE);
   return *address = (CUdeviceptr)host, CUDA_SUCCESS;
 }
@@ -262,6 +264,37 @@ CUresult cuMemFreeHost(void *address) {
   NEEDS_CONTEXT;
   NOT_DURING_CAPTURE;
   return release(pinned, address);
+}
+CUresult cuMemHostRegister_v2(void *address, size_t size, unsigned flags) {
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
+  if ((size_t)address % PAGE || size % PAGE) return refuse("only part of a page is locked", CUDA_ERROR_INVALID_VALUE);
+  if (locked.count((char *)address)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+  locked[(char *)address] = {nullptr, 0, size, current(), bool(flags & CU_MEMHOSTREGISTER_DEVICEMAP)};
+  return CUDA_SUCCESS;
+}
+CUresult cuMemHostUnregister(void *address) {
+  NEEDS_CONTEXT;
+  NOT_DURING_CAPTURE;
+  drain_all();
+  if (!locked.erase((char *)address)) return refuse("memory is unlocked that is not locked", CUDA_ERROR_INVALID_VALUE);
+  return CUDA_SUCCESS;
+}
+CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdeviceptr address) {
+  MAY_FAIL;
+  if (attribute != CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) return refuse(__func__, CUDA_ERROR_INVALID_VALUE);
+  auto next = memory.upper_bound((char *)address);
+  if (next == memory.begin()) return CUDA_ERROR_INVALID_VALUE;
+  --next;
+  if ((char *)address >= next->first + next->second.size) return CUDA_ERROR_INVALID_VALUE;
+  return *(int *)value = next->second.device, CUDA_SUCCESS;
+}
+CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size) {
+  MAY_FAIL;
+  NOT_DURING_CAPTURE;
+  if (!lies_in(memory, (void *)from, size)) return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
+  default_stream.drain();
+  return memcpy(to, (void *)from, size), CUDA_SUCCESS;
 }
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
   MAY_FAIL;
@@ -273,7 +306,7 @@ CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream 
 }
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
   MAY_FAIL;
-  if (!lies_in(memory, (void *)to, size) || !lies_in(memory, (void *)from, size))
+  if (!(lies_in(memory, (void *)to, size) || lies_in(pinned, (void *)to, size)) || !lies_in(memory, (void *)from, size))
     return refuse("a copy leaves its device buffer", CUDA_ERROR_INVALID_VALUE);
   stream_of(stream)->push([=] { memcpy((void *)to, (void *)from, size); });
   return CUDA_SUCCESS;

@@ -23,6 +23,9 @@
 struct dim3 {
   unsigned x, y, z;
 };
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 static dim3 gridDim, blockDim, blockIdx, threadIdx;
 
 namespace emulator {

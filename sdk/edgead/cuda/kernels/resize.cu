@@ -30,17 +30,6 @@ struct Sampling {
   int whole_height, whole_width;  // of all tiles together: what a frame is resized to
 };
 
-// BGR whose rows begin at multiples of 4 bytes, so that four pixels are three words.
-struct BgrWords {
-  const DeviceFrame &frame;
-  __device__ const unsigned *row(int y, int x) const {
-    return reinterpret_cast<const unsigned *>(frame.pixels + (size_t)(frame.top + y) * frame.pitch +
-                                              3 * frame.left) + 3 * (x / 4);
-  }
-};
-
-__device__ inline int byte(unsigned word, int index) { return word >> 8 * index & 255; }
-
 // Rounded as OpenCV rounds the area average of 2x2 pixels.
 __device__ inline Pixel mean(Pixel a, Pixel b, Pixel c, Pixel d) {
   return {(a.blue + b.blue + c.blue + d.blue + 2) >> 2, (a.green + b.green + c.green + d.green + 2) >> 2,
@@ -64,47 +53,88 @@ struct Mean<0, Source> {
   __device__ static Pixel at(const Source &source, int y, int x) { return source.at(y, x); }
 };
 
-template <>
-struct Mean<2, BgrWords> {
-  __device__ static Pixel at(const BgrWords &source, int y, int x) {
-    Pixel quarters[2][2];
-    for (int half = 0; half < 2; half++) {
-      const unsigned *a = source.row(4 * y + 2 * half, 4 * x), *b = source.row(4 * y + 2 * half + 1, 4 * x);
-      unsigned a0 = a[0], a1 = a[1], a2 = a[2], b0 = b[0], b1 = b[1], b2 = b[2];  // bgrb grbg rbgr
-      quarters[half][0] = mean({byte(a0, 0), byte(a0, 1), byte(a0, 2)}, {byte(a0, 3), byte(a1, 0), byte(a1, 1)},
-                               {byte(b0, 0), byte(b0, 1), byte(b0, 2)}, {byte(b0, 3), byte(b1, 0), byte(b1, 1)});
-      quarters[half][1] = mean({byte(a1, 2), byte(a1, 3), byte(a2, 0)}, {byte(a2, 1), byte(a2, 2), byte(a2, 3)},
-                               {byte(b1, 2), byte(b1, 3), byte(b2, 0)}, {byte(b2, 1), byte(b2, 2), byte(b2, 3)});
-    }
-    return mean(quarters[0][0], quarters[0][1], quarters[1][0], quarters[1][1]);
+template <int LEVELS>
+__device__ Pixel halved(const DeviceFrame &frame, int y, int x) {
+  if (frame.format == CHANNELS) return Mean<LEVELS, Channels>::at({frame}, y, x);
+  return Mean<LEVELS, Nv12>::at({frame, weights_of(frame.format)}, y, x);
+}
+
+constexpr int GROUP = 16;  // pixels of a row that a thread of `halve` reads: 48 bytes of BGR, three loads of 16
+
+// GROUP pixels of BGR of one row, which begins at a multiple of 16 bytes.
+struct Row {
+  uint4 words[3];
+  __device__ explicit Row(const unsigned char *start) {
+    for (int third = 0; third < 3; third++) words[third] = reinterpret_cast<const uint4 *>(start)[third];
+  }
+  __device__ int byte(int index) const {  // known when it is compiled
+    const uint4 &third = words[index / 16];
+    int word = index / 4 % 4;
+    return (word == 0 ? third.x : word == 1 ? third.y : word == 2 ? third.z : third.w) >> 8 * (index % 4) & 255;
+  }
+  __device__ Pixel at(int x) const { return {byte(3 * x), byte(3 * x + 1), byte(3 * x + 2)}; }
+};
+
+// A group of 2^LEVELS rows halved LEVELS times: GROUP >> LEVELS pixels.
+template <int LEVELS>
+struct Group {
+  Pixel pixels[GROUP >> LEVELS];
+  __device__ Group(const unsigned char *start, int pitch) {
+    Group<LEVELS - 1> upper(start, pitch), lower(start + ((size_t)pitch << (LEVELS - 1)), pitch);
+#pragma unroll
+    for (int x = 0; x < GROUP >> LEVELS; x++)
+      pixels[x] = mean(upper.pixels[2 * x], upper.pixels[2 * x + 1], lower.pixels[2 * x], lower.pixels[2 * x + 1]);
   }
 };
 
-template <int LEVELS>
-__device__ Pixel halved(const DeviceFrame &frame, int y, int x) {
-  switch (frame.format) {
-    case GRAY: return Mean<LEVELS, Gray>::at({frame}, y, x);
-    case NV12: return Mean<LEVELS, Nv12>::at({frame}, y, x);
+template <>
+struct Group<1> {
+  Pixel pixels[GROUP / 2];
+  __device__ Group(const unsigned char *start, int pitch) {
+    Row upper(start), lower(start + pitch);
+#pragma unroll
+    for (int x = 0; x < GROUP / 2; x++)
+      pixels[x] = mean(upper.at(2 * x), upper.at(2 * x + 1), lower.at(2 * x), lower.at(2 * x + 1));
   }
-  if constexpr (LEVELS >= 2) {
-    size_t start = reinterpret_cast<size_t>(frame.pixels) + 3 * frame.left;
-    if ((start | frame.pitch) % 4 == 0) return Mean<LEVELS, BgrWords>::at({frame}, y, x);
-  }
-  return Mean<LEVELS, Bgr>::at({frame}, y, x);
-}
+};
 
-// A thread for each pixel of the largest target; grid.z is the frame.
-extern "C" __global__ void halve(Halvings task) {
-  const Halving &frame = task.frames[blockIdx.z];
-  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= frame.width || y >= frame.height) return;
-  Pixel pixel = frame.levels == 1   ? halved<1>(frame.source, y, x)
-                : frame.levels == 2 ? halved<2>(frame.source, y, x)
-                                    : halved<3>(frame.source, y, x);
+__device__ inline void write_pixel(const Halving &frame, int y, int x, Pixel pixel) {
   unsigned char *out = frame.target + 3 * ((size_t)y * frame.width + x);
   out[0] = pixel.blue;
   out[1] = pixel.green;
   out[2] = pixel.red;
+}
+
+// Whether a group of pixels can be read by 16 bytes, what is past the last one of the row included.
+__device__ inline bool is_in_words(const DeviceFrame &frame, int group) {
+  size_t start = reinterpret_cast<size_t>(frame.pixels);
+  return frame.format == CHANNELS && frame.step == 3 && frame.plane == 1 && frame.pitch > 0 &&
+         (start | frame.pitch) % 16 == 0 && 3 * GROUP * (group + 1) <= frame.pitch;
+}
+
+template <int LEVELS>
+__device__ void halve_group(const Halving &frame, int y, int group) {
+  constexpr int EACH = GROUP >> LEVELS;
+  const DeviceFrame &source = frame.source;
+  int first = group * EACH, count = smaller(EACH, frame.width - first);
+  if (is_in_words(source, group)) {
+    Group<LEVELS> found(source.pixels + ((size_t)y << LEVELS) * source.pitch + 3 * GROUP * group, source.pitch);
+#pragma unroll
+    for (int x = 0; x < EACH; x++)
+      if (x < count) write_pixel(frame, y, first + x, found.pixels[x]);
+    return;
+  }
+  for (int x = first; x < first + count; x++) write_pixel(frame, y, x, halved<LEVELS>(source, y, x));
+}
+
+// A thread for what GROUP pixels of a row of the source become; grid.z is the frame.
+extern "C" __global__ void halve(Halvings task) {
+  const Halving &frame = task.frames[blockIdx.z];
+  int group = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (group * (GROUP >> frame.levels) >= frame.width || y >= frame.height) return;
+  if (frame.levels == 1) halve_group<1>(frame, y, group);
+  else if (frame.levels == 2) halve_group<2>(frame, y, group);
+  else halve_group<3>(frame, y, group);
 }
 
 template <class T>
