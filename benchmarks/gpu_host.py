@@ -5,7 +5,7 @@
 A 1080p frame goes through the TensorRT engine as on a GPU, batch by batch, on the driver and the TensorRT that the
 tests bring, once graphs are recorded; the driver then launches graphs without doing what is in them. `host_us` is a
 frame's share of the median time of a batch without the copies into pinned memory, which are measured by themselves
-(`copy_us`).
+(`copy_us`); `pooled` is the same of frames in a camera's memory, which are not copied.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import pytest
 
 from edgead import Bundle
 from edgead.engines import load_engine
+from edgead.frame_pool import FramePool
 from edgead.system.device import describe_device
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
@@ -58,6 +59,16 @@ def median_us(work: Callable[[], object], rounds: int) -> float:
     return float(np.median(spent))
 
 
+def counted(emulator: emulated.Emulator, work: Callable[[], object], rounds: int, batch: int) -> dict[str, Any]:
+    """A frame's share of the host's time, and the calls of the driver a batch, while graphs do nothing."""
+    emulator.driver.emulator_idle(1)
+    calls = emulator.driver.emulator_calls()
+    spent = median_us(work, rounds)
+    calls = (emulator.driver.emulator_calls() - calls) // rounds
+    emulator.driver.emulator_idle(0)
+    return {"host_us": round(spent / batch, 1), "driver_calls": calls}
+
+
 def measure(folder: Path, rounds: int, frame: tuple[int, int] = FRAME) -> dict[str, Any]:
     with ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -79,16 +90,14 @@ def measure(folder: Path, rounds: int, frame: tuple[int, int] = FRAME) -> dict[s
             places = engine._batches._slots[0].frames._staged.places  # type: ignore[attr-defined]
             copy = median_us(lambda places=places, frames=frames: copied(places, frames), max(10, rounds // 10))
             places[:] = [Nowhere()] * batch
-            emulator.driver.emulator_idle(1)
-            calls = emulator.driver.emulator_calls()
-            spent = median_us(lambda frames=frames: engine.infer(frames), rounds)
-            calls = (emulator.driver.emulator_calls() - calls) // rounds
-            emulator.driver.emulator_idle(0)
-            found[str(batch)] = {
-                "host_us": round(spent / batch, 1),
-                "copy_us": round(copy / batch, 1),
-                "driver_calls": calls,
-            }
+            staged = counted(emulator, lambda frames=frames: engine.infer(frames), rounds, batch)
+            pool = FramePool()
+            lent = [pool.empty(frame.shape) for frame in frames]
+            copied(lent, frames)
+            for _ in range(2):
+                engine.infer(lent)
+            pooled = counted(emulator, lambda lent=lent: engine.infer(lent), rounds, batch)
+            found[str(batch)] = staged | {"copy_us": round(copy / batch, 1), "pooled": pooled}
     return {"frame": list(frame), "rounds": rounds, "batches": found, "device": describe_device()}
 
 

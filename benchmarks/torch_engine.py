@@ -4,7 +4,8 @@
 
 The bundle's network runs in FP32 and FP16 as a torch module behind the interface of TensorRT that edgead uses
 (`tests/support/torch_library.py`). First what must hold: golden frames; a batch as it is, recorded, and replayed gives
-the same; three threads get each frame's own reading; memory does not grow. Then milliseconds: a frame from memory to
+the same; so do frames in a camera's memory, which the GPU copies from by itself, and torch's that lie on the GPU;
+three threads get each frame's own reading; memory does not grow. Then milliseconds: a frame from memory to
 its reading (median and 99th percentile), the network alone as a CUDA graph, and frames a second where batches overlap.
 With --baselines torch's eager mode and `torch.compile` on the same network and GPU, their input there already. Without
 a bundle a small one of the tests is taken, of which the times say nothing.
@@ -16,9 +17,7 @@ import argparse
 import json
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,8 +27,9 @@ import numpy as np
 import torch
 
 from edgead import Bundle
-from edgead.cuda.graph import Graph
+from edgead.arrays import AnyImage, DeviceImage, read_array
 from edgead.errors import EdgeadError
+from edgead.frame_pool import FramePool
 from edgead.ops import to_input
 from edgead.system.device import describe_device
 from edgead.types import ImageU8, Reading
@@ -37,21 +37,16 @@ from edgead.verify import SLACK, golden_frame
 from edgead_calibration.fp16 import fp32_nodes, to_fp16
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
+sys.path.insert(0, str(Path(__file__).parent))
 import onnx_in_torch
 import tiny
 import torch_library
+from gpu_timing import described, frames_of, timed, torch_ms
 
 BATCHES = (1, 4, 8, 32)
 THREADS = 3
 HALVES_TOLERANCE = 0.1  # of the way from a typical good cell to the threshold
 GROWTH = 16 << 20  # bytes of the GPU's memory that may be less at the end: the libraries keep some
-
-
-def frames_of(bundle: Bundle, size: tuple[int, int], count: int) -> list[ImageU8]:
-    """Golden frames at a camera's size (height, width), each a little other than the rest."""
-    found = [golden_frame(bundle, name) for name in bundle.manifest.golden_frames]
-    resized = [np.asarray(cv2.resize(one, size[::-1]), np.uint8) for one in found]
-    return [np.roll(resized[index % len(resized)], 16 * index, axis=1) for index in range(count)]
 
 
 def halves_of(bundle: Bundle) -> Bundle:
@@ -83,6 +78,11 @@ def checked(engine: Any, frames: Sequence[ImageU8], batches: Sequence[int], leas
     overlapped = [frames[index % len(frames)] for index in range(2 * max(batches) + 1)]
     apart = differ(engine.infer(overlapped), [expected[index % len(frames)] for index in range(len(overlapped))])
     assert apart <= least, f"batches that overlap differ by {apart}"
+    pool = FramePool()
+    lent = differ(engine.infer([copied(frame, pool.empty(frame.shape)) for frame in frames]), expected)
+    assert lent <= least, f"frames in memory of a camera's differ by {lent}"
+    there = differ(engine.infer_any([on_gpu(frame) for frame in frames]), expected)
+    assert there <= least, f"frames that lie on the GPU differ by {there}"
     failed: list[str] = []
     free = free_memory(engine)
 
@@ -100,62 +100,31 @@ def checked(engine: Any, frames: Sequence[ImageU8], batches: Sequence[int], leas
     grown = free - free_memory(engine)
     assert not failed, f"{len(failed)} of {many} frames of {THREADS} threads differ: {failed[:3]}"
     assert grown <= GROWTH, f"memory grew by {grown >> 20} MiB over {many} frames"
-    return {"largest_difference": max(found.values()), "threads": THREADS, "frames": many, "grown_bytes": grown}
+    return {
+        "largest_difference": max([*found.values(), apart, lent, there]),
+        "threads": THREADS,
+        "frames": many,
+        "grown_bytes": grown,
+    }
+
+
+def copied(frame: ImageU8, target: ImageU8) -> ImageU8:
+    target[...] = frame
+    return target
+
+
+def on_gpu(frame: ImageU8) -> AnyImage:
+    """A frame as torch holds it on the GPU; where torch has none, the frame."""
+    if not torch.cuda.is_available():
+        return frame
+    found = read_array(torch.from_numpy(frame).cuda(), "bgr")
+    assert isinstance(found, DeviceImage)
+    return found
 
 
 def free_memory(engine: Any) -> int:
     with engine._gpu.current():
         return int(engine._gpu.free_memory())
-
-
-def spent_ms(work: Callable[[], object], rounds: int) -> list[float]:
-    work()
-    spent = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        spent.append(1e3 * (time.perf_counter() - start))
-    return spent
-
-
-def network_alone(engine: Any, index: int, rounds: int) -> float:
-    """Milliseconds of the network of a batch size as a CUDA graph of its own, up to its end."""
-    batches = engine._batches
-    with engine._lock, engine._gpu.current():
-        stream = batches._stream
-        batches._session.enqueue(index)
-        stream.synchronize()
-        graph = Graph(engine._gpu, stream, partial(batches._session.enqueue, index))
-
-        def run() -> None:
-            graph.launch(stream)
-            stream.synchronize()
-
-        return float(np.median(spent_ms(run, rounds)))
-
-
-def timed(engine: Any, frames: Sequence[ImageU8], batches: Sequence[int], rounds: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for index, batch in enumerate(batches):
-        images = [frames[number % len(frames)] for number in range(batch)]
-        engine.infer(images)
-        spent = spent_ms(lambda images=images: engine.infer(images), rounds)
-        alone = network_alone(engine, index, rounds)
-        whole = float(np.median(spent))
-        several = 8 * max(batches) if batch == max(batches) else 0
-        found[str(batch)] = {
-            "end_to_end_ms": round(whole, 4),
-            "p99_ms": round(float(np.percentile(spent, 99)), 4),
-            "network_alone_ms": round(alone, 4),
-            "overhead": round(whole / alone - 1, 3),
-            "frames_a_second": round(1e3 * batch / whole, 1),
-        }
-        if several:
-            many = [frames[number % len(frames)] for number in range(several)]
-            engine.infer(many)
-            at_once = float(np.median(spent_ms(lambda many=many: engine.infer(many), max(3, rounds // 20))))
-            found[str(batch)]["overlapped_frames_a_second"] = round(1e3 * several / at_once, 1)
-    return found
 
 
 def baselines(bundle: Bundle, batches: Sequence[int], rounds: int) -> dict[str, Any]:
@@ -164,22 +133,9 @@ def baselines(bundle: Bundle, batches: Sequence[int], rounds: int) -> dict[str, 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module = onnx_in_torch.OnnxModule(bundle.read(bundle.manifest.artifact("fp32", "tensorrt").member)).eval()
     module = module.to(device)
-    spec = bundle.manifest.input
     found: dict[str, Any] = {"torch": torch.__version__, "device": device}
     for name, network in (("eager", module), ("compiled", torch.compile(module))):
-        times = {}
-        with torch.inference_mode():
-            for batch in batches:
-                image = torch.zeros(batch * spec.batch, 3, spec.height, spec.width, device=device)
-
-                def run(image: Any = image, network: Any = network) -> None:
-                    network(image)
-                    if device == "cuda":
-                        torch.cuda.synchronize()
-
-                run()
-                times[str(batch)] = round(float(np.median(spent_ms(run, rounds))), 4)
-        found[f"{name}_ms"] = times
+        found[f"{name}_ms"] = torch_ms(network, bundle, batches, rounds)
     return found
 
 
@@ -201,9 +157,8 @@ def measure(
         with torch_library.engine(both, batches, precision) as engine:
             frames = frames_of(bundle, frame, 6)
             held = checked(engine, frames, batches, least, many)
-            found[precision] = {"checks": held, "batches": timed(engine, frames, batches, rounds)}
-            gpu = engine._gpu
-            found["gpu"] = {"name": gpu.name, "capability": gpu.capability, "driver": gpu.driver_version}
+            found[precision] = {"checks": held, "batches": timed(engine, frames, rounds)}
+            found["gpu"] = described(engine._gpu)
     return found | {"frame": list(frame), "torch": torch.__version__, "device": describe_device()}
 
 
