@@ -25,7 +25,7 @@ from genicam.gentl import GenericException as TransportError
 from harvesters.core import Callback, Harvester, ImageAcquirer, ParameterKey, ParameterSet
 
 from edgead.errors import DataError, SourceError, UsageError
-from edgead.stream.sources.capture import Capture
+from edgead.stream.sources.capture import Capture, PooledCapture
 from edgead.stream.sources.clock import Stamp, StampClock
 from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, parse_genicam, say_differences
 from edgead.stream.sources.live import LiveSource
@@ -129,7 +129,7 @@ class _Incomplete(Callback):  # type: ignore[misc]
         self.seen = True
 
 
-class GenTlCapture:
+class GenTlCapture(PooledCapture):
     """A `Capture` of one camera; a frame with gaps is damaged, and counted as such by its source."""
 
     def __init__(self, producer: Producer, acquirer: ImageAcquirer, name: str, timeout: float) -> None:
@@ -177,7 +177,7 @@ class GenTlCapture:
         if self._frame is None:
             return False, None
         data, width, height, code = self._frame
-        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"))
+        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"), self._empty)
 
     @property
     def stamp(self) -> Stamp | None:
