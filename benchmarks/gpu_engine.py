@@ -17,14 +17,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gpu_timing import described, frames_of, median_ms, timed, torch_ms
-
 from edgead import Bundle
 from edgead.cuda.context import CudaContext
 from edgead.engines import load_engine
 from edgead.errors import EdgeadError
 from edgead.system.device import describe_device
 from edgead.tensorrt.library import open_library
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
+from gpu_timing import described, frames_of, median_ms, timed, torch_ms
 
 
 def on_the_gpu(bundle: Bundle, precision: str, size: tuple[int, int], rounds: int) -> dict[str, Any]:

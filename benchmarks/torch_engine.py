@@ -37,7 +37,6 @@ from edgead.verify import SLACK, golden_frame
 from edgead_calibration.fp16 import fp32_nodes, to_fp16
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
-sys.path.insert(0, str(Path(__file__).parent))
 import onnx_in_torch
 import tiny
 import torch_library
