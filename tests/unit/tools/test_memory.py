@@ -146,12 +146,13 @@ def test_students_get_their_share_in_units_of_their_own_spread(
 
 def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
     memory = joined.report["memory"]
-    part, turning, images, students = joined.report["findings"]
+    part, turning, few, images, students = joined.report["findings"]
     assert part["found"] == "the part lies still"
     assert f"{memory['still']:.2f} times as far" in part["figures"]
     assert part["overrule"] == "--set places=no"
     assert turning["found"] == "the part lies in one direction"
     assert f"{memory['turned']:.2f} times as far" in turning["figures"]
+    assert few["found"] == "images are few"
     assert images["found"] == "20 good images"
     assert f"{memory['planted_auroc']['both']:.3f} with them" in students["figures"]
 

@@ -40,6 +40,7 @@ from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, average_taps
 from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
+from edgead_tools.methods.copies import copied_batches, varied, varied_copies, variety_finding
 from edgead_tools.methods.lite import chunk, lite_batches
 from edgead_tools.methods.turning import Turning, copies_of, find_turning, turned_batches
 from edgead_tools.training.report import training_report
@@ -64,6 +65,8 @@ class MemoryOptions:
     places: Literal["auto", "yes", "no"] = "auto"
     # Whether turned copies are remembered: of parts that lie in any direction.
     turns: Literal["auto", "yes", "no"] = "auto"
+    # Whether copies placed and lit a little differently are remembered: of few images (`copies.ENOUGH`).
+    varied: Literal["auto", "yes", "no"] = "auto"
     # Whether images that only strange ones resemble are believed less: bad parts among the good ones.
     doubts: Literal["yes", "no"] = "yes"
     whole: float = 0.5  # weight of the picture as a whole where images are many (`trust`); 0 counts it nowhere
@@ -141,6 +144,7 @@ class Remembered:
     whole: FittedStatistics
     weight: float  # of the picture as a whole
     turning: Turning
+    varied: int = 0  # varied copies of every image
     tiles: int = 1  # of a frame
 
     @property
@@ -181,7 +185,8 @@ class Remembered:
         regions, _, patches = nearest.patches.shape
         found = {"still": round(self.patches.still, 4), "regions": regions, "patches": patches}
         ratio = self.turning.ratio
-        return found | {"turns": self.turning.free, "turned": None if ratio is None else round(ratio, 4)}
+        found |= {"turns": self.turning.free, "turned": None if ratio is None else round(ratio, 4)}
+        return found | {"varied": self.varied}
 
     def findings(self) -> list[dict[str, str]]:
         """What the good images say of the part, from which figures, what was chosen, and how to overrule it."""
@@ -197,6 +202,7 @@ class Remembered:
                 "overrule": "--set places=no" if still else "--set places=yes",
             },
             self.turning.finding(copies_of(count)),
+            *([] if self.turning.free or self.tiles > 1 else [variety_finding(self.varied, count)]),
             {
                 "found": f"{count} {'good images' if self.tiles == 1 else 'tiles of good frames'}",
                 "figures": f"the more there are, the more surroundings count: {trust(count):.0%} of all they could",
@@ -214,8 +220,12 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     folds = make_folds(len(images.train), len(images.calibration), images.tiles, images.groups)
     count, size, tiles = options.memory, images.count, images.tiles
     turning = find_turning(_answer(options.turns), trunk, images, seen.cells, folds[-1], run.device)
+    copies = 0 if turning.free or tiles > 1 else varied_copies(_answer(options.varied), size)
     if turning.free:
         batches = turned_batches(images, copies_of(size), run.seed, run.device, chunk(tiles))
+        seen = seen.followed_by(_collect(trunk, context, batches))
+    elif copies:
+        batches = copied_batches(images, copies, varied, run.seed, run.device, chunk(tiles))
         seen = seen.followed_by(_collect(trunk, context, batches))
     doubts = options.doubts == "yes" and tiles == 1
     divided = [torch.arange(half, size, 2) for half in range(2)] if images.groups else []
@@ -228,7 +238,7 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
     highest = max(NARROWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
-    return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, tiles)
+    return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, copies, tiles)
 
 
 def _answer(option: str) -> bool | None:

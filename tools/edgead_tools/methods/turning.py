@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from edgead.types import ImageU8
 from edgead.wording import are, plural
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.data.augment import turned
 from edgead_tools.layers.memory_map import pool_taps, turned_ratio
 from edgead_tools.methods import TrainingImages
+from edgead_tools.methods.copies import copied_batches, good_image
 from edgead_tools.methods.lite import lite_tensor
 
 ANGLES = (40.0, 130.0, 220.0, 310.0)  # degrees: none is a symmetry of what is square
@@ -64,7 +64,7 @@ def find_turning(
     if turns is not None or images.tiles > 1:
         return Turning(turns is True, None)
     fold = torch.tensor(evenly_spaced(fold.tolist(), LOOKED_AT))
-    pictures = [turned(_image(images, index), angle) for angle in ANGLES for index in fold.tolist()]
+    pictures = [turned(good_image(images, index), angle) for angle in ANGLES for index in fold.tolist()]
     found = []
     with torch.no_grad():
         for start in range(0, len(pictures), LOOKED_AT):
@@ -81,16 +81,8 @@ def copies_of(images: int) -> int:
 
 def turned_batches(images: TrainingImages, copies: int, seed: int, device: str, size: int) -> Iterator[Tensor]:
     """All images, turned differently, then all of them again, as often as `copies` says; the trunk's input."""
-    random = np.random.default_rng(seed)
-    for copy in range(copies):
-        for start in range(0, images.count, size):
-            rows = range(start, min(images.count, start + size))
-            angles = 360 * (copy + 1 + random.uniform(-0.5, 0.5, len(rows))) / (copies + 1)
-            batch = [turned(_image(images, row), float(angle)) for row, angle in zip(rows, angles, strict=True)]
-            yield lite_tensor(np.stack(batch), device)
 
+    def change(image: ImageU8, copy: int, random: np.random.Generator) -> ImageU8:
+        return turned(image, 360 * (copy + 1 + random.uniform(-0.5, 0.5)) / (copies + 1))
 
-def _image(images: TrainingImages, index: int) -> NDArray[Any]:
-    """An image by its number among those to train on and then those to calibrate with."""
-    first = len(images.train)
-    return np.asarray(images.train[index] if index < first else images.calibration[index - first])
+    return copied_batches(images, copies, change, seed, device, size)

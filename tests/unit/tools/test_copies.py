@@ -1,0 +1,102 @@
+"""Copies of few good images, placed and lit a little differently, that a memory holds too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boards
+import numpy as np
+import pytest
+import torch
+
+from edgead.types import ImageU8
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.data.augment import augment
+from edgead_tools.methods import TrainingImages
+from edgead_tools.methods.copies import (
+    ENOUGH,
+    MOST_VARIED,
+    copied_batches,
+    good_image,
+    varied,
+    varied_copies,
+    variety_finding,
+)
+from edgead_tools.methods.lite import lite_tensor
+from edgead_tools.methods.memory import MemoryOptions, remember
+from edgead_tools.methods.stlm.edge import load_trunk
+from edgead_tools.training.run import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def trunk() -> EfficientNetLite:
+    return load_trunk("efficientnet-lite0", load_state(find("efficientnet-lite0")))
+
+
+def test_what_moved_a_little_is_nearer_to_a_memory_with_copies(trunk: EfficientNetLite, tmp_path: Path) -> None:
+    images, run = boards.training_images(14, 6, SIZE), Run(tmp_path, budget=0, threads=1)
+    without, held = (remember(trunk, images, run, MemoryOptions(memory=4096, varied=one)) for one in ("no", "auto"))
+    assert (without.varied, held.varied) == (0, MOST_VARIED)
+    assert held.images == 20  # copies do not count
+    random = np.random.default_rng(1)
+    new = np.stack([augment(one, random, flips=False, rotation=2.0) for one in boards.boards(6, SIZE, 50)])
+    with torch.no_grad():
+        taps = list(trunk(lite_tensor(new, "cpu")).values())
+        distances = [one.memory(*taps)["memory"].mean() for one in (without, held)]
+    assert distances[1] < distances[0]
+    told = {one["overrule"]: one for one in held.findings()}
+    assert told["--set varied=no"]["chosen"] == (
+        "4 copies of every image, placed and lit a little differently, are remembered"
+    )
+    assert held.provenance()["varied"] == MOST_VARIED
+
+
+def test_parts_that_lie_in_any_direction_are_turned_instead(trunk: EfficientNetLite, tmp_path: Path) -> None:
+    images, run = boards.training_images(6, 4, SIZE), Run(tmp_path, budget=0, threads=1)
+    turned = remember(trunk, images, run, MemoryOptions(memory=32, turns="yes", varied="yes"))
+    assert turned.varied == 0
+    assert not [one for one in turned.findings() if "varied" in one["overrule"]]
+
+
+def test_all_images_are_copied_as_often() -> None:
+    images = boards.training_images(5, 2, SIZE)
+    seen: list[tuple[int, bytes]] = []
+
+    def change(image: ImageU8, copy: int, random: np.random.Generator) -> ImageU8:
+        seen.append((copy, image.tobytes()))
+        return image
+
+    assert [len(one) for one in copied_batches(images, 2, change, 0, "cpu", 4)] == [4, 3, 4, 3]
+    assert seen == [(copy, good_image(images, row).tobytes()) for copy in range(2) for row in range(7)]
+
+
+def test_a_copy_differs_a_little_from_its_image() -> None:
+    image = boards.boards(1, SIZE, 3)[0]
+    copy = varied(image, 0, np.random.default_rng(0))
+    assert copy.shape == image.shape
+    assert 0 < np.abs(copy.astype(int) - image).mean() < 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "images", "copies"),
+    [(None, 24, MOST_VARIED), (None, ENOUGH - 1, 2), (None, ENOUGH, 0), (False, 24, 0), (True, 1000, 1)],
+)
+def test_few_images_have_copies(answer: bool | None, images: int, copies: int) -> None:
+    assert varied_copies(answer, images) == copies
+
+
+def test_what_is_chosen_is_said_in_words() -> None:
+    assert variety_finding(1, 300)["chosen"].startswith("1 copy of every image, placed and lit")
+    many = variety_finding(0, 300)
+    assert (many["found"], many["overrule"]) == ("images are many", "--set varied=yes")
+
+
+def test_images_are_numbered_from_those_to_train_on() -> None:
+    images = TrainingImages(boards.boards(3, SIZE), boards.boards(2, SIZE, 9))
+    assert np.array_equal(good_image(images, 2), images.train[2])
+    assert np.array_equal(good_image(images, 3), images.calibration[0])

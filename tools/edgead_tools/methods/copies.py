@@ -1,0 +1,68 @@
+"""Remembers good images in more of what they could have shown: copies that are turned, placed or lit differently.
+
+A cell of 1/16 sees a part at steps of 16 pixels: few images show an edge at few of the places at which it can lie in a
+cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by less than a cell, and
+turned, zoomed and lit a little as for the training of students (`data.augment`), fill what is between. They are
+left out with their image wherever that is, and cost a part on the line nothing. Many images show it by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch import Tensor
+
+from edgead.types import ImageU8
+from edgead.wording import are, plural
+from edgead_tools.data.augment import augment
+from edgead_tools.methods import TrainingImages
+from edgead_tools.methods.lite import lite_tensor
+
+ENOUGH = 200  # good images that need no copies
+MOST_VARIED = 4  # copies of an image
+DEGREES = 2.0  # by which they are turned, either way
+
+Change = Callable[[ImageU8, int, np.random.Generator], ImageU8]  # an image, the number of its copy, draws -> the copy
+
+
+def good_image(images: TrainingImages, index: int) -> ImageU8:
+    """An image by its number among those to train on and then those to calibrate with."""
+    first = len(images.train)
+    return np.asarray(images.train[index] if index < first else images.calibration[index - first])
+
+
+def copied_batches(
+    images: TrainingImages, copies: int, change: Change, seed: int, device: str, size: int
+) -> Iterator[Tensor]:
+    """All images, changed, then all of them again, as often as `copies` says; the trunk's input."""
+    random = np.random.default_rng(seed)
+    for copy in range(copies):
+        for start in range(0, images.count, size):
+            rows = range(start, min(images.count, start + size))
+            yield lite_tensor(np.stack([change(good_image(images, row), copy, random) for row in rows]), device)
+
+
+def varied(image: ImageU8, copy: int, random: np.random.Generator) -> ImageU8:
+    """A part that was placed or lit a little differently."""
+    return augment(image, random, flips=False, rotation=DEGREES)
+
+
+def varied_copies(answer: bool | None, images: int) -> int:
+    """How many varied copies of each of so many images are remembered, unless `answer` is no."""
+    if answer is False or (answer is None and images >= ENOUGH):
+        return 0
+    return int(np.clip(2 * ENOUGH / images, 1, MOST_VARIED))
+
+
+def variety_finding(copies: int, images: int) -> dict[str, str]:
+    """What was found of the number of images, and what was chosen, as `Turning.finding` has it."""
+    held = plural(copies, "copy", "copies")
+    return {
+        "found": f"images are {'few' if images < ENOUGH else 'many'}",
+        "figures": f"{images}, where {ENOUGH} show how a part can lie in a cell",
+        "chosen": f"{held} of every image, placed and lit a little differently, {are(copies)} remembered"
+        if copies
+        else "images are remembered as they are",
+        "overrule": f"--set varied={'no' if copies else 'yes'}",
+    }
