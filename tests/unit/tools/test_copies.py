@@ -12,7 +12,7 @@ import torch
 from edgead.types import ImageU8
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
-from edgead_tools.data.augment import augment
+from edgead_tools.data.augment import nudged
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.copies import (
     ENOUGH,
@@ -44,7 +44,7 @@ def test_what_moved_a_little_is_nearer_to_a_memory_with_copies(trunk: EfficientN
     assert (without.varied, held.varied) == (0, MOST_VARIED)
     assert held.images == 20  # copies do not count
     random = np.random.default_rng(1)
-    new = np.stack([augment(one, random, flips=False, rotation=2.0) for one in boards.boards(6, SIZE, 50)])
+    new = np.stack([nudged(one, random, pixels=8, degrees=2) for one in boards.boards(6, SIZE, 50)])
     with torch.no_grad():
         taps = list(trunk(lite_tensor(new, "cpu")).values())
         distances = [one.memory(*taps)["memory"].mean() for one in (without, held)]

@@ -34,6 +34,20 @@ def augment(image: ImageU8, random: np.random.Generator, *, flips: bool, rotatio
     return np.asarray(cv2.addWeighted(moved, contrast, moved, 0.0, brightness), np.uint8)
 
 
+LIGHT = 0.03  # share of the brightness
+
+
+def nudged(image: ImageU8, random: np.random.Generator, *, pixels: float, degrees: float) -> ImageU8:
+    """A new image (H, W, 3): moved by up to `pixels` in both directions, turned by up to `degrees`, zoomed and lit a
+    little. What comes in from outside the frame is the frame's own reflection."""
+    height, width = image.shape[:2]
+    turn, zoom = random.uniform(-degrees, degrees), random.uniform(1 - ZOOM, 1 + ZOOM)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, zoom)
+    matrix[:, 2] += random.uniform(-pixels, pixels, 2)
+    moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(cv2.convertScaleAbs(moved, alpha=random.uniform(1 - LIGHT, 1 + LIGHT)), np.uint8)
+
+
 def turned(image: ImageU8, degrees: float) -> ImageU8:
     """A new image (H, W, 3), turned about its center; what comes in from outside is the frame's own reflection."""
     height, width = image.shape[:2]

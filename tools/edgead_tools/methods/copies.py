@@ -1,9 +1,9 @@
 """Remembers good images in more of what they could have shown: copies that are turned, placed or lit differently.
 
 A cell of 1/16 sees a part at steps of 16 pixels: few images show an edge at few of the places at which it can lie in a
-cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by less than a cell, and
-turned, zoomed and lit a little as for the training of students (`data.augment`), fill what is between. They are
-left out with their image wherever that is, and cost a part on the line nothing. Many images show it by themselves.
+cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by up to half a cell, and
+turned, zoomed and lit a little, fill what is between. They are left out with their image wherever that is, and cost a
+part on the line nothing. Many images show it by themselves.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from edgead.types import ImageU8
 from edgead.wording import are, plural
-from edgead_tools.data.augment import augment
+from edgead_tools.data.augment import nudged
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.lite import lite_tensor
 
 ENOUGH = 200  # good images that need no copies
 MOST_VARIED = 4  # copies of an image
+HALF_A_CELL = 8.0  # pixels
 DEGREES = 2.0  # by which they are turned, either way
 
 Change = Callable[[ImageU8, int, np.random.Generator], ImageU8]  # an image, the number of its copy, draws -> the copy
@@ -45,7 +46,7 @@ def copied_batches(
 
 def varied(image: ImageU8, copy: int, random: np.random.Generator) -> ImageU8:
     """A part that was placed or lit a little differently."""
-    return augment(image, random, flips=False, rotation=DEGREES)
+    return nudged(image, random, pixels=HALF_A_CELL, degrees=DEGREES)
 
 
 def varied_copies(answer: bool | None, images: int) -> int:
