@@ -7,7 +7,7 @@ import painted
 import pytest
 from numpy.typing import NDArray
 
-from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, GRAY, augment, turn
+from edgead_tools.data.augment import BRIGHTNESS, CONTRAST, GRAY, augment, nudged, turn
 
 
 def corners(image: NDArray[np.uint8]) -> int:
@@ -55,6 +55,20 @@ def test_it_is_mirrored_only_if_asked() -> None:
     mirrored = {corners(augment(marked(), np.random.default_rng(seed), flips=True, rotation=2.0)) for seed in range(40)}
     assert plain == {0}
     assert mirrored == {0, 1, 2, 3}
+
+
+def test_what_is_nudged_moves_by_up_to_so_many_pixels() -> None:
+    spot = np.zeros((65, 65, 3), np.uint8)
+    spot[30:35, 30:35] = 200
+    spot.flags.writeable = False
+    places = []
+    for seed in range(60):
+        new = nudged(spot, np.random.default_rng(seed), pixels=8, degrees=0)
+        rows, columns = np.nonzero(new[:, :, 0] > 100)
+        places.append((rows.mean() - 32, columns.mean() - 32))
+        assert 0.96 * 200 <= new.max() <= 1.04 * 200
+    farthest = np.abs(places).max(0)
+    assert np.all((farthest > 6) & (farthest < 8.6))
 
 
 def test_the_same_generator_state_gives_the_same_image() -> None:

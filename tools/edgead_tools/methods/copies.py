@@ -3,7 +3,8 @@
 A cell of 1/16 sees a part at steps of 16 pixels: few images show an edge at few of the places at which it can lie in a
 cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by up to half a cell, and
 turned, zoomed and lit a little, fill what is between. They are left out with their image wherever that is, and cost a
-part on the line nothing. Many images show it by themselves.
+part on the line nothing. More images than `ENOUGH` have more patches than a region holds, and copies would take the
+places of real ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgead_tools.data.augment import nudged
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.lite import lite_tensor
 
-ENOUGH = 200  # good images that need no copies
+ENOUGH = 50  # good images that need no copies
 MOST_VARIED = 4  # copies of an image
 HALF_A_CELL = 8.0  # pixels
 DEGREES = 2.0  # by which they are turned, either way
@@ -53,7 +54,7 @@ def varied_copies(answer: bool | None, images: int) -> int:
     """How many varied copies of each of so many images are remembered, unless `answer` is no."""
     if answer is False or (answer is None and images >= ENOUGH):
         return 0
-    return int(np.clip(2 * ENOUGH / images, 1, MOST_VARIED))
+    return max(1, min(MOST_VARIED, 4 * ENOUGH // images))
 
 
 def variety_finding(copies: int, images: int) -> dict[str, str]:

@@ -235,8 +235,7 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     )  # fmt: skip
     patches = fit(seen.cells, places=_answer(options.places))
     around = fit(seen.around, places=patches.map.layout.regions > 1)
-    vectors = seen.vectors[: size if copies else None]  # what is seen of all of a picture hardly moves
-    pictures = fit_image_statistics(vectors, folds, patches.group, images=size)
+    pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
     highest = max(NARROWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
     return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, copies, tiles)
