@@ -84,7 +84,13 @@ def test_a_copy_differs_a_little_from_its_image() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "images", "copies"),
-    [(None, 24, MOST_VARIED), (None, ENOUGH - 1, MOST_VARIED), (True, 2 * ENOUGH, 2), (None, ENOUGH, 0), (False, 24, 0), (True, 1000, 1)],
+    [
+        (None, ENOUGH - 1, MOST_VARIED),
+        (None, ENOUGH, 0),
+        (False, 24, 0),
+        (True, 2 * ENOUGH, 2),
+        (True, 1000, 1),
+    ],
 )
 def test_few_images_have_copies(answer: bool | None, images: int, copies: int) -> None:
     assert varied_copies(answer, images) == copies
