@@ -43,7 +43,8 @@ def nudged(image: ImageU8, random: np.random.Generator, *, pixels: float, degree
     height, width = image.shape[:2]
     turn, zoom = random.uniform(-degrees, degrees), random.uniform(1 - ZOOM, 1 + ZOOM)
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, zoom)
-    matrix[:, 2] += random.uniform(-pixels, pixels, 2)
+    move = random.uniform(-pixels, pixels, 2)
+    matrix = matrix + np.array([[0, 0, move[0]], [0, 0, move[1]]])
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(cv2.convertScaleAbs(moved, alpha=random.uniform(1 - LIGHT, 1 + LIGHT)), np.uint8)
 

@@ -185,8 +185,8 @@ class Remembered:
         regions, _, patches = nearest.patches.shape
         found = {"still": round(self.patches.still, 4), "regions": regions, "patches": patches}
         ratio = self.turning.ratio
-        found |= {"turns": self.turning.free, "turned": None if ratio is None else round(ratio, 4)}
-        return found | {"varied": self.varied}
+        turned = None if ratio is None else round(ratio, 4)
+        return found | {"turns": self.turning.free, "turned": turned, "varied": self.varied}
 
     def findings(self) -> list[dict[str, str]]:
         """What the good images say of the part, from which figures, what was chosen, and how to overrule it."""
