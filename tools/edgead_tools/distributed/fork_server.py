@@ -26,17 +26,15 @@ import msgspec
 from edgead.closing import Closing
 from edgead_tools.distributed.product import Order, ProductRow, build_product
 
-PRELOADED = (  # what every build imports in its course
-    "cv2",
-    "torch",
-    "torch.export",
-    "torch.onnx",
-    "onnxscript",
-    "onnxruntime",
-    "sklearn.linear_model",
-    "edgead.engines.onnx",
-    "edgead_calibration.ranges",
+PRELOADED = (  # what a build imports in its course; openvino is not among them, whose import starts a thread
     "edgead_tools.pipeline.build",
+    "edgead_tools.methods.stlm.edge",
+    "edgead_calibration.ranges",
+    "edgead.engines.onnx",
+    "onnxscript",
+    "torch.onnx",
+    "torch._dynamo",
+    "torch._functorch.aot_autograd",
 )
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _LEAVE_S = 5.0
@@ -105,7 +103,8 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a build prints is no answer
     for name in PRELOADED:
-        import_module(name)
+        with suppress(ImportError):  # another version may have it elsewhere: then each build imports it
+            import_module(name)
     gc.collect()
     gc.freeze()  # so that children share what was imported, also after they have collected
     for line in iter(sys.stdin.buffer.readline, b""):
