@@ -87,7 +87,7 @@ async function search() {
     events = found.events;
     total = found.total;
     at = 0;
-    list();
+    $("events").replaceChildren();
     count(found.reading);
     await open(0);
   } catch (error) {
@@ -110,10 +110,9 @@ async function more() {
 
 async function ends() {
   const found = await ask("/api/review/facets");
-  const camera = fill("camera", Object.keys(found.cameras).map((name) => [`=${name}`, name || "camera"]), [["*", "all"]]);
+  fill("camera", Object.keys(found.cameras).map((name) => [`=${name}`, name || "camera"]), [["*", "all"]]);
   fill("verdict", Object.keys(found.verdicts).map((name) => [name, name]), [["", "all"]]);
   fill("kind", Object.keys(found.kinds).map((name) => [name, name]), [["", "all"]]);
-  camera.closest("label").hidden = Object.keys(found.cameras).length < 2;
   kinds = [...new Set([...Object.keys(found.kinds), ...kinds])];
   showKinds();
 }
@@ -123,7 +122,6 @@ function fill(name, values, first) {
   select.replaceChildren(...[...first, ...values].map(([value, text]) => new Option(text, value)));
   select.value = chosen;
   if (select.selectedIndex < 0) select.selectedIndex = 0;
-  return select;
 }
 
 let later = 0; // the timer of the next look
@@ -196,14 +194,16 @@ async function open(place) {
   $("nothing").hidden = Boolean(one);
   for (const id of ["good", "defect", "unsure"]) $(id).disabled = !one;
   if (!one) return empty();
+  const answers = Promise.all([
+    ask(`/api/review/event?id=${encodeURIComponent(one.id)}&person=${encodeURIComponent(person())}`), picture(one.id, wanted()),
+  ]);
   if (place > events.length - 20) more().catch((error) => say(error.message));
-  list();
+  const isFirst = !$("events").children.length; // its picture comes before the list, which takes longer
+  if (!isFirst) list();
   editor.stopPolygon();
   $("polygon").setAttribute("aria-pressed", "false");
   try {
-    const [told, source] = await Promise.all([
-      ask(`/api/review/event?id=${encodeURIComponent(one.id)}&person=${encodeURIComponent(person())}`), picture(one.id, wanted()),
-    ]);
+    const [told, source] = await answers;
     if (events[at]?.id !== one.id) return; // gone on meanwhile
     current = told;
     $("image").src = source;
@@ -213,6 +213,7 @@ async function open(place) {
   } catch (error) {
     say(error.message);
   }
+  if (isFirst) list();
   for (const next of events.slice(at + 1, at + 1 + AHEAD)) picture(next.id, wanted()).catch(() => {});
 }
 
@@ -408,5 +409,4 @@ $("person").addEventListener("change", () => {
   search();
 });
 $("filters").open = matchMedia("(min-width: 1600px)").matches;
-ends().catch((error) => say(error.message));
-search();
+search().then(ends).catch((error) => say(error.message)); // what can be asked for comes after the first picture
