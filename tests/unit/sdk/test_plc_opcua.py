@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,24 @@ def test_every_node_of_the_table_can_be_browsed_and_read(client: Client) -> None
     for one in NODES:
         assert found[one.path].read_data_type_as_variant_type() is ua.VariantType[one.kind]
         found[one.path].read_value()
+
+
+def test_no_garbage_is_looked_for_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def init(server: object) -> None:
+        seen.append(gc.isenabled())
+        raise OSError("far enough")
+
+    monkeypatch.setattr("edgead.stream.plc.opcua.Server.init", init)
+    output = OpcUaServer("0")
+    try:
+        with pytest.raises(UsageError, match="far enough"):
+            output.start(None)
+        assert seen == [False]
+        assert gc.isenabled()
+    finally:
+        output.close()
 
 
 def test_one_part_by_written_signals_and_a_subscription(client: Client) -> None:

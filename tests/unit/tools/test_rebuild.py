@@ -106,7 +106,29 @@ def test_reviewed_defects_choose_the_weights_unless_told_otherwise(
     rebuilt = rebuild(old, saved, tmp_path / "new.edgead", Reporter(), costs=Costs())
     rebuild(old, saved, tmp_path / "other.edgead", Reporter(), weigh=False)
     assert given == [[("spot", True)] * 6, []]
-    assert "Reviewed defects have chosen the threshold: others" in rebuilt.page.read_text()
+    assert "6 defects have chosen the threshold: others will be found less often" in rebuilt.page.read_text()
+
+
+def test_of_enough_defects_a_half_tells_alone(old: Bundle, saved: Path, tmp_path: Path) -> None:
+    for number in range(60, 84):
+        event = save_event(saved, number, image=part(number, bad=True))
+        add_label(saved / event, "ada", BOX)
+    rebuilt = rebuild(old, saved, tmp_path / "new.edgead", Reporter(), costs=Costs())
+    bad = [one for one in rebuilt.compared if not one.sample.is_good]
+    chose = {one.sample.name for one in bad if one.has_chosen}
+    assert len(bad) == 30
+    assert 8 <= len(chose) <= 22
+    (entry,) = rebuilt.bundle.manifest.provenance["thresholds"]
+    assert f"least cost with {len(chose)} labeled defects" in entry["why"]
+    named = [row[0] for row in module.rates(rebuilt.compared)]
+    assert named == ["false alarms", "found: spot", "found: spot, which chose"]
+    text = rebuilt.page.read_text()
+    assert f"{len(chose)} defects have chosen the threshold: the {30 - len(chose)} others were kept from it" in text
+    plain = rebuild(old, saved, tmp_path / "plain.edgead", Reporter(), weigh=False)
+    assert not any(one.has_chosen for one in plain.compared)  # good parts alone put its threshold
+    assert "have chosen" not in plain.page.read_text()
+    again = module.choosing_defects(open_dataset(tmp_path / "new.edgead.data"))
+    assert {one.name for one in again} == chose
 
 
 def test_what_is_missing_is_said(old: Bundle, saved: Path, tmp_path: Path) -> None:

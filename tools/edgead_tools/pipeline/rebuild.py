@@ -3,14 +3,16 @@
 Good parts that were reviewed are learned from, but for one of five, which is kept for the comparison. Defects never say
 what is normal: they are judged by both bundles, and where there are some they choose what each map counts, and the
 threshold is set where misses and false alarms cost least. What one bundle learned from is never among the images that
-both are compared on; the page says that the new one's threshold and weights were chosen by defects among them.
+both are compared on. Of enough defects a half, by the digests of their names, chooses nothing and tells alone; of few
+all choose, and the page says so.
 """
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ from edgead_tools.data import Dataset, Sample, open_dataset
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
 from edgead_tools.evaluation.report.page import Section, gallery, page, table
 from edgead_tools.pipeline.build import build
+from edgead_tools.pipeline.map_weights import LEAST
 
+REVIEWED = "reviewed_"  # how the names of linked frames begin
 SHOWN = 40  # changed verdicts with pictures
 RANDOM = "random"  # how the reason of a frame that was kept at random begins
 
@@ -44,6 +48,7 @@ class Compared:
     sample: Sample
     old: float  # calibrated scores
     new: float
+    has_chosen: bool = False  # a defect by which the new bundle's threshold or weights were chosen
 
     @property
     def changed(self) -> bool:
@@ -76,7 +81,7 @@ def rebuild(
 
     `data` is where the images of the old build are, by default where they were; `changes` are settings of the build
     that are to be others. With `refit` the networks stay, and good parts that were kept at random are added to those
-    that the thresholds are fitted to: those that were kept for their scores would shift them. With `weigh` the reviewed
+    that the thresholds are fitted to: those that were kept for their scores would shift them. With `weigh` reviewed
     defects choose what each map counts (`map_weights`). `costs` choose the threshold where there are defects; None
     leaves it where good parts put it. Raises an EdgeadError.
     """
@@ -87,20 +92,34 @@ def rebuild(
     config = _config(old, data, out, changes or {})
     folder = out.with_name(f"{out.name}.data")
     dataset = link_data(open_dataset(config.data), reviewed, folder)
+    choosing = choosing_defects(dataset)
+    by_review = [sample for sample in choosing if Path(sample.name).name.startswith(REVIEWED)] if weigh else []
     if refit:
         new = write_bundle(out, add_good(old, _random_frames(reviewed, old)), old.members())
     else:
-        chosen_by = [Sample(frame_file(one.path), one.name, one.kind or NO_KIND)
-                     for one in reviewed if one.decision == "defect"]  # fmt: skip
         changed = msgspec.structs.replace(config, data=str(folder), exclude="")
-        new = build(changed, reporter, defects=chosen_by if weigh else ()).bundle
-    defects = [sample for sample in dataset.test if not sample.is_good]
-    if costs is not None and defects:
-        new = _with_least_cost(new, defects, costs, reporter)
-    compared = tuple(_compare(old, new, dataset.test))
+        new = build(changed, reporter, defects=by_review).bundle
+    if costs is not None and choosing:
+        new = _with_least_cost(new, choosing, costs, reporter)
+    have_chosen = choosing if costs is not None else [] if refit else by_review
+    compared = tuple(_compare(old, new, dataset.test, {sample.name for sample in have_chosen}))
     shown = out.with_name(f"{out.name}.rebuild.html")
-    write_file(shown, rebuild_page(old, new, compared).encode())
+    write_file(shown, rebuild_page(old, new, compared, by_cost=costs is not None).encode())
     return Rebuilt(new, compared, shown)
+
+
+def choosing_defects(dataset: Dataset) -> list[Sample]:
+    """The defects that may choose: a half by the digests of their names, or all where that leaves too few on a side.
+
+    A defect stays on its side in every rebuild.
+    """
+    defects = [sample for sample in dataset.test if not sample.is_good]
+    half = [sample for sample in defects if _digest(Path(sample.name).stem) % 2]
+    return half if LEAST <= len(half) <= len(defects) - LEAST else defects
+
+
+def _digest(name: str) -> int:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0]
 
 
 def _config(old: Bundle, data: str, out: Path, changes: Mapping[str, Any]) -> BuildConfig:
@@ -146,7 +165,7 @@ def link_data(dataset: Dataset, reviewed: list[Reviewed], folder: Path) -> Datas
 
 
 def _file(one: Reviewed) -> str:
-    return f"reviewed_{one.name.replace('.', '_')}{frame_file(one.path).suffix}"
+    return f"{REVIEWED}{one.name.replace('.', '_')}{frame_file(one.path).suffix}"
 
 
 def _flat(name: str) -> str:
@@ -192,40 +211,50 @@ def _with_least_cost(new: Bundle, defects: list[Sample], costs: Costs, reporter:
     return write_bundle(new.path, choose_score(new, best.score, None, "edgead rebuild", why), new.members())
 
 
-def _compare(old: Bundle, new: Bundle, samples: tuple[Sample, ...]) -> Iterator[Compared]:
-    """Both on the same images, which neither has learned from."""
+def _compare(old: Bundle, new: Bundle, samples: tuple[Sample, ...], have_chosen: Set[str]) -> Iterator[Compared]:
+    """Both on the same images, which neither has learned from; `have_chosen` are names of defects."""
     if not samples:
         raise DataError("there is no image to compare the bundles on: label defects and more good parts")
     with Detector(old, threads=1) as one, Detector(new, threads=1) as other:
         for sample in samples:
             image = read_image(sample.path, bits=new.manifest.input.bits)
-            yield Compared(sample, one(image).score, other(image).score)
+            yield Compared(sample, one(image).score, other(image).score, sample.name in have_chosen)
 
 
 def rates(compared: tuple[Compared, ...]) -> list[list[str]]:
     """False alarms, and defects found by kind, old beside new, as the rows of a table."""
     rows = []
-    for label in dict.fromkeys(one.sample.label for one in compared):
-        mine = [one for one in compared if one.sample.label == label]
+    groups = dict.fromkeys((one.sample.label, one.has_chosen) for one in compared)
+    for label, has_chosen in sorted(groups, key=lambda group: group[1]):  # those that chose come last
+        mine = [one for one in compared if (one.sample.label, one.has_chosen) == (label, has_chosen)]
         refused = [
             sum(score > 1 for score in scores) for scores in zip(*((one.old, one.new) for one in mine), strict=True)
         ]
-        name = "false alarms" if mine[0].sample.is_good else f"found: {label}"
+        name = "false alarms" if mine[0].sample.is_good else f"found: {label}{', which chose' if has_chosen else ''}"
         rows.append([name, *(f"{count} of {len(mine)}" for count in refused)])
     return rows
 
 
-def _chosen_by(new: Bundle) -> str:
+def _chosen_by(new: Bundle, compared: tuple[Compared, ...], *, by_cost: bool) -> str:
     """What to know of the defects in the table."""
     weights = new.manifest.provenance.get("map_weights")
-    words = "" if weights is None else " and what each map counts (" + ", ".join(
-        f"{name} {factor:g} times" for name, factor in weights["factors"].items()
-    ) + ")"  # fmt: skip
-    return f"<p>Reviewed defects have chosen the threshold{html.escape(words)}: others will be found less often.</p>"
+    what = ["the threshold"] if by_cost else []
+    if weights is not None:
+        factors = ", ".join(f"{name} {factor:g} times" for name, factor in weights["factors"].items())
+        what.append(f"what each map counts ({factors})")
+    chose = sum(one.has_chosen for one in compared)
+    if not chose or not what:
+        return ""
+    kept = sum(not one.sample.is_good and not one.has_chosen for one in compared)
+    end = f"the {kept} others were kept from it and tell what to expect" if kept else "others will be found less often"
+    return f"<p>{chose} defects have chosen {html.escape(' and '.join(what))}: {end}.</p>"
 
 
-def rebuild_page(old: Bundle, new: Bundle, compared: tuple[Compared, ...]) -> str:
-    """The page of a rebuild: figures of both on the same images, and what changed its verdict and by how much."""
+def rebuild_page(old: Bundle, new: Bundle, compared: tuple[Compared, ...], *, by_cost: bool) -> str:
+    """The page of a rebuild: figures of both on the same images, and what changed its verdict and by how much.
+
+    `by_cost`: defects have chosen the threshold.
+    """
     head = ["on the same images", f"old {old.digest[:12]}", f"new {new.digest[:12]}"]
     changed = sorted((one for one in compared if one.changed), key=lambda one: -abs(one.new - one.old))
     rows = [[one.sample.name, one.sample.label, f"{one.old:.2f}", f"{one.new:.2f}", f"{one.new - one.old:+.2f}"]
@@ -245,7 +274,7 @@ def rebuild_page(old: Bundle, new: Bundle, compared: tuple[Compared, ...]) -> st
     return page(
         f"{new.manifest.name}: old against new",
         [
-            Section("", table(head, rates(compared)) + _chosen_by(new)),
+            Section("", table(head, rates(compared)) + _chosen_by(new, compared, by_cost=by_cost)),
             Section(f"Another verdict: {len(changed)} of {len(compared)}", listed),
             *shown,
         ],
