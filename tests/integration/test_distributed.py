@@ -34,6 +34,27 @@ def _ray() -> None:
         lacking("Ray is missing: pip install 'edgead[ray]'")
 
 
+SIDE_BY_SIDE = """
+import sys, time, ray
+from pathlib import Path
+from edgead_tools.distributed.cluster import cluster
+with cluster(workers=1):
+    Path(sys.argv[1]).touch()
+    while not Path(sys.argv[2]).exists():  # until the other has started, too
+        time.sleep(0.1)
+    print(ray.get(ray.remote(lambda: "done").remote()))
+"""
+
+
+def test_two_start_side_by_side(tmp_path: Path) -> None:
+    places = [(tmp_path / "one", tmp_path / "other"), (tmp_path / "other", tmp_path / "one")]
+    both = [
+        subprocess.Popen([sys.executable, "-c", SIDE_BY_SIDE, *map(str, pair)], stdout=subprocess.PIPE)
+        for pair in places
+    ]
+    assert [process.communicate(timeout=300)[0] for process in both] == [b"done\n"] * 2
+
+
 def images(folder: Path, count: int) -> Path:
     """Tiny images; every tenth is bad, and one is no image."""
     for index in range(count):
@@ -192,6 +213,36 @@ def products(folder: Path, count: int) -> Path:
     lines.append(f"  broken: {{data: {folder / 'none'}}}")
     (folder / "products.yaml").write_text("\n".join(lines))
     return folder / "products.yaml"
+
+
+def builds() -> list[int]:
+    """The processes in which products are built, of this machine: children of those that have imported everything."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+            found[int(path.parent.name)] = int(words[1]), (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+    servers = {pid for pid, (_, command) in found.items() if b"edgead_tools.distributed.fork_server" in command}
+    return [pid for pid, (parent, _) in found.items() if parent in servers]
+
+
+def test_a_product_whose_process_dies_is_built_again(tmp_path: Path, edgead) -> None:
+    file, out = products(tmp_path, 2), tmp_path / "bundles"
+    (tmp_path / "products.yaml").write_text("\n".join(file.read_text().splitlines()[:-1]))
+
+    def kill() -> None:
+        until(lambda: bool(builds()), 300)
+        os.kill(builds()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    code, said, _ = edgead("build", "--many", file, "--out", out, "--workers", 1)
+    killer.join()
+    assert (code, said.strip()) == (0, str(out / "products.html"))
+    assert "2 of 2 products have a bundle" in (out / "products.html").read_text()
+    until(lambda: not builds(), 60)
 
 
 def test_many_products_are_built_each_for_itself_and_go_on(tmp_path: Path, edgead) -> None:

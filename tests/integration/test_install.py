@@ -107,3 +107,32 @@ def test_every_file_is_valid_for_every_python(version: str, built: tuple[Path, P
     with zipfile.ZipFile(built[1]) as wheel:
         wheel.extractall(tmp_path)
     subprocess.run([answers[0], "-W", "error", "-m", "compileall", "-q", tmp_path], check=True)
+
+
+def copied(dockerfile: Path) -> list[str]:
+    """What a Dockerfile takes from the checkout."""
+    lines = [line.split()[1:-1] for line in dockerfile.read_text().splitlines() if line.startswith("COPY ")]
+    return [name for names in lines for name in names if not names[0].startswith("--from")]
+
+
+def test_a_container_builds_and_installs_from_what_it_copies(tmp_path: Path) -> None:
+    """Its own lines, where no container can be built: the wheel of those files alone, and its extras resolved."""
+    files = sorted((ROOT / "examples/fleet").glob("*.Dockerfile"))
+    (taken,) = {tuple(copied(path)) for path in files}  # the same for each
+    for name in taken:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "wheels", tmp_path]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        extras = set(Parser().parsestr(archive.read(name).decode()).get_all("Provides-Extra"))
+        assert any(name.endswith("entry_points.txt") for name in archive.namelist())  # the image's entry point
+    for path in files:
+        (wanted,) = re.findall(r"\.whl\)\[([\w,]+)\]", path.read_text())
+        assert set(wanted.split(",")) <= extras
+    (wanted,) = re.findall(r"\.whl\)\[([\w,]+)\]", (ROOT / "examples/fleet/cpu.Dockerfile").read_text())
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--quiet", f"{wheel}[{wanted}]"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -112,6 +112,18 @@ def test_regions_are_corrected_by_mouse_and_keys(browser: Browser, page: Web, sa
     )
 
 
+def test_the_first_picture_comes_before_the_list(browser: Browser, page: Web) -> None:
+    be(browser, page, "ada")
+    browser.until("document.querySelector('#events img')?.naturalWidth > 0")
+    browser.urls.clear()
+    browser.reload()
+    browser.until(f"{SHOWN} && document.querySelector('#events img')?.naturalWidth > 0")
+    browser.evaluate("1")  # so that what it has asked for until now is known
+    kinds = [url.rpartition("kind=")[2] for url in browser.urls if "/api/review/picture" in url]
+    assert kinds[0] == "frame"
+    assert "thumb" in kinds[1:]
+
+
 def test_two_people_label_for_themselves_and_disagree(browser: Browser, page: Web, saved: Path) -> None:
     newest = max(saved.glob("*/*"))
     add_label(newest, "bob", Label(label="good"))
