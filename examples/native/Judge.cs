@@ -56,7 +56,7 @@ internal static class Judge
                 throw new InvalidDataException($"{path} is no binary PPM with 8 bits a channel");
             var pixels = file.ReadBytes(width * height * 3);
             if (pixels.Length < width * height * 3) throw new InvalidDataException($"{path} is cut short");
-            for (var i = 0; i < pixels.Length; i += 3) (pixels[i], pixels[i + 2]) = (pixels[i + 2], pixels[i]);
+            for (var i = 0; i < pixels.Length; i += 3) Array.Reverse(pixels, i, 3);
             return new DenseTensor<byte>(pixels, new[] { 1, height, width, 3 });
         }
     }
