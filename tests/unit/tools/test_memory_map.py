@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -216,3 +218,13 @@ def test_what_surrounds_a_cell_has_zeros_beyond_the_edge() -> None:
     assert around[0, 0].tolist() == pytest.approx(
         np.array([[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]]) / 9
     )
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4])
+def test_the_map_of_images_that_hardly_differ_is_one_that_fp32_resolves(spread: float) -> None:
+    fitted = fit_memory_map(pool_taps(*taps(20, spread=spread)), 16, halves(20)).map
+    cells = pool_taps(*taps(8, seed=1, spread=spread))
+    found = fitted(cells)
+    assert (found - copy.deepcopy(fitted).double()(cells.double())).abs().max() < 2e-3
+    cells[0, :, 2, 3] += 1.0  # another look
+    assert fitted(cells)[0, 2, 3] > 30

@@ -46,6 +46,9 @@ STILL = 1.05  # largest ratio of distances with regions to those without, of par
 STILL_IN_TILES = 0.8  # the same of tiles: a memory of each wants all of a frame at once, which takes memory on a CPU
 COMMON = 0.99  # quantile of distances to other folds from which on a patch costs something
 COMPARED = 1024  # patches with which turned images are compared
+# Of the mean squared length: the least spread of distances. FP32 resolves a squared distance to 1e-6 of the length,
+# which in units of the spread of frames that hardly differ (2e-5 was seen) is more than any engine may differ by.
+NARROWEST = 1e-3
 HIGHEST = 3  # cells whose mean says how far a picture is
 
 
@@ -168,6 +171,7 @@ def fit_memory_map(
     values = _left_out(projected, layout, memories, folds)[:images].double()
     trusted = torch.isin(torch.arange(images), strange, invert=True)
     usual, spread = _usual(values[trusted], layout, in_places=layout.regions > 1 or places is True)
+    spread = spread.clamp(min=NARROWEST * float(projected.square().sum(1).mean()))
     patches = take(projected, choose_patches(projected, layout, size, generator), excess)
     return FittedMemory(
         map=MemoryMap(projection, patches, layout, usual, spread),

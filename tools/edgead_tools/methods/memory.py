@@ -51,6 +51,7 @@ STRIDE = 8  # pixels a cell of the fused map
 FOLDS = 5
 MOST = 8.0  # spreads from what is usual beyond which a picture is no stranger
 NARROWEST = 1e-3  # the least spread of scores
+LOWEST = 1.0  # spreads that the memory's map of a good picture reaches at least; usually it is two or three
 UNTRAINED = frozenset({"memory", "surroundings", "whole"})  # maps that are fitted to good images, without any training
 
 Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
@@ -236,7 +237,7 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     patches = fit(seen.cells, places=_answer(options.places))
     around = fit(seen.around, places=patches.map.layout.regions > 1)
     pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
-    highest = max(NARROWEST, level(patches.left_out))
+    highest = max(LOWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
     return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, copies, tiles)
 
