@@ -34,14 +34,22 @@ def threshold_page(manifest: Manifest, bundle: str, points: OperatingPoints) -> 
 _PAGE = page_template(
     """\
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 16px; margin: 12px 0; }
-input[type=range] { width: 100%; } svg { width: 100%; height: 130px; } label { margin-right: 16px; }
+input[type=range] { width: 100%; margin: 4px 0; } svg { width: 100%; height: 120px; display: block; }
+label { display: inline-block; margin: 0 16px 8px 0; } input:not([type=range]) { width: 9em; }
+button { padding: 4px 12px; }
+.scale { display: flex; justify-content: space-between; margin: 0; }
+.scale, .key { color: var(--dim); font-size: 13px; } .key { margin: 0 0 12px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
+.key i:first-child { margin-left: 0; }
 td, th { padding: 4px 14px 4px 0; text-align: left; }
 th { color: var(--dim); font-weight: 500; } code { overflow-wrap: anywhere; }
-svg text { font-size: 11px; fill: var(--dim); }
 """,
     """\
-<section><svg id="plot" viewBox="0 0 800 130" preserveAspectRatio="none" role="img" aria-label="scores"></svg>
+<section><p class="key"><i style="background:#009e73"></i>good parts <i style="background:#d55e00"></i>planted defects
+<span id="known" hidden><i style="background:#cc79a7"></i>your defects</span></p>
+<svg id="plot" viewBox="0 0 800 120" preserveAspectRatio="none" role="img" aria-label="scores"></svg>
 <input type="range" id="at" min="0" step="1" aria-label="threshold">
+<p class="scale"><span id="low"></span><span>score</span><span id="high"></span></p>
 <p>Image threshold <b id="score"></b>
 <button id="now">as it is</button> <button id="best">least cost</button></p></section>
 <section><table><tbody id="facts"></tbody></table></section>
@@ -49,7 +57,9 @@ svg text { font-size: 11px; fill: var(--dim); }
 <label>a false alarm costs <input id="alarm" type="number" min="0" step="any" size="6"></label>
 <label>defective parts <input id="rate" type="number" min="0" max="1" step="any" size="7"></label></p>
 <p>Expected cost a part: <b id="cost"></b></p></section>
-<section><p>Write it into the bundle:</p><code id="command"></code></section>
+<section><p>This page changes nothing. Write the threshold into the bundle by this command:</p>
+<p><code id="command"></code></p>
+<p><label>who <input id="by" maxlength="40"></label> <label>why <input id="why" maxlength="80"></label></p></section>
 <script>
 const known = $data;
 const byId = (id) => document.getElementById(id), points = known.points;
@@ -64,9 +74,14 @@ function cost(point) {
   const rate = Number(byId("rate").value), found = rates.length ? mean(rates) : 1;
   return (1 - rate) * point.false_alarms * byId("alarm").value + rate * (1 - found) * byId("miss").value;
 }
+function said(option) {
+  const value = byId(option).value.trim();
+  return value ? ` --$${option} '$${value.replaceAll("'", "'\\\\''")}'` : "";
+}
 function ticks(scores, y, color) {
-  const rest = `y="$${y}" width="1.5" height="26" fill="$${color}" opacity="0.6"/>`;
-  return scores.map((score) => `<rect x="$${across(score)}" ` + rest).join("");
+  const rest = `y1="$${y}" y2="$${y + 26}" stroke="$${color}" stroke-width="2" opacity="0.7"
+    vector-effect="non-scaling-stroke"/>`;
+  return scores.map((score) => `<line x1="$${across(score)}" x2="$${across(score)}" ` + rest).join("");
 }
 function row(name, value) {
   const line = document.createElement("tr"), head = document.createElement("th"), cell = document.createElement("td");
@@ -76,9 +91,8 @@ function show() {
   const point = points[byId("at").value], x = across(point.score), text = point.score.toPrecision(6);
   byId("score").textContent = text;
   byId("plot").innerHTML = ticks(known.good, 4, "#009e73") + ticks(known.planted, 44, "#d55e00")
-    + ticks(known.labeled, 84, "#cc79a7") + `<line x1="$${x}" x2="$${x}" y1="0" y2="116" stroke="currentColor"/>`
-    + `<text x="2" y="128">good parts above, planted defects below`
-    + (known.labeled.length ? ", labeled defects last" : "") + `</text>`;
+    + ticks(known.labeled, 84, "#cc79a7") + `<line x1="$${x}" x2="$${x}" y1="0" y2="120" stroke="currentColor"
+      stroke-width="2" vector-effect="non-scaling-stroke"/>`;
   const rows = [row("false alarms expected", percent(point.false_alarms)),
     row("95 % interval, from good images", point.interval.map(percent).join(" to "))];
   point.found.forEach((share, index) => rows.push(row(`found of $${known.edges[index].toPrecision(3)} to `
@@ -86,17 +100,20 @@ function show() {
   if (point.labeled !== null) rows.push(row("found of the labeled defects", percent(point.labeled)));
   byId("facts").replaceChildren(...rows);
   byId("cost").textContent = cost(point).toPrecision(3);
-  byId("command").textContent = `edgead threshold $${known.bundle} --score $${text} --by NAME --why "REASON"`;
+  byId("command").textContent = `edgead threshold $${known.bundle} --score $${text}` + said("by") + said("why");
 }
 function go(score) {
   const gaps = points.map((point) => Math.abs(point.score - score));
   byId("at").value = gaps.indexOf(Math.min(...gaps)); show();
 }
 byId("at").max = points.length - 1;
+byId("low").textContent = low.toPrecision(3);
+byId("high").textContent = high.toPrecision(3);
+byId("known").hidden = known.labeled.length === 0;
 byId("miss").value = known.costs.miss;
 byId("alarm").value = known.costs.alarm;
 byId("rate").value = known.costs.defect_rate;
-for (const id of ["at", "miss", "alarm", "rate"]) byId(id).addEventListener("input", show);
+for (const id of ["at", "miss", "alarm", "rate", "by", "why"]) byId(id).addEventListener("input", show);
 byId("now").addEventListener("click", () => go(known.current));
 const cheaper = (best, point) => cost(point) < cost(best) ? point : best;
 byId("best").addEventListener("click", () => go([...points].reverse().reduce(cheaper).score));

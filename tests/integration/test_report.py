@@ -70,6 +70,10 @@ def test_the_page_shows_everything_and_asks_for_nothing(
         curves = "document.querySelectorAll('svg[aria-label=ROC] polyline').length"
         assert browser.evaluate(curves) == count
         assert browser.evaluate("document.documentElement.scrollWidth") <= 1000
+        browser.resize(390, 844)  # a telephone: plots stand below each other, and nothing is cut
+        plots = "[...document.querySelectorAll('.plots > div')].map(one => one.getBoundingClientRect().width)"
+        assert min(browser.evaluate(plots)) > 300
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 390
         assert [url for url in browser.urls if not url.startswith("data:")] == [page.as_uri()]
         assert browser.complaints == []
     finally:

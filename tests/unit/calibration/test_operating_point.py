@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+from browser import Browser, shown
 
 from edgead import Bundle
 from edgead.bundle import Manifest, PlantedDefect
@@ -20,6 +22,7 @@ from edgead.errors import UsageError
 from edgead_calibration.detection import detection_at
 from edgead_calibration.operating_point import Costs, operating_points
 from edgead_calibration.refit import choose_score
+from edgead_calibration.site import write_operating_points
 from edgead_calibration.thresholds import fit_thresholds, threshold_summary
 
 GOOD = np.random.default_rng(0).gamma(9, 1 / 3, 60)
@@ -138,3 +141,25 @@ def test_the_command_writes_the_page_and_the_threshold(
     changed = Bundle.open(bundle.path).manifest
     assert changed.artifacts[0].thresholds.image == pytest.approx(5.5)
     assert changed.provenance["thresholds"][-1]["why"] == "trial"
+
+
+def test_the_page_gives_a_command_that_can_be_run_as_it_stands(bundle: Bundle, tmp_path: Path) -> None:
+    write_operating_points(tmp_path / "page.html", bundle, Costs(), None)
+    browser = Browser(tmp_path / "browser")
+    try:
+        browser.open((tmp_path / "page.html").as_uri())
+        browser.until(f"{shown('#command')} !== ''")
+        score = browser.evaluate(shown("#score"))
+        assert shlex.split(browser.evaluate(shown("#command")))[3:] == ["--score", score]
+        for option, text in (("#by", "Ada"), ("#why", "customer's complaint")):
+            box = f"document.querySelector('{option}')"
+            browser.evaluate(f"{box}.value = {json.dumps(text)}; {box}.dispatchEvent(new Event('input'))")
+        words = shlex.split(browser.evaluate(shown("#command")))
+        assert words[3:] == ["--score", score, "--by", "Ada", "--why", "customer's complaint"]
+        browser.evaluate("document.querySelector('#best').click()")
+        assert browser.evaluate(shown("#score")) == shlex.split(browser.evaluate(shown("#command")))[4] != score
+        low, high = (float(browser.evaluate(shown(one))) for one in ("#low", "#high"))
+        assert low < float(score) < high
+        assert browser.complaints == []
+    finally:
+        browser.close()

@@ -81,7 +81,8 @@ small, figcaption, .tile span, .key, li { color: var(--dim); }
 .tile span, .tile small { display: block; }
 .plots > div { padding: 14px; } .plots svg { display: block; height: 270px; max-width: 100%; }
 .plots p { max-width: 340px; margin: 6px 0 0; }
-@media (max-width: 560px) { .plots > div { flex: 1; min-width: 0; } .plots svg { width: 100%; height: auto; } }
+@media (max-width: 560px) { .plots > div { flex: 1 1 100%; min-width: 0; } .plots svg { width: 100%; height: auto; } }
+@media (prefers-color-scheme: dark) { .plots rect[fill-opacity] { fill-opacity: .85; } }
 svg text { font-size: 12px; fill: var(--dim); } .frame { fill: none; stroke: var(--line); }
 .line { fill: none; stroke-width: 2.5; } .tick { stroke: var(--line); }
 .mark { stroke: var(--fg); stroke-dasharray: 4 3; }
