@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import tiny
 from edgead import Bundle, Detector, ops
 from edgead.bundle.store import write_bundle
 from edgead.cli.commands import COMMANDS
+from edgead.cli.console_status import sink_words
+from edgead.config import StationConfig
 from edgead.errors import DataError
 from edgead.stream.sinks import open_sink, title_of
 from edgead_calibration.health import fit_health
@@ -187,6 +190,13 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, tiny_bundle: Path) -> Non
     )
     assert done.returncode == 1
     assert done.stderr == "edgead: the folder in which this was started is gone: change to one that is there\n"
+
+
+def test_a_page_is_said_as_a_browser_takes_it() -> None:
+    sinks = ["web:8080?review=saved", "web:10.0.0.5:80", "web:0", "keep:saved?quota=1GB"]
+    said = sink_words(StationConfig(sinks=sinks))
+    assert said == ["the page http://127.0.0.1:8080", "the page http://10.0.0.5:80", "web:0", "keep:saved"]
+    assert sink_words(StationConfig(sinks=["web:0.0.0.0:8080"])) == [f"the page http://{socket.gethostname()}:8080"]
 
 
 def test_a_sink_is_called_as_it_was_written(tmp_path: Path) -> None:

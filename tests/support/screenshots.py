@@ -9,6 +9,7 @@ there already is taken as it is. Pages that are named are photographed too. Pict
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -40,18 +41,28 @@ def edgead(work: Path, *words: object) -> None:
         raise SystemExit(f"{' '.join(command[1:])}\n{done.stdout}\n{done.stderr}")
 
 
+def draw_parts(folder: Path) -> None:
+    """A data set of forty good parts, and six of each kind to test."""
+    spec = importlib.util.spec_from_file_location("make_parts", ROOT / "examples/make_parts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(folder, 40, 6)
+
+
 def make_pages(work: Path) -> dict[str, Path]:
     """Every self-contained page, by name; those that are there are not made again."""
     data = work / "parts/flange"
     if not data.exists():
-        subprocess.run([sys.executable, ROOT / "examples/make_parts.py", data], check=True)
+        draw_parts(data)
         shutil.copyfile(data / "test/plugged_hole/000.png", data / "train/good/999.png")  # one that is no good part
         (data / "train/good/broken.png").write_bytes(b"no picture")
     good, bundle, small = data / "train/good", work / "flange.edgead", work / "small.edgead"
     made: dict[str, tuple[Path, Callable[[], None]]] = {
         "build": (
             work / "flange.html",
-            lambda: edgead(work, "build", "--data", data, "--budget", "0", "--out", bundle),
+            lambda: edgead(work, "build", "--data", data, "--budget", "0", "--size", "160", "--out", bundle),
         ),
         "small": (
             small,
@@ -105,7 +116,7 @@ def line_at_work(work: Path) -> Iterator[str]:
     port, seen = free_port(), work / "seen"
     if not seen.exists():
         seen.mkdir()
-        for number, path in enumerate(sorted((work / "parts/flange/test/good").glob("*.png"))[:11]):
+        for number, path in enumerate(sorted((work / "parts/flange/test/good").glob("*.png"))[:6]):
             shutil.copyfile(path, seen / f"{number:02d}.png")
         for number, kind in enumerate(("scratch", "stain", "plugged_hole")):
             shutil.copyfile(work / f"parts/flange/test/{kind}/003.png", seen / f"{3 + 4 * number:02d}b.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import sys
 import time
 from collections import Counter
@@ -64,7 +65,18 @@ def sink_words(config: StationConfig) -> list[str]:
     printed = config.json or config.jsonl == "-"
     files = [None if config.jsonl == "-" else config.jsonl, config.save, config.video]
     places = [*(["standard output (JSON)"] if printed else []), *files]
-    return [str(place) for place in places if place] + [redacted(spec).partition("?")[0] for spec in config.sinks]
+    return [str(place) for place in places if place] + [_in_words(spec) for spec in config.sinks]
+
+
+def _in_words(spec: str) -> str:
+    """A sink without its options; of a page the address that a browser takes."""
+    place = redacted(spec).partition("?")[0]
+    kind, _, where = place.partition(":")
+    host, _, port = where.rpartition(":")
+    if kind != "web" or not port.isdecimal() or not int(port):
+        return place
+    beyond = host in ("0.0.0.0", "[::]")  # noqa: S104 - told from others, and listened at only with a token
+    return f"the page http://{(socket.gethostname() if beyond else host) or '127.0.0.1'}:{port}"
 
 
 class Reasons:
