@@ -83,23 +83,36 @@ def test_a_copy_differs_a_little_from_its_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "images", "copies"),
+    ("answer", "images", "still", "copies"),
     [
-        (None, ENOUGH - 1, MOST_VARIED),
-        (None, ENOUGH, 0),
-        (False, 24, 0),
-        (True, 2 * ENOUGH, 2),
-        (True, 1000, 1),
+        (None, ENOUGH - 1, True, MOST_VARIED),
+        (None, ENOUGH, True, 0),
+        (None, ENOUGH - 1, False, 0),
+        (False, 24, True, 0),
+        (True, 24, False, MOST_VARIED),
+        (True, 2 * ENOUGH, True, 2),
+        (True, 1000, True, 1),
     ],
 )
-def test_few_images_have_copies(answer: bool | None, images: int, copies: int) -> None:
-    assert varied_copies(answer, images) == copies
+def test_few_images_of_still_parts_have_copies(answer: bool | None, images: int, still: bool, copies: int) -> None:
+    assert varied_copies(answer, images, still=still) == copies
+
+
+def test_parts_that_move_have_no_copies(trunk: EfficientNetLite, tmp_path: Path) -> None:
+    images, run = boards.training_images(6, 4, SIZE), Run(tmp_path, budget=0, threads=1)
+    moving = remember(trunk, images, run, MemoryOptions(memory=32, places="no"))
+    assert moving.varied == 0
+    still = remember(trunk, images, run, MemoryOptions(memory=32, places="auto"))
+    assert still.varied == MOST_VARIED
+    assert still.patches.still != 1  # found by the images themselves, before there were copies
 
 
 def test_what_is_chosen_is_said_in_words() -> None:
-    assert variety_finding(1, 300)["chosen"].startswith("1 copy of every image, placed and lit")
-    many = variety_finding(0, 300)
-    assert (many["found"], many["overrule"]) == ("images are many", "--set varied=yes")
+    assert variety_finding(1, 300, still=True)["chosen"].startswith("1 copy of every image, placed and lit")
+    many = variety_finding(0, 300, still=True)
+    assert (many["found"], many["overrule"]) == ("images fill the memory", "--set varied=yes")
+    assert many["figures"] == "300 of a part that lies still, where 50 fill it"
+    assert variety_finding(0, 24, still=False)["figures"] == "24 of a part that moves, where few fill it"
 
 
 def test_images_are_numbered_from_those_to_train_on() -> None:

@@ -3,8 +3,8 @@
 A cell of 1/16 sees a part at steps of 16 pixels: few images show an edge at few of the places at which it can lie in a
 cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by up to half a cell, and
 turned, zoomed and lit a little, fill what is between. They are left out with their image wherever that is, and cost a
-part on the line nothing. More images than `ENOUGH` have more patches than a region holds, and copies would take the
-places of real ones.
+part on the line nothing. They must find room: `ENOUGH` images have as many patches as regions hold, and parts that move
+have one bank that few images fill. There copies would take the places of real patches.
 """
 
 from __future__ import annotations
@@ -50,19 +50,21 @@ def varied(image: ImageU8, copy: int, random: np.random.Generator) -> ImageU8:
     return nudged(image, random, pixels=HALF_A_CELL, degrees=DEGREES)
 
 
-def varied_copies(answer: bool | None, images: int) -> int:
-    """How many varied copies of each of so many images are remembered, unless `answer` is no."""
-    if answer is False or (answer is None and images >= ENOUGH):
+def varied_copies(answer: bool | None, images: int, *, still: bool) -> int:
+    """How many varied copies of each of so many images are remembered: where `answer` is None, of few images of parts
+    that lie still."""
+    if answer is False or (answer is None and not (still and images < ENOUGH)):
         return 0
     return max(1, min(MOST_VARIED, 4 * ENOUGH // images))
 
 
-def variety_finding(copies: int, images: int) -> dict[str, str]:
-    """What was found of the number of images, and what was chosen, as `Turning.finding` has it."""
+def variety_finding(copies: int, images: int, *, still: bool) -> dict[str, str]:
+    """What was found of the room for copies, and what was chosen, as `Turning.finding` has it."""
     held = plural(copies, "copy", "copies")
     return {
-        "found": f"images are {'few' if images < ENOUGH else 'many'}",
-        "figures": f"{images}, where {ENOUGH} show how a part can lie in a cell",
+        "found": "images leave room in the memory" if still and images < ENOUGH else "images fill the memory",
+        "figures": f"{images} of a part that {'lies still' if still else 'moves'}, where {ENOUGH if still else 'few'} "
+        "fill it",
         "chosen": f"{held} of every image, placed and lit a little differently, {are(copies)} remembered"
         if copies
         else "images are remembered as they are",

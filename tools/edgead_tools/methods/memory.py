@@ -13,7 +13,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -66,7 +66,7 @@ class MemoryOptions:
     places: Literal["auto", "yes", "no"] = "auto"
     # Whether turned copies are remembered: of parts that lie in any direction.
     turns: Literal["auto", "yes", "no"] = "auto"
-    # Whether copies placed and lit a little differently are remembered: of few images (`copies.ENOUGH`).
+    # Whether copies placed and lit a little differently are remembered: of few images of parts that lie still.
     varied: Literal["auto", "yes", "no"] = "auto"
     # Whether images that only strange ones resemble are believed less: bad parts among the good ones.
     doubts: Literal["yes", "no"] = "yes"
@@ -203,7 +203,7 @@ class Remembered:
                 "overrule": "--set places=no" if still else "--set places=yes",
             },
             self.turning.finding(copies_of(count)),
-            *([] if self.turning.free or self.tiles > 1 else [variety_finding(self.varied, count)]),
+            *([] if self.turning.free or self.tiles > 1 else [variety_finding(self.varied, count, still=still)]),
             {
                 "found": f"{count} {'good images' if self.tiles == 1 else 'tiles of good frames'}",
                 "figures": f"the more there are, the more surroundings count: {trust(count):.0%} of all they could",
@@ -221,12 +221,8 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
     folds = make_folds(len(images.train), len(images.calibration), images.tiles, images.groups)
     count, size, tiles = options.memory, images.count, images.tiles
     turning = find_turning(_answer(options.turns), trunk, images, seen.cells, folds[-1], run.device)
-    copies = 0 if turning.free or tiles > 1 else varied_copies(_answer(options.varied), size)
     if turning.free:
         batches = turned_batches(images, copies_of(size), run.seed, run.device, chunk(tiles))
-        seen = seen.followed_by(_collect(trunk, context, batches))
-    elif copies:
-        batches = copied_batches(images, copies, varied, run.seed, run.device, chunk(tiles))
         seen = seen.followed_by(_collect(trunk, context, batches))
     doubts = options.doubts == "yes" and tiles == 1
     divided = [torch.arange(half, size, 2) for half in range(2)] if images.groups else []
@@ -235,7 +231,13 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
         divided=divided,
     )  # fmt: skip
     patches = fit(seen.cells, places=_answer(options.places))
-    around = fit(seen.around, places=patches.map.layout.regions > 1)
+    still = patches.map.layout.regions > 1
+    copies = 0 if turning.free or tiles > 1 else varied_copies(_answer(options.varied), size, still=still)
+    if copies:
+        batches = copied_batches(images, copies, varied, run.seed, run.device, chunk(tiles))
+        seen = seen.followed_by(_collect(trunk, context, batches))
+        patches = replace(fit(seen.cells, places=still), still=patches.still)
+    around = fit(seen.around, places=still)
     pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
     highest = max(LOWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
