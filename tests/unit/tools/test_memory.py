@@ -152,7 +152,7 @@ def test_what_was_found_is_told_with_its_figures(joined: Joined) -> None:
     assert part["overrule"] == "--set places=no"
     assert turning["found"] == "the part lies in one direction"
     assert f"{memory['turned']:.2f} times as far" in turning["figures"]
-    assert few["found"] == "images leave room in the memory"
+    assert few["found"] == "the memory holds more than the images have"
     assert images["found"] == "20 good images"
     assert f"{memory['planted_auroc']['both']:.3f} with them" in students["figures"]
 
