@@ -3,8 +3,8 @@
 A cell of 1/16 sees a part at steps of 16 pixels: few images show an edge at few of the places at which it can lie in a
 cell, and a good part whose edge lies elsewhere is far from all of them. Copies that are moved by up to half a cell, and
 turned, zoomed and lit a little, fill what is between. They are left out with their image wherever that is, and cost a
-part on the line nothing. `ENOUGH` images have about as many patches as the regions hold, and parts that move have one bank
-that few images fill. There copies would take the places of real patches.
+part on the line nothing. `ENOUGH` images have about as many patches as the regions hold, and parts that move have one
+bank that few images fill. There copies would take the places of real patches.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def varied_copies(answer: bool | None, images: int, *, still: bool) -> int:
 
 def variety_finding(copies: int, images: int, *, still: bool) -> dict[str, str]:
     """Whether the memory holds more than the images have, and what was chosen, as `Turning.finding` has it."""
-    held = plural(copies, "copy", "copies")
+    held, few = plural(copies, "copy", "copies"), still and images < ENOUGH
     return {
-        "found": "the memory holds more than the images have" if still and images < ENOUGH else "images fill the memory",
+        "found": "the memory holds more than the images have" if few else "images fill the memory",
         "figures": f"{images} of a part that {'lies still' if still else 'moves'}, where {ENOUGH if still else 'few'} "
         "fill it",
         "chosen": f"{held} of every image, placed and lit a little differently, {are(copies)} remembered"
