@@ -137,7 +137,19 @@ def quantize(
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
+    _pad_in_fp32(quantizer.model.model)
     return _clean(quantizer.model.model)
+
+
+def _pad_in_fp32(model: ModelProto) -> None:
+    """Average pooling that pads reads what was not quantized: OpenVINO pads quantized values in a way that
+    makes the map of what surrounds a cell useless (OpenVINO 2026.4)."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        pads = any(any(attribute.ints) for attribute in node.attribute if attribute.name == "pads")
+        before = producers.get(node.input[0]) if node.op_type == "AveragePool" and pads else None
+        if before is not None and before.op_type == "DequantizeLinear":
+            node.input[0] = producers[before.input[0]].input[0]
 
 
 def _clean(model: ModelProto) -> bytes:

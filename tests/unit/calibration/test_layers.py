@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgead_calibration.layers import after_comparison, blocks, named, searches
+from edgead_calibration.ranges import observe, quantize
 from edgead_calibration.statistics import FeatureStatistics
 
 
@@ -87,3 +88,15 @@ def test_a_memory_is_moved_by_what_quantization_adds_and_keeps_its_spread() -> N
     mean = np.mean([4 * 5 * one.sum(1) for one in inputs])  # all weights are ones
     assert values["usual"].mean() == pytest.approx(1 + 0.5 * mean, rel=1e-4)
     assert values["spread"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 0, 0, 0]])
+def test_average_pooling_that_pads_reads_what_was_not_quantized(pads: list[int]) -> None:
+    pool = helper.make_node("AveragePool", ["features"], ["pooled"], name="pool", kernel_shape=[3, 3], pads=pads)
+    raw = network(pool, helper.make_node("Conv", ["features", "project.weight"], ["other"], name="other"),
+                  helper.make_node("Relu", ["pooled"], ["map"], name="end"))  # fmt: skip
+    inputs = [np.random.default_rng(seed).normal(size=(1, 3, 8, 8)).astype(np.float32) for seed in range(3)]
+    graph = onnx.load_from_string(quantize(observe(raw, inputs, "minmax"), "cpu")).graph
+    producers = {output: node.op_type for node in graph.node for output in node.output}
+    read = next(node.input[0] for node in graph.node if node.name == "pool")
+    assert producers[read] == ("Conv" if any(pads) else "DequantizeLinear")
