@@ -38,14 +38,15 @@ input[type=range] { width: 100%; margin: 4px 0; } svg { width: 100%; height: 120
 label { display: inline-block; margin: 0 16px 8px 0; } input:not([type=range]) { width: 9em; }
 button { padding: 4px 12px; }
 .scale { display: flex; justify-content: space-between; margin: 0; }
-.scale, .key { color: var(--dim); font-size: 13px; } .key { margin: 0 0 12px; }
-.key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
-.key i:first-child { margin-left: 0; }
+[hidden] { display: none !important; } .scale, .key { color: var(--dim); font-size: 13px; } .key { margin: 0 0 12px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 5px; }
+.key span { display: inline-block; margin-right: 14px; }
 td, th { padding: 4px 14px 4px 0; text-align: left; }
 th { color: var(--dim); font-weight: 500; } code { overflow-wrap: anywhere; }
 """,
     """\
-<section><p class="key"><i style="background:#009e73"></i>good parts <i style="background:#d55e00"></i>planted defects
+<section><p class="key"><span><i style="background:#009e73"></i>good parts</span>
+<span><i style="background:#d55e00"></i>planted defects</span>
 <span id="known" hidden><i style="background:#cc79a7"></i>your defects</span></p>
 <svg id="plot" viewBox="0 0 800 120" preserveAspectRatio="none" role="img" aria-label="scores"></svg>
 <input type="range" id="at" min="0" step="1" aria-label="threshold">

@@ -68,7 +68,7 @@ def make_pages(work: Path) -> dict[str, Path]:
             small,
             lambda: edgead(work, "build", "--data", good, "--budget", "0", "--size", "96", "--out", small),
         ),
-        "outliers": (work / "flange.edgead.outliers.html", lambda: None),
+        "outliers": (work / "small.edgead.outliers.html", lambda: None),  # of the small build
         "report": (work / "report.html", lambda: edgead(work, "eval", bundle, data, "--report", "report.html")),
         "reports": (
             work / "reports.html",
@@ -97,16 +97,17 @@ def make_pages(work: Path) -> dict[str, Path]:
 
 def compare(work: Path, bundle: Path, small: Path, data: Path) -> None:
     """Judge the test images with a shadow beside, and keep what is NG or near it for the review."""
-    sink = f"keep:{work / 'events'}?good=0.2&free=1"
+    sink = f"keep:{work / 'events'}?good=1&free=1"
     source = f"{data / 'test'}/**/*.png"
     edgead(work, "run", bundle, "--source", source, "--shadow", small, "--sink", sink, "--no-health")
     edgead(work, "shadow", "report", small, "--page", "shadow.html")
 
 
 def build_again(work: Path, bundle: Path) -> None:
-    """Label the events, every third as good, and refit."""
-    for number, event in enumerate(sorted((work / "events").glob("*/*/"))):
-        add_label(event, "ada", Label(label="good") if number % 3 == 0 else Label(label="defect", kind="scratch"))
+    """Label the events as they were judged, and refit."""
+    for event in (work / "events").glob("*/*/"):
+        good = event.name.endswith("_OK")
+        add_label(event, "ada", Label(label="good") if good else Label(label="defect", kind="scratch"))
     edgead(work, "rebuild", bundle, "--with", "events", "--refit")
 
 
@@ -169,6 +170,22 @@ class Photographer:
             print(f"{name}: sticks out: {'; '.join(sticking)}", flush=True)
 
 
+def live_pages(camera: Photographer, work: Path) -> None:
+    """The pages of a line at work: what it shows, an anomaly, the areas, the bundles, the review."""
+    with line_at_work(work) as url:
+        live = (
+            "[...document.querySelectorAll('.camera img')].filter(one => one.naturalWidth > 0).length === 2 && "
+            "document.querySelectorAll('#anomalies img').length > 3 && "
+            "[...document.querySelectorAll('#anomalies img')].every(one => one.naturalWidth > 0)"
+        )
+        camera.take("line", url, live)
+        camera.take("anomaly", url, live, "#anomalies button", "document.querySelector('#closer').open")
+        camera.take("areas", url, live, "#areas", "document.querySelector('#area-image').naturalWidth > 0")
+        camera.take("bundle", url, live, "#bundles", "document.querySelector('#bundle-dialog').open")
+        ready = "document.images.length > 3 && [...document.images].every(one => one.naturalWidth > 0)"
+        camera.take("review", f"{url}/review", ready)
+
+
 def main(folder: Path, pages: list[Path]) -> None:
     work = folder.absolute() / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -178,17 +195,7 @@ def main(folder: Path, pages: list[Path]) -> None:
         camera = Photographer(browser, folder)
         for name, path in named.items():
             camera.take(name, path.absolute().as_uri())
-        with line_at_work(work) as url:
-            live = (
-                "[...document.querySelectorAll('.camera img')].filter(one => one.naturalWidth > 0).length === 2 && "
-                "document.querySelectorAll('#anomalies button').length > 5"
-            )
-            camera.take("line", url, live)
-            camera.take("anomaly", url, live, "#anomalies button", "document.querySelector('#closer').open")
-            drawn = "document.querySelector('#area-image').naturalWidth > 0"
-            camera.take("areas", url, live, "#areas", drawn)
-            camera.take("bundle", url, live, "#bundles", "document.querySelector('#bundle-dialog').open")
-            camera.take("review", f"{url}/review", "document.querySelector('#image').naturalWidth > 0")
+        live_pages(camera, work)
     finally:
         browser.close()
 

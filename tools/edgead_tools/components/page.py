@@ -111,6 +111,11 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8p
 table { background: var(--card); border: 1px solid var(--line); width: 100%; }
 th, td { text-align: left; padding: 8px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 500; } i { display: block; width: 18px; height: 18px; border-radius: 4px; }
+@media (max-width: 720px) { /* a class below the other, with what the head says behind its figures */
+  tr:first-child { display: none; } tr { display: block; padding: 8px; border-bottom: 1px solid var(--line); }
+  td { display: inline-block; border: 0; padding: 4px 6px; } td:last-child { display: block; }
+  td:nth-child(3)::after { content: " pieces an image"; } td:nth-child(4)::after { content: " of the image"; }
+  .wide img { width: 100%; } .small img { width: calc(50% - 4px); } }
 """,
     """\
 <p>$summary</p>

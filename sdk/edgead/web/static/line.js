@@ -259,6 +259,7 @@ async function watch(tile) {
       }
       await put(tile.figure.querySelector("img"), await answer.blob());
       tile.after = Number(answer.headers.get("X-Number") ?? tile.after);
+      if (!tile.figure.classList.contains("lost")) tile.figure.querySelector(".nothing").hidden = true; // before the next beat
       tile.heatmap = heatmap;
     } catch {
       await sleep(1000);

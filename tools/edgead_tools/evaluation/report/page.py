@@ -101,6 +101,7 @@ details { margin-top: 14px; } summary { cursor: pointer; font-weight: 600; }
 .scroll { overflow-x: auto; } table { width: 100%; font-size: 13px; }
 th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;
   border-top: 1px solid var(--line); }
+@media (max-width: 560px) { th, td { padding: 6px; } th, td:first-child { white-space: pre-line; } }
 th { color: var(--dim); font-weight: 600; border-top: 0; } th:first-child, td:first-child { text-align: left; }
 tr.strong td { font-weight: 600; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
