@@ -31,6 +31,7 @@ def build_product(order):
     if order.product == "slow":
         time.sleep(600)
     print("what a build prints", flush=True)
+    assert sys.stdin.buffer.read() == b""  # no order of another product
     return ProductRow(order.product, order.settings, bundle=str(os.getpid()))
 
 fork_server.PRELOADED = ("json", "no_such_module_here")

@@ -152,6 +152,7 @@ def _build_and_exit(order: Order, writing: int) -> None:
     code = 1
     try:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # orders are for the server alone
         row = build_product(order)
         with os.fdopen(writing, "wb") as file:
             file.write(msgspec.json.encode(row))
