@@ -14,6 +14,7 @@ likelihoods, 2012).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,10 @@ SHAPE_PRIOR = (0.0, 0.15)  # mean and deviation: an exponential tail is 0, a nor
 OUTLIER = 0.05  # probability that the largest of as many good parts reaches a score called an outlier
 MOST_OUTLIERS = 0.125  # share of the images that may be called outliers
 GAP = 0.5  # of the mean excess: nearer to the next smaller score than this no score is an outlier
+EXCESS = 1e-3  # probability that good parts alone put so many scores above the law of those below
+BODY = 0.5  # share of the scores below that tell this law: their upper half
+CUTS = 16  # numbers of scores that are looked at as an excess
+_POINTS = 64  # at which a law is compared with scores
 
 SHAPES = np.linspace(-0.425, 0.875, 27)  # none is exactly 0
 _SCALES = np.exp(np.linspace(np.log(0.15), np.log(6.0), 32))  # in units of the mean excess
@@ -124,6 +129,8 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
 
     Where none are by the expected probability, several are by its median: the expected one is ruled by the heaviest
     tails that few scores do not exclude, and no such tail leaves a gap below several of its largest.
+
+    Where no gap tells them, their number may (`_excess`): bad parts of all degrees leave none.
     """
     values, numbers = np.asarray(scores, np.float64), np.asarray(parts)
     n = len(set(parts)) if len(parts) else len(values)
@@ -142,7 +149,56 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
             return [int(index) for index in order[:aside]]
         if aside > 1 and n * tail.median(smallest) < OUTLIER:
             several = max(several, aside)
+    if not several:
+        several = _excess(ordered, share_of_part(parts, len(values))[order], most)
     return [int(index) for index in order[:several]]
+
+
+def _excess(ordered: Array, weights: Array, most: int) -> int:
+    """How many of the largest of descending scores are more than the law of the others leaves room for; 0 where that
+    may be chance.
+
+    The law is that of the upper half of the scores below a cut, fitted to them alone: a generalized Pareto law that is
+    truncated there. It says how many good parts lie above the cut. Where their number would reach what was seen with a
+    probability below `EXCESS`, so many are an excess that the share of bad ones among them is as large as it gets:
+    another score is taken in while it is more likely bad than good.
+    """
+    counted, found, gained = np.cumsum(weights), 0, 0.0
+    for cut in sorted({max(1, round(most * step / CUTS)) for step in range(1, CUTS + 1)}):
+        law = _truncated(ordered[cut:], weights[cut:])
+        if law is None:
+            continue
+        below, rates, posterior = law
+        above = float(counted[cut - 1])
+        expected = below * float((posterior * rates / (1 - rates)).sum())
+        if above - 2 * expected > gained and _reached(above, below, rates, posterior) < EXCESS:
+            found, gained = cut, above - 2 * expected
+    return found if found < most else 0  # a share beyond what may be called strange is another kind of part
+
+
+def _truncated(ordered: Array, weights: Array) -> tuple[float, Array, Array] | None:
+    """The law of the upper half of descending scores, of which none lies above the first: how many parts they are, the
+    rate of that half above the first for every shape and scale, and the posterior. None of scores that are all alike.
+    """
+    taken = min(int(np.searchsorted(np.cumsum(weights), BODY * weights.sum())) + 1, len(ordered) - 1)
+    excesses, counts = ordered[:taken] - ordered[taken], weights[:taken]
+    unit = float(excesses @ counts) / float(counts.sum()) if taken else 0.0
+    if unit <= 1e-12 * max(1.0, abs(float(ordered[0]))):
+        return None
+    starts = np.unique(np.linspace(0, taken, _POINTS, endpoint=False).astype(np.intp))
+    masses = np.add.reduceat(counts, starts)
+    points = np.add.reduceat(excesses * counts, starts) / masses / unit
+    rates = np.clip(_survival(float(excesses[0]) / unit), 1e-12, 1 - 1e-9)
+    posterior = _posterior(points, masses, -masses.sum() * np.log1p(-rates))
+    return float(counts.sum()), rates, posterior
+
+
+def _reached(above: float, below: float, rates: Array, posterior: Array) -> float:
+    """The probability that at least so many parts lie above a value while `below` lie under it (negative binomial)."""
+    fewer = np.arange(math.floor(above))
+    ways = np.array([math.lgamma(below + k) - math.lgamma(below) - math.lgamma(k + 1) for k in fewer])
+    logs = ways + fewer * np.log(rates)[..., None] + below * np.log1p(-rates)[..., None]
+    return float((posterior * (1 - np.minimum(1, np.exp(logs).sum(axis=2)))).sum())
 
 
 def _is_apart(ordered: Array, aside: int) -> bool:
@@ -158,14 +214,16 @@ def _survival(excess: float) -> Array:
     return np.asarray(np.where(base > 0, np.maximum(base, 1e-300) ** (-1 / SHAPES[:, None]), 0.0))
 
 
-def _posterior(excesses: Array, counts: Array) -> Array:
-    """The posterior weights (shapes, scales) for excesses in units of their mean, which count so much each."""
+def _posterior(excesses: Array, counts: Array, further: Array | float = 0.0) -> Array:
+    """The posterior weights (shapes, scales) for excesses in units of their mean, which count so much each; `further`
+    is added to their log-likelihood."""
     base = 1 + SHAPES[:, None, None] * excesses[None, None, :] / _SCALES[None, :, None]
     inside = (base > 0).all(axis=2)
     logs = np.log(np.maximum(base, 1e-300)) @ counts
     mean, deviation = SHAPE_PRIOR
     log_prior = -0.5 * ((SHAPES - mean) / deviation) ** 2
     log_weights = log_prior[:, None] - counts.sum() * np.log(_SCALES) - (1 + 1 / SHAPES[:, None]) * logs
+    log_weights = log_weights + further
     log_weights = np.where(inside, log_weights, -np.inf)
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())

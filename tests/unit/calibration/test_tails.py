@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgead.errors import DataError
-from edgead_calibration.tails import find_outliers, fit_tail
+from edgead_calibration.tails import _excess, find_outliers, fit_tail
 
 LAWS = {"light": stats.norm(5, 1), "usual": stats.gamma(4), "exponential": stats.expon(), "heavy": stats.t(3)}
 RATE = 0.01
@@ -109,6 +109,27 @@ def test_one_part_in_many_images_is_found_as_one() -> None:
     parts = [*range(60), *[60] * 15]
     assert set(find_outliers(scores, parts)) == {*range(60, 75)}
     assert find_outliers(scores) == []  # a fifth of the images: too many to be called strange
+
+
+@pytest.mark.parametrize("bad", [20, 40])
+@pytest.mark.parametrize("seed", range(3))
+def test_bad_parts_of_all_degrees_that_leave_no_gap_are_found_by_their_number(bad: int, seed: int) -> None:
+    """From among the good ones to three times their largest, evenly."""
+    scores = np.concatenate([np.random.default_rng(seed).normal(0, 1, 400), np.linspace(2.4, 9, bad)])
+    found = np.array(find_outliers(scores))
+    assert (found >= 400).sum() >= 0.6 * bad
+    assert (found < 400).sum() <= 0.1 * bad
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_number_of_good_parts_above_is_hardly_ever_an_excess(law: str) -> None:
+    random = np.random.default_rng(8)
+    drawn = [np.sort(LAWS[law].rvs(size=200, random_state=random))[::-1] for _ in range(40)]
+    assert [_excess(scores, np.ones(200), 25) for scores in drawn] == [0] * 40
+
+
+def test_scores_that_are_all_alike_are_no_excess() -> None:
+    assert _excess(np.ones(50), np.ones(50), 6) == 0
 
 
 def test_a_few_scores_have_no_outliers() -> None:

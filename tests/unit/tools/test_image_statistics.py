@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgead_tools.layers.image_statistics import VARIANCE, fit_image_statistics, image_descriptor, shrinkage
+from edgead_tools.layers.image_statistics import (
+    VARIANCE,
+    find_strange_pictures,
+    fit_image_statistics,
+    image_descriptor,
+    shrinkage,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,3 +85,47 @@ def test_pictures_that_are_all_alike_give_finite_numbers() -> None:
     fine, coarse = (level[:1].repeat(9, 1, 1, 1) for level in levels(1))
     fitted = fit_image_statistics(image_descriptor(fine, coarse), thirds(9))
     assert torch.isfinite(fitted.statistics(*levels(2, seed=4))).all()
+
+
+def pictures(bad: int, seed: int = 0) -> Tensor:
+    """150 vectors of good pictures, which vary along six directions, and `bad` that are off along a seventh."""
+    random = torch.Generator().manual_seed(seed)
+    looks = torch.randn(150 + bad, 7, generator=random)
+    looks[:, 6] *= 0.3
+    looks[150:, 6] += 4 + 4 * torch.rand(bad, generator=random)
+    mixing = torch.linalg.qr(torch.randn(24, 24, generator=random)).Q[:7]
+    vectors = looks @ mixing + 0.1 * torch.randn(150 + bad, 24, generator=random)
+    return vectors[torch.randperm(150 + bad, generator=torch.Generator().manual_seed(1))]
+
+
+def bad_ones(bad: int) -> set[int]:
+    order = torch.randperm(150 + bad, generator=torch.Generator().manual_seed(1))
+    return set(torch.nonzero(order >= 150)[:, 0].tolist())
+
+
+@pytest.mark.parametrize("bad", [2, 8])
+def test_bad_pictures_that_are_alike_are_found_and_good_ones_are_not(bad: int) -> None:
+    found = set(find_strange_pictures(pictures(bad), thirds(150 + bad)).tolist())
+    assert len(found & bad_ones(bad)) >= 0.8 * bad
+    assert len(found - bad_ones(bad)) <= 1
+    assert find_strange_pictures(pictures(0), thirds(150)).tolist() == []
+
+
+def test_turned_copies_are_left_out_with_their_picture() -> None:
+    vectors = pictures(8)
+    copies = torch.cat([vectors, vectors + 0.01])
+    found = set(find_strange_pictures(copies, thirds(158), images=158).tolist())
+    assert len(found & bad_ones(8)) >= 6
+
+
+def test_pictures_that_are_believed_nowhere_are_in_no_statistics() -> None:
+    vectors, strange = pictures(15), torch.tensor(sorted(bad_ones(15)))
+    kept = torch.isin(torch.arange(165), strange, invert=True)
+    without = fit_image_statistics(vectors, thirds(165), without=strange)
+    alone = fit_image_statistics(vectors[kept], [torch.arange(150)[start::3] for start in range(3)])
+    assert torch.allclose(without.statistics.mean, alone.statistics.mean)
+    assert torch.allclose(without.statistics.factor, alone.statistics.factor, atol=1e-5)
+    assert float(without.left_out[kept].median()) == pytest.approx(0, abs=0.05)
+    assert float(without.left_out[strange].min()) > float(
+        fit_image_statistics(vectors, thirds(165)).left_out[strange].min()
+    )

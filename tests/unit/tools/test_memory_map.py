@@ -177,6 +177,14 @@ def test_strange_images_are_found_where_those_of_their_part_are_divided() -> Non
     assert sorted(found.strange.tolist()) == bad
 
 
+def test_images_that_are_strange_by_something_else_are_believed_less() -> None:
+    cells, told = pool_taps(*taps(80)), [5, 50]
+    folds = [torch.arange(start, 80, 5) for start in range(5)]
+    found = fit_memory_map(cells, 24, folds, places=True, doubts=True, suspects=torch.tensor(told))
+    assert sorted(found.strange.tolist()) == told
+    assert fit_memory_map(cells, 24, folds, places=True, suspects=torch.tensor(told)).strange.tolist() == []
+
+
 def test_good_images_are_not_doubted() -> None:
     cells = pool_taps(*taps(80))
     folds = [torch.arange(start, 80, 5) for start in range(5)]

@@ -5,6 +5,10 @@ Mahalanobis distance from good pictures finds what no single cell shows: another
 all over. The covariance of so many numbers from few pictures is shrunk toward a multiple of the identity as much as the
 number of pictures asks for (oracle approximating shrinkage: Chen et al., IEEE TSP 58(10), 2010, equation 23). Distances
 are judged by what is usual of pictures that the statistics were not fitted to.
+
+Bad pictures among the good ones show best here where parts have many looks, but draw mean and covariance toward
+themselves. So the strangest are left out together before distances are compared (a concentration step of Rousseeuw and
+Van Driessen's fast MCD, 1999, out of fold): `find_strange_pictures`.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from edgead_calibration.tails import MOST_OUTLIERS, find_outliers
 
 VARIANCE = 1e-6  # added under the root of every deviation
 NARROWEST = 1e-3  # the least spread of distances
@@ -57,25 +63,61 @@ def image_descriptor(*taps: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def find_strange_pictures(vectors: Tensor, folds: Sequence[Tensor], *, images: int | None = None) -> Tensor:
+    """Indices of the pictures, of vectors (N, V), that are outliers (`tails.find_outliers`) once the strangest are left
+    out together. Arguments are as `fit_image_statistics` takes them."""
+    images = len(vectors) if images is None else images
+    vectors = vectors.double()
+    first = _left_out(vectors, folds, images)
+    strangest = first.topk(int(MOST_OUTLIERS * images)).indices
+    return torch.tensor(find_outliers(_left_out(vectors, folds, images, without=strangest).numpy()), dtype=torch.long)
+
+
+@torch.no_grad()
 def fit_image_statistics(
-    vectors: Tensor, folds: Sequence[Tensor], tiles: int = 1, *, images: int | None = None
+    vectors: Tensor,
+    folds: Sequence[Tensor],
+    tiles: int = 1,
+    *,
+    images: int | None = None,
+    without: Tensor | None = None,
 ) -> FittedStatistics:
-    """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together.
+    """The statistics of good pictures' vectors (N, V); `folds` are indices of pictures that are left out together, and
+    `without` those of pictures that are believed nowhere.
 
     With `tiles` above 1 each tile of a frame has a mean of its own, and all share the covariance around their means.
     Where vectors are more than `images`, those after them are of turned copies, in the same order again and again.
     """
     images = len(vectors) if images is None else images
-    copies = len(vectors) // images
     vectors = vectors.double()
+    distances, kept = _left_out(vectors, folds, images, tiles, without), _all_but(images, without)
+    usual, spread = float(distances[kept].median()), max(NARROWEST, float(distances[kept].std(correction=0)))
+    statistics = ImageStatistics(*_gaussian(_rows(vectors, kept), int(kept.sum()), tiles), usual, spread)
+    return FittedStatistics(statistics, ((distances - usual) / spread).float())
+
+
+def _left_out(
+    vectors: Tensor, folds: Sequence[Tensor], images: int, tiles: int = 1, without: Tensor | None = None
+) -> Tensor:
+    """The distance (N,) of every picture from those of other folds, `without` some."""
     distances = torch.empty(images, dtype=torch.float64)
     for fold in folds:
-        kept = torch.ones(images, dtype=torch.bool)
+        kept = _all_but(images, without)
         kept[fold] = False
-        distances[fold] = _distance(vectors[fold], *_gaussian(vectors[kept.repeat(copies)], int(kept.sum()), tiles))
-    usual, spread = float(distances.median()), max(NARROWEST, float(distances.std(correction=0)))
-    statistics = ImageStatistics(*_gaussian(vectors, images, tiles), usual, spread)
-    return FittedStatistics(statistics, ((distances - usual) / spread).float())
+        distances[fold] = _distance(vectors[fold], *_gaussian(_rows(vectors, kept), int(kept.sum()), tiles))
+    return distances
+
+
+def _all_but(images: int, without: Tensor | None) -> Tensor:
+    kept = torch.ones(images, dtype=torch.bool)
+    if without is not None:
+        kept[without] = False
+    return kept
+
+
+def _rows(vectors: Tensor, kept: Tensor) -> Tensor:
+    """The vectors of those pictures and of their turned copies."""
+    return vectors[kept.repeat(len(vectors) // len(kept))]
 
 
 def _distance(vectors: Tensor, mean: Tensor, factor: Tensor) -> Tensor:

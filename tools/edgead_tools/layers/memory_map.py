@@ -16,8 +16,8 @@ does not make its defect a good part's (in the spirit of SoftPatch, Jiang et al.
 
 Several bad parts of one kind come near each other, and each would hide the others. So the strangest images are left out
 together once more: those that do not belong to the tail of the others then (`tails.find_outliers`) keep the distances
-that they have without one another, and their patches cost as much. They are reported as outliers, for a person to look
-at.
+that they have without one another, and their patches cost as much. So do pictures that are strange as a whole
+(`image_statistics.find_strange_pictures`). They are reported as outliers, for a person to look at.
 
 Distances are judged by what is usual of images that the memory did not hold: their mean and spread over other folds,
 of each cell where parts lie still (`residual_map.usual_at_cells`).
@@ -138,6 +138,7 @@ def fit_memory_map(
     tiles: int = 1,
     doubts: bool = False,
     divided: Sequence[Tensor] = (),
+    suspects: Tensor | None = None,
 ) -> FittedMemory:
     """The memory of good images' cells (N, C, h, w) with `count` patches for each region.
 
@@ -145,7 +146,8 @@ def fit_memory_map(
     than `images`, those after them are turned copies of the same images in the same order, as often as they go.
     `places` says whether regions and cells are told apart; None finds it out. Of frames in `tiles` each tile is a
     region. With `doubts` strange images are found, by other folds where `folds` are whole groups of images of one part:
-    such as are `divided` hold some of every group, which tells strange ones better.
+    such as are `divided` hold some of every group, which tells strange ones better. `suspects` are indices of images,
+    at most `tails.MOST_OUTLIERS` of them, that are strange by something else.
     """
     images = len(cells) if images is None else images
     folds, divided = ([with_copies(fold, images, len(cells)) for fold in some] for some in (folds, divided))
@@ -164,7 +166,8 @@ def fit_memory_map(
         if divided:
             others = [choose_patches(projected, layout, size, generator, without=fold) for fold in divided]
             found = _left_out(projected, layout, [take(projected, one) for one in others], divided)
-        strange, costs = _find_strange(projected, layout, size, images, found if divided else distances, generator)
+        apart_from = found if divided else distances
+        strange, costs = _find_strange(projected, layout, size, images, apart_from, generator, suspects)
         rows = with_copies(strange, images, len(cells))
         excess[rows] = excess[rows].maximum(costs)
     memories = [take(projected, patches, excess) for patches in chosen]
@@ -219,18 +222,28 @@ def _excess(distances: Tensor, of: Tensor) -> Tensor:
 
 
 def _find_strange(
-    projected: Tensor, layout: Layout, size: int, images: int, distances: Tensor, generator: torch.Generator
+    projected: Tensor,
+    layout: Layout,
+    size: int,
+    images: int,
+    distances: Tensor,
+    generator: torch.Generator,
+    suspects: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Indices of the images, of squared distances (N, h, w), that are outliers once the strangest are left out
-    together, and by how much theirs, and after them those of their turned copies, exceed the common ones then."""
+    together, `suspects` in any case, and by how much theirs, and after them those of their turned copies, exceed the
+    common ones then."""
     usual, spread = _usual(distances[:images].double(), layout, in_places=layout.regions > 1)
     levels = _highest(judge_cells(distances[:images].double(), usual, spread))
-    strangest = levels.topk(max(1, int(MOST_OUTLIERS * images))).indices
+    ranked, known = levels.clone(), torch.empty(0, dtype=torch.long) if suspects is None else suspects
+    ranked[known] = torch.inf
+    strangest = ranked.topk(max(1, int(MOST_OUTLIERS * images))).indices
     rows = with_copies(strangest, images, len(projected))
     without = take(projected, choose_patches(projected, layout, size, generator, without=rows))
     alone = distances[rows].maximum(_distances(projected[rows], layout, without))
     levels[strangest] = _highest(judge_cells(alone[: len(strangest)].double(), usual, spread))
-    found = torch.isin(strangest, torch.tensor(find_outliers(levels.numpy()), dtype=torch.long))
+    outliers = torch.tensor(find_outliers(levels.numpy()), dtype=torch.long)
+    found = torch.isin(strangest, torch.cat([outliers, known]))
     return strangest[found], _excess(alone, distances)[found.repeat(len(rows) // len(strangest))]
 
 

@@ -33,6 +33,7 @@ from edgead_tools.backbones.weights import WeightsFile
 from edgead_tools.layers.image_statistics import (
     FittedStatistics,
     ImageStatistics,
+    find_strange_pictures,
     fit_image_statistics,
     image_descriptor,
 )
@@ -226,9 +227,10 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
         seen = seen.followed_by(_collect(trunk, context, batches))
     doubts = options.doubts == "yes" and tiles == 1
     divided = [torch.arange(half, size, 2) for half in range(2)] if images.groups else []
+    suspects = find_strange_pictures(seen.vectors, divided or folds, images=size) if doubts else None
     fit = functools.partial(
         fit_memory_map, count=count, folds=folds, images=size, seed=run.seed, tiles=tiles, doubts=doubts,
-        divided=divided,
+        divided=divided, suspects=suspects,
     )  # fmt: skip
     patches = fit(seen.cells, places=_answer(options.places))
     still = patches.map.layout.regions > 1
@@ -238,7 +240,8 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
         seen = seen.followed_by(_collect(trunk, context, batches))
         patches = replace(fit(seen.cells, places=still), still=patches.still)
     around = fit(seen.around, places=still)
-    pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size)
+    strange = torch.cat([patches.strange, around.strange])
+    pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size, without=strange)
     highest = max(LOWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
     return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, copies, tiles)
