@@ -155,7 +155,7 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
 
 
 def _excess(ordered: Array, weights: Array, most: int) -> int:
-    """How many of the largest of descending scores are more than the law of the others leaves room for; 0 where that
+    """How many of the largest of descending scores are more than the law of the others allows; 0 where that
     may be chance.
 
     The law is that of the upper half of the scores below a cut, fitted to them alone: a generalized Pareto law that is
