@@ -106,6 +106,11 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
             *(f"{limits / Path(one).name}-0.edgead" for one in sets(*LARGE)),
             *out("threshold-rules"),
         ],
+        [
+            "detection.py",
+            *(f"{limits / Path(one).name}-0.edgead={one}" for one in sets("bottle", "magnetic_tile")),
+            *out("detection"),
+        ],
         ["contamination.py", *sets("cubes", "casting", "bottle"), "--keep", str(keep / "mixed"), *out("contamination")],
         ["threshold_simulation.py", *out("threshold-simulation")],
         ["drift.py", stlm, *sets("bottle"), *out("drift")],
