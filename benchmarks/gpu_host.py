@@ -3,7 +3,7 @@
     python benchmarks/gpu_host.py [--out FILE]
 
 A 1080p frame goes through the TensorRT engine as on a GPU, batch by batch, on the driver and the TensorRT that the
-tests bring, once graphs are recorded; the driver then launches graphs without doing what is in them. `host_us` is a
+tests bring, once graphs are recorded; the driver then does nothing of what it is asked for. `host_us` is a
 frame's share of the median time of a batch without the copies into pinned memory, which are measured by themselves
 (`copy_us`); `pooled` is the same of frames in a camera's memory, which are not copied.
 """

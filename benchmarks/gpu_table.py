@@ -54,7 +54,11 @@ def where(rtx: dict[str, Any], host: dict[str, Any], folder: Path = RESULTS) -> 
     products = sum(sum(one["products"].values()) for one in rtx["engines"])
     engines = f"{len(rtx['engines'])} engines for {', '.join(targets)}, {products} products as asked"
     path = host["batches"]["1"]
-    calls = f"{path['driver_calls']} driver calls and {path['host_us']} us of the host a frame, without the copy"
+    pooled = path["pooled"]
+    calls = (
+        f"{pooled['driver_calls']} driver calls and {pooled['host_us']} us of the host for a camera's frame; "
+        f"{path['driver_calls']} and {path['host_us']} us for another array, and its copy"
+    )
     rows = [
         ("engines built ahead of time", f"{rtx['library']}, no GPU", engines),
         ("kernels, CUDA graphs, the engine", "emulated driver on a CPU", calls),

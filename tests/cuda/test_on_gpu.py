@@ -95,7 +95,7 @@ RUN = {
     },
 }
 RTX = {"library": "TensorRT for RTX 1.7", "engines": [{"target": "sm_86", "products": {"int8": 2, "fp16": 1}}]}
-HOST = {"batches": {"1": {"driver_calls": 4, "host_us": 30.5}}}
+HOST = {"batches": {"1": {"driver_calls": 4, "host_us": 30.5, "pooled": {"driver_calls": 5, "host_us": 31.5}}}}
 
 
 def test_what_has_run_where_follows_from_the_results(benchmark, tmp_path: Path) -> None:
@@ -109,6 +109,7 @@ def test_what_has_run_where_follows_from_the_results(benchmark, tmp_path: Path) 
     assert "nowhere yet" not in said
     assert "| `on_gpu.sh` (here) | NVIDIA Test 9000 | resize, batch 1: 4.1 us; frames to readings, fp32" in said
     assert "1 engines for sm_86, 3 products as asked" in said
+    assert "5 driver calls and 31.5 us of the host for a camera's frame; 4 and 30.5 us for another array" in said
     assert table.has_run_on_a_gpu(tmp_path)
     emulated = json.loads(json.dumps(RUN).replace("NVIDIA Test 9000", "Emulated GPU"))
     for name, found in emulated.items():
