@@ -89,15 +89,25 @@ def accuracy(figures: dict[str, Any] | None) -> str:
 
 
 def comparison_table(found: dict[str, Any]) -> str:
-    """One row a set: mean image AUROC (and AUPRO) over seeds of edgead without training and of every peer."""
+    """One row a set: image AUROC (and AUPRO) over seeds of edgead without training and of every peer. Where peers have
+    other numbers of seeds these stand after edgead's."""
     every = {model for one in found["summary"].values() for model in one}
     models = sorted(every, key=lambda one: (one != "memory", one))
     rows = []
     for name, one in found["summary"].items():
-        means = ({figure: entry["mean"] for figure, entry in one.get(model, {}).items()} for model in models)
-        seeds = max(entry["image_auroc"]["seeds"] for entry in one.values())
-        rows.append([SETS[name], str(seeds), *(accuracy(mean or None) for mean in means)])
+        seeds = dict.fromkeys(one[model]["image_auroc"]["seeds"] for model in models if model in one)
+        rows.append([SETS[name], ", ".join(map(str, seeds)), *(spread_of_seeds(one.get(model)) for model in models)])
     return markdown(["images", "seeds", *("edgead" if one == "memory" else one for one in models)], rows)
+
+
+def spread_of_seeds(figures: dict[str, Any] | None) -> str:
+    """Mean image AUROC (and AUPRO) and, of several seeds, their standard deviation."""
+    if figures is None:
+        return ""
+    entries = (figures[name] for name in ("image_auroc", "aupro") if name in figures)
+    return " / ".join(
+        f"{one['mean']:.3f}" + ("" if one["spread"] is None else f" ± {one['spread']:.3f}") for one in entries
+    )
 
 
 def limit_table(found: dict[str, Any]) -> str:

@@ -112,8 +112,8 @@ def test_what_is_chosen_is_said_in_words() -> None:
     assert variety_finding(1, 300, still=True)["chosen"].startswith("1 copy of every image, placed and lit")
     many = variety_finding(0, 300, still=True)
     assert (many["found"], many["overrule"]) == ("images fill the memory", "--set varied=yes")
-    assert many["figures"] == "300 of a part that lies still, where 50 fill it"
-    assert variety_finding(0, 24, still=False)["figures"] == "24 of a part that moves, where few fill it"
+    assert many["figures"] == "300 images of a part that lies still, where 50 fill it"
+    assert variety_finding(0, 24, still=False)["figures"] == "24 images of a part that moves, where few fill it"
 
 
 def test_images_are_numbered_from_those_to_train_on() -> None:

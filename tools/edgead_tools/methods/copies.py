@@ -63,8 +63,8 @@ def variety_finding(copies: int, images: int, *, still: bool) -> dict[str, str]:
     held, few = plural(copies, "copy", "copies"), still and images < ENOUGH
     return {
         "found": "the memory holds more than the images have" if few else "images fill the memory",
-        "figures": f"{images} of a part that {'lies still' if still else 'moves'}, where {ENOUGH if still else 'few'} "
-        "fill it",
+        "figures": f"{images} images of a part that {'lies still' if still else 'moves'}, "
+        f"where {ENOUGH if still else 'few'} fill it",
         "chosen": f"{held} of every image, placed and lit a little differently, {are(copies)} remembered"
         if copies
         else "images are remembered as they are",
