@@ -133,3 +133,12 @@ def test_every_benchmark_says_what_it_does(program: str) -> None:
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for root in (name.partition(".")[0] for name in names):
             assert (BENCHMARKS / f"{root}.py").exists() or importlib.util.find_spec(root), f"{program} imports {root}"
+
+
+def test_the_comparison_shows_the_spread_of_seeds_and_how_many_they_are() -> None:
+    def figures(spread: float | None, seeds: int) -> dict[str, dict[str, float | None]]:
+        return {"image_auroc": {"mean": 0.9876, "spread": spread, "seeds": seeds}}
+
+    summary = {"bottle": {"PaDiM": figures(None, 1), "memory": figures(0.0123, 3)}}
+    table = load("tables").comparison_table({"summary": summary})
+    assert table.splitlines()[-1] == "| MVTec AD bottle | 3, 1 | 0.988 ± 0.012 | 0.988 |"
