@@ -88,25 +88,32 @@ def accuracy(figures: dict[str, Any] | None) -> str:
     return number(figures["image_auroc"], ".3f") + ("" if aupro is None else f" / {aupro:.3f}")
 
 
-def comparison_table(found: dict[str, Any]) -> str:
-    """One row a set: image AUROC (and AUPRO) over seeds of edgead without training and of every peer. Where peers have
-    other numbers of seeds these stand after edgead's."""
+def comparison_table(found: dict[str, Any], *, spread: bool = False) -> str:
+    """One row a set: mean image AUROC (and AUPRO) over seeds of edgead without training and of every peer; with
+    `spread` their deviation, and how many seeds: edgead's and, where they are others, those of peers."""
     every = {model for one in found["summary"].values() for model in one}
     models = sorted(every, key=lambda one: (one != "memory", one))
     rows = []
     for name, one in found["summary"].items():
         seeds = dict.fromkeys(one[model]["image_auroc"]["seeds"] for model in models if model in one)
-        rows.append([SETS[name], ", ".join(map(str, seeds)), *(spread_of_seeds(one.get(model)) for model in models)])
-    return markdown(["images", "seeds", *("edgead" if one == "memory" else one for one in models)], rows)
+        counts = [", ".join(map(str, seeds))] if spread else []
+        rows.append([SETS[name], *counts, *(over_seeds(one.get(model), spread=spread) for model in models)])
+    head = ["images", "seeds"] if spread else ["images"]
+    return markdown([*head, *("edgead" if one == "memory" else one for one in models)], rows)
 
 
-def spread_of_seeds(figures: dict[str, Any] | None) -> str:
-    """Mean image AUROC (and AUPRO) and, of several seeds, their standard deviation."""
+def seeds_table(found: dict[str, Any]) -> str:
+    return comparison_table(found, spread=True)
+
+
+def over_seeds(figures: dict[str, Any] | None, *, spread: bool) -> str:
+    """Mean image AUROC (and AUPRO) and, of several seeds, with `spread` their standard deviation."""
     if figures is None:
         return ""
     entries = (figures[name] for name in ("image_auroc", "aupro") if name in figures)
     return " / ".join(
-        f"{one['mean']:.3f}" + ("" if one["spread"] is None else f" ± {one['spread']:.3f}") for one in entries
+        f"{one['mean']:.3f}" + ("" if one["spread"] is None or not spread else f" ± {one['spread']:.3f}")
+        for one in entries
     )
 
 
@@ -256,6 +263,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {  # name -> res
     "ast_mfr": (("accuracy-ast_mfr",), accuracy_table),
     "peers": (("peers",), peers_table),
     "comparison": (("comparison",), comparison_table),
+    "seeds": (("comparison",), seeds_table),
     "limit": (("limit",), limit_table),
     "precision": (("precision",), precision_table),
     "thresholds": (("thresholds",), thresholds_table),
