@@ -73,3 +73,8 @@ def test_the_least_weight_that_tells_as_much_is_taken(logical: float, structural
 
 def test_of_equal_values_half_of_the_pairs_count() -> None:
     assert auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0])) == pytest.approx(0.875)
+
+
+def test_a_branch_that_tells_little_counts_no_more_than_structure() -> None:
+    good = Branches(np.ones(100), np.linspace(-1, 5, 100))
+    assert least_weight(good, Branches(np.repeat([1.0, 5.0], 10), np.zeros(20))) == 1.0

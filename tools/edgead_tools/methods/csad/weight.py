@@ -27,6 +27,7 @@ from edgead_tools.methods.csad.shared import Network, ToTensor, read_outputs
 
 WEIGHTS = (1.0, 2.0, 4.0)
 ALIKE = 0.0005  # of the AUROC, by which no weight is better
+RELIABLE = 0.9  # AUROC of the logical branch alone, below which it counts no more than structure
 MARGIN = 2.0  # spreads of the structural branch
 FRAMES = 24  # good images at most, each altered in `EACH` ways of both kinds
 EACH = 2
@@ -95,7 +96,10 @@ def weigh(
 
 
 def least_weight(good: Branches, bad: Branches) -> float:
-    """The least of `WEIGHTS` at which bad images are told from good ones as well as at any."""
+    """The least of `WEIGHTS` at which bad images are told from good ones as well as at any; 1 where the
+    logical branch alone tells few of them."""
+    if auroc(good.logical, bad.logical) < RELIABLE:
+        return WEIGHTS[0]
     found = {weight: auroc(good.sum(weight), bad.sum(weight) - MARGIN) for weight in WEIGHTS}
     return next(weight for weight, one in found.items() if one >= max(found.values()) - ALIKE)
 
