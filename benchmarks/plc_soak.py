@@ -2,7 +2,7 @@
 
     python benchmarks/plc_soak.py BUNDLE [--protocol modbus] [--parts 100000] [--cycle 0.1] [--out FILE]
 
-The station is a process of its own: `edgead`'s pipeline on a synthetic camera of 100 frames a second, with the CPU
+The station is a process of its own: `edgead`'s pipeline on a synthetic camera of 100 frames a second, every seventh with a defect, with the CPU
 engine, health checks and the handshake over Modbus TCP or OPC UA. The controller is `edgead.stream.plc.simulate` in
 this process, with jitter and faults from a seed. Afterwards the station is made to hang (its engine sleeps), stopped
 (SIGSTOP) and killed (SIGKILL), each several times in the middle of parts: how long, after a part was due or the signal
@@ -76,7 +76,7 @@ def station(bundle: str, protocol: str, port: int) -> None:
 
     opened = Bundle.open(bundle)
     detector = Detector(opened, engine=Hanging(OnnxEngine(opened, "auto", 1)))
-    cameras = open_cameras(["synthetic:160x120@100"])
+    cameras = open_cameras(["synthetic:160x120@100,defects=7"])
     trigger = TriggerSettings(TriggerWindow(length=0.2), ANSWER_WITHIN_S)
     parts = PartSettings(trigger, HandshakeSettings(ack_within=0.5, recipes=(1, 2)))
     settings = PipelineSettings(health=True, parts=parts)
