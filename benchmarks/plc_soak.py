@@ -2,12 +2,13 @@
 
     python benchmarks/plc_soak.py BUNDLE [--protocol modbus] [--parts 100000] [--cycle 0.1] [--out FILE]
 
-The station is a process of its own: `edgead`'s pipeline on a synthetic camera of 100 frames a second, every seventh with a defect, with the CPU
-engine, health checks and the handshake over Modbus TCP or OPC UA. The controller is `edgead.stream.plc.simulate` in
-this process, with jitter and faults from a seed. Afterwards the station is made to hang (its engine sleeps), stopped
-(SIGSTOP) and killed (SIGKILL), each several times in the middle of parts: how long, after a part was due or the signal
-was sent, the controller has still seen Ready, a heartbeat that goes on, or Reject off. A controller counts a station as
-not ready and rejecting once it has had no answer, or the same heartbeat, for `--watchdog` seconds.
+The station is a process of its own: `edgead`'s pipeline on a synthetic camera of 100 frames a second, every seventh
+with a defect, with the CPU engine, health checks and the handshake over Modbus TCP or OPC UA. The controller is
+`edgead.stream.plc.simulate` in this process, with jitter and faults from a seed. Afterwards the station is made to hang
+(its engine sleeps), stopped (SIGSTOP) and killed (SIGKILL), each several times in the middle of parts: how long, after
+a part was due or the signal was sent, the controller has still seen Ready, a heartbeat that goes on, or Reject off. A
+controller counts a station as not ready and rejecting once it has had no answer, or the same heartbeat, for
+`--watchdog` seconds.
 """
 
 from __future__ import annotations
