@@ -1,6 +1,6 @@
 """Measures work on Ray: builds of many products by one worker and by two, and what an archive costs an image.
 
-    python benchmarks/distributed.py BUNDLE [--products 20] [--images 400] [--out FILE.json]
+    python benchmarks/distributed.py BUNDLE [--products 40] [--images 400] [--out FILE.json]
 
 Products are drawn: 24 good parts of 96x96 each, built without training, each on one thread. One worker and two build
 a half of them in turns (1, 2, 2, 1), so that other work of the machine falls on both. The archive is of drawn frames of
@@ -120,7 +120,7 @@ def planned(one: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--products", type=int, default=20)
+    parser.add_argument("--products", type=int, default=40)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

@@ -182,7 +182,10 @@ def live_pages(camera: Photographer, work: Path) -> None:
         camera.take("anomaly", url, live, "#anomalies button", "document.querySelector('#closer').open")
         camera.take("areas", url, live, "#areas", "document.querySelector('#area-image').naturalWidth > 0")
         camera.take("bundle", url, live, "#bundles", "document.querySelector('#bundle-dialog').open")
-        ready = "document.images.length > 3 && [...document.images].every(one => one.naturalWidth > 0)"
+        ready = (  # what is out of view is loaded when somebody looks
+            "document.images.length > 3 && [...document.images].every((one) => one.naturalWidth > 0 || "
+            "one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().bottom > innerHeight)"
+        )
         camera.take("review", f"{url}/review", ready)
 
 

@@ -16,7 +16,16 @@ from edgead.progress import Reporter
 from edgead_tools.evaluation.report.plots import Point, pareto, scatter
 from edgead_tools.pipeline import sweep as module
 from edgead_tools.pipeline.build import BuildResult
-from edgead_tools.pipeline.sweep import PAGE, RESULT, Candidate, SweepResult, list_candidates, sweep, warnings_of
+from edgead_tools.pipeline.sweep import (
+    PAGE,
+    RESULT,
+    Candidate,
+    SweepResult,
+    list_candidates,
+    sweep,
+    sweep_page,
+    warnings_of,
+)
 
 AUROC = {("stlm", 64): 0.9, ("stlm", 128): 0.95, ("ast_mfr", 64): 0.8, ("ast_mfr", 128): 0.97}
 
@@ -161,3 +170,13 @@ def test_a_best_choice_that_finds_little_is_said() -> None:
     assert warnings_of([choice(0.1), choice(None)]) == []
     (said,) = warnings_of([choice(0.99)])
     assert "misses 99% of the defects" in said
+
+
+def test_the_page_warns_of_what_is_best_in_whatever_order_it_was_built() -> None:
+    measured = {"aupro": None, "false_alarm_rate": 0.0}
+    slow = SweepResult(Candidate("stlm", "edge", "64"), measured | {"image_auroc": 0.9, "miss_rate": 0.8}, 1.5, 1, 1.0)
+    best = SweepResult(Candidate("stlm", "edge", "96"), measured | {"image_auroc": 0.95, "miss_rate": 0.6}, 1.4, 1, 1.0)
+    text = sweep_page([slow, best], "parts")
+    assert "stlm edge 96 is among the best and yet misses 60%" in text
+    assert "stlm edge 64 is among the best" not in text
+    assert ">0.405</text>" in text  # a quarter of the way to 1.08 times 1.5 ms

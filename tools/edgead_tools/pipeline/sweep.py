@@ -207,17 +207,25 @@ def _conclude(bundles: Mapping[Candidate, Bundle], data: Path, folder: Path, rep
         "choices": [asdict(one) for one in results],
     }
     write_file(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n")
+    write_file(folder / PAGE, sweep_page(results, data.name).encode())
+    return results
+
+
+def sweep_page(results: Sequence[SweepResult], name: str) -> str:
+    """The page: plots of what all have, and a table in which what no other beats is marked."""
     head, *rows = rows_of(results)
     best = [index for index, row in enumerate(rows) if row[-1]]
-    words = "Marked is what no other beats in one of the plots. Milliseconds are the network's alone, on one thread."
+    named = {str(one.candidate): one for one in results}
     plots = [
-        scatter(points, x="milliseconds an image", y=FIGURES[name], title=data.name, front=True)
-        for name, points in points_of(results).items()
+        scatter(points, x="milliseconds an image", y=FIGURES[figure], title=name, front=True)
+        for figure, points in points_of(results).items()
     ]
-    words += "".join(f"</p><p><b>{html.escape(one)}</b>" for one in warnings_of([results[at] for at in best]))
-    sections = [Section("", "".join(plots)), Section("Choices", f"<p>{words}</p>{table(head, rows, strong=best)}")]
-    write_file(folder / PAGE, page(f"What to choose for {data.name}", sections).encode())
-    return results
+    words = "Marked is what no other beats in one of the plots. Milliseconds are the network's alone, on one thread."
+    said = warnings_of([named[rows[index][0]] for index in best])
+    words += "".join(f"</p><p><b>{html.escape(one)}</b>" for one in said)
+    drawn = "".join(f'<div class="scroll">{plot}</div>' for plot in plots)
+    sections = [Section("", drawn), Section("Choices", f"<p>{words}</p>{table(head, rows, strong=best)}")]
+    return page(f"What to choose for {name}", sections)
 
 
 def warnings_of(best: Sequence[SweepResult]) -> list[str]:

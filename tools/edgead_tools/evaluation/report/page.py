@@ -98,7 +98,9 @@ figure input:checked + img { position: fixed; inset: 0; z-index: 1; width: 100vw
 .heat p { display: flex; justify-content: space-between; margin: 2px 0 0; }
 details { margin-top: 14px; } summary { cursor: pointer; font-weight: 600; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
-.scroll { overflow-x: auto; } table { width: 100%; font-size: 13px; }
+.scroll { overflow-x: auto; } .scroll > svg { display: block; min-width: 560px; }
+.sheet { fill: var(--card); }
+table { width: 100%; font-size: 13px; }
 th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space: pre;
   border-top: 1px solid var(--line); }
 @media (max-width: 560px) { th, td { padding: 6px; } th, td:first-child { white-space: pre-line; } }

@@ -164,7 +164,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool)
     groups = list(dict.fromkeys(point.group for point in points))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>',
+        f'font-size="12"><rect width="{width}" height="{height}" fill="white" class="sheet"/>',
         f'<text x="{width / 2}" y="24" text-anchor="middle" font-size="14">{html.escape(title)}</text>',
         f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">{html.escape(x)}</text>',
         f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">'
@@ -173,9 +173,9 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, front: bool)
     for step in range(5):
         value, cost = low + (high - low) * step / 4, right * step / 4
         across, down = place(Point("", "", cost, value))
-        parts.append(f'<line x1="{margin}" x2="{width - margin}" y1="{down:.1f}" y2="{down:.1f}" stroke="#ddd"/>')
+        parts.append(f'<path d="M{margin} {down:.1f}H{width - margin}" stroke="#ddd" class="tick"/>')
         parts.append(f'<text x="{margin - 6}" y="{down + 4:.1f}" text-anchor="end">{value:.3f}</text>')
-        parts.append(f'<text x="{across:.1f}" y="{height - margin + 18}" text-anchor="middle">{cost:.0f}</text>')
+        parts.append(f'<text x="{across:.1f}" y="{height - margin + 18}" text-anchor="middle">{cost:.3g}</text>')
     lines = {"": pareto(points)} if front else {name: [p for p in points if p.group == name] for name in groups}
     for name, ones in lines.items():
         joined = " ".join("{:.1f},{:.1f}".format(*place(one)) for one in sorted(ones, key=lambda one: one.x))
