@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 
 from edgead.errors import MissingPackageError, SourceError
-from edgead.stream.sources.capture import Capture, PooledCapture
-from edgead.stream.sources.clock import Stamp, StampClock
-from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, parse_genicam, say_differences
+from edgead.stream.sources.capture import Capture
+from edgead.stream.sources.clock import StampClock
+from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, RawCapture, parse_genicam, say_differences
 from edgead.stream.sources.live import LiveSource
-from edgead.stream.sources.pixels import CODES, to_bgr
+from edgead.stream.sources.pixels import CODES
 from edgead.stream.sources.settings import SettableCamera
 
 INSTALL = "apt-get install gir1.2-aravis-0.8 python3-gi, and a Python that sees them (venv --system-site-packages)"
@@ -65,15 +65,13 @@ def _formats(aravis: Any, name: str) -> tuple[str, ...]:
     return tuple(one for one in every if one in CODES.values())
 
 
-class AravisCapture(PooledCapture):
+class AravisCapture(RawCapture):
     """A `Capture` of one camera; a frame with lost packets is damaged, and counted as such by its source."""
 
     def __init__(self, aravis: Any, camera: Any, name: str, timeout: float) -> None:
         """Start to acquire; raises what Aravis raises. A frame may take `timeout` seconds (0: any time)."""
         self._aravis, self._camera, self._name, self._timeout = aravis, camera, name, timeout
         self._interrupted = False
-        self._frame: tuple[bytes, int, int, int] | None = None  # data, width, height and code; None: damaged
-        self._stamp = 0
         self._stream: Any = camera.create_stream(None, None)
         if self._stream is None:
             raise SourceError(f"{name} sends no stream: is another program using it?")
@@ -100,17 +98,6 @@ class AravisCapture(PooledCapture):
         self._stamp = int(buffer.get_timestamp())
         self._frame = (bytes(buffer.get_data()), *size, int(code)) if whole else None
         self._stream.push_buffer(buffer)
-
-    def retrieve(self) -> tuple[bool, Any]:
-        if self._frame is None:
-            return False, None
-        data, width, height, code = self._frame
-        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"), self._empty)
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """The camera's own time of the grabbed frame."""
-        return Stamp(self._stamp / 1e9) if self._stamp else None
 
     def resent(self) -> tuple[int, int]:
         """Packets that were sent again, and packets that are missing; 0 for a camera without packets."""

@@ -1,4 +1,5 @@
-"""What industrial cameras are set to, the same for whichever library reaches them: written, checked, read back.
+"""What industrial cameras have in common, whichever library reaches them: settings that are written, checked and read
+back, and frames of raw bytes.
 
 SERIAL?trigger=Line0&exposure=800&gain=4&format=BayerRG12p&width=1024&height=768&fps=30
 """
@@ -8,10 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl
 
 from edgead.errors import UsageError, nearest
-from edgead.stream.sources.pixels import parse_format
+from edgead.stream.sources.capture import PooledCapture
+from edgead.stream.sources.clock import Stamp
+from edgead.stream.sources.pixels import CODES, parse_format, to_bgr
 
 NUMBERS = {"exposure": (1.0, 1e8), "gain": (-100.0, 1000.0), "fps": (0.001, 100_000.0)}  # set while frames come, too
 SIZES = {"width": (16, 65536), "height": (16, 65536), "packet": (576, 16384)}
@@ -29,6 +33,24 @@ class FoundCamera:
     protocol: str  # GigEVision or USB3Vision
     address: str
     formats: tuple[str, ...]  # pixel formats that can be read here
+
+
+class RawCapture(PooledCapture):
+    """What a `Capture` of an industrial camera makes of the bytes that it grabs."""
+
+    _frame: tuple[bytes, int, int, int] | None = None  # data, width, height and PFNC's code; None: damaged
+    _stamp: int | None = None  # nanoseconds of the camera's clock; none where it says nothing
+
+    def retrieve(self) -> tuple[bool, Any]:
+        if self._frame is None:
+            return False, None
+        data, width, height, code = self._frame
+        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"), self._empty)
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The camera's own time of the grabbed frame."""
+        return Stamp(self._stamp / 1e9) if self._stamp else None
 
 
 def parse_genicam(name: str, paths: Sequence[str] = ()) -> tuple[str, dict[str, str]]:

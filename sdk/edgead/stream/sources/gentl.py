@@ -25,11 +25,10 @@ from genicam.gentl import GenericException as TransportError
 from harvesters.core import Callback, Harvester, ImageAcquirer, ParameterKey, ParameterSet
 
 from edgead.errors import DataError, SourceError, UsageError
-from edgead.stream.sources.capture import Capture, PooledCapture
-from edgead.stream.sources.clock import Stamp, StampClock
-from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, parse_genicam, say_differences
+from edgead.stream.sources.capture import Capture
+from edgead.stream.sources.clock import StampClock
+from edgead.stream.sources.genicam_settings import NUMBERS, FoundCamera, RawCapture, parse_genicam, say_differences
 from edgead.stream.sources.live import LiveSource
-from edgead.stream.sources.pixels import CODES, to_bgr
 from edgead.stream.sources.settings import SettableCamera
 
 FOLDERS = "GENICAM_GENTL64_PATH"
@@ -129,15 +128,13 @@ class _Incomplete(Callback):  # type: ignore[misc]
         self.seen = True
 
 
-class GenTlCapture(PooledCapture):
+class GenTlCapture(RawCapture):
     """A `Capture` of one camera; a frame with gaps is damaged, and counted as such by its source."""
 
     def __init__(self, producer: Producer, acquirer: ImageAcquirer, name: str, timeout: float) -> None:
         """Start to acquire. A frame may take `timeout` seconds (0: any time). Raises what harvesters raises."""
         self._producer, self._acquirer, self._name, self._timeout = producer, acquirer, name, timeout
         self._interrupted = False
-        self._frame: tuple[bytes, int, int, int] | None = None  # data, width, height and code; None: damaged
-        self._stamp: int | None = None
         self._incomplete = _Incomplete()
         acquirer.add_callback(ImageAcquirer.Events.INCOMPLETE_BUFFER, self._incomplete)
         acquirer.num_buffers = max(_BUFFERS, acquirer.min_num_buffers)
@@ -172,17 +169,6 @@ class GenTlCapture(PooledCapture):
             self._frame = (without_padding(data, width, height, code, int(buffer.padding_x)), width, height, code)
         finally:
             buffer.parent.queue_buffer(buffer)
-
-    def retrieve(self) -> tuple[bool, Any]:
-        if self._frame is None:
-            return False, None
-        data, width, height, code = self._frame
-        return True, to_bgr(data, width, height, CODES.get(code, f"0x{code:08X}"), self._empty)
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """The camera's own time of the grabbed frame."""
-        return Stamp(self._stamp / 1e9) if self._stamp else None
 
     def get(self, propId: int, /) -> float:
         return float(self.read_back().get("fps", 0.0)) if propId == cv2.CAP_PROP_FPS else 0.0
