@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import boards
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from edgead.types import ImageU8
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.data.augment import nudged
-from edgead_tools.methods import TrainingImages
+from edgead_tools.layers.memory_map import FittedMemory, fit_memory_map
+from edgead_tools.methods import TrainingImages, memory
 from edgead_tools.methods.copies import (
     ENOUGH,
     MOST_VARIED,
@@ -106,6 +109,21 @@ def test_parts_that_move_have_no_copies(trunk: EfficientNetLite, tmp_path: Path)
     still = remember(trunk, images, run, MemoryOptions(memory=32, places="auto"))
     assert still.varied == MOST_VARIED
     assert still.patches.still != 1  # found by the images themselves, before there were copies
+
+
+def test_the_memory_is_fitted_once_of_images_and_copies(
+    trunk: EfficientNetLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+
+    def fit(cells: Tensor, *args: Any, **options: Any) -> FittedMemory:
+        fitted.append(len(cells))
+        return fit_memory_map(cells, *args, **options)
+
+    monkeypatch.setattr(memory, "fit_memory_map", fit)
+    images, run = boards.training_images(6, 4, SIZE), Run(tmp_path, budget=0, threads=1)
+    assert remember(trunk, images, run, MemoryOptions(memory=32)).varied == MOST_VARIED
+    assert fitted == [10 + 10 * MOST_VARIED] * 2  # what is seen in a cell, and what surrounds it
 
 
 def test_what_is_chosen_is_said_in_words() -> None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from edgead_tools.layers.memory_map import (
     average_taps,
-    choose_patches,
+    find_places,
     fit_memory_map,
     pool_taps,
-    take,
     turned_ratio,
 )
+from edgead_tools.layers.patches import choose_patches, take
 from edgead_tools.layers.projection import COMPONENTS, fit_projection, project
 from edgead_tools.layers.regions import MARGIN, Layout
 
@@ -117,6 +117,8 @@ def test_parts_that_lie_still_have_patches_by_region_and_moving_ones_have_not() 
     assert moving.map.layout.regions == 1
     assert moving.still > 1
     assert torch.all(moving.map.usual == moving.map.usual[0, 0])  # no place has a usual value of its own
+    assert find_places(pool_taps(fine, coarse), 16, halves(10)) == (True, still.still)
+    assert find_places(pool_taps(*moved), 40, halves(10)) == (False, moving.still)
 
 
 def test_what_no_good_part_shows_stands_out_where_it_is() -> None:

@@ -27,19 +27,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_calibration.tails import MOST_OUTLIERS, find_outliers
-from edgead_tools.layers.k_centers import k_centers
-from edgead_tools.layers.projection import CHUNK, Projection, fit_projection, project
+from edgead_tools.layers.patches import Patches, as_product, choose_patches, distances_to, nearest, take
+from edgead_tools.layers.projection import Projection, fit_projection, project
 from edgead_tools.layers.regions import Layout, TileLayout, circle
 from edgead_tools.layers.residual_map import trust, usual_at_cells
 
-MOST_PATCHES = 8192  # of a region, among which centers are chosen; of a picture without regions eight times as many
 SHARED = 2  # times as many patches are held where regions are not told apart
 SHARED_BY_TILES = 4  # the same of frames in tiles, which show more different places
 STILL = 1.05  # largest ratio of distances with regions to those without, of parts that lie still
@@ -50,14 +48,6 @@ COMPARED = 1024  # patches with which turned images are compared
 # which in units of the spread of frames that hardly differ (2e-5 was seen) is more than any engine may differ by.
 NARROWEST = 1e-3
 HIGHEST = 3  # cells whose mean says how far a picture is
-
-
-class Patches(NamedTuple):
-    """The patches of every region, (regions, K, D), projected, and what each adds to a squared distance to it,
-    (regions, K)."""
-
-    rows: Tensor
-    cost: Tensor
 
 
 class MemoryMap(nn.Module):
@@ -77,7 +67,7 @@ class MemoryMap(nn.Module):
         self.layout = layout
         self.register_buffer("weight", torch.cat([weight, torch.zeros_like(weight[:1])])[:, :, None, None])
         self.register_buffer("bias", torch.cat([bias, torch.ones_like(bias[:1])]))  # the constant after the components
-        self.register_buffer("patches", _as_product(patches))
+        self.register_buffer("patches", as_product(patches))
         self.register_buffer("usual", usual.float())
         self.register_buffer("spread", spread.float())
 
@@ -85,7 +75,7 @@ class MemoryMap(nn.Module):
         """Squared distances to the nearest patch, (B, h, w)."""
         query = functional.conv2d(cells, self.weight, self.bias)
         height, width = cells.shape[2:]
-        return self.layout.scatter(_nearest(self.layout.gather(query), self.patches), height, width)
+        return self.layout.scatter(nearest(self.layout.gather(query), self.patches), height, width)
 
     def forward(self, cells: Tensor) -> Tensor:
         return judge_cells(self.distances(cells), self.usual, self.spread)
@@ -185,6 +175,16 @@ def fit_memory_map(
     )
 
 
+@torch.no_grad()
+def find_places(cells: Tensor, count: int, folds: Sequence[Tensor], *, seed: int = 0) -> tuple[bool, float]:
+    """The `places` that `fit_memory_map` finds for itself of whole pictures, and its `FittedMemory.still`."""
+    generator = torch.Generator().manual_seed(seed)
+    projected = project(cells, fit_projection(cells))
+    apart = Layout.dividing(*cells.shape[2:])
+    layout, still = _choose_layout(projected, apart, (count, SHARED * count), folds[-1], None, generator)
+    return layout.regions > 1, still
+
+
 def with_copies(fold: Tensor, images: int, rows: int) -> Tensor:
     """The rows of those images and of their turned copies."""
     return torch.cat([fold + start for start in range(0, rows, images)])
@@ -202,7 +202,7 @@ def turned_ratio(cells: Tensor, turned: Tensor, fold: Tensor, *, seed: int = 0) 
     layout = Layout(1, 1)
     patches = take(projected, choose_patches(projected, layout, COMPARED, generator, without=fold))
     inside = circle(*cells.shape[2:])
-    upright, after = (level(_distances(some, layout, patches)[:, None, inside]) for some in
+    upright, after = (level(distances_to(some, layout, patches)[:, None, inside]) for some in
                       (projected[fold], project(turned, projection)))  # fmt: skip
     return after / max(upright, 1e-12)
 
@@ -211,7 +211,7 @@ def _left_out(projected: Tensor, layout: Layout, memories: Sequence[Patches], fo
     """Squared distances (N, h, w) of every image to the memory without its fold."""
     distances = torch.empty(len(projected), *projected.shape[2:])
     for patches, fold in zip(memories, folds, strict=True):
-        distances[fold] = _distances(projected[fold], layout, patches)
+        distances[fold] = distances_to(projected[fold], layout, patches)
     return distances
 
 
@@ -240,7 +240,7 @@ def _find_strange(
     strangest = ranked.topk(max(1, int(MOST_OUTLIERS * images))).indices
     rows = with_copies(strangest, images, len(projected))
     without = take(projected, choose_patches(projected, layout, size, generator, without=rows))
-    alone = distances[rows].maximum(_distances(projected[rows], layout, without))
+    alone = distances[rows].maximum(distances_to(projected[rows], layout, without))
     levels[strangest] = _highest(judge_cells(alone[: len(strangest)].double(), usual, spread))
     outliers = torch.tensor(find_outliers(levels.numpy()), dtype=torch.long)
     found = torch.isin(strangest, torch.cat([outliers, known]))
@@ -280,63 +280,9 @@ def _choose_layout(
     levels = []
     for layout, size in zip((apart, alike), counts, strict=True):
         patches = take(projected, choose_patches(projected, layout, size, generator, without=fold))
-        levels.append(level(_distances(projected[fold], layout, patches)))
+        levels.append(level(distances_to(projected[fold], layout, patches)))
     still = levels[0] / max(levels[1], 1e-12)
     return (apart if still <= (STILL_IN_TILES if isinstance(apart, TileLayout) else STILL) else alike), still
-
-
-def choose_patches(
-    projected: Tensor, layout: Layout, count: int, generator: torch.Generator, *, without: Tensor | None = None
-) -> Tensor:
-    """Which patches every region holds, of images not in `without`: (regions, K), numbers of cells in the order of
-    images, rows and columns. K is at most `count`: of fewer all are taken, repeated up to the others' K."""
-    most = MOST_PATCHES if layout.regions > 1 else 8 * MOST_PATCHES
-    cells, (height, width) = _rows(projected), projected.shape[2:]
-    kept = torch.ones(len(projected), dtype=torch.bool)
-    if without is not None:
-        kept[without] = False
-    numbers = torch.arange(len(cells)).reshape(-1, 1, height, width)[kept]
-    regions = []
-    for rows in layout.surroundings(numbers):
-        some = rows[:, 0]
-        if len(some) > most:
-            some = some[torch.randperm(len(some), generator=generator)[:most]]
-        regions.append(some[k_centers(cells[some], count, generator)])
-    size = max(map(len, regions))
-    return torch.stack([rows[torch.arange(size) % len(rows)] for rows in regions])
-
-
-def take(projected: Tensor, chosen: Tensor, excess: Tensor | None = None) -> Patches:
-    """The patches of those numbers (regions, K), which cost what `excess` (N, h, w) says of their cells."""
-    cost = torch.zeros(chosen.shape) if excess is None else excess.flatten()[chosen]
-    return Patches(_rows(projected)[chosen], cost)
-
-
-def _rows(projected: Tensor) -> Tensor:
-    """(N, D, h, w) as (N h w, D)."""
-    return projected.permute(0, 2, 3, 1).reshape(-1, projected.shape[1])
-
-
-def _as_product(patches: Patches) -> Tensor:
-    """Patches as what [q, 1] is multiplied with, (regions, D + 1, K)."""
-    rows, cost = patches
-    lengths = (rows * rows).sum(-1) + cost
-    return torch.cat([-2 * rows, lengths[:, :, None]], -1).transpose(1, 2).contiguous()
-
-
-def _nearest(query: Tensor, patches: Tensor) -> Tensor:
-    """|q|^2 + min_k(|b_k|^2 + cost_k - 2 q b_k) of rows [q, 1]: (B, regions, M, D + 1) to (B, regions, M)."""
-    return (query @ patches).amin(-1) + ((query * query).sum(-1) - 1)
-
-
-def _distances(projected: Tensor, layout: Layout, patches: Patches) -> Tensor:
-    """Squared distances of every cell (N, D, h, w) to the nearest of its region's patches, (N, h, w)."""
-    height, width = projected.shape[2:]
-    product = _as_product(patches)
-    query = functional.pad(projected, (0, 0, 0, 0, 0, 1), value=1.0)
-    size = layout.regions if isinstance(layout, TileLayout) else CHUNK  # whole frames
-    found = [layout.scatter(_nearest(layout.gather(some), product), height, width) for some in torch.split(query, size)]
-    return torch.cat(found)
 
 
 def level(maps: Tensor) -> float:

@@ -9,7 +9,8 @@ bank that few images fill. There copies would take the places of real patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from edgead.types import ImageU8
 from edgead.wording import are, plural
 from edgead_tools.data.augment import nudged
+from edgead_tools.layers.memory_map import find_places
 from edgead_tools.methods import TrainingImages
 from edgead_tools.methods.lite import lite_tensor
 
@@ -56,6 +58,27 @@ def varied_copies(answer: bool | None, images: int, *, still: bool) -> int:
     if answer is False or (answer is None and not (still and images < ENOUGH)):
         return 0
     return max(1, min(MOST_VARIED, 4 * ENOUGH // images))
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """How many varied copies of every image are remembered, and what was looked at to know it."""
+
+    copies: int
+    places: bool | None  # `places` of `fit_memory_map`
+    still: float | None = None  # `FittedMemory.still` without copies; None: the memory is fitted without
+
+
+def find_variety(
+    answer: bool | None, places: bool | None, cells: Tensor, count: int, folds: Sequence[Tensor], seed: int
+) -> Variety:
+    """How many copies of the images whose cells (N, C, h, w) these are, found out before the memory is fitted, which
+    takes far longer; `answer` and `places` as options have them, the others as `fit_memory_map` takes them."""
+    if not varied_copies(answer, len(cells), still=places is not False):
+        return Variety(0, places)
+    apart, still = (places, 1.0) if places is not None else find_places(cells, count, folds, seed=seed)
+    copies = varied_copies(answer, len(cells), still=apart)
+    return Variety(copies, apart, still) if copies else Variety(0, places)
 
 
 def variety_finding(copies: int, images: int, *, still: bool) -> dict[str, str]:

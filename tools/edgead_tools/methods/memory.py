@@ -41,7 +41,7 @@ from edgead_tools.layers.memory_map import FittedMemory, MemoryMap, average_taps
 from edgead_tools.layers.residual_map import trust
 from edgead_tools.layers.standardized import Pair
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.copies import copied_batches, varied, varied_copies, variety_finding
+from edgead_tools.methods.copies import Variety, copied_batches, find_variety, varied, variety_finding
 from edgead_tools.methods.lite import chunk, lite_batches
 from edgead_tools.methods.turning import Turning, copies_of, find_turning, turned_batches
 from edgead_tools.training.report import training_report
@@ -232,19 +232,22 @@ def remember(trunk: EfficientNetLite, images: TrainingImages, run: Run, options:
         fit_memory_map, count=count, folds=folds, images=size, seed=run.seed, tiles=tiles, doubts=doubts,
         divided=divided, suspects=suspects,
     )  # fmt: skip
-    patches = fit(seen.cells, places=_answer(options.places))
-    still = patches.map.layout.regions > 1
-    copies = 0 if turning.free or tiles > 1 else varied_copies(_answer(options.varied), size, still=still)
-    if copies:
-        batches = copied_batches(images, copies, varied, run.seed, run.device, chunk(tiles))
+    variety = Variety(0, _answer(options.places))
+    if not turning.free and tiles == 1:
+        variety = find_variety(_answer(options.varied), variety.places, seen.cells, count, folds, run.seed)
+    if variety.copies:
+        batches = copied_batches(images, variety.copies, varied, run.seed, run.device, chunk(tiles))
         seen = seen.followed_by(_collect(trunk, context, batches))
-        patches = replace(fit(seen.cells, places=still), still=patches.still)
+    patches = fit(seen.cells, places=variety.places)
+    if variety.still is not None:
+        patches = replace(patches, still=variety.still)
+    still = patches.map.layout.regions > 1
     around = fit(seen.around, places=still)
     strange = torch.cat([patches.strange, around.strange])
     pictures = fit_image_statistics(seen.vectors, folds, patches.group, images=size, without=strange)
     highest = max(LOWEST, level(patches.left_out))
     memory = GoodMemory(patches.map, around.map, context, pictures.statistics, highest).to(run.device).eval()
-    return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, copies, tiles)
+    return Remembered(memory, patches, around, pictures, options.whole * trust(size), turning, variety.copies, tiles)
 
 
 def _answer(option: str) -> bool | None:
