@@ -39,6 +39,7 @@ from edgead_tools.methods.joined import Learned, join
 from edgead_tools.methods.lite import lite_batches, lite_tensor
 from edgead_tools.methods.memory import STRIDE, without_students
 from edgead_tools.methods.presets import EdgePreset
+from edgead_tools.training.batches import epoch_batch
 from edgead_tools.training.loop import TrainReport
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
@@ -86,12 +87,10 @@ class AstMfrEdge(EdgePreset):
         return Learned(network.eval(), fusion, out_of_fold, [report])
 
     def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:
-        count = len(images.train)
-
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            chosen = random.integers(count, size=self.batch)
-            batch = [augment(images.train[i], random, flips=self.flips, rotation=self.rotation) for i in chosen]
+            chosen = epoch_batch(images.train, index, self.batch, run.seed)
+            batch = [augment(image, random, flips=self.flips, rotation=self.rotation) for image in chosen]
             return pair.losses(lite_tensor(np.stack(batch), run.device))
 
-        steps = count / self.batch
+        steps = len(images.train) / self.batch
         return teach(pair, step, self.optimizer, self.limited(run, steps), steps_per_epoch=steps)

@@ -28,6 +28,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps
 from edgead_tools.methods.ast_mfr.feature_regeneration import Regeneration, StudentTeacher
 from edgead_tools.methods.presets import PaperPreset
+from edgead_tools.training.batches import epoch_batch
 from edgead_tools.training.loop import Optimizer, Step, TrainReport, fit
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
@@ -76,15 +77,13 @@ class AstMfrPaper(PaperPreset):
         )
 
     def _teach(self, network: StudentTeacher, images: TrainingImages, run: Run) -> TrainReport:
-        count = len(images.train)
-
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            chosen = random.choice(count, self.batch, replace=self.batch > count)
-            batch = tensor_from(torch.from_numpy(images.train[chosen]).to(run.device))
+            chosen = epoch_batch(images.train, index, self.batch, run.seed)
+            batch = tensor_from(torch.from_numpy(chosen).to(run.device))
             return network.losses(batch.contiguous(memory_format=torch.channels_last))
 
         optimizer = Optimizer(rate=self.rate, kind="adam", weight_decay=0.0, last=1.0)
-        return teach(network, step, optimizer, run, steps_per_epoch=count / self.batch)
+        return teach(network, step, optimizer, run, steps_per_epoch=len(images.train) / self.batch)
 
 
 def teach(

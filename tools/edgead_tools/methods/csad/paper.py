@@ -55,6 +55,7 @@ from edgead_tools.methods.csad.shared import (
     weights_of,
 )
 from edgead_tools.methods.presets import PaperPreset
+from edgead_tools.training.batches import epoch_batch
 from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
@@ -127,8 +128,7 @@ class CsadPaper(PaperPreset):
         others = FolderTextures.open(Path(self.penalty)) if self.penalty else None
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            chosen = random.choice(count, self.batch, replace=self.batch > count)
-            original = images.train[chosen]
+            original = epoch_batch(images.train, index, self.batch, run.seed)
             other = np.stack([jitter(np.ascontiguousarray(one), random) for one in original])
             strange = None if others is None else to_tensor(_strange(others, images.size, random)[None], run.device)
             return network.losses(to_tensor(original, run.device), to_tensor(other, run.device), strange)

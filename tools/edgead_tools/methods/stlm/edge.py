@@ -48,6 +48,7 @@ from edgead_tools.methods.memory import STRIDE, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.segmentation_head import SegmentationHead, segmentation_losses, shrink_masks
 from edgead_tools.methods.stlm.two_streams import Batches, Disagreement, Teacher, TwoStreams
+from edgead_tools.training.batches import epoch_batch
 from edgead_tools.training.distillation import MapTeacher
 from edgead_tools.training.loop import Step, TrainReport, fit
 from edgead_tools.training.run import Run
@@ -149,7 +150,9 @@ class StlmEdge(EdgePreset):
         anomalies = self._anomalies(images, run)
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            clean, damaged, masks = self._draw(images.train, anomalies, random)
+            clean, damaged, masks = self._draw(
+                epoch_batch(images.train, index, self.batch, run.seed), anomalies, random
+            )
             changed = masks.any((1, 2))  # the rest need not pass trunk and teacher twice
             order = np.where(changed, self.batch - 1 + np.cumsum(changed), np.arange(self.batch))
             with torch.no_grad():
@@ -175,7 +178,7 @@ class StlmEdge(EdgePreset):
         height, width = (side // STRIDE for side in images.size)
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            _, damaged, masks = self._draw(images.train, anomalies, random)
+            _, damaged, masks = self._draw(epoch_batch(images.train, index, self.batch, run.seed), anomalies, random)
             with torch.no_grad():
                 whitened = network.whitened(lite_tensor(damaged, run.device))
             target = shrink_masks(torch.from_numpy(masks).to(run.device), height, width)
@@ -197,7 +200,7 @@ class StlmEdge(EdgePreset):
         large = images.train if images.large is None else images.large
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            _, damaged, _ = self._draw(large, anomalies, random)
+            _, damaged, _ = self._draw(epoch_batch(large, index, self.batch, run.seed), anomalies, random)
             small = np.stack([resize(image, height, width) for image in damaged])
             maps = torch.from_numpy(teacher.maps(damaged, height // STRIDE, width // STRIDE)).to(run.device)
             with torch.no_grad():
@@ -220,9 +223,8 @@ class StlmEdge(EdgePreset):
     def _draw(
         self, images: NDArray[np.uint8], anomalies: Anomalies, random: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
-        """A batch of augmented good images, the same with pseudo-anomalies, and their masks."""
-        chosen = random.integers(len(images), size=self.batch)
-        clean = [augment(images[index], random, flips=self.flips, rotation=self.rotation) for index in chosen]
+        """Good images (B, H, W, 3), augmented, the same with pseudo-anomalies, and their masks."""
+        clean = [augment(image, random, flips=self.flips, rotation=self.rotation) for image in images]
         damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
         return np.stack(clean), np.stack(damaged), np.stack(masks)
 

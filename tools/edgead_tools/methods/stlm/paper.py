@@ -34,6 +34,7 @@ from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.presets import PaperPreset
 from edgead_tools.methods.stlm.feature_aggregation import FeatureAggregation
 from edgead_tools.methods.stlm.sam_streams import SamStreams, cells
+from edgead_tools.training.batches import epoch_batch
 from edgead_tools.training.loop import Optimizer, TrainReport, fit
 from edgead_tools.training.report import training_report
 from edgead_tools.training.run import Run
@@ -110,7 +111,9 @@ class StlmPaper(PaperPreset):
         height, width = (side // STRIDE for side in images.size)
 
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:
-            clean, damaged, masks = self._draw(images.train, anomalies, random)
+            clean, damaged, masks = self._draw(
+                epoch_batch(images.train, index, self.batch, run.seed), anomalies, random
+            )
             changed = masks.any((1, 2))  # the rest need not pass the teacher twice
             order = np.where(changed, self.batch - 1 + np.cumsum(changed), np.arange(self.batch))
             with torch.no_grad():
@@ -133,10 +136,9 @@ class StlmPaper(PaperPreset):
     def _draw(
         self, images: NDArray[np.uint8], anomalies: Anomalies, random: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
-        """A batch of augmented good images, the same with pseudo-anomalies, and their masks."""
+        """Good images (B, H, W, 3), augmented, the same with pseudo-anomalies, and their masks."""
         quarters, degrees = TURNS[self.augmentation]
-        chosen = random.integers(len(images), size=self.batch)
-        clean = [turn(images[index], random, quarters=quarters, degrees=degrees) for index in chosen]
+        clean = [turn(image, random, quarters=quarters, degrees=degrees) for image in images]
         damaged, masks = zip(*(anomalies.draw(image, random) for image in clean), strict=True)
         return np.stack(clean), np.stack(damaged), np.stack(masks)
 
