@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,16 @@ def test_images_are_read_once_but_for_those_that_frames_are_made_of(
     assert held_out < 40 / 5  # golden frames, and those that defects are planted in
     assert len(often) <= held_out + STRANGEST  # those that the page shows
     assert max(reads.values()) <= 4
+
+
+def test_the_page_has_what_the_images_say_of_the_part_and_of_the_camera(built: Bundle) -> None:
+    assert built.path is not None
+    page = built.path.with_suffix(".html").read_text()
+    training = built.manifest.provenance["training"]
+    assert training["images"]["frame"] == [120, 160]
+    assert "detail" in training["findings"][-1]["found"]
+    for row in training["findings"]:
+        assert all(html.escape(cell) in page for cell in row.values())
 
 
 def test_the_bundle_finds_the_planted_defect(built: Bundle, data: Path) -> None:

@@ -195,12 +195,12 @@ class Remembered:
         found, count = self.provenance(), self.images
         still, parts = found["regions"] > 1, "tiles" if self.patches.group > 1 else "regions"
         nearer = f"images left out are {found['still']:.2f} times as far from the others' patches by region as from all"
-        kept = "are held for each" if still else "are held for all"
+        kept = f"are held for {'each' if still else 'all'} of {found['regions']} {parts}"
         return [
             {
                 "found": "the part lies still" if still else "the part moves or turns, or is a texture",
                 "figures": nearer if self.patches.still != 1 else "not looked at, since options or the size decide",
-                "chosen": f"{found['patches']} patches {kept} of {found['regions']} {parts}",
+                "chosen": f"{found['patches']} patches {kept if found['regions'] > 1 else 'are held for all places'}",
                 "overrule": "--set places=no" if still else "--set places=yes",
             },
             self.turning.finding(copies_of(count)),

@@ -29,6 +29,7 @@ from edgead.ops.everything import lend
 from edgead.progress import OnProgress, Reporter
 from edgead.reader import Reader
 from edgead.wording import printable
+from edgead_calibration.images import evenly_spaced
 from edgead_calibration.recipe import load_recipe
 from edgead_tools.backbones.weights import find
 from edgead_tools.components import read_drawn
@@ -44,6 +45,7 @@ from edgead_tools.methods import Method, Trained, create_method
 from edgead_tools.pipeline.build_page import BuildSummary, Scored, report_build
 from edgead_tools.pipeline.calibrate import REFERENCE, calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
+from edgead_tools.pipeline.image_findings import image_findings
 from edgead_tools.pipeline.images import BuildImages, check_images, split_images
 from edgead_tools.pipeline.input_survey import find_tiles
 from edgead_tools.pipeline.licenses import check_commercial, licenses_of
@@ -59,6 +61,7 @@ from edgead_tools.training.session import check_device
 
 NETWORK = "model.fp32.onnx"
 EXAMPLES = 8  # calibration images on which the exported network is compared with torch
+FRAMES = 8  # good images whose detail is measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,8 +167,8 @@ def _build(
     doing = "fitting the memory of" if config.budget_seconds == 0 else "training"
     with reporter.stage(f"{doing} {config.method}") as on_progress:
         trained = method.train(training, _run(config, folder, on_progress, finish=finish))
-    trained = of_frames(trained, spec.tiles)
-    for one in trained.report.get("findings", ()):
+    trained = _with_images(config, method, images, of_frames(trained, spec.tiles), spec)
+    for one in trained.report["findings"]:
         reporter.say(f"{one['found']} ({one['figures']}): {one['chosen']}; {one['overrule']} overrules it")
     with reporter.stage("exporting"):
         exported = export(trained, folder / NETWORK, training.calibration[: max(EXAMPLES, trained.group)])
@@ -203,6 +206,18 @@ def _choose_input(
     run = _run(config, folder, lambda done, total: None, finish=False)
     tiles, found = find_tiles(config, method, dataset.train, size, run, decoded, reporter)
     return tile_input(size, tiles), {"survey": found} if found else {}
+
+
+def _with_images(
+    config: BuildConfig, method: Method, images: BuildImages, trained: Trained, spec: InputSpec
+) -> Trained:
+    """What was trained, its report with what the images say of the camera after what they say of the part."""
+    frames = map(images.frame, evenly_spaced(images.good, FRAMES))
+    overlap = config.tile_overlap if method.memory and not method.segments else None
+    square = config.preset == "paper"
+    rows, figures = image_findings(images.stats(images.good), frames, spec, overlap=overlap, square=square)
+    findings = [*trained.report.get("findings", ()), *rows]
+    return replace(trained, report=trained.report | {"findings": findings, "images": figures})
 
 
 def _run(config: BuildConfig, folder: Path, on_progress: OnProgress, *, finish: bool) -> Run:

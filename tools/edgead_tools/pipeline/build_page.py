@@ -23,6 +23,7 @@ from edgead_tools.evaluation.evaluate import Evaluation
 from edgead_tools.evaluation.report.galleries import Gallery, picture_of
 from edgead_tools.evaluation.report.page import Section, gallery, key, page, plots, table, tiles
 from edgead_tools.evaluation.report.plots import DEFECTIVE, GOOD, score_histogram
+from edgead_tools.pipeline.image_findings import ALL
 
 STRANGEST = 12  # good images shown
 FEW_STEPS = 150  # of training: with 19 steps on the solar cells 45 % of the defects were missed, with 196 steps 28 %
@@ -74,6 +75,7 @@ def write_build_page(path: Path, summary: BuildSummary) -> None:
     sections = [
         Section("", _tiles(summary)),
         Section("What limits this bundle", _list(limits(summary)) or "<p>Nothing that this build can tell.</p>"),
+        Section("What the good images say", _findings(summary.bundle)),
         Section("Scores of the good images", _histogram(summary) + _promise(summary)),
         Section(
             "Strangest good images",
@@ -106,7 +108,7 @@ def limits(summary: BuildSummary) -> Iterator[str]:
         )
     height, width = manifest.input.frame
     shrunk = max(summary.frame_size[0] / height, summary.frame_size[1] / width)
-    if shrunk > SHRUNK:
+    if shrunk > SHRUNK and training.get("images", {}).get("kept", 0.0) < ALL:
         yield (
             f"images of {summary.frame_size[1]} x {summary.frame_size[0]} are shrunk {shrunk:.0f}-fold to "
             f"{width} x {height}: defects below about {3 * shrunk:.0f} pixels are lost; give --tiles auto, a larger "
@@ -178,6 +180,12 @@ def _histogram(summary: BuildSummary) -> str:
     return plots([f"{score_histogram(good, bad)}{key(names)}"]) + f"<p>{words}</p>"
 
 
+def _findings(bundle: Bundle) -> str:
+    found = bundle.manifest.provenance["training"]["findings"]
+    rows = [[one["found"], one["figures"], one["chosen"], one["overrule"]] for one in found]
+    return table(["found", "from", "what follows", "what overrules it"], rows, prose=True)
+
+
 def _promise(summary: BuildSummary) -> str:
     return f"<p>{html.escape(threshold_summary(summary.bundle.manifest.artifacts[0].thresholds))}.</p>"
 
@@ -204,7 +212,7 @@ def _planted(bundle: Bundle) -> Iterator[str]:
 def _left_out(left: Sequence[LeftOut]) -> str:
     if not left:
         return "<p>Nothing was left out.</p>"
-    return table(["file or folder", "why"], [[printable(one.path), one.reason] for one in left])
+    return table(["file or folder", "why"], [[printable(one.path), one.reason] for one in left], prose=True)
 
 
 def _list(sentences: Iterator[str]) -> str:

@@ -25,16 +25,21 @@ def page(title: str, sections: Sequence[Section]) -> str:
     return _PAGE.substitute(title=html.escape(title), body=text)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
-    """A table of plain texts, which are escaped and may have several lines; the rows in `strong` are bold."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = (), prose: bool = False
+) -> str:
+    """A table of plain texts, which are escaped and may have several lines; the rows in `strong` are bold. Columns are
+    of figures, or of sentences where `prose`: these are wrapped, and on a telephone stand below each other."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    names = [f' data-name="{html.escape(name)}"' if prose else "" for name in head]
     body = "".join(
         f"<tr{' class=strong' if index in strong else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "".join(f"<td{name}>{html.escape(cell)}</td>" for name, cell in zip(names, row, strict=True))
         + "</tr>"
         for index, row in enumerate(rows)
     )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = " class=prose" if prose else ""
+    return f'<div class="scroll"><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
@@ -105,6 +110,11 @@ th, td { padding: 6px 10px; text-align: right; vertical-align: top; white-space:
   border-top: 1px solid var(--line); }
 @media (max-width: 560px) { th, td { padding: 6px; } th, td:first-child { white-space: pre-line; } }
 th { color: var(--dim); font-weight: 600; border-top: 0; } th:first-child, td:first-child { text-align: left; }
+.prose th, .prose td { text-align: left; white-space: pre-line; overflow-wrap: anywhere; }
+.prose td:first-child { font-weight: 600; min-width: 11em; } .prose th { white-space: nowrap; }
+@media (max-width: 560px) { .prose thead { display: none; } .prose tr { display: block; padding: 6px 4px; }
+  .prose td { display: block; border: 0; padding: 2px 6px; } .prose tr + tr { border-top: 1px solid var(--line); }
+  .prose td + td::before { content: attr(data-name) ": "; color: var(--dim); } }
 tr.strong td { font-weight: 600; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 """,
