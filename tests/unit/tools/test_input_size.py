@@ -36,16 +36,16 @@ def samples(folder: Path, *sizes: tuple[int, int]) -> list[Sample]:
 def test_about_as_many_pixels_in_the_images_shape(
     shape: tuple[int, int], size: tuple[int, int], tmp_path: Path
 ) -> None:
-    assert choose_size(None, 256, samples(tmp_path, shape, shape), DecodedImages()) == size
+    assert choose_size(None, (256,), samples(tmp_path, shape, shape), DecodedImages()) == size
 
 
 def test_the_usual_shape_counts_and_what_cannot_be_read_does_not(tmp_path: Path) -> None:
     many = samples(tmp_path, (100, 250), (100, 250), (100, 100))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    assert choose_size(None, 256, [*many, Sample(broken, "broken.png")], DecodedImages()) == (160, 416)
-    assert choose_size(None, 256, [Sample(broken, "broken.png")], DecodedImages()) == (256, 256)
-    assert choose_size((64, 96), 256, many, DecodedImages()) == (64, 96)
+    assert choose_size(None, (256,), [*many, Sample(broken, "broken.png")], DecodedImages()) == (160, 416)
+    assert choose_size(None, (256, 320), [Sample(broken, "broken.png")], DecodedImages()) == (256, 256)
+    assert choose_size((64, 96), (256,), many, DecodedImages()) == (64, 96)
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,20 @@ LOOKED_AT = 16  # images whose shape is looked at, at most
 
 
 def choose_size(
-    asked: tuple[int, int] | None, side: int, samples: Sequence[Sample], decoded: DecodedImages
+    asked: tuple[int, int] | None, sides: Sequence[int], samples: Sequence[Sample], decoded: DecodedImages
 ) -> tuple[int, int]:
     """Height and width of the input: `asked`, or, where None, about side x side pixels in the images' shape.
 
-    Images whose sides differ by up to `SQUARE` become a square, which costs little and keeps networks comparable;
-    longer ones keep their shape in steps of `STEP`. An image that cannot be read has no say.
+    The first of `sides` is taken, or a larger one at which images are not enlarged. Images whose sides differ by
+    up to `SQUARE` become a square, which costs little and keeps networks comparable; longer ones keep their shape in
+    steps of `STEP`. An image that cannot be read has no say.
     """
     if asked is not None:
         return asked
-    ratio = median([*_ratios(evenly_spaced(samples, LOOKED_AT), decoded)] or [1.0])
+    shapes = [*_shapes(evenly_spaced(samples, LOOKED_AT), decoded)]
+    ratio = median([width / height for height, width in shapes] or [1.0])
+    pixels = median([height * width for height, width in shapes] or [0])
+    side = max(sides[0], *(one for one in sides[1:] if one * one <= pixels), 0)
     if 1 / SQUARE <= ratio <= SQUARE:
         return side, side
     return _rounded(side / math.sqrt(ratio)), _rounded(side * math.sqrt(ratio))
@@ -41,12 +45,12 @@ def check_square(size: tuple[int, int], preset: str) -> None:
         raise UsageError(f"the preset 'paper' takes a square input, not {width}x{height}: give --size {width}")
 
 
-def _ratios(samples: Sequence[Sample], decoded: DecodedImages) -> Iterator[float]:
-    """Width over height of those that can be read."""
+def _shapes(samples: Sequence[Sample], decoded: DecodedImages) -> Iterator[tuple[int, int]]:
+    """Height and width of those that can be read."""
     for sample in samples:
         with suppress(DataError):  # the check of all images says so
             height, width, _ = decoded.frame(sample).shape
-            yield width / height
+            yield height, width
 
 
 def _rounded(pixels: float) -> int:

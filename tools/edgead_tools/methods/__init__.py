@@ -130,6 +130,10 @@ class Method(Protocol):
         """The side of its square input in pixels, unless a build asks for another."""
 
     @property
+    def memory_size(self) -> int:
+        """The same where its memory stands alone, without students, of frames that have so many pixels; 0: as ever."""
+
+    @property
     def distils(self) -> bool:
         """Whether it can learn the maps of another bundle (`Run.distill_from`)."""
 

@@ -293,6 +293,20 @@ def without_students(
     )
 
 
+def stands_alone(trained: Trained) -> bool:
+    """Whether a training came to nothing but the memory: its students were of no help."""
+    return isinstance(trained.network, MemoryAlone)
+
+
+def after_training(alone: Trained, trained: Trained) -> Trained:
+    """A memory that was fitted anew, at another size of the input, with the report of the training whose students it
+    stands without."""
+    report = trained.report | {"seconds": round(trained.report["seconds"] + alone.report["seconds"], 1)}
+    report["memory"] = trained.report["memory"] | alone.report["memory"]
+    report["findings"] = [*alone.report["findings"], trained.report["findings"][-1]]  # the last one is of students
+    return replace(alone, report=report)
+
+
 @torch.no_grad()
 def read_maps(network: Callable[[Tensor], Mapping[str, Tensor]], batches: Iterable[Tensor]) -> Maps:
     """The network's maps of all images, by name."""

@@ -21,6 +21,7 @@ class PaperPreset:
 
     preset: ClassVar[str] = "paper"
     size: ClassVar[int] = 256
+    memory_size: ClassVar[int] = 0
     distils: ClassVar[bool] = False
     memory: ClassVar[int] = 0
     segments: ClassVar[bool] = False
@@ -32,6 +33,7 @@ class EdgePreset(MemoryOptions):
 
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
+    memory_size: ClassVar[int] = 320  # costs what the students do at 256
     distils: ClassVar[bool] = False
     segments: ClassVar[bool] = False
 
@@ -39,7 +41,7 @@ class EdgePreset(MemoryOptions):
     passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learned by heart
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
-    top: float = 0.01  # share of the map's cells whose mean is the score
+    top: float = 0.005  # share of the map's cells whose mean is the score
 
     def __post_init__(self) -> None:
         MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another

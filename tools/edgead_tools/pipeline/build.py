@@ -41,7 +41,8 @@ from edgead_tools.data.input_size import check_square, choose_size
 from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
-from edgead_tools.methods import Method, Trained, create_method
+from edgead_tools.methods import Method, Trained, TrainingImages, create_method
+from edgead_tools.methods.memory import after_training, stands_alone
 from edgead_tools.pipeline.build_page import BuildSummary, Scored, report_build
 from edgead_tools.pipeline.calibrate import REFERENCE, calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
@@ -162,12 +163,8 @@ def _build(
     pin_images(folder, checked.digest)
     images = split_images(config, spec, dataset, checked, decoded, reporter)
     foreground = read_foreground_of(config, images, reporter) if config.mask else None
-    drawn = read_drawn(dataset.root, images.parts.train, spec.height, spec.width, decoded) if method.segments else None
-    training = images.training(drawn) if spec.tiles is None else images.tiles(spec, folder)
-    doing = "fitting the memory of" if config.budget_seconds == 0 else "training"
-    with reporter.stage(f"{doing} {config.method}") as on_progress:
-        trained = method.train(training, _run(config, folder, on_progress, finish=finish))
-    trained = _with_images(config, method, images, of_frames(trained, spec.tiles), spec)
+    images, training, trained = _train(config, method, spec, images, folder, reporter, finish=finish)
+    trained = _with_images(config, method, images, trained)
     for one in trained.report["findings"]:
         reporter.say(f"{one['found']} ({one['figures']}): {one['chosen']}; {one['overrule']} overrules it")
     with reporter.stage("exporting"):
@@ -201,21 +198,49 @@ def _choose_input(
     config: BuildConfig, method: Method, dataset: Dataset, decoded: DecodedImages, folder: Path, reporter: Reporter
 ) -> tuple[InputSpec, dict[str, Any]]:
     """The size of the network's input and the tiles of a frame, and what the bundle records of how they were found."""
-    size = choose_size(config.input_size, method.size, dataset.train, decoded)
+    size = choose_size(config.input_size, (method.size,), dataset.train, decoded)
     check_square(size, config.preset)
     run = _run(config, folder, lambda done, total: None, finish=False)
     tiles, found = find_tiles(config, method, dataset.train, size, run, decoded, reporter)
+    if tiles is None and not run.trains:
+        size = choose_size(config.input_size, (method.size, method.memory_size), dataset.train, decoded)
     return tile_input(size, tiles), {"survey": found} if found else {}
 
 
-def _with_images(
-    config: BuildConfig, method: Method, images: BuildImages, trained: Trained, spec: InputSpec
-) -> Trained:
+def _train(
+    config: BuildConfig, method: Method, spec: InputSpec, images: BuildImages, folder: Path, reporter: Reporter, *,
+    finish: bool,
+) -> tuple[BuildImages, TrainingImages, Trained]:  # fmt: skip
+    """What the method made of the images, and the images as it saw them.
+
+    Where students come to nothing the memory is fitted anew at the larger input that it has without a training.
+    """
+    drawn = None
+    if method.segments:
+        drawn = read_drawn(images.dataset.root, images.parts.train, spec.height, spec.width, images.decoded)
+    training = images.training(drawn) if spec.tiles is None else images.tiles(spec, folder)
+    doing = "fitting the memory of" if config.budget_seconds == 0 else "training"
+    with reporter.stage(f"{doing} {config.method}") as on_progress:
+        run = _run(config, folder, on_progress, finish=finish)
+        trained = method.train(training, run)
+    if run.trains and spec.tiles is None and stands_alone(trained):
+        size = choose_size(config.input_size, (method.size, method.memory_size), images.dataset.train, images.decoded)
+        if size != training.size:
+            reporter.say(f"without students the network's input is larger: {size[1]}x{size[0]} pixels; "
+                         f"--size {spec.width}x{spec.height} overrules it")  # fmt: skip
+            images = images.resized(tile_input(size, None), folder)
+            training = images.training()
+            with reporter.stage(f"fitting the memory of {config.method}"):
+                trained = after_training(method.train(training, run.untrained()), trained)
+    return images, training, of_frames(trained, spec.tiles)
+
+
+def _with_images(config: BuildConfig, method: Method, images: BuildImages, trained: Trained) -> Trained:
     """What was trained, its report with what the images say of the camera after what they say of the part."""
     frames = map(images.frame, evenly_spaced(images.good, FRAMES))
     overlap = config.tile_overlap if method.memory and not method.segments else None
     square = config.preset == "paper"
-    rows, figures = image_findings(images.stats(images.good), frames, spec, overlap=overlap, square=square)
+    rows, figures = image_findings(images.stats(images.good), frames, trained.input, overlap=overlap, square=square)
     findings = [*trained.report.get("findings", ()), *rows]
     return replace(trained, report=trained.report | {"findings": findings, "images": figures})
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import InputSpec
 from edgead.config import BuildConfig
+from edgead.ops import resize
 from edgead.progress import Reporter
 from edgead.stream.health import ImageStats
 from edgead.types import ImageU8
@@ -18,6 +19,7 @@ from edgead_calibration.good_images import FEWEST, parts_in_words
 from edgead_calibration.images import evenly_spaced
 from edgead_tools.components import Drawn
 from edgead_tools.data import Cache, Checked, Dataset, DecodedImages, Sample, Split, check, split
+from edgead_tools.data.cache import in_parallel, new_rows, open_rows
 from edgead_tools.methods import TrainingImages
 from edgead_tools.pipeline.runs import check_space
 from edgead_tools.pipeline.tiling import tile_rows
@@ -69,6 +71,17 @@ class BuildImages:
         """The samples at network size, (N, H, W, 3) BGR uint8: what the network is given of a frame."""
         assert self.checked.images is not None  # the check was given a cache
         return np.asarray(self.checked.images[self.checked.rows(samples)])
+
+    def resized(self, spec: InputSpec, folder: Path) -> BuildImages:
+        """The same images at another size of the network's input, in a file of the folder."""
+        samples = self.checked.accepted
+        cache = Cache(folder / f"images-{spec.width}x{spec.height}.npy", *spec.frame)
+        check_space(folder, 3 * len(samples) * cache.height * cache.width)
+        with new_rows(cache.path, len(samples), cache.height, cache.width) as rows:
+            done = in_parallel(lambda row: resize(self.frame(samples[row]), *spec.frame), range(len(samples)))
+            for row, image in enumerate(done):
+                rows[row] = image
+        return replace(self, checked=replace(self.checked, images=open_rows(cache.path)))
 
     def frame(self, sample: Sample) -> ImageU8:
         """A sample as a camera would give it, (H, W, 3) BGR uint8, not to be written to."""

@@ -214,7 +214,7 @@ def _without_training(method: Method, spec: InputSpec, frames: Sequence[ImageU8]
     held = max(1, len(taken) // 8)
     order = np.random.default_rng(run.seed).permutation(len(taken))
     rows = np.stack([taken[index] for index in order])
-    plain = dataclasses.replace(run, budget=0.0, steps=None, epochs=None, distill_from=None)
+    plain = run.untrained()
     if isinstance(method, MemoryOptions):
         method = dataclasses.replace(method, memory=min(method.memory, MEMORY))
     return of_frames(method.train(TrainingImages(rows[held:], rows[:held]), plain), spec.tiles)

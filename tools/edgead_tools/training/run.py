@@ -42,6 +42,10 @@ class Run:
         """Whether anything is trained at all; a method without a memory cannot do without."""
         return self.budget != 0
 
+    def untrained(self) -> Run:
+        """The same run without any training."""
+        return dataclasses.replace(self, budget=0.0, steps=None, epochs=None, distill_from=None)
+
     def split(self, share: float) -> tuple[Run, Callable[[int], Run]]:
         """The run of a first stage, which gets that `share` (0..1) of it, and what gives that of the second one by the
         steps that the first took.

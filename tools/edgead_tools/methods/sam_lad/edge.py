@@ -60,6 +60,7 @@ class SamLadEdge(MatchingOptions):
     name: ClassVar[str] = "sam_lad"
     preset: ClassVar[str] = "edge"
     size: ClassVar[int] = 256
+    memory_size: ClassVar[int] = 0
     distils: ClassVar[bool] = False
     segments: ClassVar[bool] = False
 

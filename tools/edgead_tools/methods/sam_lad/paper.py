@@ -57,6 +57,7 @@ class SamLadPaper(MatchingOptions, PaperPreset):
 
     name: ClassVar[str] = "sam_lad"
     size: ClassVar[int] = SIDE
+    memory_size: ClassVar[int] = 0
     memory: ClassVar[int] = 1  # whatever it remembers needs no training
 
     neighbors: int = 2
