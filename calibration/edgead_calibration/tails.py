@@ -119,7 +119,7 @@ def share_of_part(parts: Sequence[int], scores: int) -> Array:
     return np.asarray(1 / count[number], np.float64)
 
 
-def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) -> list[int]:
+def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = (), *, by_number: bool = True) -> list[int]:
     """Indices of the scores that do not belong to the tail of the others, largest first; of an eighth of the parts at
     most. `parts` is as `fit_tail` takes it.
 
@@ -130,7 +130,9 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
     Where none are by the expected probability, several are by its median: the expected one is ruled by the heaviest
     tails that few scores do not exclude, and no such tail leaves a gap below several of its largest.
 
-    Where no gap tells them, their number may (`_excess`): bad parts of all degrees leave none.
+    Where no gap tells them, their number may (`_excess`): bad parts of all degrees leave none. That is not looked at
+    without `by_number`, of scores of which the highest were raised after they had been picked: there are always too
+    many of them.
     """
     values, numbers = np.asarray(scores, np.float64), np.asarray(parts)
     n = len(set(parts)) if len(parts) else len(values)
@@ -149,7 +151,7 @@ def find_outliers(scores: Sequence[float] | Array, parts: Sequence[int] = ()) ->
             return [int(index) for index in order[:aside]]
         if aside > 1 and n * tail.median(smallest) < OUTLIER:
             several = max(several, aside)
-    if not several:
+    if not several and by_number:
         several = _excess(ordered, share_of_part(parts, len(values))[order], most)
     return [int(index) for index in order[:several]]
 

@@ -134,3 +134,15 @@ def test_scores_that_are_all_alike_are_no_excess() -> None:
 
 def test_a_few_scores_have_no_outliers() -> None:
     assert find_outliers([1.0, 1.1, 1.2, 50.0]) == []
+
+
+@pytest.mark.parametrize("seed", [0, 3, 4, 5])
+def test_scores_that_were_picked_and_then_raised_are_too_many_whatever_they_are(seed: int) -> None:
+    """So their number is not looked at where it is no news; a gap is."""
+    random = np.random.default_rng(seed)
+    scores = np.sort(np.exp(0.5 * random.normal(size=400)))
+    scores[-50:] += random.uniform(0, 2, 50) * scores.std()
+    assert len(find_outliers(scores)) > 40
+    assert find_outliers(scores, by_number=False) == []
+    scores[:3] = 3 * scores.max()
+    assert sorted(find_outliers(scores, by_number=False)) == [0, 1, 2]

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgead_calibration.tails import find_outliers
+from edgead_tools.layers import memory_map
 from edgead_tools.layers.memory_map import (
     average_taps,
     find_places,
@@ -191,6 +193,24 @@ def test_good_images_are_not_doubted() -> None:
     cells = pool_taps(*taps(80))
     folds = [torch.arange(start, 80, 5) for start in range(5)]
     assert fit_memory_map(cells, 24, folds, places=True, doubts=True).strange.tolist() == []
+
+
+@pytest.mark.parametrize(("bad", "told", "counted"), [([], [], False), ([], [5], True), ([3], [], True)])
+def test_how_many_are_strange_tells_something_only_where_bad_parts_show_by_other_means(
+    monkeypatch: pytest.MonkeyPatch, bad: list[int], told: list[int], counted: bool
+) -> None:
+    asked = []
+
+    def recording(scores: NDArray[np.float64], *, by_number: bool = True) -> list[int]:
+        asked.append(by_number)
+        return find_outliers(scores, by_number=by_number)
+
+    monkeypatch.setattr(memory_map, "find_outliers", recording)
+    cells = pool_taps(*taps(80))
+    cells[bad, :, 2:4, 5:7] += 3.0
+    folds = [torch.arange(start, 80, 5) for start in range(5)]
+    fit_memory_map(cells, 24, folds, places=True, doubts=True, suspects=torch.tensor(told, dtype=torch.long))
+    assert asked[-1] is counted
 
 
 def test_images_left_out_together_are_in_no_patch() -> None:

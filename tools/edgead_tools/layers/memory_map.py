@@ -232,17 +232,21 @@ def _find_strange(
 ) -> tuple[Tensor, Tensor]:
     """Indices of the images, of squared distances (N, h, w), that are outliers once the strangest are left out
     together, `suspects` in any case, and by how much theirs, and after them those of their turned copies, exceed the
-    common ones then."""
+    common ones then.
+
+    The strangest look stranger without one another, good ones of a rare kind too. So their number tells something only
+    where bad parts show by other means: among the suspects, or before any were left out together."""
     usual, spread = _usual(distances[:images].double(), layout, in_places=layout.regions > 1)
     levels = _highest(judge_cells(distances[:images].double(), usual, spread))
     ranked, known = levels.clone(), torch.empty(0, dtype=torch.long) if suspects is None else suspects
     ranked[known] = torch.inf
+    shown = len(known) > 0 or len(find_outliers(levels.numpy())) > 0
     strangest = ranked.topk(max(1, int(MOST_OUTLIERS * images))).indices
     rows = with_copies(strangest, images, len(projected))
     without = take(projected, choose_patches(projected, layout, size, generator, without=rows))
     alone = distances[rows].maximum(distances_to(projected[rows], layout, without))
     levels[strangest] = _highest(judge_cells(alone[: len(strangest)].double(), usual, spread))
-    outliers = torch.tensor(find_outliers(levels.numpy()), dtype=torch.long)
+    outliers = torch.tensor(find_outliers(levels.numpy(), by_number=shown), dtype=torch.long)
     found = torch.isin(strangest, torch.cat([outliers, known]))
     return strangest[found], _excess(alone, distances)[found.repeat(len(rows) // len(strangest))]
 

@@ -11,7 +11,7 @@ stands alone, which costs less.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -108,6 +108,20 @@ def add_memory(
         return Joined(network, both, {**maps, **remembered.out_of_fold}, report, group, strange)
     memory = MemoryAlone(trunk, remembered.memory).eval()
     return Joined(memory, alone, remembered.out_of_fold, report, group, strange)
+
+
+def stands_alone(trained: Trained) -> bool:
+    """Whether a training came to nothing but the memory: its students were of no help."""
+    return isinstance(trained.network, MemoryAlone)
+
+
+def after_training(alone: Trained, trained: Trained) -> Trained:
+    """A memory that was fitted anew, at another size of the input, with the report of the training whose students it
+    stands without."""
+    report = trained.report | {"seconds": round(trained.report["seconds"] + alone.report["seconds"], 1)}
+    report["memory"] = trained.report["memory"] | alone.report["memory"]
+    report["findings"] = [*alone.report["findings"], trained.report["findings"][-1]]  # the last one is of students
+    return replace(alone, report=report)
 
 
 def _of_students(figures: Mapping[str, float], share: float, *, helps: bool) -> dict[str, str]:

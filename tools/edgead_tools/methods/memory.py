@@ -49,6 +49,7 @@ from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 STRIDE = 8  # pixels a cell of the fused map
+CELLS = 1024  # of the map of an input of 256 x 256 pixels
 FOLDS = 5
 MOST = 8.0  # spreads from what is usual beyond which a picture is no stranger
 NARROWEST = 1e-3  # the least spread of scores
@@ -56,6 +57,11 @@ LOWEST = 1.0  # spreads that the memory's map of a good picture reaches at least
 UNTRAINED = frozenset({"memory", "surroundings", "whole"})  # maps that are fitted to good images, without any training
 
 Maps = Mapping[str, NDArray[np.float32]]  # (N, h, w), by name
+
+
+def score_spec(top: float, height: int, width: int) -> ScoreSpec:
+    """The mean of that share of the cells, of `CELLS` at most: a finer map shows smaller defects, no larger ones."""
+    return ScoreSpec(top=max(1, round(top * min(height * width, CELLS))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +283,7 @@ def without_students(
     with session(run.device, run.threads):
         remembered = remember(trunk, images, run, options)
         height, width = (side // STRIDE for side in images.size)
-        fusion = remembered.fusion(height, width, ScoreSpec(top=max(1, round(top * height * width))))
+        fusion = remembered.fusion(height, width, score_spec(top, height, width))
     network = MemoryAlone(trunk, remembered.memory).cpu().eval()
     report = training_report([], [weights]) | {"seconds": round(time.monotonic() - start, 1)}
     report |= {"memory": remembered.provenance(), "findings": remembered.findings()}
@@ -291,20 +297,6 @@ def without_students(
         strange=frozenset(remembered.strange),
         report=report,
     )
-
-
-def stands_alone(trained: Trained) -> bool:
-    """Whether a training came to nothing but the memory: its students were of no help."""
-    return isinstance(trained.network, MemoryAlone)
-
-
-def after_training(alone: Trained, trained: Trained) -> Trained:
-    """A memory that was fitted anew, at another size of the input, with the report of the training whose students it
-    stands without."""
-    report = trained.report | {"seconds": round(trained.report["seconds"] + alone.report["seconds"], 1)}
-    report["memory"] = trained.report["memory"] | alone.report["memory"]
-    report["findings"] = [*alone.report["findings"], trained.report["findings"][-1]]  # the last one is of students
-    return replace(alone, report=report)
 
 
 @torch.no_grad()

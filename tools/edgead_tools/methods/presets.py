@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from edgead.bundle.manifest import FusionSpec, MapSpec, ScoreSpec
+from edgead.bundle.manifest import FusionSpec, MapSpec
 from edgead.errors import UsageError
-from edgead_tools.methods.memory import MemoryOptions
+from edgead_tools.methods.memory import MemoryOptions, score_spec
 from edgead_tools.training.loop import Optimizer
 from edgead_tools.training.run import Run
 
@@ -41,7 +41,7 @@ class EdgePreset(MemoryOptions):
     passes: float = 40.0  # over the images that a time budget may be spent on: few images are soon learned by heart
     flips: bool = False  # whether a mirrored part is a good part
     rotation: float = 2.0  # degrees a good part may be turned by
-    top: float = 0.005  # share of the map's cells whose mean is the score
+    top: float = 0.01  # share of the map's cells whose mean is the score (`memory.score_spec`)
 
     def __post_init__(self) -> None:
         MemoryOptions.__post_init__(self)  # slots: the class that super() knows is another
@@ -61,5 +61,4 @@ class EdgePreset(MemoryOptions):
 
     def fused(self, maps: Sequence[MapSpec], height: int, width: int) -> FusionSpec:
         """The fusion of the students' maps on a grid of cells; the score is the mean of the highest."""
-        score = ScoreSpec(top=max(1, round(self.top * height * width)))
-        return FusionSpec(maps=tuple(maps), height=height, width=width, score=score)
+        return FusionSpec(maps=tuple(maps), height=height, width=width, score=score_spec(self.top, height, width))

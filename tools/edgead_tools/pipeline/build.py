@@ -42,7 +42,7 @@ from edgead_tools.evaluation.evaluate import Evaluation, evaluate
 from edgead_tools.export.network import export
 from edgead_tools.export.program import ExportedProgramFile
 from edgead_tools.methods import Method, Trained, TrainingImages, create_method
-from edgead_tools.methods.memory import after_training, stands_alone
+from edgead_tools.methods.joined import after_training, stands_alone
 from edgead_tools.pipeline.build_page import BuildSummary, Scored, report_build
 from edgead_tools.pipeline.calibrate import REFERENCE, calibrate
 from edgead_tools.pipeline.component_mask import MASK, masked_fusion, open_segmentation, read_foreground_of
