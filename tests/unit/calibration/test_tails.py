@@ -136,7 +136,7 @@ def test_a_few_scores_have_no_outliers() -> None:
     assert find_outliers([1.0, 1.1, 1.2, 50.0]) == []
 
 
-@pytest.mark.parametrize("seed", [0, 3, 4, 5])
+@pytest.mark.parametrize("seed", [1, 3, 4, 8])
 def test_scores_that_were_picked_and_then_raised_are_too_many_whatever_they_are(seed: int) -> None:
     """So their number is not looked at where it is no news; a gap is."""
     random = np.random.default_rng(seed)
