@@ -99,7 +99,7 @@ figure input:focus-visible + img { outline: 3px solid var(--fg); }
 figure input:checked + img { position: fixed; inset: 0; z-index: 1; width: 100vw; height: 100vh; max-width: none;
   object-fit: contain; background: #000d; border-radius: 0; cursor: zoom-out; }
 .heat { max-width: 336px; font-size: 12px; color: var(--dim); }
-.heat i { display: block; height: 10px; border-radius: 2px; }
+.row + .heat { margin-top: 12px; } .heat i { display: block; height: 10px; border-radius: 2px; }
 .heat p { display: flex; justify-content: space-between; margin: 2px 0 0; }
 details { margin-top: 14px; } summary { cursor: pointer; font-weight: 600; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 4px 0 12px; }
