@@ -50,6 +50,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, 
         ({"width": 4}, "width must be at least 8"),
         ({"batch": 1}, "batch at least 2"),
         ({"mask_rate": 1.0}, "mask_rate must lie in"),
+        ({"softness": -1}, "softness must be at least 0"),
         ({"top": 0}, "top must lie in"),
         ({"rate": 0}, "rate and passes must be above 0"),
         ({"passes": 0}, "rate and passes must be above 0"),
@@ -95,6 +96,15 @@ def test_the_same_seed_gives_the_same_network_and_another_another(tmp_path: Path
     for name in ("pair.student.stages.0.0.first.conv.weight", "pair.regenerations.1.first.weight", "coarse.usual"):
         assert not torch.equal(first[name], other[name])
     assert all(torch.equal(tensor, other[name]) for name, tensor in first.items() if name.startswith("pair.taps"))
+
+
+def test_softness_0_learns_directions(tmp_path: Path) -> None:
+    pair = fit(dataclasses.replace(SMALL, softness=0.0), tmp_path, steps=2).network.pair
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    with torch.no_grad():
+        losses = pair.losses(image)
+    for level in ("fine", "coarse"):  # squared lengths of one difference of directions, but for the shortest vectors
+        assert losses[f"{level}_l2"].item() == pytest.approx(2 * losses[f"{level}_cos"].item(), rel=0.1)
 
 
 def test_masking_is_what_the_option_says_and_off_at_rest(logged: tuple[Trained, Path]) -> None:

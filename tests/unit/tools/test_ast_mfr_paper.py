@@ -93,6 +93,37 @@ def test_the_weights_depend_on_the_student() -> None:
     assert AstMfrPaper(pretrained=False).weights == ("wide-resnet50-2",)
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"regenerated": [4]}, "stages 1, 2 and 3 once at most"),
+        ({"regenerated": [1, 1]}, "stages 1, 2 and 3 once at most"),
+        ({"student": "wide-resnet50-2", "regenerated": []}, "has nothing to learn where nothing is regenerated"),
+        ({"student": "resnet50"}, "'student' is one of wide-resnet50-2, resnext50-32x4d"),
+    ],
+)
+def test_an_ablation_that_cannot_be_made_is_refused(options: dict[str, object], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        create_method("ast_mfr", "paper", options)
+
+
+def test_the_switches_of_the_ablations_change_the_network() -> None:
+    method = create_method(
+        "ast_mfr", "paper", {"student": "wide-resnet50-2", "pretrained": False, "regenerated": [2], "batch": 1}
+    )
+    assert method.weights == ("wide-resnet50-2",)
+    assert isinstance(method, AstMfrPaper)
+    first, second, third = method.regenerations()
+    assert isinstance(second, Regeneration)
+    assert parameters(first, third) == 0
+    symmetric = AstMfrPaper(student="wide-resnet50-2")
+    assert symmetric.weights == ("wide-resnet50-2",)
+    with torch.device("meta"):
+        network = StudentTeacher(ResNet(symmetric.teacher), ResNet(symmetric.student), symmetric.regenerations()).eval()
+    assert parameters(network.student, network.regenerations) == 49_638_720  # the paper prints 49.6 M
+    assert cost(network) - cost(network.teacher) == pytest.approx(26.49, abs=0.005)
+
+
 @pytest.mark.slow
 def test_a_student_from_scratch_needs_the_teachers_weights_alone(tmp_path: Path) -> None:
     method = AstMfrPaper(pretrained=False, batch=2, mask_rate=0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,9 @@ from edgead_tools.methods.ast_mfr.feature_regeneration import (
     direction,
     random_mask,
 )
+from edgead_tools.methods.ast_mfr.paper import teach
+from edgead_tools.training.loop import Optimizer
+from edgead_tools.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -186,6 +191,16 @@ def test_the_losses_are_twice_the_mean_distance_of_each_stage() -> None:
         expected = plain_distance(regenerated.detach(), network.teacher(image)[stage])
         np.testing.assert_allclose(maps[name].detach().numpy(), expected, atol=1e-5)
         assert losses[name].item() == pytest.approx(2 * expected.mean(), abs=1e-5)
+
+
+def test_a_student_without_regenerations_learns_too(tmp_path: Path) -> None:
+    network, image = StudentTeacher(Teacher(0), Teacher(1), [nn.Identity(), nn.Identity()]), features(8, 4, 3, 16, 16)
+    with torch.no_grad():
+        before = {name: loss.item() for name, loss in network.losses(image).items()}
+    run = Run(tmp_path, steps=60, threads=1)
+    teach(network, lambda step, random: network.losses(image), Optimizer(1e-2), run, steps_per_epoch=1)
+    with torch.no_grad():
+        assert all(loss.item() < 0.7 * before[name] for name, loss in network.losses(image).items())
 
 
 def test_student_and_regenerations_learn_and_the_teacher_does_not() -> None:

@@ -20,6 +20,7 @@ each is worth:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -33,7 +34,12 @@ from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_effi
 from edgead_tools.backbones.weights import WeightsFile, find, load_state
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.ast_mfr.feature_differences import RegeneratedTaps, StandardizedTaps, judge_differences
+from edgead_tools.methods.ast_mfr.feature_differences import (
+    SOFTNESS,
+    RegeneratedTaps,
+    StandardizedTaps,
+    judge_differences,
+)
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.joined import Learned, join
 from edgead_tools.methods.lite import lite_batches, lite_tensor
@@ -54,6 +60,7 @@ class AstMfrEdge(EdgePreset):
 
     width: int = 64  # channels of the student at 1/8; at 1/16 it has twice as many
     mask_rate: float = 0.3  # share of cells masked in training
+    softness: float = SOFTNESS  # of features that are compared: 0 compares directions, as published
     batch: int = 8
     passes: float = 30.0  # over the images that a time budget may be spent on
 
@@ -63,6 +70,8 @@ class AstMfrEdge(EdgePreset):
             raise UsageError("width must be at least 8 and batch at least 2")
         if not 0 <= self.mask_rate < 1:
             raise UsageError("mask_rate must lie in [0, 1)")
+        if not 0 <= self.softness < math.inf:
+            raise UsageError("softness must be at least 0")
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
@@ -79,7 +88,7 @@ class AstMfrEdge(EdgePreset):
         """The student, trained."""
         torch.manual_seed(run.seed)
         good = lite_batches(images, run.device)
-        pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate).to(run.device)
+        pair = RegeneratedTaps(StandardizedTaps(trunk, good), self.width, self.mask_rate, self.softness).to(run.device)
         report = self._teach(pair, images, run)
         network, out_of_fold = judge_differences(pair, good, images.folds())
         maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))

@@ -14,7 +14,13 @@ from torch.nn import functional
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps_in_folds, stack_levels
 from edgead_tools.layers.standardized import Pair, standardize
-from edgead_tools.methods.ast_mfr.feature_regeneration import BEFORE_SQUARES, Regeneration, cosine_distance, direction
+from edgead_tools.methods.ast_mfr.feature_regeneration import (
+    BEFORE_SQUARES,
+    LEAST,
+    Regeneration,
+    cosine_distance,
+    direction,
+)
 from edgead_tools.methods.ast_mfr.student import PlainResNet
 from edgead_tools.methods.memory import Students
 
@@ -44,11 +50,11 @@ class StandardizedTaps(nn.Module):
 class RegeneratedTaps(nn.Module):
     """The tap at 1/4 is what the student starts from, those at 1/8 and 1/16 are the teacher's."""
 
-    def __init__(self, taps: StandardizedTaps, width: int, mask_rate: float) -> None:
+    def __init__(self, taps: StandardizedTaps, width: int, mask_rate: float, softness: float = SOFTNESS) -> None:
         """`width` is the student's number of channels at 1/8; it has twice as many at 1/16."""
         super().__init__()
         first, *taught = taps.channels
-        self.taps = taps.eval()
+        self.taps, self.softness = taps.eval(), softness
         self.student = PlainResNet(first, width, len(taught))
         pairs = zip(self.student.channels, taught, strict=True)
         self.regenerations = nn.ModuleList(Regeneration(*pair, mask_rate) for pair in pairs)
@@ -67,7 +73,7 @@ class RegeneratedTaps(nn.Module):
         losses = {}
         for name, (found, target) in zip(("fine", "coarse"), self.levels(image), strict=True):
             losses[f"{name}_cos"] = cosine_distance(direction(found) - direction(target)).mean()
-            losses[f"{name}_l2"] = functional.mse_loss(soften(found), soften(target))
+            losses[f"{name}_l2"] = functional.mse_loss(self._soften(found), self._soften(target))
         return losses
 
     def differences(self, image: Tensor) -> Pair:
@@ -76,20 +82,23 @@ class RegeneratedTaps(nn.Module):
 
     def compare(self, taps: Sequence[Tensor]) -> Pair:
         """`differences` of an image's standardized taps."""
-        fine, coarse = (soften(found) - soften(target) for found, target in self._levels(taps))
+        fine, coarse = (self._soften(found) - self._soften(target) for found, target in self._levels(taps))
         return stack_levels(fine, coarse), coarse
 
+    def _soften(self, features: Tensor) -> Tensor:
+        return soften(features, self.softness)
 
-def soften(features: Tensor) -> Tensor:
-    """Vectors of the channels with long ones shortened: x sqrt((1 + k) / (|x|^2 / C + k)), k = SOFTNESS.
+
+def soften(features: Tensor, softness: float = SOFTNESS) -> Tensor:
+    """Vectors of the channels with long ones shortened: x sqrt((1 + k) / (|x|^2 / C + k)), k being the softness.
 
     A direction forgets how long the vector was, and makes noise of one that was short; a length lets a few strong
     cells drown the rest. This lies between: k = 0 is the direction, large k the features themselves.
     """
     scaled = features * BEFORE_SQUARES
     mean_square = (scaled * scaled).mean(1, keepdim=True)
-    stretch = math.sqrt(1 + SOFTNESS) * BEFORE_SQUARES
-    return features * (stretch * torch.rsqrt(mean_square + SOFTNESS * BEFORE_SQUARES**2))
+    stretch = math.sqrt(1 + softness) * BEFORE_SQUARES
+    return features * (stretch * torch.rsqrt(mean_square + max(softness * BEFORE_SQUARES**2, LEAST)))
 
 
 class FeatureDifferences(Students):

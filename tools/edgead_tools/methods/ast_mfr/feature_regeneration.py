@@ -5,6 +5,8 @@ Source: AST-MFR (Gu, Li, Liu; Multimedia Tools and Applications, 2024): the mask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,13 +59,14 @@ def direction(features: Tensor) -> Tensor:
 
 
 class StudentTeacher(nn.Module):
-    """The exported graph: a frozen teacher, a student, and a regeneration for each stage they share.
+    """The exported graph: a frozen teacher, a student, and what each stage of the student's passes before it
+    is compared: a `Regeneration`, or nothing.
 
     Teacher and student map an image (B, 3, H, W) to a list of features, one (B, C, h, w) for each stage. The output
     is a map (B, h, w) of cosine distances for each, `stage1` and so on.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, regenerations: list[Regeneration]) -> None:
+    def __init__(self, teacher: nn.Module, student: nn.Module, regenerations: Sequence[nn.Module]) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False).eval()
         self.student = student
