@@ -50,6 +50,26 @@ def test_the_page_lives(browser: Browser, page: Web, line: Pipeline) -> None:
     assert browser.complaints == []  # among them, what the policy has blocked
 
 
+def test_areas_with_rules_of_their_own_are_drawn_with_their_names(browser: Browser, page: Web, line: Pipeline) -> None:
+    named = ["rim threshold=2.0 min_area=60.0 8,10,40,20", "seal threshold=0.8 2,2 30,2 16,40"]
+    painted = "hub threshold=2.0 hub.png (0123456789ab)"  # which cannot be drawn
+    line.extra = {"areas": {"judge": [], "ignore": ["0,0,9,9"], "named": [*named, painted]}}
+    browser.open(f"http://127.0.0.1:{page.port}/")
+    all_of = "[...document.querySelectorAll('{}')].map((one) => one.{}).join('; ')".format
+    browser.until(f"{all_of('.camera .areas text', 'textContent')} === 'rim; seal'")
+    points = all_of(".camera .areas polygon.named", "getAttribute('points')")
+    assert browser.evaluate(points) == "8,10 47,10 47,29 8,29; 2,2 30,2 16,40"
+    assert browser.evaluate("document.querySelectorAll('.camera .areas polygon.ignored').length") == 1
+    inside = "(one => [one.x, one.y, one.x + one.width])(document.querySelector('.camera .areas text').getBBox())"
+    left, top, right = browser.evaluate(inside)
+    assert 8 <= left < right <= 47
+    assert top >= 9
+
+    browser.evaluate("document.querySelector('#areas').click()")
+    browser.until(f"{all_of('#area-svg text', 'textContent')} === 'rim; seal'")
+    assert "rim (threshold=2.0 min_area=60.0), seal (threshold=0.8)" in browser.evaluate(shown("#area-hint"))
+
+
 def test_the_threshold_is_set_by_the_slider(browser: Browser, page: Web, line: Pipeline) -> None:
     browser.open(f"http://127.0.0.1:{page.port}/")
     browser.until("document.querySelector('#slider')?.disabled === false")

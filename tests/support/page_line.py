@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from typing import Any
 
 import tiny
 
@@ -18,8 +19,11 @@ from edgead.stream.status import CONNECTED, ENDED, LOST, CameraStatus, PipelineS
 class Pipeline:
     """A line that judges in a thread: nineteen good parts, then a bad one, over and over."""
 
+    areas = None  # of a station
+
     def __init__(self, sink: Web, detector: Detector, cameras: tuple[str, ...] = ("left",)) -> None:
         self.factor, self.lost, self.broken, self.set_by, self.ended = 1.0, False, "", "", False
+        self.extra: dict[str, Any] = {}  # of every result
         self._frames = [detector.detect(Frame(image)) for image in (*map(tiny.good, range(19)), tiny.bad())]
         self._images = [*map(tiny.good, range(19)), tiny.bad()]
         self._sink, self._cameras, self._ending = sink, cameras, threading.Event()
@@ -48,7 +52,7 @@ class Pipeline:
             for camera in () if self.lost or self.ended else self._cameras:
                 frame = Frame(self._images[index % 20], index, "part", time.time(), camera)
                 known = self._frames[index % 20]
-                result = dataclasses.replace(known, index=index, name="part", camera=camera, age=20.0)
+                result = dataclasses.replace(known, index=index, name="part", camera=camera, age=20.0, extra=self.extra)
                 self._sink.emit(frame, result)
             index += 1
 

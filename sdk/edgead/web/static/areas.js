@@ -1,8 +1,8 @@
 // Areas: what of each camera's picture is judged and what is ignored, shown on every picture and drawn by mouse.
 
-import { Editor, areaOf, pointsOf } from "./draw.js";
+import { Editor, areaOf, areasOf, hint, pointsOf } from "./draw.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const LETTERS = 32; // of an area's name, as many heights as a picture is wide
 const KINDS = { judge: "judged", ignore: "ignored" };
 const $ = (id) => document.getElementById(id);
 
@@ -16,18 +16,7 @@ export function outline(svg, { size, areas }) {
   if (svg.dataset.shown === text || !size) return;
   svg.dataset.shown = text;
   svg.setAttribute("viewBox", `0 0 ${size[0]} ${size[1]}`);
-  svg.replaceChildren(...shapes(areas).map(({ points, kind }) => {
-    const polygon = document.createElementNS(SVG, "polygon");
-    polygon.setAttribute("points", points.map((point) => point.join(",")).join(" "));
-    polygon.setAttribute("class", `hint ${kind}`);
-    return polygon;
-  }));
-}
-
-/** What can be drawn of lists of areas; painted ones cannot. */
-function shapes(areas) {
-  return Object.entries(KINDS).flatMap(([name, kind]) =>
-    (areas?.[name] ?? []).map(pointsOf).filter(Boolean).map((points) => ({ points, kind })));
+  svg.replaceChildren(...areasOf(areas).flatMap((one) => hint(one, size[0] / LETTERS)));
 }
 
 export function offerAreas(shown) {
@@ -53,8 +42,10 @@ function options(id, values) {
 async function load() {
   const name = $("area-camera").value, mine = known.areas[$("area-recipe").value]?.[name];
   const painted = ["judge", "ignore"].flatMap((kind) => mine?.fixed[kind] ?? []).filter((area) => !pointsOf(area));
+  const named = areasOf({ named: cameras.find((camera) => camera.name === name)?.areas?.named });
   $("area-hint").textContent = ["Green: only what lies in these is judged. Yellow: ignored.",
     known.persisted ? "Saved to the station’s file; what was there is kept beside it." : "Until the line is started again: its areas are not in a file.",
+    named.length ? `Blue, by rules of their own in the station’s file: ${[...new Set(named.map((one) => `${one.name} (${one.rules})`))].join(", ")}.` : "",
     painted.length ? `Also ${painted.join(", ")}, painted.` : ""].join(" ");
   const answer = await fetch(`/api/picture?camera=${encodeURIComponent(name)}&after=0&heatmap=0`);
   if (answer.status === 200) {
@@ -64,7 +55,7 @@ async function load() {
     if (old) URL.revokeObjectURL(old);
   }
   const [width, height] = size();
-  editor.show(width, height, shapes(mine), shapes(mine?.fixed));
+  editor.show(width, height, areasOf(mine), [...areasOf(mine?.fixed), ...named]);
   choose("ignore");
 }
 

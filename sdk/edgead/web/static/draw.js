@@ -4,6 +4,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HANDLE = 7; // pixels of the screen
+const LETTERS = 13; // pixels of the screen: the height of an area's name
 const LEAST = 3; // pixels of the frame: a smaller box is a click
 
 export class Editor {
@@ -147,7 +148,7 @@ export class Editor {
   }
 
   render() {
-    const shapes = this.hints.map((one) => shape("polygon", { points: text(one.points), class: `hint ${one.kind ?? ""}` }));
+    const shapes = this.hints.flatMap((one) => hint(one, LETTERS * this.handle() / HANDLE));
     const focused = document.activeElement?.dataset?.index;
     this.regions.forEach((one, index) => {
       const polygon = shape("polygon", { points: text(one.points), class: `region ${one.kind}`, tabindex: 0, role: "img" });
@@ -172,6 +173,8 @@ export class Editor {
   }
 }
 
+const NAMED = /^([A-Za-z][A-Za-z0-9_-]*)((?: (?:threshold|min_area)=[0-9.e+-]+)*) (.+)$/s; // as NamedRoi.identity writes them
+
 /** Polygons of the areas that results and stations write: "X,Y,WIDTH,HEIGHT" or "X,Y X,Y X,Y"; none of a picture. */
 export function pointsOf(area) {
   const parts = area.trim().split(/\s+/).map((part) => part.split(",").map(Number));
@@ -183,7 +186,25 @@ export function pointsOf(area) {
   return parts.length >= 3 && parts.every((part) => part.length === 2) ? parts : null;
 }
 
-/** The same the other way: a box as four numbers, else its corners. */
+/** What can be drawn of the areas that results and stations write, by kind; painted ones cannot. */
+export function areasOf(areas) {
+  const plain = (kind, texts) => (texts ?? []).map((area) => ({ points: pointsOf(area), kind }));
+  const named = (areas?.named ?? []).map((area) => NAMED.exec(area)).filter(Boolean)
+    .map(([, name, rules, area]) => ({ points: pointsOf(area), kind: "named", name, rules: rules.trim() }));
+  return [...plain("judged", areas?.judge), ...plain("ignored", areas?.ignore), ...named].filter((one) => one.points);
+}
+
+/** An area that is only shown: its outline and, where it has one, its name in letters of that height in pixels of the frame. */
+export function hint({ points, kind = "", name }, height) {
+  const outline = shape("polygon", { points: text(points), class: `hint ${kind}` });
+  if (!name) return [outline];
+  const [left, top] = [0, 1].map((axis) => Math.max(0, Math.min(...points.map((point) => point[axis]))));
+  const label = shape("text", { x: left + height / 3, y: top + 1.1 * height, "font-size": height, class: "area-name" });
+  label.textContent = name;
+  return [outline, label];
+}
+
+/** The reverse of `pointsOf`: a box as four numbers, else its corners. */
 export function areaOf(points) {
   if (!isBox(points)) return points.map((point) => point.join(",")).join(" ");
   const [x, y, right, bottom] = [...points[0], ...points[2]];

@@ -1,7 +1,7 @@
 // The review page. One event at a time: look, press a key, look at the next. What is labeled stays in the list until it
 // is asked for anew, so that nothing moves under the hand.
 
-import { Editor, pointsOf } from "./draw.js";
+import { Editor, areasOf } from "./draw.js";
 import "./theme.js";
 
 const PAGE = 60; // events of one answer
@@ -234,9 +234,7 @@ function showEvent() {
   const { result, labels, hidden } = current, mine = labels[person()];
   const image = $("image"), [height, width] = result.frame_size ?? [image.naturalHeight, image.naturalWidth];
   const hints = (result.regions ?? []).map((one) => ({ points: edges(one) }));
-  const areas = Object.entries(result.areas ?? {}).flatMap(([kind, texts]) =>
-    texts.map(pointsOf).filter(Boolean).map((points) => ({ points, kind: kind === "judge" ? "judged" : "ignored" })));
-  editor.show(width, height, (mine?.regions ?? []).map((points) => ({ points, kind: "" })), [...areas, ...hints]);
+  editor.show(width, height, (mine?.regions ?? []).map((points) => ({ points, kind: "" })), [...areasOf(result.areas), ...hints]);
   for (const id of ["good", "defect", "unsure"]) $(id).setAttribute("aria-pressed", String(mine?.label === id));
   $("take").disabled = !hints.length;
   $("clear").disabled = true;
