@@ -141,8 +141,10 @@ class CameraDrift:
     One thread updates, any may read `drifts`.
     """
 
-    def __init__(self, cameras: int) -> None:
-        self._monitors: list[DriftMonitor | None] = [None] * cameras
+    def __init__(self, titles: Sequence[str]) -> None:
+        """`titles` are what the cameras are called in the log; "": as their frames are."""
+        self._titles = titles
+        self._monitors: list[DriftMonitor | None] = [None] * len(titles)
         self._detector: Detector | None = None
 
     def update(self, camera: int, detector: Detector, result: Result, stats: ImageStats | None) -> Result:
@@ -156,7 +158,7 @@ class CameraDrift:
             monitor = DriftMonitor(artifact.good_scores, artifact.thresholds.image, profile)
             self._monitors[camera] = monitor
         if alarm := monitor.update(result.raw_score, stats):
-            _log.warning("camera %s: %s", result.camera or camera, alarm)
+            _log.warning("%s: %s", self._titles[camera] or result.name, alarm)
         return result if monitor.drift is None else replace(result, reasons=(*result.reasons, str(monitor.drift)))
 
     def drifts(self) -> list[str]:

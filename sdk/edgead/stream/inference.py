@@ -36,17 +36,19 @@ class InferenceWorker:
         checks: Sequence[HealthCheck] = (),
         roi_masks: Sequence[RoiMask | None] = (),
         audit: AuditLog | None = None,
+        titles: Sequence[str] = (),
     ) -> None:
         """Judge with `detector`, which stays the caller's; one that replaces it is the judge's own.
 
         `checks` has one for each camera, or none where their health is not looked at; so has `roi_masks`, which say
-        what of their frames is judged. `audit` is told of every change.
+        what of their frames is judged. `audit` is told of every change; `titles` are what the cameras are called in
+        the log, by what their frames are where it has none.
         """
         self._audit = audit or AuditLog()
         self._asked_by = ""  # who asked for the bundle that comes next
         self.detector = detector
         self._checks = checks
-        self.drift = CameraDrift(max(1, len(checks), len(roi_masks)))
+        self.drift = CameraDrift(titles or [""] * max(1, len(checks), len(roi_masks)))
         self._roi_masks = roi_masks
         self.fault = ""  # why the last change of the bundle failed
         self._given = detector

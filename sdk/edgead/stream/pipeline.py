@@ -76,11 +76,11 @@ class Pipeline(Closing):
         self._settings = settings
         self._on_result = on_result
         self._on_alive = on_alive
-        self._sinks = sinks
-        self._cameras = cameras
+        self._sinks, self._cameras = sinks, cameras
         self._meters = [Meter() for _ in cameras]
-        self._worker = InferenceWorker(detector, self._checks(), [camera.roi_mask for camera in cameras], audit)
-        self._recipes = RecipeInference(recipes, self._checks, audit) if recipes else None
+        titles = [one.label if one.name in ("", one.label) else f"camera {one.name}" for one in cameras]
+        self._worker = InferenceWorker(detector, self._checks(), [camera.roi_mask for camera in cameras], audit, titles)
+        self._recipes = RecipeInference(recipes, self._checks, audit, titles) if recipes else None
         rule = settings.aggregation
         self._aggregators = [Aggregator(rule) for _ in cameras] if rule.frames != 1 else []
         self._parts = self._triggered_line(triggers, plcs) if settings.parts is not None else None

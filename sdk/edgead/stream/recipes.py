@@ -120,10 +120,13 @@ class RecipeInference:
         recipes: Mapping[int, OpenRecipe],
         checks: Callable[[], Sequence[HealthCheck]],
         audit: AuditLog | None = None,
+        titles: Sequence[str] = (),
     ) -> None:
-        """`checks` gives new checks of the cameras' health; `audit` is told of every change."""
+        """`checks` gives new checks of the cameras' health; `audit` is told of every change; `titles` are what the
+        cameras are called in the log."""
         self._workers = {
-            number: InferenceWorker(one.detector, checks(), one.roi_masks, audit) for number, one in recipes.items()
+            number: InferenceWorker(one.detector, checks(), one.roi_masks, audit, titles)
+            for number, one in recipes.items()
         }
         self._parts: TriggeredLine | None = None
         self._configure: Callable[[Settings], None] = lambda settings: None

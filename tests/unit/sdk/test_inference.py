@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from programs import until
 
 from edgead import Detector, Frame, Verdict
 from edgead.errors import UsageError
+from edgead.stream.cameras import open_cameras
 from edgead.stream.capture import Camera
 from edgead.stream.health import HealthCheck
 from edgead.stream.inference import InferenceWorker
@@ -187,12 +189,27 @@ def test_a_health_check_that_fails_costs_one_frame(tiny_bundle: Path, monkeypatc
 
 def test_drift_is_among_the_reasons_of_results_and_in_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     with Detector(tiny.write_tiny(tmp_path / "tiny.edgead")) as detector:
-        worker = InferenceWorker(detector, [HealthCheck()])
+        worker = InferenceWorker(detector, [HealthCheck()], titles=["line.mp4"])
         results = [worker.predict([(0, Frame(tiny.bad(index)))])[0] for index in range(60)]
         assert worker.drift.drifts()[0].startswith("DRIFT: most parts are NG; ")
     assert not any("DRIFT" in reason for reason in results[0].reasons)
     assert any("DRIFT" in reason for reason in results[-1].reasons)
-    assert sum("DRIFT" in record.message for record in caplog.records) == 1
+    (said,) = (record.message for record in caplog.records if "DRIFT" in record.message)
+    assert said.startswith("line.mp4: DRIFT: most parts are NG; ")
+
+
+@pytest.mark.parametrize(("name", "title"), [("", "{folder}: "), ("left=", "camera left: ")])
+def test_the_log_of_drift_names_the_camera_or_its_source(
+    name: str, title: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(60):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), tiny.bad(number))
+    with Detector(tiny.write_tiny(tmp_path / "tiny.edgead")) as detector:
+        Pipeline(open_cameras([f"{name}{folder}"]), detector, []).run()
+    (said,) = (record.message for record in caplog.records if "DRIFT" in record.message)
+    assert said.startswith(title.format(folder=folder))
 
 
 def test_what_the_camera_was_set_to_is_in_its_results(detector: Detector) -> None:

@@ -42,6 +42,31 @@ def test_so_many_times_and_then_it_is_over(images: Path) -> None:
         assert len(list(source)) == 6
 
 
+def test_what_is_wrong_with_files_is_said_once(images: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (images / "3.png").write_bytes(b"no image")
+    (images / "deeper").mkdir()
+    cv2.imwrite(str(images / "deeper/0.png"), tiny.good(0))
+    with open_source(f"replay:{images}?fps=500&times=3") as source:
+        assert len(list(source)) == 9
+    folder, broken = (record.message for record in caplog.records)
+    assert folder.startswith("1 folder in ")
+    assert "3.png is damaged" in broken
+
+
+def test_a_video_that_ends_early_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(30):
+        writer.write(tiny.good(number))
+    writer.release()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with open_source(f"replay:{path}?fps=500&times=3") as source:
+        assert len(list(source)) > 9
+    said = [record.message for record in caplog.records if "it may be damaged" in record.message]
+    assert len(said) == 1
+
+
 def test_closing_wakes_who_waits_for_the_next_frame(images: Path) -> None:
     with open_source(f"replay:{images}?fps=0.01", timeout=0) as source:
         frames = iter(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edgead.closing import Closing
@@ -17,6 +17,8 @@ from edgead.wording import are, plural
 
 _log = logging.getLogger(__name__)
 
+Report = Callable[[str], None]  # takes what a person must know of files
+
 
 class ImageSource(Closing):
     """Frames from image files. A broken one is reported, counted and passed over; where `strict`, it is an error."""
@@ -25,11 +27,14 @@ class ImageSource(Closing):
     fps = 0.0
     timeout = 0.0
 
-    def __init__(self, paths: Sequence[Path], bits: int = 16, *, strict: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[Path], bits: int = 16, *, strict: bool = False, report: Report = _log.warning
+    ) -> None:
         self.unreadable = 0
         self._paths = paths
         self._bits = bits
         self._strict = strict
+        self._report = report
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
@@ -39,7 +44,7 @@ class ImageSource(Closing):
                 if self._strict:
                     raise SourceError(str(error)) from error
                 self.unreadable += 1
-                _log.warning("%s", error)
+                self._report(str(error))
                 continue
             yield Frame(image, index, str(path))
 
@@ -48,24 +53,24 @@ class ImageSource(Closing):
         self._paths = ()
 
 
-def open_images(name: str, bits: int, timeout: float) -> ImageSource:
+def open_images(name: str, bits: int, timeout: float, report: Report = _log.warning) -> ImageSource:
     """The images that `name`, a folder, a glob or a file, stands for; a time-out has no meaning for files."""
     try:
-        return ImageSource(find_images(name), bits, strict=Path(name).is_file())
+        return ImageSource(find_images(name, report), bits, strict=Path(name).is_file(), report=report)
     except DataError as error:
         raise SourceError(str(error)) from error
 
 
-def find_images(name: str) -> list[Path]:
+def find_images(name: str, report: Report = _log.warning) -> list[Path]:
     """The image files directly in a folder, matching a glob, or the one file, in natural order; else DataError.
 
-    What lies beside them and is not read is logged.
+    What lies beside them and is not read is reported.
     """
     path = Path(name)
     if not name:
         raise DataError("the name of an image or folder is empty: give one")
     if path.is_dir():
-        return _images_in(path)
+        return _images_in(path, report)
     if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
         raise DataError(f"{name} is a video: judge it with `edgead run --source {name}`")
     if path.exists():
@@ -79,21 +84,21 @@ def find_images(name: str) -> list[Path]:
         raise DataError(
             f"no image matches {name}{left}: check the pattern, and quote it so that the shell leaves it alone"
         )
-    return _said(listing)
+    return _said(listing, report)
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path, report: Report) -> list[Path]:
     listing = list_images(folder)
     deeper = f"for the folders in it, write '{folder}/**/*'"
     if not listing.images:
         left = [*map(str, listing.left), *([deeper] if listing.folders else [])]
         raise DataError(f"the folder {folder} has no images ({', '.join(sorted(EXTENSIONS))}){'; '.join(['', *left])}")
     if inner := [one for one in listing.folders if any(list_images(one, deep=True).images)]:
-        _log.warning("%s in %s %s not read: %s", plural(len(inner), "folder"), folder, are(len(inner)), deeper)
-    return _said(listing)
+        report(f"{plural(len(inner), 'folder')} in {folder} {are(len(inner))} not read: {deeper}")
+    return _said(listing, report)
 
 
-def _said(listing: Listing) -> list[Path]:
+def _said(listing: Listing, report: Report) -> list[Path]:
     for one in listing.left:
-        _log.warning("%s", one)
+        report(str(one))
     return listing.images

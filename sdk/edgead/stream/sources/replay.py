@@ -6,6 +6,7 @@ over. Where nothing is said images come at 5 a second, and it never ends.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -16,9 +17,13 @@ from urllib.parse import parse_qsl
 import cv2
 
 from edgead.errors import SourceError, nearest
-from edgead.stream.sources import Source, open_source, parse
+from edgead.stream.sources import Source, parse
+from edgead.stream.sources.images import open_images
 from edgead.stream.sources.live import LiveSource
+from edgead.stream.sources.video import open_video
 from edgead.types import Frame, ImageU8
+
+_log = logging.getLogger(__name__)
 
 RATE = 5.0  # frames a second where neither the file nor the address says it
 OPTIONS = {"fps": (0.01, 1000.0), "times": (1, 10**9)}
@@ -76,13 +81,28 @@ class ReplayCapture:
 def open_replay(name: str, bits: int, timeout: float) -> LiveSource:
     """The video, folder, glob or file that `name` stands for, as a camera; raises SourceError."""
     place, options = _options(name)
-    kind, _ = parse(place)
+    kind, files = parse(place)
     if kind not in ("video", "images"):
         raise SourceError(f"'{place}' cannot be shown again: replay: takes a video or a folder of images")
-    capture = ReplayCapture(
-        lambda: open_source(place, bits=bits), options.get("fps", 0.0), int(options.get("times", 0))
-    )
+    report = once(_log.warning)  # of each round is what it was of the first
+
+    def opened() -> Source:
+        return open_video(files, bits, 0, report=report) if kind == "video" else open_images(files, bits, 0, report)
+
+    capture = ReplayCapture(opened, options.get("fps", 0.0), int(options.get("times", 0)))
     return LiveSource(capture, f"replay:{place}", bits, timeout)
+
+
+def once(report: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, told no text twice."""
+    said: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            report(text)
+
+    return tell
 
 
 def _options(name: str) -> tuple[str, dict[str, float]]:

@@ -24,12 +24,16 @@ class VideoSource(Closing):
     live = False
     timeout = 0.0
 
-    def __init__(self, capture: Capture, name: str, bits: int = 16) -> None:
+    def __init__(
+        self, capture: Capture, name: str, bits: int = 16, report: Callable[[str], None] = _log.warning
+    ) -> None:
+        """`report` is told that a file ended early."""
         self.fps = max(0.0, capture.get(cv2.CAP_PROP_FPS))
         self.unreadable = 0
         self._capture: Capture | None = capture
         self._name = name
         self._bits = bits
+        self._report = report
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -56,7 +60,7 @@ class VideoSource(Closing):
             raise SourceError(f"{self._name} has no readable frame: it is damaged or empty")
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if frames < 0.98 * promised - 1:  # containers are often off by a frame or two
-            _log.warning("%s ended after %d of %d frames: it may be damaged", self._name, frames, promised)
+            self._report(f"{self._name} ended after {frames} of {promised} frames: it may be damaged")
 
     def close(self) -> None:
         """Release the file; calling it again does nothing."""
@@ -66,9 +70,13 @@ class VideoSource(Closing):
 
 
 def open_video(
-    name: str, bits: int, timeout: float, opener: Callable[[int | str], Capture] = open_capture
+    name: str,
+    bits: int,
+    timeout: float,
+    opener: Callable[[int | str], Capture] = open_capture,
+    report: Callable[[str], None] = _log.warning,
 ) -> VideoSource:
     """The video file `name`; a time-out has no meaning for files."""
     if not Path(name).exists():
         raise SourceError(f"there is no video at {name}: check the path")
-    return VideoSource(opener(name), name, bits)
+    return VideoSource(opener(name), name, bits, report)
