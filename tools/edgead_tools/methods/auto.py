@@ -12,14 +12,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-import torch
-
 from edgead.errors import UsageError
-from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
-from edgead_tools.backbones.weights import WeightsFile, find, load_state
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.backbones.weights import WeightsFile, find
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.edge import AstMfrEdge
 from edgead_tools.methods.joined import Joined, Learned, add_memory, handed_over
+from edgead_tools.methods.lite import lite0_trunk
 from edgead_tools.methods.memory import remember, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.edge import StlmEdge
@@ -62,8 +61,7 @@ class AutoEdge(EdgePreset):
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
-        trunk = load_efficientnet_lite(load_state(source), further=1)
-        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = lite0_trunk(source, run.device)
         if not run.trains:
             return without_students(trunk, images, run, self, source, self.top)
         with session(run.device, run.threads):

@@ -1,4 +1,4 @@
-"""Shares what methods on an EfficientNet-Lite trunk need: good images as its input."""
+"""Shares what methods on an EfficientNet-Lite trunk need: the trunk, and good images as its input."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgead_tools.backbones.efficientnet_lite import tensor_from
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite, tensor_from
+from edgead_tools.backbones.weights import WeightsFile, load_state
 from edgead_tools.methods import TrainingImages
 
 CHUNK = 16  # images a forward pass when statistics are fitted
 
 Batches = Callable[[], Iterable[Tensor]]
+
+
+def lite0_trunk(source: WeightsFile, device: str) -> EfficientNetLite:
+    """EfficientNet-Lite0 on the device, with its taps at 1/4, 1/8 and 1/16 and the block after them for the memory."""
+    trunk = load_efficientnet_lite(load_state(source), further=1)
+    trunk.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trunk
 
 
 def lite_tensor(images: NDArray[np.uint8], device: str) -> Tensor:

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from edgead.bundle.manifest import MapSpec
 from edgead.errors import UsageError
-from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
-from edgead_tools.backbones.weights import WeightsFile, find, load_state
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.backbones.weights import WeightsFile, find
 from edgead_tools.data.augment import augment
 from edgead_tools.methods import Trained, TrainingImages
 from edgead_tools.methods.ast_mfr.feature_differences import (
@@ -42,7 +42,7 @@ from edgead_tools.methods.ast_mfr.feature_differences import (
 )
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.joined import Learned, join
-from edgead_tools.methods.lite import lite_batches, lite_tensor
+from edgead_tools.methods.lite import lite0_trunk, lite_batches, lite_tensor
 from edgead_tools.methods.memory import STRIDE, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.training.batches import epoch_batch
@@ -75,8 +75,7 @@ class AstMfrEdge(EdgePreset):
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         source = find(self.weights[0], run.weights)
-        trunk = load_efficientnet_lite(load_state(source), further=1)
-        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = lite0_trunk(source, run.device)
         if not run.trains:
             return without_students(trunk, images, run, self, source, self.top)
         with session(run.device, run.threads):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from edgead.errors import DataError, UsageError
-from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
 from edgead_tools.backbones.weights import find, load_state
 from edgead_tools.components import ComponentLabels, MaskSource
 from edgead_tools.components.classes import SMALLEST
@@ -43,7 +43,7 @@ from edgead_tools.methods.csad.shared import (
 )
 from edgead_tools.methods.csad.weight import weigh
 from edgead_tools.methods.joined import add_memory
-from edgead_tools.methods.lite import Batches, lite_batches, lite_tensor
+from edgead_tools.methods.lite import Batches, lite0_trunk, lite_batches, lite_tensor
 from edgead_tools.methods.memory import Students, input_spec, without_students
 from edgead_tools.methods.presets import EdgePreset
 from edgead_tools.methods.stlm.edge import StlmEdge
@@ -97,14 +97,12 @@ class CsadEdge(EdgePreset):
 
     def train(self, images: TrainingImages, run: Run) -> Trained:
         sources = [find(name, run.weights) for name in self.weights]
-        state = load_state(sources[0])
-        trunk = load_efficientnet_lite(state, further=1)
-        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = lite0_trunk(sources[0], run.device)
         if not run.trains:
             return without_students(trunk, images, run, self, sources[0], self.top)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
-            found = self._find(images, state, run)
+            found = self._find(images, load_state(sources[0]), run)
             first, second = run.split(0.5) if found is not None else (run, None)
             streams, reports, maps, _ = self.structural.teach(trunk, sources[:1], images, first)
             network = ComponentsAndStreams(streams).to(run.device).eval()

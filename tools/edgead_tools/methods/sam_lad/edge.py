@@ -27,12 +27,12 @@ from edgead.errors import UsageError
 from edgead.ops import COMPONENTS
 from edgead_calibration.images import evenly_spaced
 from edgead_calibration.objects import FittedObjects, fit_objects, look
-from edgead_tools.backbones.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
-from edgead_tools.backbones.weights import find, load_state
+from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.backbones.weights import find
 from edgead_tools.components.foreground import CLUSTERS, Ground, cluster_cells, combine_taps
 from edgead_tools.layers.standardized import Standardized
 from edgead_tools.methods import Trained, TrainingImages
-from edgead_tools.methods.lite import CHUNK, lite_batches, lite_tensor
+from edgead_tools.methods.lite import CHUNK, lite0_trunk, lite_batches, lite_tensor
 from edgead_tools.methods.memory import MemoryOptions, Remembered, input_spec, remember
 from edgead_tools.methods.sam_lad.masks_from import ComponentMasks
 from edgead_tools.methods.sam_lad.network import (
@@ -87,8 +87,7 @@ class SamLadEdge(MatchingOptions):
     def train(self, images: TrainingImages, run: Run) -> Trained:
         start, spec = time.monotonic(), input_spec(images.size)
         source = find(self.weights[0], run.weights)
-        trunk = load_efficientnet_lite(load_state(source), further=1)
-        trunk.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = lite0_trunk(source, run.device)
         with session(run.device, run.threads):
             torch.manual_seed(run.seed)
             masks = ComponentMasks(Path(self.masks_from), spec, run.threads) if self.masks_from else None
