@@ -70,7 +70,9 @@ def join(
 ) -> Trained:  # fmt: skip
     """Students and a memory as a method hands them over."""
     joined = add_memory(learned.network, trunk, learned.fusion, learned.maps, images, run, options)
-    return handed_over(joined, images, training_report(learned.stages, sources) | learned.report | joined.report)
+    report = training_report(learned.stages, sources) | learned.report | joined.report
+    findings = [*learned.report.get("findings", ()), *joined.report.get("findings", ())]
+    return handed_over(joined, images, report | {"findings": findings} if findings else report)
 
 
 def handed_over(joined: Joined, images: TrainingImages, report: dict[str, Any]) -> Trained:

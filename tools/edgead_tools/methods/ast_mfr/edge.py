@@ -14,6 +14,8 @@ each is worth:
   levels together, one the coarse level alone, which finds more and draws it less exactly.
 - The score is the mean of the highest hundredth of the map, not its maximum.
 - A memory of good patches stands beside the student (`methods.memory`).
+- The mask of the part in each picture, SAM's in the paper, is a head's within the graph (`ast_mfr.foreground`), and an
+  option.
 - Good images are moved, turned and lit a little differently in training, and few images are passed over fewer times.
 """
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +42,7 @@ from edgead_tools.methods.ast_mfr.feature_differences import (
     StandardizedTaps,
     judge_differences,
 )
+from edgead_tools.methods.ast_mfr.foreground import fit_foreground
 from edgead_tools.methods.ast_mfr.paper import teach
 from edgead_tools.methods.joined import Learned, join
 from edgead_tools.methods.lite import lite0_trunk, lite_batches, lite_tensor
@@ -60,6 +63,8 @@ class AstMfrEdge(EdgePreset):
 
     width: int = 64  # channels of the student at 1/8; at 1/16 it has twice as many
     mask_rate: float = 0.3  # share of cells masked in training
+    # Whether the students' maps count only where a head finds the part. YAML reads yes as true.
+    foreground: Literal["no", "yes"] = "no"
     softness: float = SOFTNESS  # of features that are compared: 0 compares directions, as published
     batch: int = 8
     passes: float = 30.0  # over the images that a time budget may be spent on
@@ -92,7 +97,13 @@ class AstMfrEdge(EdgePreset):
         network, out_of_fold = judge_differences(pair, good, images.folds())
         maps = (MapSpec(name="stacked", weight=0.5), MapSpec(name="coarse", weight=0.5))
         fusion = self.fused(maps, *(side // STRIDE for side in images.size))
-        return Learned(network.eval(), fusion, out_of_fold, [report])
+        told: dict[str, Any] = {}
+        if self.foreground == "yes":
+            foreground = fit_foreground(pair.taps, images, run.seed, run.device)
+            told = {"findings": [foreground.finding()]}
+            network.foreground = foreground.head
+            out_of_fold = network.weighed(out_of_fold, good)
+        return Learned(network.eval(), fusion, out_of_fold, [report], told)
 
     def _teach(self, pair: RegeneratedTaps, images: TrainingImages, run: Run) -> TrainReport:
         def step(index: int, random: np.random.Generator) -> dict[str, Tensor]:

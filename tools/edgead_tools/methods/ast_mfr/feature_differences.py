@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgead_tools.backbones.efficientnet_lite import EfficientNetLite
+from edgead_tools.layers.foreground_head import ForegroundHead, weigh
 from edgead_tools.layers.residual_map import ResidualMap, fit_residual_maps_in_folds, stack_levels
 from edgead_tools.layers.standardized import Pair, standardize
 from edgead_tools.methods.ast_mfr.feature_regeneration import (
@@ -108,11 +109,25 @@ class FeatureDifferences(Students):
     def __init__(self, pair: RegeneratedTaps, stacked: ResidualMap, coarse: ResidualMap) -> None:
         super().__init__()
         self.pair, self.stacked, self.coarse = pair, stacked, coarse
+        self.foreground: ForegroundHead | None = None  # where given, maps count where it finds the part
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         taps = self.pair.taps.trunk(image)
-        stacked, coarse = self.pair.compare(self.pair.taps.standard(taps.values()))
-        return {"stacked": self.stacked(stacked), "coarse": self.coarse(coarse), **self.remembered(taps)}
+        standard = self.pair.taps.standard(taps.values())
+        stacked, coarse = self.pair.compare(standard)
+        maps = {"stacked": self.stacked(stacked), "coarse": self.coarse(coarse)}
+        if self.foreground is not None:
+            maps = weigh(maps, self.foreground(standard[1]))
+        return {**maps, **self.remembered(taps)}
+
+    @torch.no_grad()
+    def weighed(self, maps: Mapping[str, NDArray[np.float32]], good: Batches) -> dict[str, NDArray[np.float32]]:
+        """The maps (N, h, w) of the good images by name, as `forward` weighs them."""
+        if self.foreground is None:
+            return dict(maps)
+        shown = torch.cat([self.foreground(self.pair.taps(batch)[1]).float().cpu() for batch in good()])
+        weighed = weigh({name: torch.from_numpy(one) for name, one in maps.items()}, shown)
+        return {name: one.numpy() for name, one in weighed.items()}
 
 
 @torch.no_grad()
