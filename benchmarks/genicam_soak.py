@@ -12,7 +12,9 @@ aravis-tools, gir1.2-aravis-0.8 and python3-gi, and a Python that sees them.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -25,12 +27,13 @@ from edgead.stream.capture import FrameGrabber
 from edgead.system.device import describe_device
 from edgead.types import ImageU8
 
+CAMERA = "arv-fake-gv-camera-0.8"
 SPEC = "genicam:EDGEAD9?format=Mono8&width=512&height=256&fps=25"
 DOWN_S = 3.0
 
 
 def camera(lost: int) -> subprocess.Popen[bytes]:
-    command = ["arv-fake-gv-camera-0.8", "-i", "127.0.0.1", "-s", "EDGEAD9", "-r", str(lost)]
+    command = [CAMERA, "-i", "127.0.0.1", "-s", "EDGEAD9", "-r", str(lost)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -49,6 +52,11 @@ def main() -> None:
     parser.add_argument("--lost", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    lock = Path(shutil.which(CAMERA) or CAMERA).open("rb")  # as the tests do: one port is for all fake cameras
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("another fake camera has port 3956, of a test or a soak: wait until it is over") from None
     process = camera(arguments.lost)
     time.sleep(2)
     frames = bad = 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -22,7 +25,9 @@ from edgead.stream.sources.genicam import find_cameras, library, parse_genicam
 FAKE = shutil.which("arv-fake-gv-camera-0.8")
 SYSTEM = Path("/usr/lib/python3/dist-packages/gi")
 pytestmark = pytest.mark.filterwarnings("ignore::ImportWarning")  # of the introspection's own modules
-ADDRESS = "127.0.0.1"  # the fake camera answers on port 3956 of it, so one test at a time has it
+ADDRESS = "127.0.0.1"
+PORT = 3956  # of GigE Vision, fixed: one fake camera at a time answers there, and a second one is silent
+PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture
@@ -47,15 +52,57 @@ def aravis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextmanager
-def fake_camera(*options: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [str(FAKE), "-i", ADDRESS, "-s", "EDGEAD1", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def port_alone(patience: float) -> Iterator[None]:
+    """The port for one test at a time, of all runs on this machine; skips where others keep it, such as
+    `benchmarks/genicam_soak.py`. The camera's program is what they lock, so that nothing is left behind."""
+    ends = time.monotonic() + patience
+    with Path(str(FAKE)).open("rb") as lock:
+        while not (locked(lock) and is_free()):
+            if time.monotonic() >= ends:
+                pytest.skip(
+                    f"port {PORT} of {ADDRESS} is taken, by another run's fake camera or a soak: try again then"
+                )
+            time.sleep(0.1)
+        yield
+
+
+def locked(file: IO[bytes]) -> bool:
+    """Whether this run has the file's lock, asked for as often as one likes."""
     try:
-        until(lambda: any(one.address == ADDRESS for one in find_cameras()))
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_free() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.bind((ADDRESS, PORT))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def fake_camera(*options: str, patience: float = PATIENCE) -> Iterator[subprocess.Popen[bytes]]:
+    command = [str(FAKE), "-i", ADDRESS, "-s", "EDGEAD1", *options]
+    with port_alone(patience):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: any(one.address == ADDRESS for one in find_cameras()))
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_second_camera_waits_and_is_skipped(aravis: None) -> None:
+    with fake_camera(), pytest.raises(pytest.skip.Exception, match="port 3956 of 127.0.0.1 is taken"):
+        with fake_camera(patience=0.2):
+            pass
+    with fake_camera(patience=PATIENCE):  # it is free again
+        assert not is_free()
 
 
 def frames(spec: str, count: int) -> list:
