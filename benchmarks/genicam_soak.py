@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -37,6 +38,15 @@ def camera(lost: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def take_port() -> None:
+    """Keep tests and other soaks from starting a second fake camera, which would be silent: there is one port for all.
+    They lock the camera's program likewise."""
+    try:
+        fcntl.flock(os.open(shutil.which(CAMERA) or CAMERA, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("another fake camera has port 3956, of a test or a soak: wait until it is over") from None
+
+
 def wrong(image: ImageU8) -> bool:
     """Whether a frame is not the ramp: levels 0 to 254 and again."""
     if image.shape != (256, 512, 3):
@@ -52,11 +62,7 @@ def main() -> None:
     parser.add_argument("--lost", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    lock = Path(shutil.which(CAMERA) or CAMERA).open("rb")  # as the tests do: one port is for all fake cameras
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SystemExit("another fake camera has port 3956, of a test or a soak: wait until it is over") from None
+    take_port()
     process = camera(arguments.lost)
     time.sleep(2)
     frames = bad = 0

@@ -98,11 +98,11 @@ def fake_camera(*options: str, patience: float = PATIENCE) -> Iterator[subproces
 
 
 def test_a_second_camera_waits_and_is_skipped(aravis: None) -> None:
-    with fake_camera(), pytest.raises(pytest.skip.Exception, match="port 3956 of 127.0.0.1 is taken"):
-        with fake_camera(patience=0.2):
-            pass
-    with fake_camera(patience=PATIENCE):  # it is free again
-        assert not is_free()
+    taken = pytest.raises(pytest.skip.Exception, match=rf"port {PORT} of {ADDRESS} is taken")
+    with fake_camera(), taken, fake_camera(patience=0.2):
+        pass
+    with port_alone(patience=10):  # it is free again
+        assert is_free()
 
 
 def frames(spec: str, count: int) -> list:
