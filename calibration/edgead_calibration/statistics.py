@@ -8,9 +8,9 @@ quantized network:
 - a whitening (a square 1x1 convolution after the comparison) is followed by the optimal map between the Gaussians of
   what it gave before and after quantization, T = C1^-1/2 (C1^1/2 C0 C1^1/2)^1/2 C1^-1/2 (Olkin and Pukelsheim 1982),
   folded into its weights;
-- a standardization (`(x - usual) / spread` at an output) is moved by the mean difference in each cell, and scaled by
-  the ratio of spreads, one number a map; of a distance to the nearest patch it is moved alone: the memory may hold the
-  very images, whose distances then have no spread.
+- a standardization (`(x - usual) / spread` at an output, or before its cells are weighted) is moved by the mean
+  difference in each cell, and scaled by the ratio of spreads, one number a map; of a distance to the nearest patch it
+  is moved alone: the memory may hold the very images, whose distances then have no spread.
 
 Differences are paired, image by image, so that few images are enough.
 """
@@ -124,12 +124,15 @@ def _whitenings(graph: GraphProto) -> list[NodeProto]:
 
 
 def _standardizations(graph: GraphProto) -> list[tuple[NodeProto, NodeProto]]:
-    """Pairs of `x - constant` and `x / constant` that end in an output."""
+    """Pairs of `x - constant` and `x / constant` that end in an output, or in what an output is a share of."""
     constants = {tensor.name for tensor in graph.initializer}
     producers = {output: node for node in graph.node for output in node.output}
     found = []
     for output in graph.output:
         spread = producers[output.name]
+        if spread.op_type == "Mul":  # a map, and how much each of its cells counts
+            factors = [producers[name] for name in spread.input if name in producers]
+            spread = next((node for node in factors if node.op_type == "Div"), spread)
         usual = producers.get(spread.input[0])
         if usual is None or (usual.op_type, spread.op_type) != ("Sub", "Div"):
             continue

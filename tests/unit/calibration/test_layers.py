@@ -68,21 +68,27 @@ def test_squares_are_kept_where_they_are_summed(summed: bool) -> None:
     assert kept == ({"square", "mean", "whiten"} if summed else set())
 
 
-def judged(scale: float) -> bytes:
-    """A search whose map is standardized; the features of the trunk are `scale` as large."""
+def judged(scale: float, *, weighted: bool) -> bytes:
+    """A search whose map is standardized, and cells weighted; the features of the trunk are `scale` as large."""
     model = onnx.load_from_string(network(*SEARCH))
     model.graph.node[-1].output[0] = "distance"
     model.graph.node.append(helper.make_node("Sub", ["distance", "usual"], ["above"], name="usual"))
-    model.graph.node.append(helper.make_node("Div", ["above", "spread"], ["map"], name="spread"))
+    model.graph.node.append(
+        helper.make_node("Div", ["above", "spread"], ["rated" if weighted else "map"], name="spread")
+    )
+    if weighted:
+        model.graph.node.append(helper.make_node("Sigmoid", ["above"], ["share"], name="share"))
+        model.graph.node.append(helper.make_node("Mul", ["share", "rated"], ["map"], name="weighted"))
     model.graph.initializer.extend([constant("usual", 1), constant("spread", 1)])
     weight = next(one for one in model.graph.initializer if one.name == "trunk.weight")
     weight.CopyFrom(numpy_helper.from_array(np.full((4, 3, 1, 1), scale, np.float32), "trunk.weight"))
     return bytes(model.SerializeToString())
 
 
-def test_a_memory_is_moved_by_what_quantization_adds_and_keeps_its_spread() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_memory_is_moved_by_what_quantization_adds_and_keeps_its_spread(weighted: bool) -> None:
     inputs = [np.random.default_rng(seed).random((1, 3, 8, 8)).astype(np.float32) for seed in range(3)]
-    before, after = judged(1.0), judged(1.5)
+    before, after = (judged(scale, weighted=weighted) for scale in (1.0, 1.5))
     refitted = onnx.load_from_string(FeatureStatistics(before, inputs, unoptimized=False).refit(after))
     values = {one.name: numpy_helper.to_array(one) for one in refitted.graph.initializer}
     mean = np.mean([4 * 5 * one.sum(1) for one in inputs])  # all weights are ones
