@@ -46,6 +46,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_lines_are_as_long_as_those_of_code(name: str) -> None:
+    """But for tables, code, and what cannot be broken: pictures, links, titles."""
+    text = re.sub(r"^ *```.*?^ *```", "", PAGES[name], flags=re.M | re.S)
+    long = [line for line in text.splitlines() if len(line) > 120 and " " in line[:120].strip()]
+    assert [line for line in long if not re.match(r" *(\||#|!?\[)", line)] == []
+
+
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=True)
 
