@@ -21,10 +21,11 @@ from tables import MACHINE, PAGES, RESULTS, SETS, result, written
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-CURVE_IMAGE = ROOT / "docs/images/curve-stlm.svg"
+CURVES = ("curve-stlm", "curve-memory")  # whose pictures docs/images has
 LARGE = ("bottle", "casting", "dice", "elpv", "magnetic_tile")  # of 200 good images and more
 SMALL = ("aliens", "screw_presence", "glass_fibre", "cubes", "bottle")  # the peers' sets
 CURVE = ("aliens", "glass_fibre")
+MEMORIES = ("casting", "glass_fibre")
 TRAINING = {"stlm": "3m", "ast_mfr": "5m"}  # method -> how long, at the most
 LONGER = {("ast_mfr", "elpv"): "10m"}
 TRAYS = "trays"  # generated images whose defects are logical
@@ -91,6 +92,7 @@ def steps(data: Path, keep: Path, machine: str = MACHINE) -> list[list[str]]:
         *(line for method in TRAINING for line in trained(method)),
         ["accuracy.py", "csad", *sets(*KITS), "--steps", "160", "--keep", str(keep / "csad"), *out("accuracy-csad")],
         ["curve.py", *sets(*CURVE), "--steps", "80", "--keep", str(keep / "curve"), *out("curve-stlm")],
+        ["curve.py", *sets(*MEMORIES), "--vary", "memory", "--keep", str(keep / "curve"), *out("curve-memory")],
         ["frame_path.py", stlm, *out("frame-path")],
         ["serving.py", stlm, *out("serving")],
         *(precision(method, data, *SETS) for method in TRAINING),
@@ -179,7 +181,8 @@ def main() -> None:
         raise SystemExit(f"tables are not those of the results: {', '.join(stale)}" if stale else 0)
     for page, text in pages.items():
         page.write_text(written(text), encoding="utf-8")
-    shutil.copyfile(Path(result("curve-stlm")).with_suffix(".svg"), CURVE_IMAGE)
+    for name in CURVES:
+        shutil.copyfile(Path(result(name)).with_suffix(".svg"), ROOT / f"docs/images/{name}.svg")
 
 
 if __name__ == "__main__":
