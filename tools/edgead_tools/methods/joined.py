@@ -91,10 +91,11 @@ def handed_over(joined: Joined, images: TrainingImages, report: dict[str, Any]) 
 
 def add_memory(
     network: Students, trunk: EfficientNetLite, students: FusionSpec, maps: Maps, images: TrainingImages, run: Run,
-    options: MemoryOptions, remembered: Remembered | None = None,
+    options: MemoryOptions, remembered: Remembered | None = None, certain: float | None = None,
 ) -> Joined:  # fmt: skip
     """Give the network a memory, fitted unless it is given; `students` fuses its students' maps and `maps` are these of
-    good images out of fold. Where students are of no help the fusion names none of them."""
+    good images out of fold. Where students are of no help, by `certain` standard errors (`CERTAIN` unless given), the
+    fusion names none of them."""
     if not options.memory:
         return Joined(network, students, maps, {})
     remembered = remembered or remember(trunk, images, run, options)
@@ -102,7 +103,7 @@ def add_memory(
     both = _weighted(students, options.students / deviation(maps, students), alone, 1 - options.students)
     figures = _compare(network, trunk, (alone, both), remembered, images, run)
     network.memory = remembered.memory
-    helps = figures["gain"] > CERTAIN * figures["error"]
+    helps = figures["gain"] > (CERTAIN if certain is None else certain) * figures["error"]
     report: dict[str, Any] = {"memory": remembered.provenance() | {"planted_auroc": figures, "students": helps}}
     report["findings"] = [*remembered.findings(), _of_students(figures, options.students, helps=helps)]
     group, strange = remembered.patches.group, frozenset(remembered.strange)

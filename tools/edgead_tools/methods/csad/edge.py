@@ -54,6 +54,9 @@ from edgead_tools.training.run import Run
 from edgead_tools.training.session import session
 
 CELL = 2  # pixels a cell of the labels
+# Standard errors by which students must find planted anomalies better: beside the network of the components they cost
+# little, and the few images that are kept aside would leave them out where they are of help (trays).
+CERTAIN = 0.0
 CHUNK = 8  # images a forward pass
 FAR = 0.5  # of a component's usual area, by which it differs in good images at most, where components are steady
 STEADY = 0.5  # share of good images in which all of them must be
@@ -120,7 +123,7 @@ class CsadEdge(EdgePreset):
                 )
                 network.parts.to(run.device).eval()
             fusion = self.structural.fused_streams(maps, images)
-            joined = add_memory(network, trunk, fusion, maps, images, run, self)
+            joined = add_memory(network, trunk, fusion, maps, images, run, self, certain=CERTAIN)
             network.gives_streams = any(one.name in maps for one in joined.fusion.maps)
             grid = (images.size[0] // CELL, images.size[1] // CELL)
             branches = fit_branches(
