@@ -98,7 +98,7 @@ def test_a_part_without_components_is_divided_by_looks(
         raise DataError("no components were found")
 
     monkeypatch.setattr(edge, "label", nothing)
-    monkeypatch.setattr(joined, "gain", lambda after, before: (0.1 if helpful else -0.1, 0.01))
+    monkeypatch.setattr(joined, "gain", lambda after, before: (0.001 if helpful else -0.001, 0.01))
     method = create_method("csad", "edge", {"memory": 16, "width": 16})
     trained = method.train(boards.training_images(12, 5, SIDE), Run(folder, steps=4, threads=1))
     components = trained.fusion.components
