@@ -54,7 +54,7 @@ class Foreground:
             "chosen": "the students' maps count where each picture shows the part"
             if told
             else "the students' maps count everywhere",
-            "overrule": "--set foreground=no" if told else "--mask",
+            "overrule": "--set foreground=no" if told else "--mask FILE",
         }
 
 
