@@ -23,7 +23,7 @@ def choose_size(
 ) -> tuple[int, int]:
     """Height and width of the input: `asked`, or, where None, about side x side pixels in the images' shape.
 
-    The first of `sides` is taken, or a larger one at which images are not enlarged. Images whose sides differ by
+    The largest of `sides` is taken, or of images that have fewer pixels than the first of them that one. Images whose sides differ by
     up to `SQUARE` become a square, which costs little and keeps networks comparable; longer ones keep their shape in
     steps of `STEP`. An image that cannot be read has no say.
     """
@@ -32,7 +32,7 @@ def choose_size(
     shapes = [*_shapes(evenly_spaced(samples, LOOKED_AT), decoded)]
     ratio = median([width / height for height, width in shapes] or [1.0])
     pixels = median([height * width for height, width in shapes] or [0])
-    side = max(sides[0], *(one for one in sides[1:] if one * one <= pixels), 0)
+    side = max(sides) if pixels >= sides[0] ** 2 else sides[0]
     if 1 / SQUARE <= ratio <= SQUARE:
         return side, side
     return _rounded(side / math.sqrt(ratio)), _rounded(side * math.sqrt(ratio))
