@@ -68,7 +68,7 @@ def test_a_student_of_another_teacher_learns_both_streams_and_is_exported(
     monkeypatch.setattr(train, "LOG_EVERY", 4)
     monkeypatch.setattr(joined, "gain", lambda after, before: (0.1, 0.01))  # students stay
     data = boards.training_images(6, 2)
-    trained = TAUGHT.train(data, Run(tmp_path, steps=15, threads=1))
+    trained = TAUGHT.train(data, Run(tmp_path, steps=31, threads=1))
     assert [entry["name"] for entry in trained.report["weights"]] == ["efficientnet-lite0", "efficientnet-lite2"]
     lines = [json.loads(line) for line in (tmp_path / "denoising.jsonl").read_text().splitlines()]
     for loss in ("plain_fine", "plain_coarse"):
