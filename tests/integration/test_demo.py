@@ -21,7 +21,7 @@ def test_the_solar_cells_are_split_as_the_peers_were_measured(tmp_path: Path) ->
 
 
 def test_the_training_gets_what_is_left_of_two_minutes() -> None:
-    assert _what_is_left(25.0) == "37s"
+    assert _what_is_left(25.0) == "32s"
     assert _what_is_left(40.0) == ""  # not worth it
 
 
