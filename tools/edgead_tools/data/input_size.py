@@ -23,9 +23,9 @@ def choose_size(
 ) -> tuple[int, int]:
     """Height and width of the input: `asked`, or, where None, about side x side pixels in the images' shape.
 
-    The largest of `sides` is taken, or of images that have fewer pixels than the first of them that one. Images whose
-    sides differ by up to `SQUARE` become a square, which costs little and keeps networks comparable; longer ones keep
-    their shape in steps of `STEP`. An image that cannot be read has no say.
+    That side is the largest of `sides`, or the first of them where images have fewer pixels than it. Images whose sides
+    differ by up to `SQUARE` become a square, which costs little and keeps networks comparable; longer ones keep their
+    shape in steps of `STEP`. An image that cannot be read has no say.
     """
     if asked is not None:
         return asked
